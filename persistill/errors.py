@@ -1,0 +1,30 @@
+"""The one exception that a user is meant to read, and the near names that belong into it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that its reader can mend: what was wrong, where, what was given, what is allowed, what to do next.
+
+    The command line prints the message without a traceback and leaves with exit code 2.
+    """
+
+
+def unknown(kind: str, given: str, allowed: Iterable[str], advice: str = "") -> UserError:
+    """The answer to a name that is not in a table: the near names first, then all of them.
+
+    Args:
+        kind: what the name should have named, in the singular ("model", "field of Train").
+        given: the name as it was given.
+        allowed: every name that would have been right.
+        advice: one more sentence, for what to do if none of these names fits.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    names = sorted(allowed)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    listing = f" Known: {', '.join(names)}." if names else ""
+    return UserError(f"unknown {kind} {given!r}.{hint}{listing}{' ' + advice if advice else ''}")

@@ -1,0 +1,212 @@
+"""What a recipe says. A recipe is a Python file that builds one ``Recipe`` and names it ``recipe``.
+
+    recipe -> views -> teachers -> students (arms x seeds) -> evaluation -> report -> export
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from persistill.errors import unknown
+from persistill.specs import Spec
+from persistill.types import Method
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Data(Spec):
+    """Which pictures, and how they are split. All splits are class-balanced and drawn from ``split_seed``.
+
+    Attributes:
+        source: "digits" (ships with scikit-learn), a hub name ("uoft-cs/cifar10"), a folder of class folders, or a
+            folder of Parquet files in the Hugging Face image layout.
+        train: number of training pictures before validation is taken from them; None for all.
+        validation: how many of these are kept for choosing.
+        test: number of test pictures (None: all of the source's test split); for a source without one, how many
+            pictures are taken from the training pictures for it, by default a fifth.
+        split_seed: draws the splits.
+        size: (height, width) to which pictures are brought; None if they all have one size already.
+        grayscale: read pictures with one channel.
+        mean: channel means for normalisation, pictures in [0, 1]; None to measure them on training pictures.
+        std: channel standard deviations, likewise.
+        skip_unreadable: go on without pictures that cannot be read, after naming and counting them.
+        label: column of a Parquet or hub source that holds the class; None if there is only one that can.
+    """
+
+    source: str
+    train: Positive | None = None
+    validation: Positive | Share = 0.1
+    test: Positive | None = None
+    split_seed: int = 0
+    size: tuple[Positive, Positive] | None = None
+    grayscale: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    skip_unreadable: bool = False
+    label: str | None = None
+
+
+class Model(Spec):
+    """A network by its name in the table of models: "wrn-16-3", "resnet-20"."""
+
+    name: str
+
+
+class Train(Spec):
+    """How a network is trained.
+
+    Attributes:
+        milestones: epochs after which the step schedule multiplies the learning rate by ``gamma``.
+        warmup_epochs: epochs of linear warm-up before the schedule (one-cycle: the share that rises).
+        augment: random crops (padded by ``crop_padding``) and horizontal flips, in batch on the device.
+        precision: of forward and backward passes; losses are computed in fp32 whatever it is.
+        clip_norm: largest norm of the gradient; None for no limit.
+        label_smoothing: share of the target that is spread over all classes in the cross-entropy.
+    """
+
+    epochs: Positive = 200
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    weight_decay: Weight = 1e-4
+    schedule: Literal["constant", "step", "cosine", "one-cycle"] = "step"
+    milestones: tuple[Positive, ...] = (40, 80, 120, 160)
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.2
+    warmup_epochs: Weight = 0.0
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+    crop_padding: Positive = 4
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    channels_last: bool = False
+
+
+class Teacher(Spec):
+    """A network that teaches, and the view of the data that it sees.
+
+    Attributes:
+        model: the network.
+        view: "image", or a name in ``Recipe.views``.
+        train: how it is trained; None for the recipe's own ``train``.
+        weights: a safetensors file written by ``persistill export`` or a teacher's run, instead of training.
+    """
+
+    model: Model
+    view: str = "image"
+    train: Train | None = None
+    weights: str | None = None
+
+
+class Arm(Spec):
+    """One way to train the student; a recipe compares several.
+
+    Attributes:
+        cross_entropy: weight of the cross-entropy with the labels.
+        methods: distillation methods, whose weighted terms are added.
+        teachers: names in ``Recipe.teachers``, in the order in which the methods receive them.
+        start: another arm, whose trained student of the same seed this one starts from (TGD's "annealing" start);
+            None for random weights.
+        train: how; None for the recipe's own ``train``.
+    """
+
+    cross_entropy: Weight = 1.0
+    methods: tuple[Spec, ...] = ()
+    teachers: tuple[str, ...] = ()
+    start: str | None = None
+    train: Train | None = None
+
+    @model_validator(mode="after")
+    def _teachers_suffice(self) -> Self:
+        for method in as_methods(self.methods):
+            if len(self.teachers) < method.teachers_needed:
+                raise ValueError(
+                    f"{type(method).__name__} needs {method.teachers_needed} teacher(s), "
+                    f"and this arm names {len(self.teachers)}."
+                )
+        if not self.methods and self.cross_entropy == 0:
+            raise ValueError("an arm with neither methods nor cross_entropy has nothing to learn from.")
+        return self
+
+
+class Evaluate(Spec):
+    """What is measured on the test pictures, once, at the end.
+
+    Attributes:
+        noise: standard deviations of Gaussian noise added to pictures in [0, 1].
+        noise_seed: draws the noise, the same for every network.
+        ece_bins: equal-width bins of the expected calibration error.
+    """
+
+    noise: tuple[Annotated[float, Field(gt=0)], ...] = (0.02, 0.04, 0.08)
+    noise_seed: int = 0
+    ece_bins: Positive = 15
+    batch_size: Positive = 500
+
+
+class Recipe(Spec):
+    """A whole comparison.
+
+    Attributes:
+        views: names for what teachers may see beside "image", e.g. persistence images.
+        arms: name -> arm, in the order of the report; the first is the baseline.
+        seeds: one student per arm and seed.
+        teacher_seed: each teacher is trained once, from this seed, and teaches all students.
+        export: the arm whose student, of the first seed, is exported; None for the last arm.
+    """
+
+    name: str
+    data: Data
+    student: Model
+    arms: dict[str, Arm]
+    teachers: dict[str, Teacher] = {}
+    views: dict[str, Spec] = {}
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    teacher_seed: int = 0
+    export: str | None = None
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        problems: list[str] = []
+
+        def known(kind: str, name: str | None, names: Sequence[str]) -> None:
+            if name is not None and name not in names:
+                problems.append(str(unknown(kind, name, names)))
+
+        if not self.arms:
+            problems.append("a recipe needs at least one arm.")
+        if len(set(self.seeds)) < len(self.seeds):
+            problems.append(f"seeds must differ from each other; {self.seeds} was given.")
+        if "image" in self.views:
+            problems.append("the view 'image' is the picture itself; give yours another name.")
+        for name, teacher in self.teachers.items():
+            known(f"view of teacher {name!r}:", teacher.view, ["image", *self.views])
+        names = list(self.arms)
+        for name, arm in self.arms.items():
+            for teacher_name in arm.teachers:
+                known(f"teacher of arm {name!r}:", teacher_name, list(self.teachers))
+            known(f"start of arm {name!r} (an arm before it):", arm.start, names[: names.index(name)])
+        known("arm to export:", self.export, names)
+        if problems:
+            raise ValueError(" ".join(problems))
+        return self
+
+
+def as_methods(specs: Sequence[Spec]) -> list[Method]:
+    """The methods of an arm, typed as such.
+
+    Raises:
+        ValueError: if one of them is something else.
+    """
+    methods: list[Method] = []
+    for spec in specs:
+        if not all(hasattr(spec, name) for name in ("weights", "terms", "teachers_needed")):
+            raise ValueError(f"methods must hold distillation methods; {type(spec).__name__} is none.")
+        methods.append(spec)  # type: ignore[arg-type]
+    return methods

@@ -1,0 +1,23 @@
+"""Fixtures that all tests may use."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[..., Path]:
+    """Paths below the folder of oracles and real data; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("PERSISTILL_SHARED", ROOT.parent / "shared"))
+
+    def path(*parts: str) -> Path:
+        found = folder.joinpath(*parts)
+        if not found.exists():
+            pytest.skip(f"{found} does not exist: set PERSISTILL_SHARED to the folder of oracles and real data")
+        return found
+
+    return path

@@ -1,0 +1,8 @@
+"""Training: ``fit`` and what it needs. It receives built objects and knows no method by name."""
+
+from persistill.training.fit import CHECKPOINT, fit, make_fabric
+from persistill.training.frozen import Frozen, Teaching
+from persistill.training.objective import Objective, check_finite
+from persistill.training.schedules import learning_rate
+
+__all__ = ["CHECKPOINT", "Frozen", "Objective", "Teaching", "check_finite", "fit", "learning_rate", "make_fabric"]

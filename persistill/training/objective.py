@@ -1,0 +1,74 @@
+"""The training loss of an arm: one sum of named, weighted terms."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from persistill.errors import UserError
+from persistill.types import Features, Method
+
+
+class Objective:
+    """``cross_entropy * CE + sum(weight * term)`` over all terms of all methods.
+
+    Attributes:
+        weights: term name -> weight; the cross-entropy is called "ce". Where two methods share a term's name, the
+            method's name stands before it ("KD.kd").
+    """
+
+    def __init__(
+        self, methods: Sequence[Method] = (), *, cross_entropy: float = 1.0, label_smoothing: float = 0.0
+    ) -> None:
+        self._methods = tuple(methods)
+        self._label_smoothing = label_smoothing
+        counts = Counter(name for method in methods for name in method.weights)
+        self._names = [
+            {name: name if counts[name] == 1 else f"{type(method).__name__}.{name}" for name in method.weights}
+            for method in methods
+        ]
+        self.weights: dict[str, float] = {"ce": cross_entropy}
+        for method, names in zip(self._methods, self._names, strict=True):
+            for name, weight in method.weights.items():
+                if names[name] in self.weights:
+                    raise UserError(f"two methods of one arm are both {names[name]!r}; use one, with the sum of both.")
+                self.weights[names[name]] = weight
+
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+        """All unweighted terms, scalars of float32, in the order of ``weights``.
+
+        Args:
+            student: features of the batch with gradient.
+            teachers: features of the same pictures, in the arm's order.
+            target: (B,) class numbers.
+        """
+        logits = student.logits.float()
+        terms = {"ce": F.cross_entropy(logits, target, label_smoothing=self._label_smoothing)}
+        for method, names in zip(self._methods, self._names, strict=True):
+            for name, value in method.terms(student, teachers, target).items():
+                terms[names[name]] = value.float()
+        return terms
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum. A term of weight zero is left out, so that it cannot spoil the gradient."""
+        weighted = [self.weights[name] * value for name, value in terms.items() if self.weights[name] > 0]
+        if not weighted:
+            raise UserError("all weights of the arm are zero: there is nothing to learn from.")
+        return torch.stack(weighted).sum()
+
+
+def check_finite(means: Mapping[str, float], where: str) -> None:
+    """Stop a training that has diverged, and name the term that did it.
+
+    Raises:
+        UserError: if one of the means is not finite.
+    """
+    bad = [name for name, value in means.items() if not math.isfinite(value)]
+    if bad:
+        raise UserError(
+            f"{where}: the loss is not finite any more; the term(s) {', '.join(bad)} are. Lower train.lr, set "
+            "train.clip_norm=1.0, or train with train.precision=fp32; the last good checkpoint was kept."
+        )

@@ -1,0 +1,147 @@
+"""Terms that two or more methods share: pure functions of tensors, for any training loop.
+
+All of them compute in fp32 (fp64 for fp64 inputs), whatever the type of the inputs or an autocast around them, and
+have finite gradients at equal, constant and all-zero features and in a batch of one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from persistill.errors import UserError, unknown
+
+Reduction = Literal["batchmean", "mean"]
+
+
+def kl(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: float, reduction: Reduction = "batchmean"
+) -> Tensor:
+    """Temperature squared times KL(teacher || student) at that temperature (Hinton et al. 2015).
+
+    The square keeps the gradient's size comparable over temperatures. The value is 0 for equal logits.
+
+    Args:
+        teacher_logits: (B, K).
+        student_logits: (B, K).
+        temperature: divides the logits, above 0.
+        reduction: "batchmean": sum over classes, mean over the batch, which is the divergence. "mean": mean over
+            classes too, K times less, as published code that calls ``nn.KLDivLoss()`` without arguments does.
+
+    Returns:
+        A scalar, 0 or more.
+
+    Raises:
+        UserError: if the shapes differ, the temperature is not above 0, or the reduction is unknown.
+    """
+    if teacher_logits.ndim != 2 or teacher_logits.shape != student_logits.shape:
+        raise UserError(
+            f"the logits of teacher and student must have one shape (B, K); {tuple(teacher_logits.shape)} and "
+            f"{tuple(student_logits.shape)} were given. Do both know the same classes?"
+        )
+    if not temperature > 0:
+        raise UserError(f"the temperature must be above 0; {temperature} was given.")
+    if reduction not in ("batchmean", "mean"):
+        raise unknown("reduction", reduction, ("batchmean", "mean"))
+    with torch.autocast(student_logits.device.type, enabled=False):
+        teacher = F.log_softmax(_wide(teacher_logits) / temperature, dim=1)
+        student = F.log_softmax(_wide(student_logits) / temperature, dim=1)
+        divergence = (teacher.exp() * (teacher - student)).sum(1).mean()
+    if reduction == "mean":
+        divergence = divergence / teacher_logits.shape[1]
+    return temperature**2 * divergence
+
+
+def gram(features: Tensor) -> Tensor:
+    """Inner products of all pairs of samples.
+
+    Args:
+        features: (B, ...), one map or vector a sample; everything but the batch is flattened.
+
+    Returns:
+        (B, B), symmetric.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        flat = _wide(features).flatten(1)
+        return flat @ flat.T
+
+
+def normalise_rows(matrix: Tensor, eps: float = 1e-12) -> Tensor:
+    """Scale each row to unit L2 norm.
+
+    A row of norm ``eps`` or less becomes zero and passes no gradient: dividing it by ``eps``, as is usual, would
+    multiply its gradient by 1 / eps.
+
+    Args:
+        matrix: (B, N).
+        eps: norm up to which a row counts as zero.
+
+    Returns:
+        (B, N).
+    """
+    with torch.autocast(matrix.device.type, enabled=False):
+        matrix = _wide(matrix)
+        norm = torch.linalg.vector_norm(matrix, dim=1, keepdim=True)
+        alive = norm > eps
+        return torch.where(alive, matrix, 0.0) / torch.where(alive, norm, 1.0)
+
+
+def similarity(features: Tensor) -> Tensor:
+    """The similarity matrix of a batch: its Gram matrix with rows scaled to unit norm (Tung and Mori 2019, eq. 2).
+
+    It does not depend on the shape of the features behind the batch axis, nor on their common scale.
+
+    Args:
+        features: (B, ...).
+
+    Returns:
+        (B, B).
+    """
+    return normalise_rows(gram(features))
+
+
+def match_maps(
+    student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], names: Sequence[str] | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """Pair the stages of two networks, counted from the last: nearest to the decision, they are comparable.
+
+    Args:
+        student: stage name -> (B, C, H, W), in the order of computation.
+        teacher: likewise; names, channels and sizes may differ from the student's.
+        names: the student's stages to pair; None for all that have a partner.
+
+    Returns:
+        Pairs of a student's and a teacher's map, in the order of computation.
+
+    Raises:
+        UserError: if there is nothing to pair, a name is unknown or has no partner, or the batches differ.
+    """
+    partners = dict(zip(reversed(student), reversed(teacher), strict=False))
+    if not partners:
+        raise UserError(
+            f"maps of teacher and student are compared, and the teacher returns {len(teacher)} of them, "
+            f"the student {len(student)}. Use networks that return maps, or a method that needs none."
+        )
+    for name in names or ():
+        if name not in student:
+            raise unknown("stage of the student:", name, student)
+        if name not in partners:
+            raise UserError(
+                f"the student's stage {name!r} has no partner: stages are paired from the last, and the teacher has "
+                f"{len(teacher)} ({', '.join(teacher)}). Leave {name!r} out of maps."
+            )
+    chosen = [name for name in student if name in (partners if names is None else names)]
+    pairs = [(student[name], teacher[partners[name]]) for name in chosen]
+    for one, other in pairs:
+        if len(one) != len(other):
+            raise UserError(
+                f"teacher and student must see the same batch; the teacher's maps hold {len(other)} samples, "
+                f"the student's {len(one)}."
+            )
+    return pairs
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -1,7 +1,7 @@
 """Terms that two or more methods share: pure functions of tensors, for any training loop.
 
-All of them compute in fp32 (fp64 for fp64 inputs), whatever the type of the inputs or an autocast around them, and
-have finite gradients at equal, constant and all-zero features and in a batch of one.
+All of them compute in fp32 (fp64 for fp64 inputs), whatever the type of the inputs or an autocast around them,
+and have finite gradients at equal, constant and all-zero features and in a batch of one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ def kl(
         teacher_logits: (B, K).
         student_logits: (B, K).
         temperature: divides the logits, above 0.
-        reduction: "batchmean": sum over classes, mean over the batch, which is the divergence. "mean": mean over
-            classes too, K times less, as published code that calls ``nn.KLDivLoss()`` without arguments does.
+        reduction: "batchmean": sum over classes, mean over the batch, which is the divergence. "mean": mean
+            over classes too, K times less, as in published code that calls ``nn.KLDivLoss()`` bare.
 
     Returns:
         A scalar, 0 or more.
@@ -38,8 +38,8 @@ def kl(
     """
     if teacher_logits.ndim != 2 or teacher_logits.shape != student_logits.shape:
         raise UserError(
-            f"the logits of teacher and student must have one shape (B, K); {tuple(teacher_logits.shape)} and "
-            f"{tuple(student_logits.shape)} were given. Do both know the same classes?"
+            f"the logits of teacher and student must have one shape (B, K); {tuple(teacher_logits.shape)} "
+            f"and {tuple(student_logits.shape)} were given. Do both know the same classes?"
         )
     if not temperature > 0:
         raise UserError(f"the temperature must be above 0; {temperature} was given.")
@@ -71,8 +71,8 @@ def gram(features: Tensor) -> Tensor:
 def normalise_rows(matrix: Tensor, eps: float = 1e-12) -> Tensor:
     """Scale each row to unit L2 norm.
 
-    A row of norm ``eps`` or less becomes zero and passes no gradient: dividing it by ``eps``, as is usual, would
-    multiply its gradient by 1 / eps.
+    A row of norm ``eps`` or less becomes zero and passes no gradient: dividing it by ``eps``, as is usual,
+    would multiply its gradient by 1 / eps.
 
     Args:
         matrix: (B, N).
@@ -89,7 +89,7 @@ def normalise_rows(matrix: Tensor, eps: float = 1e-12) -> Tensor:
 
 
 def similarity(features: Tensor) -> Tensor:
-    """The similarity matrix of a batch: its Gram matrix with rows scaled to unit norm (Tung and Mori 2019, eq. 2).
+    """The similarity matrix of a batch: its Gram matrix, rows scaled to unit norm (Tung and Mori 2019).
 
     It does not depend on the shape of the features behind the batch axis, nor on their common scale.
 
@@ -118,7 +118,7 @@ def match_maps(
     Raises:
         UserError: if there is nothing to pair, a name is unknown or has no partner, or the batches differ.
     """
-    partners = dict(zip(reversed(student), reversed(teacher), strict=False))
+    partners = dict(zip(reversed(list(student)), reversed(list(teacher)), strict=False))
     if not partners:
         raise UserError(
             f"maps of teacher and student are compared, and the teacher returns {len(teacher)} of them, "
@@ -129,8 +129,8 @@ def match_maps(
             raise unknown("stage of the student:", name, student)
         if name not in partners:
             raise UserError(
-                f"the student's stage {name!r} has no partner: stages are paired from the last, and the teacher has "
-                f"{len(teacher)} ({', '.join(teacher)}). Leave {name!r} out of maps."
+                f"the student's stage {name!r} has no partner: stages are paired from the last, and the teacher "
+                f"has {len(teacher)} ({', '.join(teacher)}). Leave {name!r} out of maps."
             )
     chosen = [name for name in student if name in (partners if names is None else names)]
     pairs = [(student[name], teacher[partners[name]]) for name in chosen]

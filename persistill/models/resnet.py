@@ -1,8 +1,8 @@
 """Residual networks for small pictures (He et al. 2016, "Deep Residual Learning", section 4.2).
 
-Where channels change, the shortcut is a 1x1 convolution with batch normalisation: the paper's option B, and the
-form of RepDistiller, whose networks the benchmark tables of distillation use. The paper's own CIFAR networks pad
-with zeros (option A) and have slightly fewer parameters: ResNet-20 has 272,474 here, 269,722 there.
+Where channels change, the shortcut is a 1x1 convolution with batch normalisation: the paper's option B, and
+the form of RepDistiller, whose networks the benchmark tables of distillation use. The paper's own CIFAR
+networks pad with zeros (option A) and have slightly fewer parameters: 269,722 for ResNet-20, 272,474 here.
 """
 
 import torch.nn.functional as F

@@ -26,7 +26,7 @@ _OWN = ("format", "model", "in_channels", "num_classes")
 def save(network: Network, path: Path, about: Mapping[str, Any]) -> None:
     """Write weights and buffers to ``path``, from any device and memory format.
 
-    The file is written in place: call it inside ``runs.atomic`` to keep an older file until the new one is whole.
+    The file is written in place: call this inside ``runs.atomic`` to keep an older file until it is whole.
 
     Args:
         network: one that ``build`` can make again from its name.
@@ -53,8 +53,8 @@ def load(path: Path) -> tuple[Network, dict[str, Any]]:
         The network, and ``about`` as it was given to ``save``.
 
     Raises:
-        UserError: if the file is missing, cut short, foreign, of a network that is not known, or of other shapes
-            than its header says.
+        UserError: if the file is missing, cut short, foreign, of a network that is not known, or of other
+            shapes than its header says.
     """
     header, tensors = _read(path)
     with torch.device("meta"):
@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _header(content: bytes, path: Path) -> dict[str, Any]:
-    # A safetensors file begins with the length of its JSON header, 8 bytes, little-endian; parse() checked both.
+    # A safetensors file begins with the length of its JSON header, 8 bytes; parse() has checked both.
     whole = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     try:
         header = json.loads(whole["__metadata__"][_KEY])

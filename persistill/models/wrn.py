@@ -36,8 +36,8 @@ class _Block(nn.Module):
 class WideResNet(Network):
     """WRN-depth-width. Maps "stage1" to "stage3" are raw residual sums, before the next batch normalisation.
 
-    The first convolution has stride 1 and pooling averages over all positions, so pictures may have any size: a
-    side of n gives sides of n, ceil(n / 2) and ceil(n / 4).
+    The first convolution has stride 1 and pooling averages over all positions, so pictures may have any size:
+    a side of n gives sides of n, ceil(n / 2) and ceil(n / 4).
 
     Args:
         depth: 6n + 4, with n blocks a stage: 10, 16, 22, 28, 34, 40, ...

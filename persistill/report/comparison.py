@@ -1,0 +1,356 @@
+"""What a comparison's run folders say, as plain dataclasses: read here once, for every table and figure.
+
+Nothing is recomputed: accuracies, NLL and ECE are the ones that the evaluation stored. What cannot be found
+(a folder that was moved away, a run that never finished) is left out and named in ``Comparison.missing``.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from persistill.errors import UserError
+from persistill.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One figure, measured once a seed.
+
+    Attributes:
+        values: one a seed, in the order of the seeds; nan where a run's figure was not finite.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean; nan for an empty sample."""
+        return math.fsum(self.values) / len(self.values) if self.values else math.nan
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation (divided by n - 1); None for fewer than two values."""
+        if len(self.values) < 2:
+            return None
+        if not all(math.isfinite(value) for value in self.values):
+            return math.nan
+        return statistics.stdev(self.values)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What was logged at the end of an epoch.
+
+    Attributes:
+        number: counts from 1.
+        loss: weighted sum of the terms, mean over the epoch.
+        terms: term name -> mean over the epoch, without its weight.
+        weights: term name -> weight.
+        train_accuracy: fraction, on training pictures.
+        validation_accuracy: fraction, on validation pictures.
+        validation_nll: mean negative log-likelihood in nats, on validation pictures.
+    """
+
+    number: int
+    loss: float
+    terms: Mapping[str, float]
+    weights: Mapping[str, float]
+    train_accuracy: float
+    validation_accuracy: float
+    validation_nll: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained and evaluated network.
+
+    Attributes:
+        seed: from which it was trained; None if it was not trained here.
+        folder: name of its run folder; empty if its weights came from elsewhere.
+        evaluation: the folder of its evaluation.
+        accuracy: top-1 on the test pictures, a fraction.
+        nll: mean negative log-likelihood on the test pictures, in nats.
+        ece: expected calibration error on the test pictures, a fraction.
+        noise: standard deviation of Gaussian noise on pictures in [0, 1] -> top-1 accuracy, a fraction.
+        pictures: number of test pictures.
+        parameters: of the network; None if unknown.
+        epochs: for which it was trained; None if it was not trained here.
+        train_seconds: wall-clock of training; nan if it was not trained here.
+        evaluation_seconds: wall-clock of the evaluation.
+        curve: what was logged, one entry an epoch.
+    """
+
+    seed: int | None
+    folder: str
+    evaluation: Path
+    accuracy: float
+    nll: float
+    ece: float
+    noise: Mapping[float, float]
+    pictures: int
+    parameters: int | None
+    epochs: int | None
+    train_seconds: float
+    evaluation_seconds: float
+    curve: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """All runs of one arm, or one teacher.
+
+    Attributes:
+        name: of the arm or teacher.
+        role: what it is in the comparison.
+        runs: complete runs in the order of the seeds; may be empty.
+    """
+
+    name: str
+    role: Literal["student", "teacher"]
+    runs: tuple[Run, ...]
+
+    @property
+    def label(self) -> str:
+        """The name by which tables and figures call it."""
+        return self.name if self.role == "student" else f"teacher: {self.name}"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the complete runs."""
+        return tuple(run.seed for run in self.runs if run.seed is not None)
+
+    @property
+    def accuracy(self) -> Sample:
+        """Top-1 on the test pictures, fractions."""
+        return Sample(tuple(run.accuracy for run in self.runs))
+
+    @property
+    def nll(self) -> Sample:
+        """Negative log-likelihood on the test pictures, in nats."""
+        return Sample(tuple(run.nll for run in self.runs))
+
+    @property
+    def ece(self) -> Sample:
+        """Expected calibration error on the test pictures, fractions."""
+        return Sample(tuple(run.ece for run in self.runs))
+
+    @property
+    def noise(self) -> dict[float, Sample]:
+        """Strength -> top-1 accuracies, for the strengths that every run was measured at, ascending."""
+        shared = set.intersection(*(set(run.noise) for run in self.runs)) if self.runs else set()
+        return {level: Sample(tuple(run.noise[level] for run in self.runs)) for level in sorted(shared)}
+
+    @property
+    def train_seconds(self) -> Sample:
+        """Wall-clock of training in seconds, of the runs that were trained here."""
+        return Sample(tuple(run.train_seconds for run in self.runs if math.isfinite(run.train_seconds)))
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of parameters; None if unknown."""
+        return next((run.parameters for run in self.runs if run.parameters is not None), None)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a teacher saw beside the pictures.
+
+    Attributes:
+        name: as in the recipe.
+        folder: its run folder.
+        shape: (channels, height, width) of one sample.
+        scans: names of the scans, each of which gives one channel for every channel of the picture.
+        settings: how it was made, fitted values included.
+        seconds: wall-clock of making it.
+    """
+
+    name: str
+    folder: Path
+    shape: tuple[int, ...]
+    scans: tuple[str, ...]
+    settings: Mapping[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A whole comparison.
+
+    Attributes:
+        name: of the recipe.
+        folder: the comparison's run folder.
+        command: what was typed to run it.
+        classes: names of the classes, in the order of their numbers; empty if they have none.
+        recipe: the resolved recipe, as JSON values.
+        arms: students, in the order of the recipe; the first is the baseline.
+        teachers: in the order of the recipe.
+        views: in the order of the recipe.
+        export: result of the export with its folder's name under "folder"; None if nothing was exported.
+        seconds: wall-clock of everything.
+        about: date ("created"), "software" and "hardware", as in run.json.
+        missing: one sentence for each folder or file that should be there and is not.
+    """
+
+    name: str
+    folder: Path
+    command: str
+    classes: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    arms: tuple[ArmSummary, ...]
+    teachers: tuple[ArmSummary, ...]
+    views: tuple[View, ...]
+    export: Mapping[str, Any] | None
+    seconds: float
+    about: Mapping[str, Any]
+    missing: tuple[str, ...]
+
+    @property
+    def everyone(self) -> tuple[ArmSummary, ...]:
+        """Students and then teachers, those that have at least one complete run."""
+        return tuple(arm for arm in (*self.arms, *self.teachers) if arm.runs)
+
+    def class_name(self, number: int) -> str:
+        """The name of a class, or its number where it has none."""
+        return self.classes[number] if 0 <= number < len(self.classes) else str(number)
+
+
+def read(folder: Path) -> Comparison:
+    """Read a comparison and the folders beside it that it names.
+
+    Args:
+        folder: a run folder of the kind "comparison".
+
+    Raises:
+        UserError: if it is no such folder, or if the comparison has not finished.
+    """
+    run_folder = RunFolder.open(folder)
+    if run_folder.kind != "comparison":
+        raise UserError(
+            f"{folder} holds a run of the kind {run_folder.kind!r}, and a report is made from one "
+            "of the kind 'comparison'. Give the folder whose name starts with 'comparison-', beside it."
+        )
+    reader = _Reader(folder.resolve().parent)
+    result = run_folder.result()
+    recipe = run_folder.inputs.get("recipe", {})
+    teacher_seed = recipe.get("teacher_seed")
+    teachers = tuple(
+        ArmSummary(name, "teacher", reader.runs(f"teacher {name!r}", [{**entry, "seed": teacher_seed}]))
+        for name, entry in result.get("teachers", {}).items()
+    )
+    rows: Sequence[Mapping[str, Any]] = result.get("rows", [])
+    arms = tuple(
+        ArmSummary(name, "student", reader.runs(f"arm {name!r}", [row for row in rows if row["arm"] == name]))
+        for name in dict.fromkeys(row["arm"] for row in rows)
+    )
+    views = tuple(
+        view
+        for name, place in result.get("views", {}).items()
+        if (view := reader.view(name, place)) is not None
+    )
+    export = reader.result("the export", result["export"]) if result.get("export") else None
+    return Comparison(
+        name=str(result.get("recipe", run_folder.name)),
+        folder=folder,
+        command=str(result.get("command", "")),
+        classes=tuple(str(name) for name in result.get("classes") or ()),
+        recipe=recipe,
+        arms=arms,
+        teachers=teachers,
+        views=tuple(view for view in views if view is not None),
+        export=None if export is None else {**export, "folder": result["export"]},
+        seconds=_number(result.get("seconds")),
+        about={key: run_folder.about.get(key, {}) for key in ("created", "software", "hardware")},
+        missing=tuple(reader.missing),
+    )
+
+
+class _Reader:
+    """Reads folders below one root and remembers what was not there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.missing: list[str] = []
+
+    def result(self, what: str, name: str) -> dict[str, Any] | None:
+        try:
+            return self._open(name).result()
+        except UserError as error:
+            self.missing.append(f"Left out {what}: {error}")
+            return None
+
+    def runs(self, what: str, entries: Iterable[Mapping[str, Any]]) -> tuple[Run, ...]:
+        found = []
+        for entry in entries:
+            one = what if entry["seed"] is None else f"{what}, seed {entry['seed']}"
+            try:
+                found.append(self._run(entry))
+            except UserError as error:
+                self.missing.append(f"Left out {one}: {error}")
+        return tuple(found)
+
+    def view(self, name: str, place: str) -> View | None:
+        result = self.result(f"view {name!r}", place)
+        if result is None:
+            return None
+        return View(
+            name=name,
+            folder=self.root / place,
+            shape=tuple(result.get("shape", ())),
+            scans=tuple(result.get("scans", ())),
+            settings=result.get("settings", {}),
+            seconds=_number(result.get("seconds")),
+        )
+
+    def _run(self, entry: Mapping[str, Any]) -> Run:
+        evaluation = self._open(entry["evaluation"])
+        measured = evaluation.result()
+        metrics = measured.get("metrics", {})
+        trained: Mapping[str, Any] = {}
+        curve: tuple[Epoch, ...] = ()
+        if entry.get("run"):
+            run_folder = self._open(entry["run"])
+            trained = run_folder.result()
+            curve = _curve(run_folder.records())
+        return Run(
+            seed=entry["seed"],
+            folder=entry.get("run") or "",
+            evaluation=evaluation.path,
+            accuracy=_number(metrics.get("accuracy")),
+            nll=_number(metrics.get("nll")),
+            ece=_number(metrics.get("ece")),
+            noise={float(level): _number(value) for level, value in metrics.get("noise", {}).items()},
+            pictures=int(measured.get("pictures", 0)),
+            parameters=trained.get("parameters"),
+            epochs=trained.get("epochs"),
+            train_seconds=_number(trained.get("seconds")),
+            evaluation_seconds=_number(measured.get("seconds")),
+            curve=curve,
+        )
+
+    def _open(self, name: str) -> RunFolder:
+        return RunFolder.open(self.root / name)
+
+
+def _curve(records: Iterable[Mapping[str, Any]]) -> tuple[Epoch, ...]:
+    epochs = {
+        record["epoch"]: Epoch(
+            number=record["epoch"],
+            loss=_number(record.get("loss")),
+            terms={name: _number(value) for name, value in record.get("terms", {}).items()},
+            weights={name: _number(value) for name, value in record.get("weights", {}).items()},
+            train_accuracy=_number(record.get("train_accuracy")),
+            validation_accuracy=_number((record.get("validation") or {}).get("accuracy")),
+            validation_nll=_number((record.get("validation") or {}).get("nll")),
+        )
+        for record in records
+        if record.get("type") == "epoch"
+    }
+    return tuple(epochs[number] for number in sorted(epochs))
+
+
+def _number(value: float | None) -> float:
+    """Run folders hold null where a figure was not finite."""
+    return math.nan if value is None else float(value)

@@ -1,0 +1,150 @@
+"""The comparison as a table of text: one wording for the command line, for Markdown and for the page."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from persistill.report.comparison import ArmSummary, Comparison, Sample
+
+NOTHING = "—"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text under a header; the first column names the row.
+
+    Attributes:
+        caption: what the table shows, one sentence.
+        header: one text a column.
+        rows: one text a column, row by row.
+    """
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def overview(comparison: Comparison) -> Table:
+    """The headline table: students in the order of the recipe, then teachers.
+
+    Accuracies and ECE are in per cent, NLL in nats. No row is set off from the others: whether a difference
+    is more than chance is not for bold type to say.
+    """
+    levels = noise_levels(comparison)
+    header = (
+        "Network",
+        "Seeds",
+        "Accuracy %",
+        "NLL",
+        "ECE %",
+        *(f"Accuracy % at noise {level:g}" for level in levels),
+        "Parameters",
+        "Training",
+    )
+    rows = tuple(_row(arm, levels) for arm in (*comparison.arms, *comparison.teachers))
+    return Table(caption=note(comparison), header=header, rows=rows)
+
+
+def header(comparison: Comparison) -> list[str]:
+    """Column titles of ``rows``."""
+    return list(overview(comparison).header)
+
+
+def rows(comparison: Comparison) -> list[list[str]]:
+    """The headline table as text cells, for a terminal."""
+    return [list(row) for row in overview(comparison).rows]
+
+
+def note(comparison: Comparison) -> str:
+    """How to read the headline table: which epoch, which seeds, how many test pictures."""
+    pictures = sorted({run.pictures for arm in comparison.everyone for run in arm.runs})
+    seeds = sorted({seed for arm in comparison.arms for seed in arm.seeds})
+    parts = []
+    if pictures:
+        parts.append(
+            f"Measured on {' or '.join(f'{n:,}' for n in pictures)} test pictures, {_epochs(comparison)}."
+        )
+    if len(seeds) > 1:
+        parts.append(f"Mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}.")
+    elif seeds:
+        parts.append(f"One seed ({seeds[0]}), so no deviation can be given.")
+    if any(arm.runs for arm in comparison.teachers):
+        parts.append("Each teacher is one network, so it has no deviation.")
+    return " ".join(parts)
+
+
+def markdown(comparison: Comparison) -> str:
+    """The headline table in Markdown, with its note below. Names are escaped."""
+    return f"{as_markdown(overview(comparison))}\n\n{_escaped(note(comparison))}\n"
+
+
+def as_markdown(table: Table) -> str:
+    """Any table in Markdown, numbers to the right, without its caption."""
+    lines = [
+        [_escaped(cell) for cell in table.header],
+        [":--", *("--:" for _ in table.header[1:])],
+        *([_escaped(cell) for cell in row] for row in table.rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def noise_levels(comparison: Comparison) -> list[float]:
+    """Every strength of noise that some network was measured at, ascending."""
+    return sorted({level for arm in comparison.everyone for level in arm.noise})
+
+
+def percent(value: float) -> str:
+    """A fraction in per cent with two digits, without the sign: 0.6612 -> "66.12"."""
+    return f"{100 * value:.2f}" if math.isfinite(value) else "not finite"
+
+
+def spread(sample: Sample, scale: float = 1.0, digits: int = 2) -> str:
+    """Mean ± sample standard deviation; only the mean where there is one value.
+
+    Args:
+        sample: one value a seed.
+        scale: by which the values are multiplied, 100 for per cent.
+        digits: after the point.
+    """
+    if not sample.values:
+        return NOTHING
+    if not math.isfinite(sample.mean):
+        return "not finite"
+    text = f"{scale * sample.mean:.{digits}f}"
+    return text if sample.deviation is None else f"{text} ± {scale * sample.deviation:.{digits}f}"
+
+
+def duration(sample: Sample) -> str:
+    """A sample of seconds in the unit that reads best: seconds below two minutes, hours from two hours on."""
+    unit, size = "s", 1
+    if sample.mean >= 120:
+        unit, size = ("h", 3600) if sample.mean >= 7200 else ("min", 60)
+    text = spread(sample, 1 / size, digits=1)
+    return text if text in {NOTHING, "not finite"} else f"{text} {unit}"
+
+
+def _row(arm: ArmSummary, levels: Sequence[float]) -> tuple[str, ...]:
+    noise = arm.noise
+    return (
+        arm.label,
+        str(len(arm.runs)) if arm.role == "student" else NOTHING,
+        spread(arm.accuracy, 100),
+        spread(arm.nll, digits=3),
+        spread(arm.ece, 100),
+        *(spread(noise.get(level, Sample(())), 100) for level in levels),
+        NOTHING if arm.parameters is None else f"{arm.parameters:,}",
+        duration(arm.train_seconds),
+    )
+
+
+def _epochs(comparison: Comparison) -> str:
+    epochs = {arm.name: arm.runs[0].epochs for arm in comparison.arms if arm.runs and arm.runs[0].epochs}
+    if len(set(epochs.values())) == 1:
+        return f"after the last of {next(iter(epochs.values()))} epochs"
+    return f"after the last epoch ({', '.join(f'{name} {number}' for name, number in epochs.items())})"
+
+
+def _escaped(text: str) -> str:
+    for sign in "\\|`*_[]<>":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("\n", " ")

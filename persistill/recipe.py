@@ -1,6 +1,6 @@
 """What a recipe says. A recipe is a Python file that builds one ``Recipe`` and names it ``recipe``.
 
-    recipe -> views -> teachers -> students (arms x seeds) -> evaluation -> report -> export
+recipe -> views -> teachers -> students (arms x seeds) -> evaluation -> report -> export
 """
 
 from collections.abc import Sequence
@@ -163,8 +163,8 @@ class Recipe(Spec):
     data: Data
     student: Model
     arms: dict[str, Arm]
-    teachers: dict[str, Teacher] = {}
-    views: dict[str, Spec] = {}
+    teachers: dict[str, Teacher] = Field(default_factory=dict)
+    views: dict[str, Spec] = Field(default_factory=dict)
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)

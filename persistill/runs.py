@@ -36,6 +36,11 @@ def fingerprint(inputs: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def key_of(kind: Kind, inputs: Mapping[str, Any]) -> str:
+    """The key of a stage: the fingerprint of its kind and inputs."""
+    return fingerprint({"format": FORMAT, "kind": kind, "inputs": inputs})
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; move it there when the block ends, remove it when the block fails.
@@ -95,14 +100,23 @@ class RunFolder:
         self.inputs: dict[str, Any] = about["inputs"]
 
     @classmethod
-    def create(cls, root: Path, kind: Kind, name: str, inputs: Mapping[str, Any]) -> "RunFolder":
+    def create(
+        cls, root: Path, kind: Kind, name: str, inputs: Mapping[str, Any], context: Mapping[str, Any] | None = None
+    ) -> "RunFolder":
         """Open the folder of these inputs below ``root``, or make it. What is there already stays.
+
+        Args:
+            root: where all run folders lie.
+            kind: the stage.
+            name: what people call it.
+            inputs: everything that the stage depends on.
+            context: what later commands need to know and the result does not depend on (where the data came from).
 
         Raises:
             UserError: if a folder of that name was written by another format or from other inputs.
         """
         inputs = json.loads(json.dumps(inputs, allow_nan=False))
-        key = fingerprint({"format": FORMAT, "kind": kind, "inputs": inputs})
+        key = key_of(kind, inputs)
         path = place(root, kind, name, key)
         if (path / "run.json").exists():
             found = cls.open(path)
@@ -113,7 +127,8 @@ class RunFolder:
                 )
             return found
         path.mkdir(parents=True, exist_ok=True)
-        about = {"format": FORMAT, "kind": kind, "name": name, "key": key, "inputs": inputs, **circumstances()}
+        about = {"format": FORMAT, "kind": kind, "name": name, "key": key, "inputs": inputs, "context": context or {}}
+        about.update(circumstances())
         write_json(path / "run.json", about)
         return cls(path, about)
 

@@ -42,6 +42,17 @@ class Spec(BaseModel):
         """The settings as plain JSON values, with the class name under "is", for run folders and their hashes."""
         return {"is": type(self).__name__, **{name: _plain(getattr(self, name)) for name in type(self).model_fields}}
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Settings from what ``to_json`` gave, for specs whose fields are plain values.
+
+        Raises:
+            UserError: if a field is unknown, missing, of a wrong type or out of range.
+        """
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        values.pop("is", None)
+        return cls(**values)
+
     def with_value(self, path: str, value: Any) -> Self:
         """A copy with one field changed.
 

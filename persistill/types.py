@@ -1,6 +1,7 @@
 """The vocabulary that all rooms share: what a network returns, what a batch holds, what a method is."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -36,7 +37,8 @@ class FeatureSpec(NamedTuple):
     maps: dict[str, MapSpec]
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """A mini-batch, already on its device.
 
     Attributes:

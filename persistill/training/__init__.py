@@ -1,8 +1,18 @@
 """Training: ``fit`` and what it needs. It receives built objects and knows no method by name."""
 
-from persistill.training.fit import CHECKPOINT, fit, make_fabric
+from persistill.training.fit import CHECKPOINT, find_device, fit, make_fabric
 from persistill.training.frozen import Frozen, Teaching
 from persistill.training.objective import Objective, check_finite
 from persistill.training.schedules import learning_rate
 
-__all__ = ["CHECKPOINT", "Frozen", "Objective", "Teaching", "check_finite", "fit", "learning_rate", "make_fabric"]
+__all__ = [
+    "CHECKPOINT",
+    "Frozen",
+    "Objective",
+    "Teaching",
+    "check_finite",
+    "find_device",
+    "fit",
+    "learning_rate",
+    "make_fabric",
+]

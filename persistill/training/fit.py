@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from persistill.data import Loader
+from persistill.errors import UserError, unknown
 from persistill.progress import Progress, Silent
 from persistill.recipe import Train
 from persistill.runs import RunFolder
@@ -24,6 +25,7 @@ CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 60.0
 """An epoch that lasts longer is checkpointed on the way."""
 
+_DEVICES = ("auto", "cpu", "cuda", "mps")
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -31,10 +33,23 @@ def make_fabric(device: str, settings: Train) -> Fabric:
     """Device and precision of a training.
 
     Args:
-        device: "cpu", "cuda", "mps" or "auto".
+        device: "auto", "cpu", "cuda" or "mps".
         settings: for the precision.
+
+    Raises:
+        UserError: if there is no such device here.
     """
-    return Fabric(accelerator=device, devices=1, precision=_PRECISION[settings.precision])  # type: ignore[arg-type]
+    if device not in _DEVICES:
+        raise unknown("device", device, _DEVICES)
+    try:
+        return Fabric(accelerator=device, devices=1, precision=_PRECISION[settings.precision])  # type: ignore[arg-type]
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"device {device!r} cannot be used here ({error}). Use --device auto or cpu.") from None
+
+
+def find_device(device: str) -> torch.device:
+    """The torch device of a name that ``make_fabric`` takes."""
+    return make_fabric(device, Train()).device
 
 
 def fit(
@@ -85,7 +100,15 @@ def fit(
     plain = _optimizer(network, settings)
     model, optimizer = fabric.setup(network, plain)
 
-    state: dict[str, Any] = {"key": folder.key, "step": 0, "seconds": 0.0, "log_size": 0, "sums": {}, "right": 0, "seen": 0}
+    state: dict[str, Any] = {
+        "key": folder.key,
+        "step": 0,
+        "seconds": 0.0,
+        "log_size": 0,
+        "sums": {},
+        "right": 0,
+        "seen": 0,
+    }
     path = folder.file(CHECKPOINT)
     if path.exists():
         state = checkpoints.load(path, network, plain, folder.key)
@@ -93,13 +116,14 @@ def fit(
     folder.cut_log(state["log_size"])
     first, began = state["step"], time.perf_counter() - state["seconds"]
     sums = {name: torch.tensor(value, device=fabric.device) for name, value in state["sums"].items()}
-    right, seen = torch.tensor(state["right"], device=fabric.device), state["seen"]
+    right, seen = torch.tensor(float(state["right"]), device=fabric.device), state["seen"]
     journal, saved, record = Journal(folder), time.perf_counter(), dict[str, Any]()
 
     def checkpoint(step: int) -> None:
         nonlocal saved
         state.update(step=step, seconds=time.perf_counter() - began, log_size=folder.log_size())
-        state.update(sums={name: value.item() for name, value in sums.items()}, right=int(right), seen=seen)
+        state.update(sums={name: value.item() for name, value in sums.items()}, right=right.item(), seen=seen)
+        check_finite(state["sums"], f"{label}, step {step}")
         state["precision"] = fabric.strategy.precision.state_dict()
         checkpoints.save(path, network, plain, state)
         saved = time.perf_counter()

@@ -1,0 +1,39 @@
+# Everything needs only Python 3.11+ and make: the first target that runs sets up a virtual environment in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= runs
+
+.PHONY: demo test lint types docs bench clean
+
+demo: .venv/installed
+	$(BIN)/persistill demo --out $(OUT)
+
+test: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed-dev
+	$(BIN)/mypy
+
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/topology.py
+
+clean:
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet -e ".[onnx]"
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet -e ".[onnx,tensorboard]" --group dev --group docs
+	touch $@

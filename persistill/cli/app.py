@@ -1,0 +1,304 @@
+"""The commands."""
+
+import contextlib
+import errno
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from persistill import __version__, report, runs
+from persistill.cli import recipes
+from persistill.cli.progress import Bars
+from persistill.errors import UserError
+from persistill.recipe import Evaluate, Recipe
+from persistill.runs import RunFolder
+
+app = typer.Typer(
+    name="persistill",
+    help="Small vision models that learn the shape of what a large one knows.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Start with: persistill demo",
+)
+console = Console(stderr=False, soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
+
+Out = Annotated[Path, typer.Option("--out", help="Where run folders are written and looked for.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="One student per arm and seed.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+
+
+def examples(*lines: str) -> str:
+    """The end of a help text."""
+    return "[bold]Examples[/bold]\n\n" + "\n\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, and leave with 0, with 2 after a user's mistake, with 1 after a fault.
+
+    Args:
+        arguments: instead of those of the process.
+    """
+    code = 0
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="persistill")
+    except UserError as error:
+        errors.print(f"[bold red]Error:[/bold red] {_literal(str(error))}", highlight=False)
+        code = 2
+    except OSError as error:
+        code = 1
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            advice = "the disk is full. What was finished is whole; make room and run the same command again."
+        else:
+            advice = "nothing that was there is lost; mend it and run the same command again."
+        errors.print(f"[bold red]Error:[/bold red] {_literal(str(error))}: {advice}", highlight=False)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if code == 130:
+            errors.print("Interrupted. Run the same command again, and it goes on where it stopped.")
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        code = 1
+        log = Path("persistill-fault.log")
+        with contextlib.suppress(OSError):
+            log.write_text(traceback.format_exc(), encoding="utf-8")
+        name = type(error).__name__
+        errors.print(
+            f"[bold red]Fault:[/bold red] {_literal(f'{name}: {error}')}\nThis is a mistake in persistill, not yours. "
+            f"The whole story is in {log}; please report it.",
+            highlight=False,
+        )
+    sys.exit(code)
+
+
+@app.command(
+    epilog=examples("persistill demo", "persistill demo --seeds 0 --out /tmp/demo"),
+    short_help="Distil a topology-guided student on handwritten digits, in minutes.",
+)
+def demo(
+    out: Out = Path("runs"),
+    device: Device = "auto",
+    seeds: Seeds = None,
+    changes: Changes = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Distil a topology-guided student on handwritten digits, in minutes.
+
+    The digits ship with scikit-learn; nothing is downloaded. Two teachers are trained, one on the pictures and one on
+    their persistence images, then students alone, with KD and with TGD, each on three seeds. It ends with a table, an
+    HTML report and an exported student. Interrupted and run again, it goes on where it stopped.
+    """
+    _run("tgd_digits", "persistill demo", out, device, seeds, changes, dry_run=dry_run)
+
+
+@app.command(
+    epilog=examples(
+        "persistill run tgd_cifar10_small --dry-run",
+        "persistill run my_recipe.py --set train.epochs=5 --seeds 0,1 --device cuda",
+    ),
+    short_help="Run a recipe: views, teachers, students, evaluation, report, export.",
+)
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one (persistill ls).")],
+    out: Out = Path("runs"),
+    device: Device = "auto",
+    seeds: Seeds = None,
+    changes: Changes = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused."""
+    _run(recipe, f"persistill run {recipe}", out, device, seeds, changes, dry_run=dry_run)
+
+
+@app.command(
+    epilog=examples("persistill check my_recipe.py", "persistill check tgd_cifar10_small --set train.lr=0.05"),
+    short_help="Check a recipe against its data without training.",
+)
+def check(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    out: Out = Path("runs"),
+    device: Device = "auto",
+    changes: Changes = None,
+) -> None:
+    """Check a recipe without training: its fields, its data, and whether networks, views and methods fit together."""
+    _run(recipe, "", out, device, None, changes, dry_run=True)
+    console.print(f"{recipe}: no problem found.", highlight=False)
+
+
+@app.command(epilog=examples("persistill ls", "persistill ls --out runs"), short_help="List recipes and runs.")
+def ls(out: Out = Path("runs")) -> None:
+    """List the recipes that come with persistill, and the runs below a folder with their state."""
+    table = Table("Recipe", "What it does", box=None, header_style="bold")
+    for name, path in recipes.shipped().items():
+        table.add_row(name, recipes.summary(path))
+    console.print(table)
+    folders = runs.find(out) if out.is_dir() else []
+    if folders:
+        table = Table("Run folder", "State", box=None, header_style="bold")
+        for folder in folders:
+            table.add_row(folder.path.name, "complete" if folder.complete else "to be continued")
+        console.print()
+        console.print(table)
+
+
+@app.command(
+    epilog=examples("persistill cp tgd_cifar10_small", "persistill cp tgd_digits my_recipe.py"),
+    short_help="Copy a recipe, to be edited.",
+)
+def cp(
+    name: Annotated[str, typer.Argument(help="A shipped recipe (persistill ls).")],
+    target: Annotated[Path, typer.Argument(help="A file or folder; nothing is overwritten.")] = Path(),
+) -> None:
+    """Copy a recipe, to be edited."""
+    written = recipes.copy(name, target)
+    console.print(f"Wrote {written}. Edit it, then: persistill check {written}", highlight=False)
+
+
+@app.command(
+    "eval",
+    epilog=examples(
+        "persistill eval runs/student-tgd-seed0-0123456789ab",
+        "persistill eval runs/student-tgd-seed0-0123456789ab --noise 0.1,0.2 --ece-bins 20",
+    ),
+    short_help="Measure a trained network on the test pictures.",
+)
+def evaluate(
+    network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
+    noise: Annotated[str, typer.Option(metavar="0.1,0.2", help="Strengths of Gaussian noise.")] = "0.02,0.04,0.08",
+    noise_seed: Annotated[int, typer.Option(help="Draws the noise.")] = 0,
+    ece_bins: Annotated[int, typer.Option(help="Equal-width bins of the calibration error.")] = 15,
+    device: Device = "auto",
+) -> None:
+    """Measure a trained network on the test pictures of its recipe, with other noise or bins if wanted.
+
+    Nothing is trained; the figures are printed, and kept in an evaluation folder beside the network's.
+    """
+    settings = Evaluate().with_value("noise", f"({noise},)")
+    settings = settings.with_value("noise_seed", noise_seed).with_value("ece_bins", ece_bins)
+    with _quiet_start():
+        from persistill.finished import evaluate_network  # noqa: PLC0415 - torch is slow to import
+        from persistill.training import find_device  # noqa: PLC0415
+    with Bars(console) as bars:
+        metrics = evaluate_network(network, settings, find_device(device), bars)["metrics"]
+    table = Table("Metric", "Value", box=None, header_style="bold")
+    table.add_row("accuracy %", f"{100 * metrics['accuracy']:.2f}")
+    table.add_row("NLL", f"{metrics['nll']:.4f}")
+    table.add_row(f"ECE % ({ece_bins} bins)", f"{100 * metrics['ece']:.2f}")
+    for sigma, accuracy in metrics["noise"].items():
+        table.add_row(f"accuracy % at noise {sigma}", f"{100 * accuracy:.2f}")
+    console.print(table)
+
+
+@app.command(
+    "report",
+    epilog=examples(
+        "persistill report runs/comparison-tgd_digits-0123456789ab",
+        "persistill report runs/comparison-tgd_digits-0123456789ab --output report.html",
+    ),
+    short_help="Write the HTML report of a comparison again.",
+)
+def write_report(
+    comparison: Annotated[Path, typer.Argument(help="A comparison's run folder.")],
+    output: Annotated[Path | None, typer.Option(help="The file; by default report.html in that folder.")] = None,
+) -> None:
+    """Write the HTML report of a comparison again, from its run folders alone."""
+    console.print(f"Wrote {report.write(comparison, output)}", highlight=False)
+
+
+@app.command(
+    "export",
+    epilog=examples(
+        "persistill export runs/student-tgd-seed0-0123456789ab",
+        "persistill export runs/student-tgd-seed0-0123456789ab --output my_student",
+    ),
+    short_help="Write a trained student as safetensors and ONNX.",
+)
+def export_run(
+    network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
+    output: Annotated[Path | None, typer.Option(help="A new folder; by default 'exported' in the run folder.")] = None,
+) -> None:
+    """Write a trained network as safetensors and ONNX, load both again and compare them with the checkpoint."""
+    from persistill.finished import export_network  # noqa: PLC0415 - torch is slow to import
+
+    target = output or network / "exported"
+    with Bars(console) as bars:
+        result = export_network(network, target, bars)
+    for name, path in result["files"].items():
+        console.print(f"{name}: {target / path}", highlight=False)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    """Small vision models that learn the shape of what a large one knows."""
+    if show:
+        console.print(f"persistill {__version__}", highlight=False)
+        raise typer.Exit
+
+
+def _run(
+    name: str, command: str, out: Path, device: str, seeds: str | None, changes: list[str] | None, *, dry_run: bool
+) -> None:
+    changed = [*(changes or []), *([f"seeds=({seeds},)"] if seeds else [])]
+    recipe = recipes.read(name, changed)
+    words = [command, *(f"--set '{change}'" for change in changes or [])]
+    words += [f"--seeds {seeds}"] if seeds else []
+    _execute(recipe, " ".join(words), out, device, dry_run=dry_run)
+
+
+def _execute(recipe: Recipe, command: str, out: Path, device: str, *, dry_run: bool = False) -> None:
+    with _quiet_start():
+        from persistill.pipeline import Pipeline  # noqa: PLC0415 - torch is slow to import; --help must not wait for it
+    with Bars(console) as bars:
+        pipeline = Pipeline(recipe, out, device=device, progress=bars, command=command)
+        if dry_run:
+            pipeline.probe()
+            stages = pipeline.stages()
+        else:
+            folder = pipeline.run()
+    if dry_run:
+        table = Table("Stage", "Run folder", "State", box=None, header_style="bold")
+        for stage in stages:
+            done = (out / stage.folder_name / "done.json").exists()
+            table.add_row(stage.kind, stage.folder_name, "complete" if done else "to do")
+        console.print(table)
+        return
+    _print_comparison(folder)
+
+
+def _print_comparison(folder: RunFolder) -> None:
+    comparison = report.read(folder.path)
+    table = Table(title=comparison.recipe, box=None, header_style="bold", title_justify="left")
+    for position, title in enumerate(report.header(comparison)):
+        table.add_column(title, justify="left" if position == 0 else "right")
+    for row in report.rows(comparison):
+        table.add_row(*row)
+    console.print()
+    console.print(table)
+    console.print(report.note(comparison), style="dim", highlight=False)
+    console.print()
+    console.print(f"Report            {folder.path / 'report.html'}", highlight=False)
+    exported = folder.result()["export"]
+    console.print(f"Exported student  {folder.path.parent / exported}", highlight=False)
+
+
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+    with console.status("starting"):
+        yield
+
+
+def _literal(text: str) -> str:
+    return text.replace("[", r"\[")

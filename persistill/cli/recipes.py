@@ -1,0 +1,85 @@
+"""Recipes as files: where the shipped ones lie, how one is read, copied and changed."""
+
+import ast
+import runpy
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from persistill.errors import UserError, unknown
+from persistill.recipe import Recipe
+from persistill.specs import collecting
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> file of the recipes that come with persistill."""
+    folder = _PACKAGE / "recipes"
+    if not folder.is_dir():  # a checkout keeps them beside the package, a wheel inside
+        folder = _PACKAGE.parent / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
+
+
+def summary(path: Path) -> str:
+    """The first line of a recipe's docstring."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def locate(given: str) -> Path:
+    """A recipe by its path, or by the name of a shipped one.
+
+    Raises:
+        UserError: if it is neither, with the near names.
+    """
+    path = Path(given)
+    if path.is_file():
+        return path
+    recipes = shipped()
+    if given in recipes:
+        return recipes[given]
+    if path.suffix == ".py" and path.stem in recipes:
+        return recipes[path.stem]
+    raise unknown("recipe", given, recipes, "Or give the path of a recipe file.")
+
+
+def read(given: str, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, apply ``field=value`` changes, and check all of it.
+
+    Raises:
+        UserError: with all problems at once, one a line.
+    """
+    path = locate(given)
+    try:
+        with collecting():
+            recipe = runpy.run_path(str(path)).get("recipe")
+    except UserError as error:
+        raise UserError(f"{path}:\n{error}") from None
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}.") from None
+    except Exception as error:
+        raise UserError(f"{path} stopped with {type(error).__name__}: {error}.") from error
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"{path} defines no recipe: it must end with `recipe = Recipe(...)`.")
+    for change in changes:
+        field, equals, value = change.partition("=")
+        if not equals:
+            raise UserError(f"--set {change!r} lacks '=': write --set field=value, e.g. --set train.epochs=5.")
+        recipe = recipe.with_value(field.strip(), value.strip())
+    return recipe
+
+
+def copy(name: str, target: Path) -> Path:
+    """Copy a shipped recipe to a file or folder; an existing file is never overwritten.
+
+    Raises:
+        UserError: if there is no such recipe, or the target exists.
+    """
+    source = locate(name)
+    target = target / source.name if target.is_dir() else target
+    if target.exists():
+        raise UserError(f"{target} exists already and was not overwritten; give another name.")
+    if not target.parent.is_dir():
+        raise UserError(f"there is no folder {target.parent}; make it first.")
+    shutil.copyfile(source, target)
+    return target

@@ -1,0 +1,111 @@
+"""What can be done with a trained network's run folder, long after its recipe ran: measure it again, export it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from persistill import evaluation, export, models
+from persistill.data import Loader, Splits, load, open_view
+from persistill.errors import UserError
+from persistill.progress import Progress
+from persistill.recipe import Data, Evaluate
+from persistill.runs import RunFolder, find
+
+WEIGHTS = "model.safetensors"
+
+
+def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progress: Progress) -> dict[str, Any]:
+    """Measure a trained network on its recipe's test pictures.
+
+    Args:
+        path: a teacher's or student's complete run folder.
+        settings: noise and bins.
+        device: where to compute.
+        progress: told of loading and predicting.
+
+    Returns:
+        The result of the evaluation; it also lies in a new evaluation folder beside ``path``.
+
+    Raises:
+        UserError: if the folder is no trained network's, or its data has changed since.
+    """
+    run = _trained(path)
+    splits = _same_data(run, progress).to(device)
+    network, about = models.load(run.file(WEIGHTS))
+    root = path.resolve().parent
+    inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
+    folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
+    if folder.complete:
+        return folder.result()
+    opened = {}
+    if about["view"] != "image":
+        made = find(root, lambda other: other.kind == "view" and other.key == run.inputs["view"])
+        if not made:
+            raise UserError(f"the view {about['view']!r} that {path} sees is not below {root}; run its recipe again.")
+        opened[about["view"]] = open_view(made[0].path, made[0].result(), splits).split("test")
+    result = evaluation.evaluate(
+        network.to(device),
+        lambda transform: Loader(
+            splits.test,
+            opened,
+            batch_size=settings.batch_size,
+            mean=tuple(run.inputs["mean"]),
+            std=tuple(run.inputs["std"]),
+            shuffle_seed=None,
+            device=device,
+            transform=transform,
+        ),
+        about["view"],
+        settings,
+        folder.path,
+        progress,
+    )
+    folder.finish(result)
+    return folder.result()
+
+
+def export_network(path: Path, target: Path, progress: Progress) -> dict[str, Any]:
+    """Export a trained network, compared with the checkpoint on its recipe's test pictures.
+
+    Args:
+        path: a teacher's or student's complete run folder.
+        target: a folder that does not exist yet.
+        progress: told of loading.
+
+    Returns:
+        Files and differences.
+
+    Raises:
+        UserError: if the folder is no trained network's, if the network does not see pictures, or if ``target`` exists.
+    """
+    run = _trained(path)
+    if target.exists():
+        raise UserError(f"{target} exists already and was not overwritten; name another folder with --output.")
+    network, about = models.load(run.file(WEIGHTS))
+    if about["view"] != "image":
+        raise UserError(
+            f"{path} sees the view {about['view']!r}, not pictures: it helps to train students and is not exported."
+        )
+    test = _same_data(run, progress).test
+    pictures = test.fetch(torch.arange(min(64, len(test))))
+    target.mkdir(parents=True)
+    return export.export_student(network, about, pictures, target)
+
+
+def _trained(path: Path) -> RunFolder:
+    run = RunFolder.open(path)
+    if run.kind not in ("teacher", "student"):
+        raise UserError(f"{path} is the folder of a {run.kind}; give a student's or teacher's (persistill ls).")
+    run.result()
+    return run
+
+
+def _same_data(run: RunFolder, progress: Progress) -> Splits:
+    splits = load(Data.from_json(run.about["context"]["recipe"]["data"]), progress)
+    if splits.fingerprint != run.inputs["data"]:
+        raise UserError(
+            f"the data of {run.path} has changed since it was trained (fingerprint {run.inputs['data']}, now "
+            f"{splits.fingerprint}): bring the old data back, or run the recipe again."
+        )
+    return splits

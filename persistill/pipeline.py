@@ -1,0 +1,434 @@
+"""From a recipe to its stages: the one place that knows all rooms.
+
+    recipe -> views -> teachers -> students (arms x seeds) -> evaluation -> export -> report
+
+Each stage is a ``Stage``: what it depends on, and the work that fills its run folder. Running a recipe walks through
+the list; a stage whose folder is complete is passed over, so an interrupted recipe goes on where it stopped.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from persistill import evaluation, export, models, report, runs
+from persistill.data import Loader, Splits, load, make_view, measure_normalisation, open_view
+from persistill.errors import UserError, unknown
+from persistill.progress import Progress, Silent
+from persistill.recipe import Arm, Recipe, Teacher, Train, as_methods
+from persistill.runs import RunFolder
+from persistill.training import CHECKPOINT, Frozen, Objective, Teaching, fit, make_fabric
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a recipe.
+
+    Attributes:
+        kind: of its run folder.
+        name: of its run folder.
+        inputs: all that its result depends on.
+        work: fills the folder and returns the result.
+    """
+
+    kind: runs.Kind
+    name: str
+    inputs: dict[str, Any]
+    work: Callable[[RunFolder], dict[str, Any]]
+
+    @property
+    def key(self) -> str:
+        """Hash of the inputs."""
+        return runs.key_of(self.kind, self.inputs)
+
+    @property
+    def folder_name(self) -> str:
+        """The run folder's name below the root."""
+        return runs.place(Path(), self.kind, self.name, self.key).name
+
+
+class Pipeline:
+    """A recipe on its way through the stages.
+
+    Args:
+        recipe: what to do.
+        out: where the run folders lie.
+        device: "auto", "cpu", "cuda" or "mps".
+        progress: told of everything that takes time.
+        command: the command line that repeats this, for the report.
+
+    Raises:
+        UserError: if the recipe asks for what does not exist or does not fit together. Found before any training.
+    """
+
+    def __init__(
+        self, recipe: Recipe, out: Path, *, device: str = "auto", progress: Progress | None = None, command: str = ""
+    ) -> None:
+        self.recipe, self.out, self.command = recipe, out, command
+        self._progress = progress or Silent()
+        problems = _problems(recipe)
+        if problems:
+            raise UserError("\n".join(problems))
+        self._fabric = make_fabric(device, recipe.train)
+        self._device = self._fabric.device
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The pictures, on the device where they are small."""
+        return load(self.recipe.data, self._progress).to(self._device)
+
+    @cached_property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Channel means and standard deviations of the pictures: stated by the recipe or measured on training data."""
+        data = self.recipe.data
+        if data.mean is not None and data.std is not None:
+            channels = self.splits.train.shape[0]
+            if not len(data.mean) == len(data.std) == channels:
+                raise UserError(
+                    f"data.mean and data.std need one value for each of the {channels} channel(s) of the pictures; "
+                    f"{data.mean} and {data.std} were given."
+                )
+            return data.mean, data.std
+        return measure_normalisation(self.splits.train)
+
+    # --- the stages, each with what it depends on -----------------------------------------------------------------
+
+    def stages(self) -> list[Stage]:
+        """All stages in the order in which they run."""
+        students = list(self.students.values())
+        evaluated = [*self.teachers.values(), *students]
+        return [
+            *self.views.values(),
+            *self.teachers.values(),
+            *students,
+            *(self.evaluations[stage.key] for stage in evaluated),
+            self.exported,
+            self.comparison,
+        ]
+
+    @cached_property
+    def views(self) -> dict[str, Stage]:
+        """View name -> stage."""
+        return {
+            name: Stage(
+                "view",
+                name,
+                {"data": self.splits.fingerprint, "view": view.to_json()},
+                lambda folder, view=view: make_view(view, self.splits, folder.path, self._progress),  # type: ignore[misc]
+            )
+            for name, view in self.recipe.views.items()
+        }
+
+    @cached_property
+    def teachers(self) -> dict[str, Stage]:
+        """Teacher name -> stage."""
+        return {name: self._teacher(name, teacher) for name, teacher in self.recipe.teachers.items()}
+
+    @cached_property
+    def students(self) -> dict[tuple[str, int], Stage]:
+        """Arm name and seed -> stage."""
+        found: dict[tuple[str, int], Stage] = {}
+        for name, arm in self.recipe.arms.items():
+            for seed in self.recipe.seeds:
+                found[name, seed] = self._student(name, arm, seed, found.get((arm.start or "", seed)))
+        return found
+
+    @cached_property
+    def evaluations(self) -> dict[str, Stage]:
+        """Key of a teacher or student -> stage."""
+        seen = {name: teacher.view for name, teacher in self.recipe.teachers.items()}
+        networks = [(stage, seen[name]) for name, stage in self.teachers.items()]
+        networks += [(stage, "image") for stage in self.students.values()]
+        return {stage.key: self._evaluation(stage, view) for stage, view in networks}
+
+    @cached_property
+    def exported(self) -> Stage:
+        """The student that leaves the house."""
+        student = self.students[self.recipe.export or list(self.recipe.arms)[-1], self.recipe.seeds[0]]
+        return Stage(
+            "export", student.name, {"network": student.key, "format": 1}, lambda folder: self._export(student, folder)
+        )
+
+    @cached_property
+    def comparison(self) -> Stage:
+        """All arms beside each other."""
+        recipe = self.recipe.to_json()
+        inputs = {"recipe": recipe, "data": self.splits.fingerprint, "stages": [s.key for s in self.students.values()]}
+        return Stage("comparison", self.recipe.name, inputs, lambda _: self._compare())
+
+    def _teacher(self, name: str, teacher: Teacher) -> Stage:
+        settings = teacher.train or self.recipe.train
+        inputs: dict[str, Any] = {**self._network_inputs(teacher.model.name), "view": self._view_key(teacher.view)}
+        if teacher.weights is not None:
+            inputs["weights"] = _file_hash(Path(teacher.weights))
+        else:
+            inputs |= {"train": settings.to_json(), "seed": self.recipe.teacher_seed}
+
+        def work(folder: RunFolder) -> dict[str, Any]:
+            if teacher.weights is not None:
+                return self._adopt(teacher, Path(teacher.weights), folder)
+            torch.manual_seed(self.recipe.teacher_seed)
+            network = self._build(teacher.model.name, teacher.view)
+            objective = Objective(label_smoothing=settings.label_smoothing)
+            return self._fit(
+                network, objective, settings, folder, self.recipe.teacher_seed, f"teacher {name}", teacher.view
+            )
+
+        return Stage("teacher", name, inputs, work)
+
+    def _student(self, name: str, arm: Arm, seed: int, start: Stage | None) -> Stage:
+        settings = arm.train or self.recipe.train
+        inputs = {
+            **self._network_inputs(self.recipe.student.name),
+            "cross_entropy": arm.cross_entropy,
+            "methods": [method.to_json() for method in arm.methods],
+            "teachers": [self.teachers[teacher].key for teacher in arm.teachers],
+            "start": start.key if start else None,
+            "train": settings.to_json(),
+            "seed": seed,
+        }
+
+        def work(folder: RunFolder) -> dict[str, Any]:
+            torch.manual_seed(seed)
+            network = self._build(self.recipe.student.name, "image")
+            if start is not None:
+                models.load_into(network, self.out / start.folder_name / WEIGHTS)
+            teachers = [self._taught(teacher) for teacher in arm.teachers]
+            objective = Objective(
+                as_methods(arm.methods), cross_entropy=arm.cross_entropy, label_smoothing=settings.label_smoothing
+            )
+            return self._fit(
+                network, objective, settings, folder, seed, f"student {name}, seed {seed}", "image", teachers
+            )
+
+        return Stage("student", f"{name}-seed{seed}", inputs, work)
+
+    def _evaluation(self, stage: Stage, view: str) -> Stage:
+        inputs = {"network": stage.key, "settings": self.recipe.evaluate.to_json(), "data": self.splits.fingerprint}
+        return Stage(
+            "evaluation", stage.name, inputs, lambda folder: self._evaluate(self.out / stage.folder_name, view, folder)
+        )
+
+    def _network_inputs(self, model: str) -> dict[str, Any]:
+        mean, std = self.normalisation
+        return {"data": self.splits.fingerprint, "mean": list(mean), "std": list(std), "model": model}
+
+    def _view_key(self, view: str) -> str:
+        return view if view == "image" else self.views[view].key
+
+    # --- the work of each stage -----------------------------------------------------------------------------------
+
+    def run(self) -> RunFolder:
+        """Run what is not complete, and write the report.
+
+        Returns:
+            The comparison's folder.
+
+        Raises:
+            UserError: if a folder was written by another recipe, or a stage finds a mistake that its user can mend.
+        """
+        self.probe()
+        for stage in self.stages():
+            context = {"recipe": self.recipe.to_json(), "stage": stage.kind}
+            folder = RunFolder.create(self.out, stage.kind, stage.name, stage.inputs, context)
+            if not folder.complete:
+                began = time.perf_counter()
+                result = stage.work(folder)
+                folder.finish({"seconds": round(time.perf_counter() - began, 3), **result})
+                folder.file(CHECKPOINT).unlink(missing_ok=True)
+        self._progress.start("report", 1)
+        report.write(folder.path)
+        self._progress.finish()
+        return folder
+
+    def probe(self) -> None:
+        """Send two random pictures through every arm, untrained: what does not fit shows now, not after the teachers.
+
+        Raises:
+            UserError: if networks, views and methods do not fit together.
+        """
+        channels, height, width = self.splits.train.shape
+        pictures = torch.rand(2, channels, height, width)
+        target = torch.arange(2) % len(self.splits.classes)
+        student = models.build(self.recipe.student.name, channels, len(self.splits.classes)).eval()
+        for name, arm in self.recipe.arms.items():
+            taught = []
+            for teacher_name in arm.teachers:
+                teacher = self.recipe.teachers[teacher_name]
+                shape = self._view_shape(teacher.view)
+                network = models.build(teacher.model.name, shape[0], len(self.splits.classes))
+                taught.append(Frozen(network)(torch.rand(2, *shape)))
+            try:
+                Objective(as_methods(arm.methods), cross_entropy=arm.cross_entropy).terms(
+                    student(pictures), taught, target
+                )
+            except UserError as error:
+                raise UserError(f"arm {name!r}: {error}") from None
+
+    def _view_shape(self, view: str) -> tuple[int, int, int]:
+        picture = self.splits.train.shape
+        shape: tuple[int, int, int] = picture if view == "image" else self.recipe.views[view].shape(picture)  # type: ignore[attr-defined]
+        return shape
+
+    def _build(self, model: str, view: str) -> nn.Module:
+        return models.build(model, self._view_shape(view)[0], len(self.splits.classes))
+
+    def _open_view(self, name: str) -> Any:
+        folder = RunFolder.open(self.out / self.views[name].folder_name)
+        return open_view(folder.path, folder.result(), self.splits)
+
+    def _loader(self, split: str, views: set[str], **options: Any) -> Loader:
+        mean, std = self.normalisation
+        opened = {name: self._open_view(name).split(split) for name in sorted(views - {"image"})}
+        return Loader(getattr(self.splits, split), opened, mean=mean, std=std, device=self._device, **options)
+
+    def _fit(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        settings: Train,
+        folder: RunFolder,
+        seed: int,
+        label: str,
+        view: str,
+        teachers: list[Teaching] | None = None,
+    ) -> dict[str, Any]:
+        teachers = teachers or []
+        loader = self._loader(
+            "train",
+            {view, *(teacher.view for teacher in teachers)},
+            batch_size=settings.batch_size,
+            shuffle_seed=seed,
+            augment=settings.augment,
+            crop_padding=settings.crop_padding,
+            drop_last=True,
+        )
+        held_out = self._loader("validation", {view}, batch_size=self.recipe.evaluate.batch_size, shuffle_seed=None)
+
+        def validate(trained: nn.Module) -> Mapping[str, float]:
+            predictions = evaluation.predict(trained, held_out, view)
+            return {
+                "accuracy": evaluation.accuracy(predictions.logits, predictions.target),
+                "nll": evaluation.nll(predictions.logits, predictions.target),
+            }
+
+        record = fit(
+            network,
+            loader,
+            objective=objective,
+            settings=settings,
+            folder=folder,
+            fabric=make_fabric(self._device.type, settings),
+            view=view,
+            teachers=teachers,
+            validate=validate,
+            progress=self._progress,
+            label=label,
+        )
+        self._save(network, folder, view)
+        return {
+            "epochs": settings.epochs,
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "train_accuracy": record["train_accuracy"],
+            "validation": record["validation"],
+            "seconds": record["seconds"],
+        }
+
+    def _save(self, network: nn.Module, folder: RunFolder, view: str) -> None:
+        mean, std = self.normalisation
+        about = {"classes": list(self.splits.classes), "mean": list(mean), "std": list(std), "view": view}
+        about["shape"] = list(self._view_shape(view))
+        with runs.atomic(folder.file(WEIGHTS)) as temporary:
+            models.save(network, temporary, about)
+
+    def _adopt(self, teacher: Teacher, weights: Path, folder: RunFolder) -> dict[str, Any]:
+        network = self._build(teacher.model.name, teacher.view)
+        models.load_into(network, weights)
+        self._save(network, folder, teacher.view)
+        return {"epochs": 0, "parameters": sum(p.numel() for p in network.parameters()), "weights": str(weights)}
+
+    def _taught(self, name: str) -> Teaching:
+        teacher = self.recipe.teachers[name]
+        network = self._build(teacher.model.name, teacher.view)
+        models.load_into(network, self.out / self.teachers[name].folder_name / WEIGHTS)
+        return Teaching(Frozen(network.to(self._device)), teacher.view)
+
+    def _evaluate(self, trained: Path, view: str, folder: RunFolder) -> dict[str, Any]:
+        network, _ = models.load(trained / WEIGHTS)
+        settings = self.recipe.evaluate
+        return evaluation.evaluate(
+            network.to(self._device),
+            lambda transform: self._loader(
+                "test", {view}, batch_size=settings.batch_size, shuffle_seed=None, transform=transform
+            ),
+            view,
+            settings,
+            folder.path,
+            self._progress,
+            label=f"evaluation of {trained.name.rpartition('-')[0]}",
+        )
+
+    def _export(self, student: Stage, folder: RunFolder) -> dict[str, Any]:
+        network, about = models.load(self.out / student.folder_name / WEIGHTS)
+        test = self.splits.test
+        pictures = test.fetch(torch.arange(min(64, len(test)))).cpu()
+        self._progress.start(f"export of {student.name}", 1)
+        result = export.export_student(network, about, pictures, folder.path)
+        self._progress.finish()
+        return result
+
+    def _compare(self) -> dict[str, Any]:
+        def reference(stage: Stage) -> dict[str, str]:
+            return {"run": stage.folder_name, "evaluation": self.evaluations[stage.key].folder_name}
+
+        before = [stage for stage in self.stages() if stage.kind != "comparison"]
+        seconds = [RunFolder.open(self.out / stage.folder_name).result()["seconds"] for stage in before]
+        return {
+            "recipe": self.recipe.name,
+            "command": self.command,
+            "classes": list(self.splits.classes),
+            "seconds": math.fsum(seconds),
+            "views": {name: stage.folder_name for name, stage in self.views.items()},
+            "teachers": {name: reference(stage) for name, stage in self.teachers.items()},
+            "rows": [{"arm": arm, "seed": seed, **reference(s)} for (arm, seed), s in self.students.items()],
+            "export": self.exported.folder_name,
+        }
+
+
+def _problems(recipe: Recipe) -> list[str]:
+    """What a recipe cannot know of itself: which models exist, and what goes together."""
+    problems = []
+    networks = {"student": recipe.student} | {f"teacher {name!r}": t.model for name, t in recipe.teachers.items()}
+    for role, model in networks.items():
+        if model.name not in models.NAMES:
+            problems.append(f"{role}: {unknown('model', model.name, models.NAMES)}")
+    for name, teacher in recipe.teachers.items():
+        if teacher.weights is not None and not Path(teacher.weights).is_file():
+            problems.append(f"teacher {name!r}: there is no file {teacher.weights!r} (weights).")
+        if teacher.view != "image" and teacher.weights is None and (teacher.train or recipe.train).augment:
+            problems.append(f"teacher {name!r}: {_FIXED_VIEW.format(view=teacher.view)}")
+    for name, arm in recipe.arms.items():
+        fixed = [recipe.teachers[t].view for t in arm.teachers if recipe.teachers[t].view != "image"]
+        if fixed and (arm.train or recipe.train).augment:
+            problems.append(f"arm {name!r}: {_FIXED_VIEW.format(view=fixed[0])}")
+    return problems
+
+
+_FIXED_VIEW = (
+    "the view {view!r} is made once, from whole pictures, and train.augment would show crops and flips of other "
+    "pictures beside it; set augment=() there, or leave that view out."
+)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Terms that two or more methods share: pure functions of tensors, for any training loop.
 
-All of them compute in fp32 (fp64 for fp64 inputs), whatever the type of the inputs or an autocast around them,
-and have finite gradients at equal, constant and all-zero features and in a batch of one.
+All of them compute in fp32 (fp64 for fp64 inputs), whatever the inputs' type or an autocast around them, and
+have finite gradients at equal, constant and all-zero features and in a batch of one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -129,8 +129,8 @@ def match_maps(
             raise unknown("stage of the student:", name, student)
         if name not in partners:
             raise UserError(
-                f"the student's stage {name!r} has no partner: stages are paired from the last, and the teacher "
-                f"has {len(teacher)} ({', '.join(teacher)}). Leave {name!r} out of maps."
+                f"the student's stage {name!r} has no partner: stages are paired from the last, and the "
+                f"teacher has {len(teacher)} ({', '.join(teacher)}). Leave {name!r} out of maps."
             )
     chosen = [name for name in student if name in (partners if names is None else names)]
     pairs = [(student[name], teacher[partners[name]]) for name in chosen]

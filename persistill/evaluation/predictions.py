@@ -1,0 +1,83 @@
+"""What a network answers on a whole split, kept so that metrics are computed from it."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from persistill.errors import UserError, unknown
+from persistill.progress import Progress, Silent
+from persistill.types import Batch
+
+
+class Batches(Protocol):
+    """What ``predict`` needs of a loader."""
+
+    def __len__(self) -> int:
+        """The number of batches of one pass."""
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one pass over the split, from batch ``start`` on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A network's answers, on the CPU, in the order in which the loader gave the pictures.
+
+    Attributes:
+        logits: (N, K) float32, unnormalised log-probabilities.
+        target: (N,) int64, the right classes.
+        index: (N,) int64, positions of the pictures in their split.
+    """
+
+    logits: Tensor
+    target: Tensor
+    index: Tensor
+
+
+def predict(network: nn.Module, loader: Batches, view: str, progress: Progress | None = None) -> Predictions:
+    """Ask a network for its logits on all pictures of a loader.
+
+    The network answers in evaluation mode and without gradients; afterwards each of its modules is in the
+    mode in which it was, and no parameter or buffer has changed.
+
+    Args:
+        network: returns ``Features``; it stands on the device of the loader's batches.
+        loader: gives the pictures.
+        view: name of the view that the network sees.
+        progress: advanced by one for each batch. The caller starts and finishes the stage.
+
+    Raises:
+        UserError: if the batches do not hold the view, or if there are no batches.
+    """
+    progress = progress or Silent()
+    logits, target, index = [], [], []
+    with _evaluating(network):
+        for batch in loader.epoch(0):
+            if view not in batch.views:
+                raise unknown("view:", view, batch.views)
+            # Around the network alone: what the loader makes and keeps must stay fit for training.
+            with torch.inference_mode():
+                answer = network(batch.views[view]).logits
+            logits.append(answer.float().cpu())
+            target.append(batch.target.cpu())
+            index.append(batch.index.cpu())
+            progress.advance(1)
+    if not logits:
+        raise UserError("there are no pictures to evaluate: the loader gave no batch. Is the split empty?")
+    # Joined outside inference mode, which makes them ordinary tensors.
+    return Predictions(torch.cat(logits), torch.cat(target), torch.cat(index))
+
+
+@contextlib.contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -16,6 +16,11 @@ from persistill.errors import UserError, unknown
 Reduction = Literal["batchmean", "mean"]
 
 
+def full_precision(tensor: Tensor) -> Tensor:
+    """The tensor in fp32, or as it is in fp64: squares and sums of half precision features overflow."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def kl(
     teacher_logits: Tensor, student_logits: Tensor, temperature: float, reduction: Reduction = "batchmean"
 ) -> Tensor:
@@ -46,8 +51,8 @@ def kl(
     if reduction not in ("batchmean", "mean"):
         raise unknown("reduction", reduction, ("batchmean", "mean"))
     with torch.autocast(student_logits.device.type, enabled=False):
-        teacher = F.log_softmax(_wide(teacher_logits) / temperature, dim=1)
-        student = F.log_softmax(_wide(student_logits) / temperature, dim=1)
+        teacher = F.log_softmax(full_precision(teacher_logits) / temperature, dim=1)
+        student = F.log_softmax(full_precision(student_logits) / temperature, dim=1)
         divergence = (teacher.exp() * (teacher - student)).sum(1).mean()
     if reduction == "mean":
         divergence = divergence / teacher_logits.shape[1]
@@ -64,7 +69,7 @@ def gram(features: Tensor) -> Tensor:
         (B, B), symmetric.
     """
     with torch.autocast(features.device.type, enabled=False):
-        flat = _wide(features).flatten(1)
+        flat = full_precision(features).flatten(1)
         return flat @ flat.T
 
 
@@ -82,7 +87,7 @@ def normalise_rows(matrix: Tensor, eps: float = 1e-12) -> Tensor:
         (B, N).
     """
     with torch.autocast(matrix.device.type, enabled=False):
-        matrix = _wide(matrix)
+        matrix = full_precision(matrix)
         norm = torch.linalg.vector_norm(matrix, dim=1, keepdim=True)
         alive = norm > eps
         return torch.where(alive, matrix, 0.0) / torch.where(alive, norm, 1.0)
@@ -141,7 +146,3 @@ def match_maps(
                 f"the student's {len(one)}."
             )
     return pairs
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

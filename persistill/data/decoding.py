@@ -1,0 +1,93 @@
+"""From an encoded picture to 8-bit pixels, one at a time or many in threads."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from persistill.progress import Progress
+
+_GRAY = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
+_NO_RANGE = {"I", "F"}
+_ORIENTATION = 0x0112
+_BLOCK = 256
+
+Result = TypeVar("Result")
+
+
+class Header(NamedTuple):
+    """What is known of a picture before it is decoded: height and width as displayed, and whether it has no colour."""
+
+    height: int
+    width: int
+    gray: bool
+
+
+def read_header(image: Image.Image) -> Header:
+    """The header of an opened picture, with the orientation that its EXIF data asks for.
+
+    Raises:
+        ValueError: if its values have no known range (32-bit integers, floating point).
+    """
+    if image.mode in _NO_RANGE:
+        raise ValueError(f"mode {image.mode!r} (32-bit values) has no known range: save it with 8 or 16 bits")
+    width, height = image.size
+    # Without EXIF data before the pixels, getexif() would decode a whole PNG to look for them behind.
+    if (image.format != "PNG" or "exif" in image.info) and image.getexif().get(_ORIENTATION, 1) >= 5:
+        width, height = height, width
+    return Header(height, width, image.mode in _GRAY)
+
+
+def read_pixels(image: Image.Image, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Decode a picture.
+
+    The EXIF orientation is applied; transparent pixels are laid on white; 16-bit gray values are scaled to 8 bits;
+    a picture of another size is scaled (bicubic, antialiased) until it covers the frame, and cropped at its centre.
+
+    Args:
+        image: an opened picture.
+        shape: (C, H, W) of the answer, C = 1 (luminance) or 3 (RGB).
+
+    Returns:
+        (C, H, W) pixels.
+
+    Raises:
+        OSError: or another error of the decoder, if the file is damaged.
+    """
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    channels, height, width = shape
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(image)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def in_threads(function: Callable[[int], Result], count: int, progress: Progress | None = None) -> list[Result]:
+    """Call ``function`` with 0, 1, ..., count - 1 in a pool of threads (decoders release the interpreter lock).
+
+    An error, or ctrl-C, drops what has not begun.
+    """
+    threads = min(os.cpu_count() or 1, 16)
+    block = max(1, min(_BLOCK, count // (4 * threads)))
+    starts = range(0, count, block)
+    results: list[Result] = []
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="persistill-decode")
+    try:
+        for part in pool.map(lambda i: [function(j) for j in range(i, min(i + block, count))], starts):
+            results.extend(part)
+            if progress is not None:
+                progress.advance(len(part))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return results

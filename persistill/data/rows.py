@@ -1,0 +1,45 @@
+"""Pictures of a source that are not decoded yet."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+IntArray = npt.NDArray[np.int64]
+
+_PART_NAMES = {"train": "train", "val": "validation", "dev": "validation", "test": "test"}
+
+
+class Rows(Protocol):
+    """One part of a source."""
+
+    @property
+    def targets(self) -> IntArray:
+        """(N,) class numbers."""
+
+    def open(self, row: int) -> Image.Image:
+        """Open a picture; only its header is read."""
+
+    def name(self, row: int) -> str:
+        """What to call a picture in a message; no two pictures of a part have one name."""
+
+    def length(self, row: int) -> int:
+        """Bytes of the encoded picture."""
+
+
+class Source(NamedTuple):
+    """A data set before its splits are drawn.
+
+    Attributes:
+        classes: class names; targets are positions in it.
+        parts: "train" and, where the source has them, "validation" and "test".
+    """
+
+    classes: tuple[str, ...]
+    parts: dict[str, Rows]
+
+
+def part_of(name: str) -> str | None:
+    """Which part a file, folder or split name speaks of ("val-00000-of-00001" -> "validation"), if any."""
+    return next((part for start, part in _PART_NAMES.items() if name.lower().startswith(start)), None)

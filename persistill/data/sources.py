@@ -1,0 +1,96 @@
+"""From the data settings of a recipe to three splits of pictures."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from persistill.data.reading import Splits, read_splits
+from persistill.data.rows import IntArray, Source
+from persistill.data.splits import draw_splits
+from persistill.data.tables import read_hub, read_parquet
+from persistill.errors import UserError, unknown
+from persistill.progress import Progress, Silent
+from persistill.recipe import Data
+
+_SILENT = Silent()
+
+
+def load(settings: Data, progress: Progress = _SILENT) -> Splits:
+    """Read the pictures of a recipe, on the CPU.
+
+    Only pictures that the splits need are decoded.
+
+    Args:
+        settings: where the pictures are, and how they are split and read.
+        progress: told how many pictures were read.
+
+    Returns:
+        The three splits, in memory if they take up to ``reading.MEMORY_LIMIT`` bytes decoded, otherwise streamed.
+
+    Raises:
+        UserError: if the source is unknown, empty or damaged, has too few pictures, pictures of different sizes
+            without ``settings.size``, or pictures that cannot be read without ``settings.skip_unreadable``.
+    """
+    source = _open(settings)
+    drawn = draw_splits({part: rows.targets for part, rows in source.parts.items()}, settings, source.classes)
+    return read_splits(source, drawn, settings, progress)
+
+
+class DigitRows:
+    """The 1,797 handwritten digits that come with scikit-learn: 8 x 8 gray pictures of 17 levels, scaled to 0..255."""
+
+    def __init__(self) -> None:
+        from sklearn.datasets import load_digits  # noqa: PLC0415  slow to import, and only this source needs it
+
+        digits = load_digits()
+        self._pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+        self.targets: IntArray = digits.target.astype(np.int64)
+
+    def open(self, row: int) -> Image.Image:
+        """A digit."""
+        return Image.fromarray(self._pixels[row])
+
+    def name(self, row: int) -> str:
+        """The number of the digit in scikit-learn's order."""
+        return f"digit {row}"
+
+    def length(self, row: int) -> int:
+        """Bytes of a digit."""
+        return int(self._pixels[row].nbytes)
+
+
+def _digits() -> Source:
+    return Source(tuple("0123456789"), {"train": DigitRows()})
+
+
+_BUILT_IN: dict[str, Callable[[], Source]] = {"digits": _digits}
+_HUB_NAMES = ("uoft-cs/cifar10", "uoft-cs/cifar100", "ylecun/mnist", "zalando-datasets/fashion_mnist")  # for hints only
+
+
+def _open(settings: Data) -> Source:
+    name = settings.source
+    known = (*_BUILT_IN, *_HUB_NAMES)
+    if name in _BUILT_IN:
+        _no_label(settings)
+        return _BUILT_IN[name]()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if next(folder.rglob("*.parquet"), None) is not None:
+            return read_parquet(folder, settings.label)
+        raise UserError(f"the folder {folder} holds no Parquet files.")
+    if folder.exists():
+        raise UserError(f"{folder} is a file; data.source names the folder that holds it.")
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        return read_hub(name, settings.label, known)
+    raise unknown("data source", name, known, "Or the path of a folder of Parquet files or of class folders.")
+
+
+def _no_label(settings: Data) -> None:
+    if settings.label is not None:
+        raise UserError(
+            f"data.label={settings.label!r} names a column, and {settings.source} has none: its classes are known. "
+            "Leave data.label out."
+        )

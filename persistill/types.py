@@ -1,6 +1,6 @@
 """The vocabulary that all rooms share: what a network returns, what a batch holds, what a method is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -50,6 +50,16 @@ class Batch:
     views: dict[str, Tensor]
     target: Tensor
     index: Tensor
+
+
+class Batches(Protocol):
+    """A split as batches, the same ones whenever they are asked for. ``data.Loader`` is one."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch ``number``, from batch ``start`` on, which alone decide order and augmentation."""
 
 
 class Method(Protocol):

@@ -2,12 +2,13 @@
 
 from persistill.training.fit import CHECKPOINT, find_device, fit, make_fabric
 from persistill.training.frozen import Frozen, Teaching
-from persistill.training.objective import Objective, check_finite
+from persistill.training.objective import Health, Objective
 from persistill.training.schedules import learning_rate
 
 __all__ = [
     "CHECKPOINT",
     "Frozen",
+    "Health",
     "Objective",
     "Teaching",
     "check_finite",

@@ -8,7 +8,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from persistill.data import Loader
 from persistill.errors import UserError, unknown
 from persistill.progress import Progress, Silent
 from persistill.recipe import Train
@@ -17,9 +16,9 @@ from persistill.training import checkpoints
 from persistill.training.frozen import Teaching
 from persistill.training.interruption import interruption
 from persistill.training.journal import Journal
-from persistill.training.objective import Objective, check_finite
+from persistill.training.objective import Health, Objective
 from persistill.training.schedules import learning_rate
-from persistill.types import Features
+from persistill.types import Batches, Features
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 60.0
@@ -41,6 +40,8 @@ def make_fabric(device: str, settings: Train) -> Fabric:
     """
     if device not in _DEVICES:
         raise unknown("device", device, _DEVICES)
+    if settings.precision == "fp16" and (device == "cpu" or (device == "auto" and not torch.cuda.is_available())):
+        raise UserError("train.precision=fp16 needs a GPU; on a CPU use bf16 or fp32.")
     try:
         return Fabric(accelerator=device, devices=1, precision=_PRECISION[settings.precision])  # type: ignore[arg-type]
     except (RuntimeError, ValueError) as error:
@@ -54,7 +55,7 @@ def find_device(device: str) -> torch.device:
 
 def fit(
     network: nn.Module,
-    loader: Loader,
+    loader: Batches,
     *,
     objective: Objective,
     settings: Train,
@@ -117,13 +118,14 @@ def fit(
     first, began = state["step"], time.perf_counter() - state["seconds"]
     sums = {name: torch.tensor(value, device=fabric.device) for name, value in state["sums"].items()}
     right, seen = torch.tensor(float(state["right"]), device=fabric.device), state["seen"]
+    health = Health(objective.weights)
     journal, saved, record = Journal(folder), time.perf_counter(), dict[str, Any]()
 
     def checkpoint(step: int) -> None:
         nonlocal saved
         state.update(step=step, seconds=time.perf_counter() - began, log_size=folder.log_size())
         state.update(sums={name: value.item() for name, value in sums.items()}, right=right.item(), seen=seen)
-        check_finite(state["sums"], f"{label}, step {step}")
+        health.check(f"{label}, step {step}")
         state["precision"] = fabric.strategy.precision.state_dict()
         checkpoints.save(path, network, plain, state)
         saved = time.perf_counter()
@@ -139,6 +141,7 @@ def fit(
                     taught = [_fp32(t.network(_laid_out(batch.views[t.view], layout))) for t in teachers]
                 features: Features = model(_laid_out(batch.views[view], layout))
                 terms = objective.terms(features, taught, batch.target)
+                health.observe(terms)
                 loss = objective.total(terms)
                 optimizer.zero_grad(set_to_none=True)
                 fabric.backward(loss)
@@ -154,7 +157,7 @@ def fit(
                 if step % 20 == 0 or step % steps == 0:
                     # The one place inside an epoch that waits for the device.
                     means = {name: value.item() / seen for name, value in sums.items()}
-                    check_finite(means, f"{label}, epoch {epoch + 1}, step {step}")
+                    health.check(f"{label}, epoch {epoch + 1}, step {step}")
                     progress.advance(0, f"epoch {epoch + 1}/{settings.epochs}", means)
                     now = {name: value.item() for name, value in terms.items()}
                     journal.write(

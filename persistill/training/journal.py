@@ -16,7 +16,7 @@ class Journal:
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional, and slow to import
 
-            self._writer = SummaryWriter(str(folder.file("tensorboard")))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(folder.file("tensorboard")))
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Append a record of type ``kind``; epochs go to TensorBoard too, nested numbers by their path."""

@@ -1,8 +1,7 @@
 """The training loss of an arm: one sum of named, weighted terms."""
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -60,15 +59,32 @@ class Objective:
         return torch.stack(weighted).sum()
 
 
-def check_finite(means: Mapping[str, float], where: str) -> None:
-    """Stop a training that has diverged, and name the term that did it.
+class Health:
+    """Remembers which terms were not finite first, without waiting for the device at every step.
 
-    Raises:
-        UserError: if one of the means is not finite.
+    Args:
+        names: of the terms, in the order in which they are observed.
     """
-    bad = [name for name, value in means.items() if not math.isfinite(value)]
-    if bad:
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = tuple(names)
+        self._finite: Tensor | None = None
+
+    def observe(self, terms: Mapping[str, Tensor]) -> None:
+        """Look at the terms of one step. Once one was not finite, later steps tell nothing: they all suffer from it."""
+        finite = torch.stack([value.detach().isfinite() for value in terms.values()])
+        self._finite = finite if self._finite is None else torch.where(self._finite.all(), finite, self._finite)
+
+    def check(self, where: str) -> None:
+        """Stop a training that has diverged.
+
+        Raises:
+            UserError: naming the terms that were not finite first.
+        """
+        if self._finite is None or self._finite.all():
+            return
+        bad = [name for name, good in zip(self._names, self._finite.tolist(), strict=True) if not good]
         raise UserError(
-            f"{where}: the loss is not finite any more; the term(s) {', '.join(bad)} are. Lower train.lr, set "
-            "train.clip_norm=1.0, or train with train.precision=fp32; the last good checkpoint was kept."
+            f"{where}: the loss is not finite any more; the first term(s) that were not: {', '.join(bad)}. Lower "
+            "train.lr, set train.clip_norm=1.0, or train with train.precision=fp32; the last good checkpoint was kept."
         )

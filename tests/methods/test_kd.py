@@ -1,0 +1,59 @@
+"""KD: the settings say what the function computes."""
+
+import math
+
+import pytest
+import torch
+
+from persistill.errors import UserError
+from persistill.losses import kl
+from persistill.methods import KD
+from persistill.recipe import Arm, as_methods
+from persistill.types import Features
+
+
+def test_term_is_the_function_with_the_settings(made_up):
+    student, teacher, other = made_up(0), made_up(1), made_up(2)
+    method = KD(weight=0.3, temperature=2.5, kl_reduction="mean")
+    terms = method.terms(student, [teacher, other], torch.zeros(4, dtype=torch.long))
+    assert list(terms) == list(method.weights)
+    assert method.weights == {"kd": 0.3}
+    assert torch.equal(terms["kd"], kl(teacher.logits, student.logits, 2.5, "mean"))
+
+
+def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
+    student = made_up(0)
+    term = KD().terms(student, [student], torch.zeros(4, dtype=torch.long))["kd"]
+    assert term == 0
+    (gradient,) = torch.autograd.grad(KD().terms(student, [made_up(0)], None)["kd"], student.logits)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+
+
+def test_gradient_by_hand():
+    # d/dz tau^2 KL = tau (softmax(z_S / tau) - softmax(z_T / tau)) / B
+    teacher = torch.tensor([[math.log(3.0) * 4, 0.0]], dtype=torch.float64)
+    student = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
+    KD(temperature=4.0).terms(Features(student, student, {}), [Features(teacher, teacher, {})], None)["kd"].backward()
+    torch.testing.assert_close(student.grad, torch.tensor([[-1.0, 1.0]], dtype=torch.float64))
+
+
+def test_it_is_a_method_and_needs_one_teacher():
+    assert as_methods([KD()])[0].teachers_needed == 1
+    with pytest.raises(UserError, match=r"KD needs 1 teacher\(s\), and this arm names 0"):
+        Arm(methods=(KD(),))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"weight": -0.1}, r"KD.weight: .*greater than or equal to 0; -0.1 was given"),
+        ({"weight": math.nan}, r"KD.weight: .*; nan was given"),
+        ({"weight": math.inf}, r"KD.weight: .*; inf was given"),
+        ({"temperature": 0.0}, r"KD.temperature: .*greater than 0; 0.0 was given"),
+        ({"kl_reduction": "sum"}, r"KD.kl_reduction: .*'batchmean' or 'mean'; 'sum' was given"),
+        ({"temprature": 3.0}, r"unknown field of KD: 'temprature'. Did you mean 'temperature'"),
+    ],
+)
+def test_settings_out_of_range_are_named(fields, message):
+    with pytest.raises(UserError, match=message):
+        KD(**fields)

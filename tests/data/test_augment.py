@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from persistill.data import augment
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def possible(image: np.ndarray, padding: int, crop: bool, flip: bool) -> dict[bytes, tuple[int, int, bool]]:
+    """Every picture that crop and flip can make of one, made one by one."""
+    channels, height, width = image.shape
+    padding = padding if crop else 0
+    padded = np.zeros((channels, height + 2 * padding, width + 2 * padding), dtype=image.dtype)
+    padded[:, padding : padding + height, padding : padding + width] = image
+    answers = {}
+    for top in range(2 * padding + 1):
+        for left in range(2 * padding + 1):
+            window = padded[:, top : top + height, left : left + width]
+            answers[window.tobytes()] = (top, left, False)
+            if flip:
+                answers[np.ascontiguousarray(window[:, :, ::-1]).tobytes()] = (top, left, True)
+    return answers
+
+
+@pytest.mark.parametrize("names", [("crop",), ("flip",), ("crop", "flip"), ()])
+@pytest.mark.parametrize("size", [(7, 7), (5, 9)])
+def test_every_picture_is_cropped_and_flipped_as_one_by_one(names, size):
+    images = torch.randint(1, 256, (300, 3, *size), dtype=torch.uint8, generator=seeded())
+    changed = augment(images, names, 2, seeded(1))
+    assert changed.shape == images.shape
+    assert changed.dtype == images.dtype
+    seen = set()
+    for before, after in zip(images.numpy(), changed.numpy(), strict=True):
+        seen.add(possible(before, 2, "crop" in names, "flip" in names)[after.tobytes()])
+    expected = (25 if "crop" in names else 1) * (2 if "flip" in names else 1)
+    assert len(seen) == expected  # 300 draws leave none of at most 50 out
+
+
+def test_half_of_the_pictures_are_flipped_and_all_places_are_as_likely():
+    images = torch.arange(1, 10, dtype=torch.float32).reshape(1, 1, 3, 3).expand(9000, 1, 3, 3)
+    found = possible(images[0].numpy(), 1, crop=True, flip=True)
+    draws = [found[after.tobytes()] for after in augment(images, ("crop", "flip"), 1, seeded(3)).numpy()]
+    counts = {draw: draws.count(draw) for draw in set(draws)}
+    assert len(counts) == 18
+    assert all(400 < count < 600 for count in counts.values())
+
+
+def test_draws_depend_on_the_generator_alone_and_not_on_the_order_of_names():
+    images = torch.rand(20, 1, 8, 8, generator=seeded())
+    one = augment(images, ("crop", "flip"), 4, seeded(5))
+    assert torch.equal(one, augment(images, ("flip", "crop"), 4, seeded(5)))
+    assert not torch.equal(one, augment(images, ("crop", "flip"), 4, seeded(6)))
+
+
+def test_the_input_is_left_alone():
+    images = torch.rand(4, 1, 5, 5)
+    kept = images.clone()
+    augment(images, ("crop", "flip"), 4, seeded())
+    assert torch.equal(images, kept)
+
+
+def test_unknown_names_and_paddings_are_refused():
+    with pytest.raises(ValueError, match="'blur' was given"):
+        augment(torch.zeros(1, 1, 2, 2), ("blur",), 1, seeded())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="padding must be 0 or more; -1"):
+        augment(torch.zeros(1, 1, 2, 2), ("crop",), -1, seeded())

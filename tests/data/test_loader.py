@@ -1,0 +1,172 @@
+import gc
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from made_up_pictures import streamed
+
+from persistill.data import Loader, MemoryPictures, measure_normalisation
+from persistill.errors import UserError
+
+
+def pictures(count: int = 23, channels: int = 3) -> MemoryPictures:
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, channels, 6, 5), dtype=torch.uint8, generator=random)
+    return MemoryPictures(pixels, torch.arange(count) % 4)
+
+
+class MadeUpView:
+    mean = (0.25, 0.5)
+    std = (0.5, 2.0)
+
+    def __init__(self, count: int = 23) -> None:
+        self.values = torch.rand(count, 2, 4, 4, generator=torch.Generator().manual_seed(9))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def fetch(self, index):
+        return self.values[index]
+
+
+def loader(data=None, views=None, **changes):
+    data = data or pictures()
+    plain = {"mean": (0.5,) * data.shape[0], "std": (0.25,) * data.shape[0], "batch_size": 5, "shuffle_seed": 1}
+    return Loader(data, views or {}, **{**plain, **changes})
+
+
+def same(one, other):
+    return (
+        one.views.keys() == other.views.keys()
+        and all(torch.equal(one.views[name], other.views[name]) for name in one.views)
+        and torch.equal(one.target, other.target)
+        and torch.equal(one.index, other.index)
+    )
+
+
+def test_in_order_and_normalised():
+    data = pictures()
+    batches = list(loader(data, shuffle_seed=None, augment=("crop", "flip")).epoch(1))
+    assert [len(batch.target) for batch in batches] == [5, 5, 5, 5, 3]
+    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(23))
+    assert torch.equal(torch.cat([batch.target for batch in batches]), data.targets)
+    pixels = data.fetch(torch.arange(23)).numpy().astype(np.float64)
+    expected = (pixels / 255 - 0.5) / 0.25
+    np.testing.assert_allclose(torch.cat([b.views["image"] for b in batches]).numpy(), expected, atol=1e-6)
+
+
+def test_an_epoch_sees_every_picture_once_in_an_order_of_its_own():
+    data = loader()
+    orders = [torch.cat([batch.index for batch in data.epoch(number)]).tolist() for number in (1, 2)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(23))
+    assert orders[0] != orders[1]
+    assert orders[0] == torch.cat([batch.index for batch in loader().epoch(1)]).tolist()
+    assert orders[0] != torch.cat([batch.index for batch in loader(shuffle_seed=2).epoch(1)]).tolist()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_resumed_epoch_goes_on_with_the_same_bits(stream, tmp_path):
+    data = streamed(tmp_path, 23) if stream else pictures()
+    make = lambda: loader(data, {"persistence": MadeUpView()}, augment=("crop", "flip"), crop_padding=2)
+    whole = list(make().epoch(3))
+    for start in range(len(whole) + 1):
+        rest = list(make().epoch(3, start))
+        assert len(rest) == len(whole) - start
+        assert all(same(one, other) for one, other in zip(whole[start:], rest, strict=True))
+
+
+def test_views_belong_to_their_pictures_and_are_normalised():
+    view = MadeUpView()
+    for batch in loader(views={"persistence": view}).epoch(1):
+        expected = (view.values[batch.index] - torch.tensor([0.25, 0.5])[:, None, None]) / torch.tensor([0.5, 2.0])[
+            :, None, None
+        ]
+        torch.testing.assert_close(batch.views["persistence"], expected)
+
+
+def test_augmentation_changes_with_epoch_and_step():
+    data = MemoryPictures(pictures(1).fetch(torch.zeros(8, dtype=torch.int64)), torch.zeros(8, dtype=torch.int64))
+    make = loader(data, batch_size=4, augment=("crop", "flip"))
+    images = [batch.views["image"] for number in (1, 2) for batch in make.epoch(number)]
+    assert all(not torch.equal(images[i], images[j]) for i in range(4) for j in range(i))
+
+
+def test_drop_last_and_length():
+    assert len(loader()) == 5
+    assert len(loader(drop_last=True)) == 4
+    assert [len(batch.target) for batch in loader(drop_last=True).epoch(1)] == [5, 5, 5, 5]
+    with pytest.raises(UserError, match=r"23 pictures do not fill one batch of 24.*train.batch_size"):
+        loader(drop_last=True, batch_size=24)
+
+
+def test_the_transform_sees_pixels_between_0_and_1_and_the_number_of_the_batch():
+    seen = []
+
+    def transform(pixels, number):
+        assert 0 <= pixels.min() <= pixels.max() <= 1
+        seen.append(number)
+        return pixels * 0 + 0.75
+
+    batches = list(loader(shuffle_seed=None, transform=transform).epoch(1, 2))
+    assert seen == [2, 3, 4]
+    assert all((batch.views["image"] == 1).all() for batch in batches)
+
+
+def test_streamed_batches_equal_those_from_memory(tmp_path):
+    data = streamed(tmp_path, 12)
+    memory = MemoryPictures(data.fetch(torch.arange(12)), data.targets)
+    pairs = zip(loader(data).epoch(1), loader(memory).epoch(1), strict=True)
+    assert all(same(one, other) for one, other in pairs)
+
+
+def test_no_thread_is_left_behind(tmp_path):
+    def workers():
+        return [thread for thread in threading.enumerate() if thread.name.startswith("persistill")]
+
+    epoch = loader(streamed(tmp_path, 23), {"persistence": MadeUpView()}).epoch(1)
+    next(epoch)
+    assert workers()
+    del epoch
+    gc.collect()
+    until = time.monotonic() + 10
+    while workers() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not workers()
+
+
+def test_an_error_in_the_thread_reaches_the_reader():
+    class Broken(MadeUpView):
+        def fetch(self, index):
+            raise UserError("the view is gone")
+
+    with pytest.raises(UserError, match="the view is gone"):
+        list(loader(views={"persistence": Broken()}).epoch(1))
+
+
+def test_a_view_of_other_data_is_refused():
+    with pytest.raises(UserError, match="view 'persistence' holds 22 pictures, and the data 23"):
+        loader(views={"persistence": MadeUpView(22)})
+
+
+def test_means_must_fit_the_channels():
+    with pytest.raises(ValueError, match="each of the 3 channels"):
+        loader(mean=(0.5,), std=(0.25,))
+
+
+def test_measured_normalisation_is_that_of_numpy(tmp_path):
+    data = pictures(1500)
+    values = data.fetch(torch.arange(1500)).numpy().astype(np.float64) / 255
+    mean, std = measure_normalisation(data)
+    np.testing.assert_allclose(mean, values.mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(std, values.std((0, 2, 3)), rtol=1e-12)
+    small = streamed(tmp_path, 7)
+    np.testing.assert_allclose(
+        measure_normalisation(small)[0], small.fetch(torch.arange(7)).numpy().mean((0, 2, 3)) / 255
+    )
+
+
+def test_a_constant_channel_can_be_divided_by():
+    data = MemoryPictures(torch.full((3, 1, 2, 2), 51, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+    assert measure_normalisation(data) == ((0.2,), (1.0,))

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from persistill.data.folders import read_folder
 from persistill.data.reading import Splits, read_splits
 from persistill.data.rows import IntArray, Source
 from persistill.data.splits import draw_splits
-from persistill.data.tables import read_hub, read_parquet
+from persistill.data.tables import parquet_files, read_hub, read_parquet
 from persistill.errors import UserError, unknown
 from persistill.progress import Progress, Silent
 from persistill.recipe import Data
@@ -78,9 +79,11 @@ def _open(settings: Data) -> Source:
         return _BUILT_IN[name]()
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if next(folder.rglob("*.parquet"), None) is not None:
-            return read_parquet(folder, settings.label)
-        raise UserError(f"the folder {folder} holds no Parquet files.")
+        files = parquet_files(folder)
+        if files:
+            return read_parquet(folder, files, settings.label)
+        _no_label(settings)
+        return read_folder(folder)
     if folder.exists():
         raise UserError(f"{folder} is a file; data.source names the folder that holds it.")
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):

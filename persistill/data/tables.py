@@ -64,14 +64,20 @@ class TableRows:
         return array
 
 
-def read_parquet(folder: Path, label: str | None) -> Source:
+def parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files in a folder and in the folders just below it, sorted."""
+    return sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
+
+
+def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Source:
     """Read a folder of Parquet files in the Hugging Face image layout.
 
     Files belong to a part by the beginning of their name (train, val, dev, test) or of their folder's; where no file
     has such a name, all are training pictures.
 
     Args:
-        folder: holds the files, at any depth.
+        folder: what to call the data set.
+        files: its files, at least one.
         label: the class column; None if there is only one that can be it.
 
     Raises:
@@ -79,7 +85,6 @@ def read_parquet(folder: Path, label: str | None) -> Source:
     """
     from datasets import Features, load_dataset  # noqa: PLC0415  half a second that other sources need not pay
 
-    files = sorted(folder.rglob("*.parquet"))
     shards: dict[str, list[str]] = {}
     features = None
     for file in files:

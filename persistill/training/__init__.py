@@ -11,7 +11,6 @@ __all__ = [
     "Health",
     "Objective",
     "Teaching",
-    "check_finite",
     "find_device",
     "fit",
     "learning_rate",

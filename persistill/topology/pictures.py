@@ -1,0 +1,122 @@
+"""From pictures straight to persistence images, a few pictures at a time: no diagram of the whole batch is kept."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from persistill.topology._threads import checked_threads, spread
+from persistill.topology.persistence_image import PersistenceImages
+from persistill.topology.signals import columns, pairs, require_finite, rows
+
+Scan = Literal["rows", "columns"]
+SCANS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {"rows": rows, "columns": columns}
+_BLOCK = 16  # pictures in one block of work
+
+
+@overload
+def persistence_images(
+    pictures: NDArray[Any],
+    settings: PersistenceImages,
+    *,
+    scans: Sequence[Scan] = ("rows", "columns"),
+    threads: int | None = None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]: ...
+@overload
+def persistence_images(
+    pictures: Tensor,
+    settings: PersistenceImages,
+    *,
+    scans: Sequence[Scan] = ("rows", "columns"),
+    threads: int | None = None,
+    out: Tensor | None = None,
+) -> Tensor: ...
+def persistence_images(
+    pictures: Any,
+    settings: PersistenceImages,
+    *,
+    scans: Sequence[Scan] = ("rows", "columns"),
+    threads: int | None = None,
+    out: Any = None,
+) -> Any:
+    """Persistence images of every channel of every picture, read as 1-D signals.
+
+    Each scan turns a channel into a signal, the signal's sublevel persistence (H0, without the class that never
+    dies) is drawn by ``settings``. The same as ``settings.images(sublevel_persistence(rows(pictures)))`` and so on,
+    without the diagrams in between; gradients do not pass (use the two functions for that).
+
+    Args:
+        pictures: (B, C, H, W), uint8, or float32 or float64 (usually in [0, 1], as the published windows expect).
+        settings: how diagrams become images.
+        scans: "rows" and "columns" (of the true transpose), in the order of the output.
+        threads: how many threads; None for torch's number.
+        out: where to write, float32 or uint8, C-contiguous, of the shape of the result; uint8 holds
+            floor(255 * value), the cast of the TGD paper's code, and wants ``scaling="max"``. None for
+            a new float32 array.
+
+    Returns:
+        (B, len(scans) * C, rows, columns): all channels of the first scan, then all of the second. A NumPy array or
+        a torch tensor like ``pictures``.
+
+    Raises:
+        TypeError: if ``pictures`` or ``out`` is no array or tensor of these dtypes.
+        ValueError: if a shape, a scan or a value is not allowed; NaN and infinities are named by their index.
+    """
+    if not isinstance(pictures, np.ndarray | Tensor):
+        raise TypeError(f"pictures must be a NumPy array or a torch tensor; got {type(pictures).__name__}.")
+    data: NDArray[Any] = pictures.detach().cpu().numpy() if isinstance(pictures, Tensor) else pictures
+    if data.dtype.name not in ("uint8", "float32", "float64"):
+        raise TypeError(f"pictures must be uint8, float32 or float64; got {data.dtype.name}.")
+    if data.ndim != 4 or 0 in data.shape[1:]:
+        raise ValueError(f"pictures must have shape (B, C, H, W) with no side 0; got {data.shape}.")
+    unknown = [scan for scan in scans if scan not in SCANS]
+    if unknown or not scans:
+        raise ValueError(f"scans must be one or more of {', '.join(map(repr, SCANS))}; got {tuple(scans)!r}.")
+    require_finite(data, "pictures")
+    shape = (len(data), len(scans) * data.shape[1], *settings.pixels)
+    target = _target(out, shape, settings)
+
+    def work(start: int, stop: int) -> None:
+        _draw(data[start:stop], settings, scans, target[start:stop])
+
+    spread(work, len(data), _BLOCK, checked_threads(threads))
+    if not isinstance(pictures, Tensor):
+        return target
+    return torch.from_numpy(target).to(pictures.device) if out is None else out
+
+
+def _draw(pictures: NDArray[Any], settings: PersistenceImages, scans: Sequence[Scan], out: NDArray[Any]) -> None:
+    channels = pictures.shape[1]
+    drawn = np.empty((len(pictures) * channels, *settings.pixels), np.float32)
+    # In levels, and a shade low: drawing compares again, in the units of the settings.
+    threshold = settings.min_persistence * (255 * (1 - 1e-12) if pictures.dtype == np.uint8 else 1)
+    for number, scan in enumerate(scans):
+        signals = np.ascontiguousarray(SCANS[scan](pictures)).reshape(len(drawn), -1)
+        indices, counts = pairs(signals, threshold, superlevel=False, essential=False, threads=1)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        owners = np.repeat(np.arange(len(signals)), counts)
+        settings.draw(signals[owners[:, None], indices], offsets, drawn)
+        part = drawn.reshape(len(pictures), channels, *settings.pixels)
+        place = out[:, number * channels : (number + 1) * channels]
+        place[:] = np.floor(part * 255) if out.dtype == np.uint8 else part
+
+
+def _target(out: Any, shape: tuple[int, ...], settings: PersistenceImages) -> NDArray[Any]:
+    if out is None:
+        return np.empty(shape, np.float32)
+    if not isinstance(out, np.ndarray | Tensor):
+        raise TypeError(f"out must be a NumPy array or a torch tensor; got {type(out).__name__}.")
+    if isinstance(out, Tensor) and out.device.type != "cpu":
+        raise ValueError(f"out must be in the memory of the CPU; got {out.device}.")
+    target: NDArray[Any] = out.numpy() if isinstance(out, Tensor) else out
+    if target.dtype.name not in ("float32", "uint8"):
+        raise TypeError(f"out must be float32 or uint8; got {target.dtype.name}.")
+    if target.shape != shape or not target.flags.c_contiguous:
+        raise ValueError(f"out must be C-contiguous of shape {shape}; got {target.shape}.")
+    if target.dtype == np.uint8 and settings.scaling != "max":
+        raise ValueError(f'8-bit images need scaling="max"; the settings have {settings.scaling!r}.')
+    return target

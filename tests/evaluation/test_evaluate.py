@@ -34,8 +34,7 @@ def test_numbers_can_be_computed_again_from_the_file(tiny, loader, target, tmp_p
     gaps = [((shares.argmax(1) == found["target"]) - shares.max(1))[places == m].sum() for m in range(1, 8)]
     assert metrics["ece"] == pytest.approx(np.abs(gaps).sum() / 21)
     assert metrics["noise"] == {
-        sigma: pytest.approx(accuracy_score(found["target"], found[f"noise_{sigma}"]))
-        for sigma in ("0.02", "0.5")
+        sigma: pytest.approx(accuracy_score(found["target"], found[f"noise_{sigma}"])) for sigma in ("0.02", "0.5")
     }
     assert result["pictures"] == 21
     assert result["seconds"] > 0
@@ -66,9 +65,7 @@ def test_a_network_that_sees_another_view_has_no_noise(tiny, loader, tmp_path):
 
 
 def test_one_stage_of_progress_over_all_strengths(tiny, loader, recorder, tmp_path):
-    evaluate(
-        tiny, lambda t: loader(transform=t), "image", Evaluate(noise=(0.1,)), tmp_path, recorder, label="x"
-    )
+    evaluate(tiny, lambda t: loader(transform=t), "image", Evaluate(noise=(0.1,)), tmp_path, recorder, label="x")
     assert recorder.stages == [("x", 6, 0)]
     assert (recorder.units, recorder.finished) == (6, 1)
 

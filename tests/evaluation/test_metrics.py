@@ -87,9 +87,7 @@ def test_ece_keeps_certain_answers_in_the_last_bin():
 
 def test_logits_between_zero_and_one_are_logits():
     logits = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
-    confidence = (
-        math.exp(0.9) / (math.exp(0.9) + math.exp(0.1)) + math.exp(0.8) / (math.exp(0.8) + math.exp(0.2))
-    ) / 2
+    confidence = (math.exp(0.9) / (math.exp(0.9) + math.exp(0.1)) + math.exp(0.8) / (math.exp(0.8) + math.exp(0.2))) / 2
     assert ece(logits, torch.tensor([0, 1]), 1) == pytest.approx(1 - confidence, abs=1e-6)
 
 

@@ -1,0 +1,65 @@
+"""The student as ONNX. Needs the packages of the extra "onnx"."""
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor
+
+from persistill.export.student import Student
+
+OPSET = 18
+"""Of the operators. Old enough for the runtimes of phones; the first that torch's exporter writes by itself."""
+
+
+def write(student: Student, shape: tuple[int, int, int], config: Mapping[str, Any], path: Path) -> None:
+    """Write ``student`` as one ONNX file: input "image" (batch, C, H, W), output "logits" (batch, K).
+
+    Args:
+        student: on the CPU, in evaluation mode.
+        shape: (C, H, W) of the pictures.
+        config: stored as JSON in the model's metadata, under "persistill".
+        path: the file. It is written in place.
+    """
+    with warnings.catch_warnings():
+        # The exporter uses parts of torch and onnxscript that are on their way out; no caller can do anything
+        # about it. Other warnings pass.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.onnx.export(
+            student,
+            # Two pictures: a batch of one would be taken for a constant.
+            (torch.zeros(2, *shape),),
+            dynamo=True,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _forget_origin(model)
+    onnx.helper.set_model_props(model, {"persistill": json.dumps(config)})
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+def run(path: Path, batches: Iterable[Tensor]) -> Tensor:
+    """The logits (N, K) that ONNX Runtime computes on the CPU for batches of pictures (B, C, H, W) in [0, 1]."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # Errors only; they are raised as well.
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return torch.cat([torch.from_numpy(session.run(["logits"], {"image": x.numpy()})[0]) for x in batches])
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Drop the stack traces that the exporter leaves at each node: they name files of this machine."""
+    graph = model.graph
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph):
+        del part.metadata_props[:]

@@ -1,0 +1,69 @@
+"""The student as its user meets it: pictures in, logits out, nothing to prepare."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from persistill import models
+from persistill.errors import UserError
+
+WEIGHTS = "model.safetensors"
+
+
+class Student(nn.Module):
+    """A network with its normalisation in front, and the logits alone behind.
+
+    Args:
+        network: returns ``Features``.
+        mean: of each channel, of pictures in [0, 1].
+        std: likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Classify pictures.
+
+        Args:
+            image: (B, C, H, W) float32 in [0, 1].
+
+        Returns:
+            Logits (B, K).
+        """
+        logits: Tensor = self.network((image - self.mean) / self.std).logits
+        return logits
+
+
+def load_student(folder: Path) -> Student:
+    """Load an exported student, on the CPU and in evaluation mode.
+
+    ``model.safetensors`` is enough: its header says which network it belongs to and how pictures are
+    normalised.
+
+    Args:
+        folder: as ``export_student`` wrote it.
+
+    Raises:
+        UserError: if the file is missing, cut short, or not an exported student.
+    """
+    return read(folder / WEIGHTS)
+
+
+def read(path: Path) -> Student:
+    """Load the student in one file; see ``load_student``."""
+    network, about = models.load(path)
+    if "mean" not in about or "std" not in about:
+        raise UserError(
+            f"{path} does not say how pictures are normalised (mean, std): it is not an exported student. "
+            "Export the run with persistill export."
+        )
+    return Student(network, about["mean"], about["std"]).eval()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_a_loader_that_shuffles_is_found_out(tiny, loader, tmp_path):
         made = loader(transform=transform)
         if transform is not None:
             epoch = made.epoch
-            made.epoch = lambda number: (b._replace(index=b.index.flip(0)) for b in epoch(number))
+            made.epoch = lambda number: (replace(b, index=b.index.flip(0)) for b in epoch(number))
         return made
 
     with pytest.raises(ValueError, match="two orders"):

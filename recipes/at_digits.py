@@ -1,0 +1,22 @@
+"""AT on handwritten digits: the student looks where its teacher looks, without and with KD.
+
+    persistill run at_digits
+
+1,797 gray pictures of 8x8 pixels that ship with scikit-learn; about a minute on two cores.
+"""
+
+from persistill.methods import AT, KD
+from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+
+recipe = Recipe(
+    name="at_digits",
+    data=Data(source="digits"),
+    teachers={"image": Teacher(model=Model(name="wrn-16-1"))},
+    student=Model(name="resnet-8"),
+    arms={
+        "alone": Arm(),
+        "at": Arm(methods=(AT(weight=1000.0),), teachers=("image",)),
+        "at+kd": Arm(cross_entropy=0.1, methods=(AT(weight=1000.0), KD(weight=0.9)), teachers=("image",)),
+    },
+    train=Train(epochs=10, batch_size=64, lr=0.1, schedule="one-cycle"),
+)

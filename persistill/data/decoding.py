@@ -36,8 +36,9 @@ def read_header(image: Image.Image) -> Header:
     if image.mode in _NO_RANGE:
         raise ValueError(f"mode {image.mode!r} (32-bit values) has no known range: save it with 8 or 16 bits")
     width, height = image.size
-    # Without EXIF data before the pixels, getexif() would decode a whole PNG to look for them behind.
-    if (image.format != "PNG" or "exif" in image.info) and image.getexif().get(_ORIENTATION, 1) >= 5:
+    # Without EXIF data in the header, getexif() would decode a whole PNG to look behind its pixels. TIFF keeps the
+    # orientation elsewhere, and its size is that of the turned picture already.
+    if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5:
         width, height = height, width
     return Header(height, width, image.mode in _GRAY)
 

@@ -153,7 +153,8 @@ class StreamedPictures(Pictures):
 
         def decode(position: int) -> None:
             try:
-                pixels[position] = read_pixels(self._source.open(rows[position]), self.shape)
+                with self._source.open(rows[position]) as image:
+                    pixels[position] = read_pixels(image, self.shape)
             except Exception as error:
                 raise UserError(
                     f"{self._source.name(rows[position])} cannot be decoded ({error}). "

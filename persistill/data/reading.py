@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import numpy as np
@@ -91,7 +91,7 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
     headers: list[Header] = []
     for name, (part_name, rows) in drawn.items():
         part = source.parts[part_name]
-        found = each(rows, part, lambda _, row, part=part: read_header(part.open(row)))  # type: ignore[misc]
+        found = each(rows, part, partial(_header, part))
         readable[name] = rows[[header is not None for header in found]]
         headers.extend(header for header in found if header is not None)
     progress.finish()
@@ -121,6 +121,11 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
     return Splits(pictures["train"], pictures["validation"], pictures["test"], source.classes, tuple(sorted(problems)))
 
 
+def _header(part: Rows, _: int, row: int) -> Header:
+    with part.open(row) as image:
+        return read_header(image)
+
+
 def _decoded(
     rows: IntArray,
     part: Rows,
@@ -130,7 +135,8 @@ def _decoded(
     pixels = np.empty((len(rows), *shape), dtype=np.uint8)
 
     def decode(position: int, row: int) -> bool:
-        pixels[position] = read_pixels(part.open(row), shape)
+        with part.open(row) as image:
+            pixels[position] = read_pixels(image, shape)
         return True
 
     good = np.array(each(rows, part, decode), dtype=bool)  # None, where decoding failed, counts as False

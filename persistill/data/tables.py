@@ -95,7 +95,8 @@ def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Sour
         if features is not None and found != features:
             raise UserError(f"{file} and {files[0]} have different columns, types or class names.")
         features = found
-        shards.setdefault(part_of(file.name) or part_of(file.parent.name) or "", []).append(glob.escape(str(file)))
+        above = part_of(file.parent.name) if file.parent != folder else None
+        shards.setdefault(part_of(file.name) or above or "", []).append(glob.escape(str(file)))
     nameless = shards.pop("", [])
     if nameless and shards:
         raise UserError(

@@ -1,0 +1,154 @@
+import io
+
+import numpy as np
+import pytest
+from made_up_pictures import array, encoded, picture
+from PIL import Image
+
+from persistill.data.decoding import Header, in_threads, read_header, read_pixels
+from persistill.progress import Silent
+
+ORIENTATION = 0x0112
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def read(data: bytes, channels: int = 3) -> np.ndarray:
+    header = read_header(opened(data))
+    return read_pixels(opened(data), (channels, header.height, header.width))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
+def test_lossless_colour_comes_back_bit_for_bit(kind):
+    image = picture(1)
+    assert np.array_equal(read(encoded(image, kind)), array(image))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_gray_stays_one_channel_and_can_become_three(kind):
+    image = picture(2, mode="L")
+    data = encoded(image, kind)
+    assert read_header(opened(data)) == Header(5, 6, gray=True)
+    assert np.array_equal(read(data, 1), array(image))
+    assert np.array_equal(read(data, 3), np.repeat(array(image), 3, axis=0))
+
+
+def test_jpeg_is_close_to_what_was_stored():
+    smooth = Image.linear_gradient("L").resize((40, 30))
+    assert np.abs(read(encoded(smooth, "JPEG", quality=95), 1).astype(int) - array(smooth)).max() < 6
+
+
+def test_colour_becomes_luminance():
+    image = picture(3)
+    red, green, blue = array(image).astype(float)
+    luminance = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R 601
+    assert np.abs(read(encoded(image), 1)[0] - luminance).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_pixels_lie_on_white(mode):
+    image = picture(4, mode=mode)
+    pixels = np.asarray(image).astype(float)
+    alpha = pixels[..., -1:] / 255
+    expected = (pixels[..., :-1] * alpha + 255 * (1 - alpha)).transpose(2, 0, 1)
+    channels = len(expected)
+    assert read_header(opened(encoded(image))).gray is (mode == "LA")
+    assert np.abs(read(encoded(image), channels) - expected).max() <= 1
+
+
+def test_a_transparent_colour_of_a_palette_lies_on_white():
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((1, 0), 1)
+    pixels = read(encoded(image, transparency=0))
+    assert pixels[:, 0, 0].tolist() == [255, 255, 255]
+    assert pixels[:, 0, 1].tolist() == [200, 100, 50]
+
+
+def test_black_and_white_becomes_0_and_255():
+    image = Image.new("1", (2, 1))
+    image.putpixel((1, 0), 1)
+    assert read(encoded(image), 1).tolist() == [[[0, 255]]]
+
+
+def test_16_bits_are_scaled_to_8():
+    levels = np.array([[0, 128, 129, 32768, 65407, 65535]], dtype=np.uint16)
+    data = encoded(Image.fromarray(levels))
+    assert read_header(opened(data)).gray
+    assert read(data, 1).tolist() == [[np.round(levels[0] / 257).astype(int).tolist()]]
+
+
+def test_values_without_a_range_are_refused():
+    data = encoded(Image.fromarray(np.zeros((2, 2), dtype=np.float32)), "TIFF")
+    with pytest.raises(ValueError, match="mode 'F'"):
+        read_header(opened(data))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_pictures_stand_as_their_exif_data_says(kind, orientation):
+    # A bright corner; where it must go is written down from the EXIF standard.
+    image = Image.new("L", (16, 8))
+    image.paste(255, (0, 0, 8, 4))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = encoded(image.convert("RGB"), kind, exif=exif)
+    pixels = read(data)[0] > 128
+    turned = orientation >= 5
+    assert pixels.shape == ((16, 8) if turned else (8, 16))
+    height, width = (8, 4) if turned else (4, 8)
+    top = {1: True, 2: True, 3: False, 4: False, 5: True, 6: True, 7: False, 8: False}[orientation]
+    left = {1: True, 2: False, 3: False, 4: True, 5: True, 6: False, 7: False, 8: True}[orientation]
+    expected = np.zeros(pixels.shape, dtype=bool)
+    expected[slice(height) if top else slice(-height, None), slice(width) if left else slice(-width, None)] = True
+    assert np.array_equal(pixels, expected)
+
+
+def test_another_size_is_covered_and_cut_at_the_centre():
+    # Three vertical bands: a square from their middle sees the middle band alone.
+    image = Image.new("RGB", (90, 30), "red")
+    image.paste("lime", (30, 0, 60, 30))
+    image.paste("blue", (60, 0, 90, 30))
+    pixels = read_pixels(image, (3, 10, 10))
+    assert pixels.shape == (3, 10, 10)
+    inner = pixels[:, :, 1:-1]  # the filter mixes a little of the neighbours into the outermost columns
+    assert (inner[1] == 255).all()
+    assert (inner[[0, 2]] == 0).all()
+    assert np.array_equal(pixels[0], pixels[2, :, ::-1])
+
+
+def test_shrinking_averages():
+    fine = Image.fromarray(np.tile(np.array([[0, 255], [255, 0]], dtype=np.uint8), (32, 32)))
+    assert np.abs(read_pixels(fine, (1, 4, 4)).astype(int) - 127).max() < 12
+
+
+def test_a_damaged_picture_is_an_error():
+    with pytest.raises(OSError, match="truncated"):
+        read(encoded(picture(5, (200, 200)), "JPEG")[:-300])
+
+
+def test_in_threads_keeps_the_order_and_tells_progress():
+    class Counter(Silent):
+        total = 0
+
+        def advance(self, units, note="", values=None):
+            self.total += units
+
+    counter = Counter()
+    assert in_threads(lambda i: i * i, 1001, counter) == [i * i for i in range(1001)]
+    assert counter.total == 1001
+    assert in_threads(lambda i: i, 0) == []
+
+
+def test_in_threads_passes_errors_on_and_begins_nothing_more():
+    begun = []
+
+    def fail(i):
+        begun.append(i)
+        raise KeyError(i)
+
+    with pytest.raises(KeyError):
+        in_threads(fail, 100_000)
+    assert len(begun) < 100

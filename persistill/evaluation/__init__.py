@@ -3,10 +3,9 @@
 from persistill.evaluation.evaluate import evaluate
 from persistill.evaluation.metrics import accuracy, ece, nll
 from persistill.evaluation.noise import Transform, gaussian_noise
-from persistill.evaluation.predictions import Batches, Predictions, predict
+from persistill.evaluation.predictions import Predictions, predict
 
 __all__ = [
-    "Batches",
     "Predictions",
     "Transform",
     "accuracy",

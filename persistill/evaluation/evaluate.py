@@ -11,10 +11,11 @@ from torch import nn
 
 from persistill.evaluation.metrics import accuracy, ece, nll
 from persistill.evaluation.noise import Transform, gaussian_noise
-from persistill.evaluation.predictions import Batches, predict
+from persistill.evaluation.predictions import predict
 from persistill.progress import Progress, Silent
 from persistill.recipe import Evaluate
 from persistill.runs import atomic
+from persistill.types import Batches
 
 
 def evaluate(

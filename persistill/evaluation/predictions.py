@@ -3,24 +3,13 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from persistill.errors import UserError, unknown
 from persistill.progress import Progress, Silent
-from persistill.types import Batch
-
-
-class Batches(Protocol):
-    """What ``predict`` needs of a loader."""
-
-    def __len__(self) -> int:
-        """The number of batches of one pass."""
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one pass over the split, from batch ``start`` on."""
+from persistill.types import Batches
 
 
 @dataclass(frozen=True, eq=False)

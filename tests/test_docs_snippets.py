@@ -1,0 +1,20 @@
+"""The Python on the pages of the documentation runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = ["evaluation.md", "export.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_snippets_run(page, tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 2
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, f"docs/{page}", "exec"), names)
+    assert capsys.readouterr().out

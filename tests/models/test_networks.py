@@ -143,9 +143,7 @@ def test_resnet_is_made_of_torchvisions_blocks(name, blocks, widths):
             layers.append(BasicBlock(channels, width, stride, down))
             channels = width
         ends.append(len(layers) - 1)
-    other = nn.Sequential(
-        *layers, nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(channels, 5)
-    )
+    other = nn.Sequential(*layers, nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(channels, 5))
     # Both hold the same weights in the same order of computation, under different names.
     other.load_state_dict(dict(zip(other.state_dict(), network.state_dict().values(), strict=True)))
     other.double().eval()
@@ -195,9 +193,7 @@ def test_gradients_reach_every_weight(name):
     network = build(name, 1, 4)
     features = network(torch.randn(4, 1, 8, 8))
     (features.logits.square().sum() + sum(stage.sum() for stage in features.maps.values())).backward()
-    assert all(
-        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters()
-    )
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
 class Logits(nn.Module):

@@ -97,9 +97,7 @@ class Bomb:
         return exec, ("raise SystemExit('code was run')",)
 
 
-@pytest.mark.parametrize(
-    "content", [b"\x89PNG\r\n\x1a\n" + bytes(100), pickle.dumps(Bomb()), b"{}", b"\xff" * 64]
-)
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(100), pickle.dumps(Bomb()), b"{}", b"\xff" * 64])
 def test_other_kinds_of_file_are_refused_and_run_nothing(path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match="not a whole safetensors file"):
@@ -115,11 +113,7 @@ def test_other_kinds_of_file_are_refused_and_run_nothing(path, content):
         {"persistill": "[1]"},
         {"persistill": json.dumps({"format": 1, "model": "wrn-10-1", "in_channels": 1})},
         {"persistill": json.dumps({"format": 1, "model": "wrn-10-1", "in_channels": "1", "num_classes": 2})},
-        {
-            "persistill": json.dumps(
-                {"format": 1, "model": "wrn-10-1", "in_channels": 10**12, "num_classes": 2}
-            )
-        },
+        {"persistill": json.dumps({"format": 1, "model": "wrn-10-1", "in_channels": 10**12, "num_classes": 2})},
         {"persistill": json.dumps({"format": 1, "model": 5, "in_channels": 1, "num_classes": 2})},
     ],
 )
@@ -163,9 +157,7 @@ def test_formats_and_models_of_the_future(network, path):
 
 def test_tensors_of_another_type_are_refused(network, path):
     save(network.to(torch.bfloat16), path, ABOUT)
-    with pytest.raises(
-        UserError, match=r"expected as \(16, 1, 3, 3\) float32 and found as \(16, 1, 3, 3\) bfloat16"
-    ):
+    with pytest.raises(UserError, match=r"expected as \(16, 1, 3, 3\) float32 and found as \(16, 1, 3, 3\) bfloat16"):
         load(path)
 
 
@@ -197,9 +189,7 @@ def test_a_network_that_does_not_fit_stays_as_it_is(path, name, channels, classe
 
 def test_a_tensor_too_few_or_too_many(network, path):
     state = network.state_dict()
-    header = {
-        "persistill": json.dumps({"format": 1, "model": "wrn-10-1", "in_channels": 1, "num_classes": 2})
-    }
+    header = {"persistill": json.dumps({"format": 1, "model": "wrn-10-1", "in_channels": 1, "num_classes": 2})}
     safetensors.torch.save_file({**state, "extra": torch.zeros(2)}, path, header)
     with pytest.raises(UserError, match=r"extra is expected nowhere and found as \(2,\) float32"):
         load_into(network, path)

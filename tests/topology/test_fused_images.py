@@ -1,0 +1,203 @@
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hard_signals import hard_signals
+
+from persistill.topology import PersistenceImages, columns, persistence_images, rows, sublevel_persistence
+
+TGD = PersistenceImages.tgd()
+FITTED = PersistenceImages(
+    (32, 32), bandwidth=0.02, births=(0, 1), persistences=(0, 0.5), grid="tiled", scaling="log", scale=0.01
+)
+
+
+def step_by_step(pictures, settings, scans=(rows, columns)):
+    """The same through float64 diagrams, whose images are held to persim elsewhere."""
+    values = pictures / 255 if pictures.dtype == np.uint8 else pictures.astype(np.float64)
+    return np.concatenate([settings.images(sublevel_persistence(scan(values))) for scan in scans], 1)
+
+
+def hard_pictures():
+    """The hard signals as the rows-scan of (n, 1, H, W) pictures, cropped or repeated to 256 samples."""
+    return np.stack([np.resize(signal, (1, 8, 32)) for signal in hard_signals().values()])
+
+
+def test_golden_numbers_of_the_published_settings(cifar):
+    found = persistence_images(cifar([1361, 2741, 68]), TGD)
+    sums = found.sum((2, 3), dtype=np.float64)
+    np.testing.assert_allclose(
+        sums[:, :3],
+        [[14.2848, 15.8151, 13.7829], [40.6329, 43.4798, 45.9782], [96.9397, 186.3946, 202.9251]],
+        atol=6e-5,
+    )
+    np.testing.assert_allclose(sums[0, 3:], [9.0926, 9.0926, 9.4695], atol=6e-5)
+    peaks = [np.unravel_index(image.argmax(), image.shape) for image in found[0, :3]]
+    assert peaks == [(25, 1), (25, 1), (26, 1)]
+
+
+@pytest.mark.parametrize("settings", [TGD, FITTED], ids=["published", "fitted"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_real_pictures_agree_with_the_steps(cifar, settings, dtype):
+    pictures = cifar(list(range(70)))
+    if dtype != np.uint8:
+        pictures = (pictures / 255).astype(dtype)
+    found = persistence_images(pictures, settings)
+    assert found.dtype == np.float32
+    assert found.shape == (70, 6, *settings.pixels)
+    np.testing.assert_allclose(found, step_by_step(pictures, settings), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [TGD, FITTED], ids=["published", "fitted"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_hard_pictures_agree_with_the_steps(settings, dtype):
+    pictures = hard_pictures()
+    if dtype != np.uint8:
+        pictures = pictures / 255
+    found = persistence_images(pictures, settings)
+    np.testing.assert_allclose(found, step_by_step(pictures, settings), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dataclasses.replace(TGD, scaling="none"),
+        dataclasses.replace(TGD, weight="constant"),
+        dataclasses.replace(TGD, grid="tiled", pixels=(7, 90)),
+        dataclasses.replace(TGD, pixels=(1, 1)),
+        dataclasses.replace(TGD, births=(0.4, 0.9), persistences=(0.1, 0.2)),
+        dataclasses.replace(TGD, bandwidth=0.3),
+        dataclasses.replace(TGD, bandwidth=0.0005),
+        dataclasses.replace(TGD, min_persistence=0.0),
+        dataclasses.replace(TGD, births=(-3.0, 7.0), persistences=(0.0, 4.0), pixels=(130, 40)),
+    ],
+)
+def test_all_settings_agree_with_the_steps(cifar, settings):
+    pictures = np.concatenate([cifar([5])[:, :, :8].reshape(3, 1, 8, 32), hard_pictures()])
+    found = persistence_images(pictures, settings)
+    np.testing.assert_allclose(found, step_by_step(pictures, settings), atol=1e-6, rtol=1e-6)
+
+
+def test_diagrams_that_are_tails_are_normalised_like_others(cifar):
+    # A bright picture: no bar is near the window, and yet its images have the maximum 1.
+    pictures = np.maximum(cifar([5, 6]), 140)
+    found = persistence_images(pictures, TGD)
+    np.testing.assert_allclose(found, step_by_step(pictures, TGD), atol=1e-6)
+    assert found.max() == 1
+
+
+def test_scans_come_in_the_order_asked_for(cifar):
+    pictures = cifar([10, 11])
+    both = persistence_images(pictures, TGD)
+    np.testing.assert_array_equal(persistence_images(pictures, TGD, scans=("columns",)), both[:, 3:])
+    turned = persistence_images(pictures, TGD, scans=["columns", "rows"])
+    np.testing.assert_array_equal(turned, np.concatenate([both[:, 3:], both[:, :3]], 1))
+    np.testing.assert_array_equal(persistence_images(pictures.swapaxes(-1, -2), TGD, scans=("rows",)), both[:, 3:])
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 5, 9), (1, 4, 1, 1), (3, 2, 1, 7), (2, 1, 100, 3), (65, 1, 6, 6)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_any_size_and_any_number_of_channels(shape, dtype):
+    rng = np.random.default_rng(sum(shape))
+    pictures = rng.integers(0, 120, shape, dtype=np.uint8)
+    if dtype == np.float32:
+        pictures = (pictures / 255).astype(np.float32)
+    found = persistence_images(pictures, TGD)
+    np.testing.assert_allclose(found, step_by_step(pictures, TGD), atol=1e-6)
+
+
+def test_large_pictures(cifar):
+    tiles = cifar(list(range(49))).reshape(7, 7, 3, 32, 32)
+    mosaic = tiles.transpose(2, 0, 3, 1, 4).reshape(1, 3, 224, 224)
+    np.testing.assert_allclose(persistence_images(mosaic, TGD), step_by_step(mosaic, TGD), atol=1e-6)
+
+
+def test_threads_and_batches_change_nothing(cifar):
+    pictures = cifar(list(range(80)))
+    one = persistence_images(pictures, TGD, threads=1)
+    np.testing.assert_array_equal(persistence_images(pictures, TGD, threads=3), one)
+    np.testing.assert_array_equal(persistence_images(pictures[50:], TGD), one[50:])
+    for k in (0, 63, 79):
+        np.testing.assert_array_equal(persistence_images(pictures[k : k + 1], TGD)[0], one[k])
+
+
+def test_memory_order_does_not_matter(cifar):
+    pictures = cifar([20, 21, 22])
+    expected = persistence_images(pictures, TGD)
+    channels_last = np.ascontiguousarray(pictures.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(persistence_images(channels_last, TGD), expected)
+    np.testing.assert_array_equal(persistence_images(np.repeat(pictures, 2, 0)[::2], TGD), expected)
+
+
+def test_tensors_in_tensors_out(cifar):
+    pictures = cifar([30, 31])
+    expected = persistence_images(pictures, TGD)
+    found = persistence_images(torch.from_numpy(pictures), TGD)
+    assert isinstance(found, torch.Tensor)
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_output_goes_where_it_is_wanted(cifar):
+    pictures = cifar([40, 41])
+    expected = persistence_images(pictures, TGD)
+    out = np.full((2, 6, 50, 50), np.nan, np.float32)
+    assert persistence_images(pictures, TGD, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    levels = torch.zeros(2, 6, 50, 50, dtype=torch.uint8)
+    assert persistence_images(torch.from_numpy(pictures), TGD, out=levels) is levels
+    published = (step_by_step(pictures, TGD).astype(np.float64) * 255).astype(np.uint8)
+    differing = levels.numpy() != published
+    # A value within rounding of a whole number may fall on its other side.
+    assert differing.mean() < 1e-4
+    assert abs(levels.numpy().astype(int) - published).max() <= 1
+    assert levels.amax((2, 3)).eq(255).all()
+
+
+def test_an_empty_batch_is_fine():
+    assert persistence_images(np.zeros((0, 3, 8, 8), np.uint8), TGD).shape == (0, 6, 50, 50)
+
+
+def test_two_threads_at_once_do_not_disturb_each_other(cifar):
+    pictures = cifar(list(range(64)))
+    expected = persistence_images(pictures, TGD, threads=1)
+    found = [None, None]
+
+    def work(k):
+        found[k] = persistence_images(pictures, TGD, threads=2)
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for images in found:
+        np.testing.assert_array_equal(images, expected)
+
+
+def test_bad_input_is_named():
+    pictures = np.zeros((2, 3, 4, 5), np.float32)
+    pictures[1, 2, 3, 4] = np.nan
+    with pytest.raises(ValueError, match=r"pictures\[1, 2, 3, 4\] is nan; all values must be finite"):
+        persistence_images(pictures, TGD)
+    with pytest.raises(ValueError, match=r"\(B, C, H, W\) with no side 0; got \(3, 4, 5\)"):
+        persistence_images(np.zeros((3, 4, 5), np.uint8), TGD)
+    with pytest.raises(ValueError, match=r"no side 0; got \(3, 0, 5, 5\)"):
+        persistence_images(np.zeros((3, 0, 5, 5), np.uint8), TGD)
+    with pytest.raises(TypeError, match="uint8, float32 or float64; got int32"):
+        persistence_images(np.zeros((1, 1, 4, 5), np.int32), TGD)
+    with pytest.raises(TypeError, match="got list"):
+        persistence_images([[1]], TGD)
+    with pytest.raises(ValueError, match="scans must be one or more of 'rows', 'columns'; got"):
+        persistence_images(np.zeros((1, 1, 4, 5), np.uint8), TGD, scans=("diagonals",))
+
+
+def test_bad_outputs_are_named():
+    pictures = np.zeros((1, 1, 4, 5), np.uint8)
+    with pytest.raises(ValueError, match=r"out must be C-contiguous of shape \(1, 2, 50, 50\); got \(1, 1, 50, 50\)"):
+        persistence_images(pictures, TGD, out=np.zeros((1, 1, 50, 50), np.float32))
+    with pytest.raises(TypeError, match="out must be float32 or uint8; got float64"):
+        persistence_images(pictures, TGD, out=np.zeros((1, 2, 50, 50)))
+    with pytest.raises(ValueError, match="8-bit images need scaling=\"max\"; the settings have 'log'"):
+        persistence_images(pictures, FITTED, out=np.zeros((1, 2, 32, 32), np.uint8))

@@ -53,14 +53,10 @@ class ResNet(Network):
 
     def __init__(self, depth: int, width: int = 1, in_channels: int = 3, num_classes: int = 10) -> None:
         if depth < 8 or depth % 6 != 2:
-            raise UserError(
-                f"a CIFAR ResNet has depth 6n + 2 (8, 14, 20, 32, 44, 56, 110, ...); {depth} was given."
-            )
+            raise UserError(f"a CIFAR ResNet has depth 6n + 2 (8, 14, 20, 32, 44, 56, 110, ...); {depth} was given.")
         if width < 1:
             raise UserError(f"the width of a CIFAR ResNet is 1 or more; {width} was given.")
-        maps = {
-            f"stage{i}": MapSpec(channels * width, stride) for i, (channels, stride) in enumerate(_STAGES, 1)
-        }
+        maps = {f"stage{i}": MapSpec(channels * width, stride) for i, (channels, stride) in enumerate(_STAGES, 1)}
         spec = FeatureSpec(in_channels, num_classes, maps["stage3"].channels, maps)
         super().__init__(f"resnet-{depth}" + (f"x{width}" if width > 1 else ""), spec)
         channels, reached = 16 if width == 1 else 32, 1

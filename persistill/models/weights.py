@@ -108,9 +108,7 @@ def _header(content: bytes, path: Path) -> dict[str, Any]:
     try:
         header = json.loads(whole["__metadata__"][_KEY])
         model, numbers = header["model"], [header["format"], header["in_channels"], header["num_classes"]]
-        fits = isinstance(model, str) and all(
-            type(number) is int and 0 < number < 2**31 for number in numbers
-        )
+        fits = isinstance(model, str) and all(type(number) is int and 0 < number < 2**31 for number in numbers)
     except (KeyError, TypeError, json.JSONDecodeError):
         fits = False
     if not fits:
@@ -119,9 +117,7 @@ def _header(content: bytes, path: Path) -> dict[str, Any]:
             "model, channels and classes. Give the model.safetensors of a run or an export."
         )
     if header["format"] != _FORMAT:
-        raise UserError(
-            f"{path} has format {header['format']}; this version of persistill reads format {_FORMAT}."
-        )
+        raise UserError(f"{path} has format {header['format']}; this version of persistill reads format {_FORMAT}.")
     assert isinstance(header, dict)
     return header
 
@@ -146,11 +142,7 @@ def _compare(network: Network, tensors: Mapping[str, Tensor], path: Path) -> Non
 
 
 def _shape(tensor: Tensor | None) -> str:
-    return (
-        "nowhere"
-        if tensor is None
-        else f"as {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-    )
+    return "nowhere" if tensor is None else f"as {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _describe(name: str, in_channels: int, num_classes: int) -> str:

@@ -56,9 +56,7 @@ class WideResNet(Network):
             )
         if width < 1:
             raise UserError(f"the width of a wide residual network is 1 or more; {width} was given.")
-        maps = {
-            f"stage{i}": MapSpec(channels * width, stride) for i, (channels, stride) in enumerate(_STAGES, 1)
-        }
+        maps = {f"stage{i}": MapSpec(channels * width, stride) for i, (channels, stride) in enumerate(_STAGES, 1)}
         spec = FeatureSpec(in_channels, num_classes, maps["stage3"].channels, maps)
         super().__init__(f"wrn-{depth}-{width}", spec)
         self.conv = nn.Conv2d(in_channels, _STEM, 3, padding=1, bias=False)

@@ -125,6 +125,21 @@ def test_only_the_normalised_merge_ignores_how_large_a_teachers_features_are():
     torch.testing.assert_close(before[1], after[1])
 
 
+def test_terms_are_the_functions_with_the_settings(made_up):
+    student, one, other = made_up(0), made_up(1), made_up(2, channels=3, sides=(6, 4, 2))
+    method = TGD(kd=0.3, similarity=7.0, alphas=(0.6, 0.4), temperature=2.5, kl_reduction="mean", merge="normalised")
+    terms = method.terms(student, [one, other], TARGET)
+    assert method.weights == {"kd": 0.3, "sp": 7.0}
+    assert list(terms) == ["kd", "sp"]
+    divergences = [kl(teacher.logits, student.logits, 2.5, "mean") for teacher in (one, other)]
+    torch.testing.assert_close(terms["kd"], 0.6 * divergences[0] + 0.4 * divergences[1])
+    differences = [
+        F.mse_loss(similarity(of), merged_similarity([one.maps[name], other.maps[name]], (0.6, 0.4), "normalised"))
+        for name, of in student.maps.items()
+    ]
+    torch.testing.assert_close(terms["sp"], torch.stack(differences).mean())
+
+
 def test_one_teacher_is_kd_and_sp(made_up):
     student, teacher = made_up(0), made_up(1)
     for merge in ("published", "normalised"):

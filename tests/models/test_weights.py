@@ -113,6 +113,8 @@ def test_other_kinds_of_file_are_refused_and_run_nothing(path, content):
         {"persistill": "[1]"},
         {"persistill": json.dumps({"format": 1, "model": "wrn-10-1", "in_channels": 1})},
         {"persistill": json.dumps({"format": 1, "model": "wrn-10-1", "in_channels": "1", "num_classes": 2})},
+        {"persistill": json.dumps({"format": 1, "model": "wrn-10-1", "in_channels": 1.5, "num_classes": 2})},
+        {"persistill": json.dumps({"format": 1, "model": "wrn-10-1", "in_channels": True, "num_classes": 2})},
         {"persistill": json.dumps({"format": 1, "model": "wrn-10-1", "in_channels": 10**12, "num_classes": 2})},
         {"persistill": json.dumps({"format": 1, "model": 5, "in_channels": 1, "num_classes": 2})},
     ],

@@ -1,6 +1,7 @@
 """Run folders -> tables, figures, one HTML page. Imports no torch: a report can be made again years later."""
 
 from persistill.report.comparison import ArmSummary, Comparison, Epoch, Run, Sample, View, read
+from persistill.report.page import write
 from persistill.report.table import Table, header, markdown, note, rows
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "note",
     "read",
     "rows",
+    "write",
 ]

@@ -246,9 +246,7 @@ def read(folder: Path) -> Comparison:
         for name in dict.fromkeys(row["arm"] for row in rows)
     )
     views = tuple(
-        view
-        for name, place in result.get("views", {}).items()
-        if (view := reader.view(name, place)) is not None
+        view for name, place in result.get("views", {}).items() if (view := reader.view(name, place)) is not None
     )
     export = reader.result("the export", result["export"]) if result.get("export") else None
     return Comparison(

@@ -17,11 +17,13 @@ class Table:
         caption: what the table shows, one sentence.
         header: one text a column.
         rows: one text a column, row by row.
+        words: whether the cells are words, to be set to the left, rather than numbers.
     """
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: bool = False
 
 
 def overview(comparison: Comparison) -> Table:
@@ -61,9 +63,7 @@ def note(comparison: Comparison) -> str:
     seeds = sorted({seed for arm in comparison.arms for seed in arm.seeds})
     parts = []
     if pictures:
-        parts.append(
-            f"Measured on {' or '.join(f'{n:,}' for n in pictures)} test pictures, {_epochs(comparison)}."
-        )
+        parts.append(f"Measured on {' or '.join(f'{n:,}' for n in pictures)} test pictures, {_epochs(comparison)}.")
     if len(seeds) > 1:
         parts.append(f"Mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}.")
     elif seeds:
@@ -71,6 +71,21 @@ def note(comparison: Comparison) -> str:
     if any(arm.runs for arm in comparison.teachers):
         parts.append("Each teacher is one network, so it has no deviation.")
     return " ".join(parts)
+
+
+def headline(comparison: Comparison) -> str:
+    """Mean accuracies in a sentence: the baseline, then the other arms in order with their distance from it."""
+    arms = [arm for arm in comparison.arms if arm.runs]
+    if not arms:
+        return "No run of this comparison is complete."
+    baseline = arms[0].accuracy.mean
+    pictures = arms[0].runs[0].pictures
+    others = [
+        f"{arm.name} {percent(arm.accuracy.mean)} % ({100 * (arm.accuracy.mean - baseline):+.2f} points)"
+        for arm in arms[1:]
+    ]
+    first = f"Of {pictures:,} test pictures, {arms[0].name} classifies {percent(baseline)} % correctly"
+    return f"{', '.join([first, *others])}."
 
 
 def markdown(comparison: Comparison) -> str:

@@ -1,0 +1,67 @@
+"""One self-contained HTML page: readable without network, on a laptop, a phone and on paper."""
+
+import base64
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+from plotly.offline import get_plotlyjs
+
+from persistill.report.comparison import Comparison, read
+from persistill.report.figure import Section, marks
+from persistill.report.sections import SECTIONS
+from persistill.report.table import headline, overview
+from persistill.runs import atomic
+
+
+def write(folder: Path, output: Path | None = None) -> Path:
+    """Write a comparison's page.
+
+    Args:
+        folder: the comparison's run folder; the folders that it names lie beside it.
+        output: the file to write; None for ``report.html`` in ``folder``. It is replaced whole.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: if ``folder`` holds no finished comparison.
+    """
+    text = render(read(folder))
+    path = folder / "report.html" if output is None else output
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def render(comparison: Comparison) -> str:
+    """The page as text. Everything that comes from recipes and data is escaped, and no script of theirs may run."""
+    parts = [make(comparison) for make in SECTIONS]
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("persistill.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scripts = [get_plotlyjs(), _file("page.js")]
+    return templates.get_template("page.html").render(
+        comparison=comparison,
+        headline=headline(comparison),
+        overview=overview(comparison),
+        marks={mark.label: mark for mark in marks(comparison)},
+        sections=[part for part in parts if isinstance(part, Section)],
+        absent=[part for part in parts if isinstance(part, str)],
+        style=_file("page.css"),
+        scripts=scripts,
+        hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
+    )
+
+
+def _file(name: str) -> str:
+    return (resources.files("persistill.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,28 @@
+"""The parts of the page, in order. Each is one file with one function; a new part is a new line here.
+
+A function takes the comparison and gives its section, or a sentence that says why there is none.
+"""
+
+from collections.abc import Callable
+
+from persistill.report.comparison import Comparison
+from persistill.report.figure import Section
+from persistill.report.sections.accuracy import accuracy
+from persistill.report.sections.calibration import calibration
+from persistill.report.sections.confusion import confusion
+from persistill.report.sections.gallery import gallery
+from persistill.report.sections.noise import noise
+from persistill.report.sections.repeat import repeat
+from persistill.report.sections.training import training
+
+SECTIONS: tuple[Callable[[Comparison], Section | str], ...] = (
+    accuracy,
+    training,
+    noise,
+    calibration,
+    confusion,
+    gallery,
+    repeat,
+)
+
+__all__ = ["SECTIONS"]

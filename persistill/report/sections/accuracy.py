@@ -1,0 +1,79 @@
+"""Every seed's accuracy, and their mean."""
+
+from typing import Any
+
+from persistill.report.comparison import Comparison
+from persistill.report.figure import Figure, Section, layout, marks, plain
+from persistill.report.table import Table, percent
+
+
+def accuracy(comparison: Comparison) -> Section | str:
+    """A dot a seed, a stroke for the mean."""
+    arms = comparison.everyone
+    if not arms:
+        return "Accuracy by seed: no run of this comparison is complete."
+    traces: list[dict[str, Any]] = []
+    for position, (arm, mark) in enumerate(zip(arms, marks(comparison), strict=True)):
+        count = len(arm.runs)
+        # Seeds that hit the same number of pictures would hide each other on one line.
+        heights = [position + 0.32 * (i / (count - 1) - 0.5) if count > 1 else position for i in range(count)]
+        who = [[plain(arm.label), "—" if run.seed is None else run.seed] for run in arm.runs]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [100 * run.accuracy for run in arm.runs],
+                "y": heights,
+                "customdata": who,
+                "marker": {**mark.marker, "size": 10, "opacity": 0.85},
+                "hovertemplate": "%{customdata[0]}, seed %{customdata[1]}: <b>%{x:.2f} %</b><extra></extra>",
+            }
+        )
+        if count == 1:
+            continue
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [100 * arm.accuracy.mean],
+                "y": [position],
+                "customdata": [[plain(arm.label), count]],
+                "marker": {"color": mark.color, "symbol": "line-ns-open", "size": 26, "line": {"width": 2}},
+                "hovertemplate": "%{customdata[0]}, mean of %{customdata[1]}: <b>%{x:.2f} %</b><extra></extra>",
+            }
+        )
+    names = {
+        "tickvals": list(range(len(arms))),
+        "ticktext": [plain(arm.label, 24).replace("teacher: ", "teacher:<br>", 1) for arm in arms],
+        "range": [len(arms) - 0.5, -0.5],
+        "ticks": "",
+        "tickfont": {"color": "var(--ink)"},
+    }
+    rows = tuple(
+        (
+            arm.label,
+            "—" if run.seed is None else str(run.seed),
+            percent(run.accuracy),
+            f"{run.nll:.3f}",
+            percent(run.ece),
+        )
+        for arm in arms
+        for run in arm.runs
+    )
+    figure = Figure(
+        name="accuracy-plot",
+        title="Accuracy by seed",
+        caption="Each mark is one trained network, each upright stroke the mean of its row. Hollow marks are teachers.",
+        traces=traces,
+        layout=layout("test accuracy, %", "", 70 + 46 * len(arms), yaxis=names),
+        tables=(Table("Test figures of every network.", ("Network", "Seed", "Accuracy %", "NLL", "ECE %"), rows),),
+    )
+    return Section(
+        name="accuracy",
+        title="Accuracy by seed",
+        text=(
+            "The same training from different seeds gives different networks. A difference between two rows that "
+            "is small beside the scatter within them may be chance."
+        ),
+        figures=(figure,),
+    )

@@ -7,15 +7,20 @@ from persistill.data.pictures import MemoryPictures, Pictures, StreamedPictures
 from persistill.data.reading import Splits
 from persistill.data.sources import load
 from persistill.data.splits import stratified
+from persistill.data.views import FittedPersistenceView, PersistenceView, make_view, open_view
 
 __all__ = [
+    "FittedPersistenceView",
     "Loader",
     "MemoryPictures",
+    "PersistenceView",
     "Pictures",
     "Splits",
     "StreamedPictures",
     "augment",
     "load",
+    "make_view",
     "measure_normalisation",
+    "open_view",
     "stratified",
 ]

@@ -1,5 +1,7 @@
 """Channel means and standard deviations."""
 
+from collections.abc import Sequence
+
 import torch
 
 from persistill.data.pictures import Pictures
@@ -31,9 +33,9 @@ def measure_normalisation(pictures: Pictures) -> tuple[tuple[float, ...], tuple[
 
 
 def from_sums(
-    sums: list[int], squares: list[int], count: int, scale: int
+    sums: Sequence[float], squares: Sequence[float], count: int, scale: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Means and deviations from the sums of integer values and of their squares, per channel.
+    """Means and deviations from the sums of values and of their squares, per channel.
 
     Args:
         sums: of ``count`` values.
@@ -42,7 +44,7 @@ def from_sums(
         scale: value that counts as 1.
     """
     mean = tuple(total / count / scale for total in sums)
-    # Variance times count squared, in whole numbers: nothing cancels.
+    # Variance times count squared: in whole numbers, nothing is lost to cancellation.
     variances = [count * square - total * total for total, square in zip(sums, squares, strict=True)]
-    std = tuple(variance**0.5 / count / scale if variance else 1.0 for variance in variances)
+    std = tuple(variance**0.5 / count / scale if variance > 0 else 1.0 for variance in variances)
     return mean, std

@@ -1,0 +1,283 @@
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from persistill.data import FittedPersistenceView, Loader, MemoryPictures, PersistenceView, Splits, load
+from persistill.data.stored import open_array, write_array
+from persistill.data.views import make_view, open_view
+from persistill.errors import UserError
+from persistill.progress import Silent
+from persistill.recipe import Data
+from persistill.topology import PersistenceImages, columns, rows, sublevel_persistence
+
+SPLITS = ("train", "validation", "test")
+
+
+def made_up(train: int = 30, validation: int = 8, test: int = 9, channels: int = 3, seed: int = 0) -> Splits:
+    random = torch.Generator().manual_seed(seed)
+
+    def split(count):
+        pixels = torch.randint(0, 256, (count, channels, 7, 5), dtype=torch.uint8, generator=random)
+        return MemoryPictures(pixels, torch.arange(count) % 3)
+
+    return Splits(split(train), split(validation), split(test), ("a", "b", "c"))
+
+
+def by_hand(pixels: torch.Tensor, settings: PersistenceImages, scans=(rows, columns)) -> np.ndarray:
+    """One signal at a time, through diagrams, in float64."""
+    images = []
+    for picture in pixels.numpy():
+        for scan in scans:
+            for channel in picture:
+                diagram = sublevel_persistence(scan(channel) / 255)
+                images.append(settings.images(diagram))
+    return np.stack(images).reshape(len(pixels), -1, *settings.pixels)
+
+
+def everything(pictures):
+    return pictures.fetch(torch.arange(len(pictures)))
+
+
+def test_the_published_view_holds_what_the_published_code_would(tmp_path):
+    splits = made_up()
+    result = make_view(PersistenceView(), splits, tmp_path)
+    for name in SPLITS:
+        array = np.load(tmp_path / f"{name}.npy")
+        expected = 255 * by_hand(everything(getattr(splits, name)), PersistenceImages.tgd())
+        assert array.dtype == np.uint8
+        assert array.shape == expected.shape
+        # near a whole number, as at the maximum, float32 may fall to either side
+        assert (np.floor(expected - 1e-3) <= array).all()
+        assert (array <= np.floor(expected + 1e-3)).all()
+        assert array.max() == 255
+    assert result["shape"] == [6, 50, 50] == list(PersistenceView().shape((3, 7, 5)))
+    assert result["settings"] == {**PersistenceImages.tgd().to_json(), "peak": 1.0, "dtype": "uint8"}
+    assert result["range"] == {"births": [0.0, 0.3], "persistences": [0.0, 0.3]}
+    assert result["count"] == {"train": 30, "validation": 8, "test": 9}
+    assert result["scans"] == ["rows", "columns"]
+    assert json.loads(json.dumps(result)) == result
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+def test_statistics_are_those_of_the_stored_training_values(tmp_path, dtype):
+    splits = made_up()
+    result = make_view(PersistenceView(pixels=(6, 4), bandwidth=0.1, dtype=dtype), splits, tmp_path)
+    values = np.load(tmp_path / "train.npy").astype(np.float64) / (255 if dtype == "uint8" else 1)
+    np.testing.assert_allclose(result["mean"], values.mean((0, 2, 3)), rtol=1e-9)
+    np.testing.assert_allclose(result["std"], values.std((0, 2, 3)), rtol=1e-9)
+    opened = open_view(tmp_path, result, splits)
+    index = torch.tensor([3, 0, 3])
+    fetched = opened.split("train").fetch(index)
+    assert fetched.dtype == torch.float32
+    np.testing.assert_allclose(fetched.numpy(), values[[3, 0, 3]], rtol=1e-6)
+    assert torch.equal(opened.fetch("train", index), fetched)
+    assert opened.shape == (6, 6, 4)
+    assert len(opened.split("test")) == 9
+
+
+def test_one_scan_alone_and_gray_pictures(tmp_path):
+    splits = made_up(channels=1)
+    view = PersistenceView(pixels=(5, 5), bandwidth=0.1, scans=("columns",), dtype="float16")
+    result = make_view(view, splits, tmp_path)
+    assert result["shape"] == [1, 5, 5]
+    expected = by_hand(everything(splits.test), view.images(np.empty(0), None), (columns,))
+    np.testing.assert_allclose(np.load(tmp_path / "test.npy"), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+def test_a_fitted_view_depends_on_training_pictures_alone(tmp_path, dtype):
+    view = FittedPersistenceView(pixels=(8, 6), dtype=dtype)
+    splits = made_up(train=40)
+    (tmp_path / "one").mkdir()
+    result = make_view(view, splits, tmp_path / "one")
+    other = made_up(seed=1)
+    (tmp_path / "other").mkdir()
+    again = make_view(view, Splits(splits.train, other.validation, other.test, splits.classes), tmp_path / "other")
+    for name in ("settings", "mean", "std", "range", "shape"):
+        assert again[name] == result[name]
+    assert not np.array_equal(np.load(tmp_path / "one" / "test.npy"), np.load(tmp_path / "other" / "test.npy"))
+
+    settings = dict(result["settings"])
+    peak = settings.pop("peak")
+    assert settings.pop("dtype") == dtype
+    images = PersistenceImages.from_json(settings)
+    assert images.scaling == "log"
+    raw = by_hand(everything(splits.train), images)
+    assert peak == pytest.approx(raw.max(), rel=1e-5)
+    train = open_view(tmp_path / "one", result, splits).fetch("train", torch.arange(40))
+    np.testing.assert_allclose(train.numpy(), raw / peak, atol=1 / 255 if dtype == "uint8" else 1e-3)
+    test = open_view(tmp_path / "other", again, Splits(splits.train, other.validation, other.test, splits.classes))
+    assert test.fetch("test", torch.arange(9)).max() <= 1
+
+
+def test_a_fitted_window_holds_what_lasts(tmp_path):
+    splits = made_up(train=60)
+    result = make_view(FittedPersistenceView(pixels=(8, 8)), splits, tmp_path)
+    values = np.concatenate(
+        [
+            sublevel_persistence(scan(channel) / 255).values
+            for scan in (rows, columns)
+            for picture in everything(splits.train).numpy()
+            for channel in picture
+        ]
+    )
+    lengths = values[:, 1] - values[:, 0]
+    (low, high), (_, top) = result["range"]["births"], result["range"]["persistences"]
+    inside = (values[:, 0] >= low) & (values[:, 0] <= high) & (lengths <= top)
+    assert lengths[inside].sum() > 0.95 * lengths.sum()
+
+
+def test_the_gallery_shows_pictures_with_their_diagrams_and_images(tmp_path):
+    splits = made_up()
+    view = PersistenceView(pixels=(9, 7), bandwidth=0.05)
+    result = make_view(view, splits, tmp_path)
+    gallery = np.load(tmp_path / "gallery.npz")
+    assert gallery["target"].tolist() == [0, 1, 2]
+    assert np.array_equal(gallery["pictures"], everything(splits.validation)[:3].numpy())
+    assert gallery["images"].shape == (3, *result["shape"])
+    assert np.array_equal(gallery["images"], np.load(tmp_path / "validation.npy")[:3].astype(np.float32) / 255)
+    offsets, values = gallery["offsets"], gallery["values"]
+    assert offsets[-1] == len(values)
+    assert values.dtype == np.float32
+    images = view.images(np.empty(0), None)
+    for i in range(3):
+        for j in range(6):
+            scan, channel = (rows, columns)[j // 3], j % 3
+            number = i * 6 + j
+            diagram = values[offsets[number] : offsets[number + 1]]
+            expected = sublevel_persistence(scan(gallery["pictures"][i, channel]) / 255).values
+            np.testing.assert_allclose(np.sort(diagram, 0), np.sort(expected, 0), atol=1e-6)
+            drawn = images.images(sublevel_persistence(scan(gallery["pictures"][i, channel]) / 255))
+            np.testing.assert_allclose(gallery["images"][i, j], drawn, atol=1.01 / 255)
+
+
+class Stops(Silent):
+    """Progress that is interrupted in its ``at``-th split."""
+
+    def __init__(self, at):
+        self.at, self.done, self.started = at, 0, None
+
+    def start(self, stage, total, done=0):
+        self.started = (total, done)
+
+    def advance(self, units, note="", values=None):
+        self.done += 1
+        if self.done == self.at:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_view_keeps_whole_splits_and_goes_on(tmp_path):
+    splits = made_up()
+    view = PersistenceView(pixels=(6, 6), bandwidth=0.1)
+    (tmp_path / "whole").mkdir()
+    whole = make_view(view, splits, tmp_path / "whole")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        make_view(view, splits, broken, Stops(2))
+    assert [path.name for path in broken.iterdir()] == ["train.npy"]
+    before = (broken / "train.npy").stat().st_mtime_ns
+    told = Stops(99)
+    again = make_view(view, splits, broken, told)
+    assert told.started == (47, 30)
+    assert (broken / "train.npy").stat().st_mtime_ns == before
+    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
+    for name in SPLITS:
+        assert (broken / f"{name}.npy").read_bytes() == (tmp_path / "whole" / f"{name}.npy").read_bytes()
+
+
+def test_stale_and_damaged_views_are_refused(tmp_path):
+    splits = made_up()
+    result = make_view(PersistenceView(pixels=(4, 4), bandwidth=0.1), splits, tmp_path)
+    with pytest.raises(UserError, match=r"stale: it was made from other pictures.*Move that folder away"):
+        open_view(tmp_path, result, made_up(seed=5))
+    file = tmp_path / "test.npy"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-10])
+    with pytest.raises(UserError, match=r"test\.npy is damaged"):
+        open_view(tmp_path, result, splits)
+    np.save(file, np.zeros((8, 6, 4, 4), dtype=np.uint8))
+    with pytest.raises(UserError, match=r"test\.npy holds \(8, 6, 4, 4\) values of uint8, where the data have \(9, 6"):
+        open_view(tmp_path, result, splits)
+    with pytest.raises(UserError, match="Move the folder"):
+        make_view(PersistenceView(pixels=(4, 4), bandwidth=0.1), splits, tmp_path)
+    assert np.load(file).shape == (8, 6, 4, 4)  # nothing was overwritten
+    file.unlink()
+    with pytest.raises(UserError, match=r"no file .*test\.npy"):
+        open_view(tmp_path, result, splits)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing_behind(tmp_path):
+    def chunks():
+        yield np.zeros((2, 3), dtype=np.uint8)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match=r"a\.npy cannot be written \(No space left on device\); it takes 3 MiB"):
+        write_array(tmp_path / "a.npy", chunks(), (2**20, 3), "uint8")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_written_arrays_are_read_as_numpy_would(tmp_path):
+    values = np.random.default_rng(0).random((10, 2, 3)).astype(np.float16)
+    write_array(tmp_path / "a.npy", iter([values[:4], values[4:]]), values.shape, "float16")
+    assert np.array_equal(np.load(tmp_path / "a.npy"), values)
+    assert isinstance(open_array(tmp_path / "a.npy", values.shape, "float16"), np.memmap)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"births": (0.3, 0.1)}, r"PersistenceView: .*births must be \(low, high\)"),
+        ({"bandwidth": 0.0}, "bandwidth must be above 0"),
+        ({"scaling": "maximum"}, r"PersistenceView\.scaling"),
+        ({"scans": ()}, r"PersistenceView\.scans"),
+        ({"scans": ("diagonals",)}, "scans"),
+        ({"spread": 0.01}, "unknown field of PersistenceView: 'spread'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_with_the_recipe(fields, words):
+    with pytest.raises(UserError, match=words):
+        PersistenceView(**fields)
+
+
+def test_the_defaults_are_the_published_ones():
+    assert PersistenceView().images(np.empty(0), None) == PersistenceImages.tgd()
+
+
+def test_pictures_with_nothing_to_fit_to_and_foreign_views(tmp_path):
+    flat = MemoryPictures(torch.zeros(4, 1, 5, 5, dtype=torch.uint8), torch.arange(4) % 2)
+    splits = Splits(flat, flat, flat, ("a", "b"))
+    with pytest.raises(UserError, match="the view cannot be fitted to the training pictures"):
+        make_view(FittedPersistenceView(), splits, tmp_path)
+    with pytest.raises(UserError, match="must be a PersistenceView or a FittedPersistenceView; Data was given"):
+        make_view(Data(source="digits"), splits, tmp_path)
+    result = make_view(PersistenceView(pixels=(4, 4), scaling="log"), splits, tmp_path)
+    assert result["mean"] == [0.0, 0.0]
+    assert result["std"] == [1.0, 1.0]
+
+
+def test_batches_of_real_digits_with_their_views(tmp_path: Path):
+    splits = load(Data(source="digits", train=400, test=50))
+    view = FittedPersistenceView(pixels=(8, 8), min_persistence=0.0)
+    result = make_view(view, splits, tmp_path)
+    opened = open_view(tmp_path, result, splits)
+    loader = Loader(
+        splits.train,
+        {"persistence": opened.split("train")},
+        batch_size=90,
+        mean=(0.5,),
+        std=(0.5,),
+        shuffle_seed=3,
+    )
+    batches = list(loader.epoch(1))
+    values = torch.cat([batch.views["persistence"] for batch in batches]).double()
+    assert values.shape == (360, 2, 8, 8)
+    torch.testing.assert_close(values.mean((0, 2, 3)), torch.zeros(2).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(values.std((0, 2, 3), correction=0), torch.ones(2).double(), atol=1e-5, rtol=0)
+    target = torch.cat([batch.target for batch in batches])
+    index = torch.cat([batch.index for batch in batches])
+    assert torch.equal(splits.train.targets[index], target)

@@ -113,11 +113,12 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
 
     if problems and not settings.skip_unreadable:
         raise UserError(
-            f"{_listed(problems, total)} Mend or remove them, or go on without them: --set data.skip_unreadable=true"
+            f"{_listed(problems, total, settings)} Mend or remove them, or go on without them: "
+            "--set data.skip_unreadable=true"
         )
     empty = [name for name in drawn if not pictures.get(name)]
     if empty:
-        raise UserError(f"{_listed(problems, total)} Nothing is left of the {empty[0]} split.")
+        raise UserError(f"{_listed(problems, total, settings)} Nothing is left of the {empty[0]} split.")
     return Splits(pictures["train"], pictures["validation"], pictures["test"], source.classes, tuple(sorted(problems)))
 
 
@@ -167,7 +168,7 @@ def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int
     return channels, *sizes[0][0]
 
 
-def _listed(problems: Mapping[str, str], total: int) -> str:
+def _listed(problems: Mapping[str, str], total: int, settings: Data) -> str:
     first = "; ".join(f"{name} ({problems[name]})" for name in sorted(problems)[:3])
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return f"{len(problems)} of {total} pictures cannot be read: {first}{more}."
+    return f"{len(problems)} of {total} pictures of {settings.source} cannot be read: {first}{more}."

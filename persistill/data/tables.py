@@ -29,7 +29,7 @@ class TableRows:
         table: a ``datasets.Dataset``.
         column: its picture column.
         targets: (N,) class numbers.
-        part: name of the part, for messages.
+        part: its name, for messages.
     """
 
     def __init__(self, table: Any, column: str, targets: IntArray, part: str) -> None:
@@ -46,7 +46,7 @@ class TableRows:
     def name(self, row: int) -> str:
         """Row, part and, where it is kept, the file name."""
         path = self._paths[row]
-        return f"row {row} of {self._part}" + (f" ({path})" if path else "")
+        return f"row {row} of {self._part}" + (f" ({Path(path).name})" if path else "")
 
     def length(self, row: int) -> int:
         """Bytes of the encoded picture; 0 where the table holds a path only."""
@@ -172,7 +172,7 @@ def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> So
                 f"{int((targets < 0).sum())} of {len(targets)} pictures of the {part} split of {where} have no known "
                 f"class; the first is row {row}, whose {column!r} is {found[row]!r}."
             )
-        rows[part] = TableRows(parts[part], pictures, targets, f"{part} in {where}")
+        rows[part] = TableRows(parts[part], pictures, targets, part)
     return Source(tuple(str(name) for name in (values if names is None else names)), rows)
 
 

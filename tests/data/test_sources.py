@@ -248,7 +248,7 @@ def test_unreadable_pictures_are_named_and_counted(tmp_path):
     with pytest.raises(UserError) as caught:
         load(Data(source=str(tmp_path)))
     message = str(caught.value)
-    assert message.startswith("3 of 40 pictures cannot be read: cat/0.png (")
+    assert message.startswith(f"3 of 40 pictures of {tmp_path} cannot be read: cat/0.png (")
     assert "dog/1.png" in message
     assert "--set data.skip_unreadable=true" in message
     splits = load(Data(source=str(tmp_path), skip_unreadable=True))
@@ -259,8 +259,10 @@ def test_unreadable_pictures_are_named_and_counted(tmp_path):
 def test_unreadable_pictures_of_tables_are_named(tmp_path):
     pictures = [encoded(picture(i)) for i in range(20)]
     pictures[7] = b"broken"
-    write_parquet(tmp_path / "train.parquet", pictures, {"label": [0, 1] * 10}, paths=[f"p{i}.png" for i in range(20)])
-    with pytest.raises(UserError, match=r"1 of 20 .*row 7 of train in .* \(p7\.png\)"):
+    write_parquet(
+        tmp_path / "train.parquet", pictures, {"label": [0, 1] * 10}, paths=[f"/at/p{i}.png" for i in range(20)]
+    )
+    with pytest.raises(UserError, match=r"1 of 20 .*: row 7 of train \(p7\.png\)"):
         load(Data(source=str(tmp_path)))
 
 
@@ -290,6 +292,8 @@ def test_large_sets_are_streamed_and_are_the_same(tmp_path, monkeypatch, make):
         assert np.array_equal(everything(one), everything(other))
         assert torch.equal(one.targets, other.targets)
     assert streamed.fingerprint == load(settings).fingerprint != memory.fingerprint
+    moved = tmp_path.rename(tmp_path.parent / f"{tmp_path.name}-moved")
+    assert load(settings.with_value("source", str(moved))).fingerprint == streamed.fingerprint
 
 
 def test_progress_is_told(tmp_path):

@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Start with: persistill demo",
 )
-console = Console(stderr=False, soft_wrap=True)
+console = Console(width=None if sys.stdout.isatty() else 160)
 errors = Console(stderr=True, soft_wrap=True)
 
 Out = Annotated[Path, typer.Option("--out", help="Where run folders are written and looked for.")]
@@ -280,11 +280,14 @@ def _execute(recipe: Recipe, command: str, out: Path, device: str, *, dry_run: b
 
 def _print_comparison(folder: RunFolder) -> None:
     comparison = report.read(folder.path)
+    titles, rows = report.header(comparison), report.rows(comparison)
+    # A narrow terminal shows what matters most; the report has the rest.
+    shown = [i for i, title in enumerate(titles) if console.width >= 130 or "noise" not in title]
     table = Table(title=comparison.recipe, box=None, header_style="bold", title_justify="left")
-    for position, title in enumerate(report.header(comparison)):
-        table.add_column(title, justify="left" if position == 0 else "right")
-    for row in report.rows(comparison):
-        table.add_row(*row)
+    for i in shown:
+        table.add_column(titles[i], justify="left" if i == 0 else "right", no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*(row[i] for i in shown))
     console.print()
     console.print(table)
     console.print(report.note(comparison), style="dim", highlight=False)

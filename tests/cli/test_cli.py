@@ -1,0 +1,239 @@
+"""The command line as its user meets it: what it prints, what it writes, its exit codes."""
+
+import errno
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from persistill import runs
+from persistill.cli import main
+
+COMMANDS = ("demo", "run", "check", "ls", "cp", "eval", "report", "export", "topology")
+TINY = ["--set", "data.train=240", "--set", "data.test=100", "--set", "train.epochs=1", "--seeds", "0"]
+
+
+class Answer:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def persistill(capsys: pytest.CaptureFixture[str]):
+    def call(*arguments: object) -> Answer:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Answer(stop.value.code, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the smallest recipe."""
+    root = tmp_path_factory.mktemp("runs")
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "kd_digits", "--out", str(root), "--device", "cpu", *TINY])
+    assert stop.value.code == 0
+    return root
+
+
+def only(root: Path, pattern: str) -> Path:
+    (found,) = root.glob(pattern)
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_ends_with_two_examples_that_parse(persistill, command: str) -> None:
+    answer = persistill(command, "--help")
+    assert answer.code == 0
+    plain = re.sub(r"[│╭╮╰╯─]", " ", answer.out)
+    examples = [line.split() for line in plain[plain.rindex("Examples") :].splitlines() if "persistill" in line]
+    assert len(examples) == 2
+    options = set(re.findall(r"--[a-z-]+", plain[: plain.rindex("Examples")]))
+    for example in examples:
+        assert example[:2] == ["persistill", command]
+        assert {word for word in example if word.startswith("--")} <= options
+
+
+def test_ls_names_recipes_and_runs(persistill, finished: Path) -> None:
+    answer = persistill("ls", "--out", finished)
+    assert answer.code == 0
+    assert "kd_digits" in answer.out
+    assert "The smallest recipe" in answer.out or "smallest recipe" in answer.out
+    assert only(finished, "comparison-*").name in answer.out
+    assert "complete" in answer.out
+
+
+def test_cp_copies_and_never_overwrites(persistill, tmp_path: Path) -> None:
+    target = tmp_path / "mine.py"
+    assert persistill("cp", "kd_digits", target).code == 0
+    before = target.read_text()
+    assert "Recipe(" in before
+    answer = persistill("cp", "tgd_digits", target)
+    assert answer.code == 2
+    assert "not overwritten" in answer.err
+    assert target.read_text() == before
+
+
+def test_a_run_ends_with_a_table_a_report_and_a_student(persistill, finished: Path) -> None:
+    answer = persistill("run", "kd_digits", "--out", finished, "--device", "cpu", *TINY)
+    assert answer.code == 0
+    assert "Accuracy" in answer.out
+    assert "report.html" in answer.out
+    comparison = only(finished, "comparison-*")
+    result = json.loads((comparison / "done.json").read_text())
+    assert {row["arm"] for row in result["rows"]} == {"alone", "kd"}
+    assert (comparison / "report.html").stat().st_size > 10_000
+    assert (finished / result["export"] / "model.onnx").is_file()
+
+
+def test_a_finished_run_is_not_computed_again(persistill, finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("*/done.json")}
+    assert persistill("run", "kd_digits", "--out", finished, "--device", "cpu", *TINY).code == 0
+    assert {path: path.stat().st_mtime_ns for path in finished.glob("*/done.json")} == before
+
+
+def test_a_dry_run_plans_and_writes_nothing(persistill, tmp_path: Path) -> None:
+    answer = persistill("run", "kd_digits", "--out", tmp_path / "runs", "--dry-run", *TINY)
+    assert answer.code == 0
+    assert "student-kd-seed0" in answer.out
+    assert "to do" in answer.out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_eval_measures_a_student_under_other_noise(persistill, finished: Path) -> None:
+    student = only(finished, "student-kd-seed0-*")
+    answer = persistill("eval", student, "--noise", "0.3", "--ece-bins", "5", "--device", "cpu")
+    assert answer.code == 0
+    assert "accuracy % at noise 0.3" in answer.out
+    metrics = [json.loads(path.read_text())["metrics"] for path in finished.glob("evaluation-kd-seed0-*/done.json")]
+    assert len({metric["accuracy"] for metric in metrics}) == 1
+    assert any("0.3" in metric["noise"] for metric in metrics)
+
+
+def test_report_is_written_again_elsewhere(persistill, finished: Path, tmp_path: Path) -> None:
+    answer = persistill("report", only(finished, "comparison-*"), "--output", tmp_path / "page.html")
+    assert answer.code == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_export_writes_a_student_and_never_overwrites(persistill, finished: Path, tmp_path: Path) -> None:
+    student, target = only(finished, "student-alone-seed0-*"), tmp_path / "student"
+    assert persistill("export", student, "--output", target).code == 0
+    assert (target / "model.safetensors").is_file()
+    answer = persistill("export", student, "--output", target)
+    assert answer.code == 2
+    assert "was not overwritten" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "tdg_digits"], "Did you mean 'tgd_digits'"),
+        (["run", "kd_digits", "--set", "train.epoch=3"], "Did you mean 'epochs'"),
+        (["run", "kd_digits", "--set", "train.epochs"], "lacks '='"),
+        (["run", "kd_digits", "--set", "train.lr=-1"], "Train.lr"),
+        (["run", "kd_digits", "--set", "student.name=resnet-9"], "unknown model 'resnet-9'"),
+        (["run", "kd_digits", "--set", "data.source=digit"], "Did you mean 'digits'"),
+        (["run", "kd_digits", "--set", "arms.kd.methods.0.weight=nan"], "KD.weight"),
+        (["run", "kd_digits", "--device", "gpu"], "unknown device 'gpu'"),
+        (["run", "kd_digits", "--set", "teachers.image.weights=missing.safetensors"], "no file 'missing.safetensors'"),
+        (["eval", "nowhere"], "is not a run folder"),
+        (["report", "nowhere"], "is not a run folder"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_a_users_mistake_is_a_sentence_and_exit_code_2(persistill, tmp_path: Path, arguments, message: str) -> None:
+    out = ["--out", tmp_path] if arguments[0] == "run" else []
+    answer = persistill(*arguments, *out)
+    assert answer.code == 2
+    assert message in " ".join(answer.err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_problems_of_a_recipe_file_are_told_at_once(persistill, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from persistill.recipe import *\n"
+        "recipe = Recipe(name='x', data=Data(sorce='digits'), student=Model(name='resnet-8'), arms={'a': Arm()},\n"
+        "                train=Train(epochs=0, lr=float('nan')))\n"
+    )
+    answer = persistill("check", path)
+    assert answer.code == 2
+    for part in ("'sorce'", "'source'", "Train.epochs", "Train.lr"):
+        assert part in answer.err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recipe = (", "line 1"),
+        ("x = 1\n", "defines no recipe"),
+        ("raise RuntimeError('boom')\n", "stopped with RuntimeError: boom"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_told(persistill, tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    answer = persistill("check", path)
+    assert answer.code == 2
+    assert message in answer.err
+
+
+def test_a_full_disk_is_a_fault_that_loses_nothing(persistill, tmp_path: Path, monkeypatch) -> None:
+    def full(path: Path, content: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(runs, "write_json", full)
+    answer = persistill("run", "kd_digits", "--out", tmp_path, "--device", "cpu", *TINY)
+    assert answer.code == 1
+    assert "the disk is full" in answer.err
+
+
+def test_a_bug_is_a_fault_with_its_story_in_a_file(persistill, tmp_path: Path, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("persistill.cli.recipes.shipped", broken)
+    answer = persistill("ls")
+    assert answer.code == 1
+    assert "ZeroDivisionError" in answer.err
+    assert "Traceback" in (tmp_path / "persistill-fault.log").read_text()
+
+
+def test_a_run_folder_of_another_recipe_is_refused_and_kept(persistill, finished: Path, tmp_path: Path) -> None:
+    teacher = only(finished, "teacher-image-*")
+    forged = tmp_path / teacher.name
+    forged.mkdir()
+    about = json.loads((teacher / "run.json").read_text())
+    about["inputs"]["seed"] = 99
+    (forged / "run.json").write_text(json.dumps(about))
+    answer = persistill("run", "kd_digits", "--out", tmp_path, "--device", "cpu", *TINY)
+    assert answer.code == 2
+    assert "written by another recipe" in answer.err
+    assert json.loads((forged / "run.json").read_text()) == about
+
+
+def test_ctrl_c_says_how_to_go_on(persistill, monkeypatch) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("persistill.cli.recipes.shipped", pressed)
+    answer = persistill("ls")
+    assert answer.code == 130
+    assert "goes on where it stopped" in answer.err
+
+
+def test_the_command_in_the_report_repeats_the_run(finished: Path) -> None:
+    result = json.loads((only(finished, "comparison-*") / "done.json").read_text())
+    words = shlex.split(result["command"])
+    assert words[:3] == ["persistill", "run", "kd_digits"]
+    assert words[words.index("--seeds") + 1] == "0"
+    assert "train.epochs=1" in words

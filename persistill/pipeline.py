@@ -279,7 +279,7 @@ class Pipeline:
         shape: tuple[int, int, int] = picture if view == "image" else self.recipe.views[view].shape(picture)  # type: ignore[attr-defined]
         return shape
 
-    def _build(self, model: str, view: str) -> nn.Module:
+    def _build(self, model: str, view: str) -> models.Network:
         return models.build(model, self._view_shape(view)[0], len(self.splits.classes))
 
     def _open_view(self, name: str) -> Any:
@@ -293,7 +293,7 @@ class Pipeline:
 
     def _fit(
         self,
-        network: nn.Module,
+        network: models.Network,
         objective: Objective,
         settings: Train,
         folder: RunFolder,
@@ -343,7 +343,7 @@ class Pipeline:
             "seconds": record["seconds"],
         }
 
-    def _save(self, network: nn.Module, folder: RunFolder, view: str) -> None:
+    def _save(self, network: models.Network, folder: RunFolder, view: str) -> None:
         mean, std = self.normalisation
         about = {"classes": list(self.splits.classes), "mean": list(mean), "std": list(std), "view": view}
         about["shape"] = list(self._view_shape(view))

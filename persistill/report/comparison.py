@@ -69,7 +69,7 @@ class Run:
 
     Attributes:
         seed: from which it was trained; None if it was not trained here.
-        folder: name of its run folder; empty if its weights came from elsewhere.
+        folder: name of its run folder.
         evaluation: the folder of its evaluation.
         accuracy: top-1 on the test pictures, a fraction.
         nll: mean negative log-likelihood on the test pictures, in nats.
@@ -180,25 +180,25 @@ class Comparison:
     """A whole comparison.
 
     Attributes:
-        name: of the recipe.
+        recipe: its name.
         folder: the comparison's run folder.
         command: what was typed to run it.
         classes: names of the classes, in the order of their numbers; empty if they have none.
-        recipe: the resolved recipe, as JSON values.
+        settings: the resolved recipe, as JSON values.
         arms: students, in the order of the recipe; the first is the baseline.
         teachers: in the order of the recipe.
         views: in the order of the recipe.
         export: result of the export with its folder's name under "folder"; None if nothing was exported.
-        seconds: wall-clock of everything.
+        seconds: wall-clock of all stages, added up.
         about: date ("created"), "software" and "hardware", as in run.json.
         missing: one sentence for each folder or file that should be there and is not.
     """
 
-    name: str
+    recipe: str
     folder: Path
     command: str
     classes: tuple[str, ...]
-    recipe: Mapping[str, Any]
+    settings: Mapping[str, Any]
     arms: tuple[ArmSummary, ...]
     teachers: tuple[ArmSummary, ...]
     views: tuple[View, ...]
@@ -234,8 +234,8 @@ def read(folder: Path) -> Comparison:
         )
     reader = _Reader(folder.resolve().parent)
     result = run_folder.result()
-    recipe = run_folder.inputs.get("recipe", {})
-    teacher_seed = recipe.get("teacher_seed")
+    settings = run_folder.inputs.get("recipe", {})
+    teacher_seed = settings.get("teacher_seed")
     teachers = tuple(
         ArmSummary(name, "teacher", reader.runs(f"teacher {name!r}", [{**entry, "seed": teacher_seed}]))
         for name, entry in result.get("teachers", {}).items()
@@ -250,11 +250,11 @@ def read(folder: Path) -> Comparison:
     )
     export = reader.result("the export", result["export"]) if result.get("export") else None
     return Comparison(
-        name=str(result.get("recipe", run_folder.name)),
+        recipe=str(result.get("recipe", run_folder.name)),
         folder=folder,
         command=str(result.get("command", "")),
         classes=tuple(str(name) for name in result.get("classes") or ()),
-        recipe=recipe,
+        settings=settings,
         arms=arms,
         teachers=teachers,
         views=tuple(view for view in views if view is not None),
@@ -306,15 +306,13 @@ class _Reader:
         evaluation = self._open(entry["evaluation"])
         measured = evaluation.result()
         metrics = measured.get("metrics", {})
-        trained: Mapping[str, Any] = {}
-        curve: tuple[Epoch, ...] = ()
-        if entry.get("run"):
-            run_folder = self._open(entry["run"])
-            trained = run_folder.result()
-            curve = _curve(run_folder.records())
+        run_folder = self._open(entry["run"])
+        trained = run_folder.result()
+        # Zero epochs: its weights came from elsewhere, and the seconds are those of copying them.
+        here = trained.get("epochs") != 0
         return Run(
-            seed=entry["seed"],
-            folder=entry.get("run") or "",
+            seed=entry["seed"] if here else None,
+            folder=entry["run"],
             evaluation=evaluation.path,
             accuracy=_number(metrics.get("accuracy")),
             nll=_number(metrics.get("nll")),
@@ -322,10 +320,10 @@ class _Reader:
             noise={float(level): _number(value) for level, value in metrics.get("noise", {}).items()},
             pictures=int(measured.get("pictures", 0)),
             parameters=trained.get("parameters"),
-            epochs=trained.get("epochs"),
-            train_seconds=_number(trained.get("seconds")),
+            epochs=trained.get("epochs") if here else None,
+            train_seconds=_number(trained.get("seconds")) if here else math.nan,
             evaluation_seconds=_number(measured.get("seconds")),
-            curve=curve,
+            curve=_curve(run_folder.records()),
         )
 
     def _open(self, name: str) -> RunFolder:

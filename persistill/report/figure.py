@@ -25,12 +25,15 @@ class Mark:
         color: a variable of the style sheet.
         dash: lengths of strokes and gaps in pixels, as SVG has them; empty for a solid line.
         symbol: plotly's name of the marker; hollow ("-open") for teachers.
+        on: whether plots show it before anybody asks. Teachers wait: they would stretch the axes on which
+            students are to be compared.
     """
 
     label: str
     color: str
     dash: str
     symbol: str
+    on: bool
 
     @property
     def line(self) -> dict[str, Any]:
@@ -114,6 +117,7 @@ def marks(comparison: Comparison) -> tuple[Mark, ...]:
             color=f"var(--hue-{position % _HUES})",
             dash=_DASHES[position % len(_DASHES)],
             symbol=symbol if arm.role == "student" else f"{symbol}-open",
+            on=arm.role == "student" or not comparison.arms,
         )
         if arm.runs:
             found.append(mark)
@@ -137,6 +141,7 @@ def layout(x: str, y: str, height: int = 360, **more: Any) -> dict[str, Any]:
         "ticks": "outside",
         "tickcolor": "var(--rule)",
         "ticklen": 4,
+        "exponentformat": "power",
     }
     title = {"font": {"size": 13}, "standoff": 8}
     return {

@@ -85,7 +85,7 @@ def headline(comparison: Comparison) -> str:
         for arm in arms[1:]
     ]
     first = f"Of {pictures:,} test pictures, {arms[0].name} classifies {percent(baseline)} % correctly"
-    return f"{', '.join([first, *others])}."
+    return f"{', '.join([first, *others])}.".replace("(-", "(\N{MINUS SIGN}")
 
 
 def markdown(comparison: Comparison) -> str:

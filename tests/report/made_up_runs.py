@@ -41,15 +41,11 @@ class Maker:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def network(
-        self, kind: str, name: str, seed: int, *, skill: float, terms: dict[str, float], epochs: int
-    ) -> str:
+    def network(self, kind: str, name: str, seed: int, *, skill: float, terms: dict[str, float], epochs: int) -> str:
         random = np.random.default_rng(zlib.crc32(f"{kind} {name} {seed}".encode()))
         folder = RunFolder.create(self.root, kind, f"{name}-seed{seed}", {"name": name, "seed": seed})
         for epoch in range(1, epochs + 1):
-            folder.log(
-                type="step", epoch=epoch, step=20 * epoch, loss=1.0, terms={}, weights={}, lr=0.1, seconds=1.0
-            )
+            folder.log(type="step", epoch=epoch, step=20 * epoch, loss=1.0, terms={}, weights={}, lr=0.1, seconds=1.0)
             fade = np.exp(-2.5 * epoch / epochs)
             means = {
                 term: float((0.3 + 1.7 * fade) / (1 if term == "ce" else weight) * random.uniform(0.95, 1.05))
@@ -80,9 +76,7 @@ class Maker:
         )
         return folder.path.name
 
-    def evaluation(
-        self, name: str, seed: int, skill: float, noise: tuple[float, ...], pictures: int = 200
-    ) -> str:
+    def evaluation(self, name: str, seed: int, skill: float, noise: tuple[float, ...], pictures: int = 200) -> str:
         random = np.random.default_rng(zlib.crc32(f"{name} {seed} {skill}".encode()))
         target = np.arange(pictures) % len(CLASSES)
         logits = random.normal(size=(pictures, len(CLASSES))).astype(np.float32) * 1.3
@@ -115,8 +109,7 @@ class Maker:
         rows, columns = np.mgrid[0:32, 0:32] / 31
         blobs = random.uniform(0, 1, size=(pictures, channels, 3, 1, 1))
         picture = (
-            np.exp(-8 * ((rows - blobs[:, :, 0]) ** 2 + (columns - blobs[:, :, 1]) ** 2)) * 0.8
-            + 0.2 * blobs[:, :, 2]
+            np.exp(-8 * ((rows - blobs[:, :, 0]) ** 2 + (columns - blobs[:, :, 1]) ** 2)) * 0.8 + 0.2 * blobs[:, :, 2]
         )
         count = channels * len(scans)
         points, offsets, images = [], [0], np.zeros((pictures, count, 50, 50), np.float32)

@@ -18,11 +18,6 @@ def test_import_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_import_check_can_fail() -> None:
-    code = "import sys, persistill.types, persistill.report; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
-
-
 def test_arms_and_teachers_keep_their_order(finished: Path) -> None:
     comparison = read(finished)
     assert [arm.name for arm in comparison.arms] == ["alone", "kd", "tgd"]
@@ -88,9 +83,7 @@ def test_curve_holds_one_entry_an_epoch(maker: Maker) -> None:
     run = comparison.arms[1].runs[0]
     assert [epoch.number for epoch in run.curve] == list(range(1, 9))
     for epoch in run.curve:
-        assert epoch.loss == pytest.approx(
-            sum(epoch.weights[name] * epoch.terms[name] for name in epoch.terms)
-        )
+        assert epoch.loss == pytest.approx(sum(epoch.weights[name] * epoch.terms[name] for name in epoch.terms))
 
 
 def test_a_repeated_epoch_counts_once(maker: Maker) -> None:

@@ -9,11 +9,11 @@ from persistill.report.table import Table, percent
 
 def accuracy(comparison: Comparison) -> Section | str:
     """A dot a seed, a stroke for the mean."""
-    arms = comparison.everyone
+    arms = [arm for arm in comparison.arms if arm.runs]
     if not arms:
-        return "Accuracy by seed: no run of this comparison is complete."
+        return "Accuracy by seed: no student of this comparison is complete."
     traces: list[dict[str, Any]] = []
-    for position, (arm, mark) in enumerate(zip(arms, marks(comparison), strict=True)):
+    for position, (arm, mark) in enumerate(zip(arms, marks(comparison), strict=False)):
         count = len(arm.runs)
         # Seeds that hit the same number of pictures would hide each other on one line.
         heights = [position + 0.32 * (i / (count - 1) - 0.5) if count > 1 else position for i in range(count)]
@@ -44,7 +44,7 @@ def accuracy(comparison: Comparison) -> Section | str:
         )
     names = {
         "tickvals": list(range(len(arms))),
-        "ticktext": [plain(arm.label, 24).replace("teacher: ", "teacher:<br>", 1) for arm in arms],
+        "ticktext": [plain(arm.label, 24) for arm in arms],
         "range": [len(arms) - 0.5, -0.5],
         "ticks": "",
         "tickfont": {"color": "var(--ink)"},
@@ -57,13 +57,13 @@ def accuracy(comparison: Comparison) -> Section | str:
             f"{run.nll:.3f}",
             percent(run.ece),
         )
-        for arm in arms
+        for arm in comparison.everyone
         for run in arm.runs
     )
     figure = Figure(
         name="accuracy-plot",
         title="Accuracy by seed",
-        caption="Each mark is one trained network, each upright stroke the mean of its row. Hollow marks are teachers.",
+        caption="Each mark is one trained student, each upright stroke the mean of its row.",
         traces=traces,
         layout=layout("test accuracy, %", "", 70 + 46 * len(arms), yaxis=names),
         tables=(Table("Test figures of every network.", ("Network", "Seed", "Accuracy %", "NLL", "ECE %"), rows),),

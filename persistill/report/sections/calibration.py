@@ -8,11 +8,13 @@ from persistill.report.figure import Figure, Section, layout, marks, plain
 from persistill.report.predictions import Predictions, predictions, reliability
 from persistill.report.table import NOTHING, Table, percent
 
+_FEWEST = 10  # answers in a bin, below which its accuracy says little
+
 
 def calibration(comparison: Comparison) -> Section | str:
     """Reliability diagram, answers of all seeds of an arm together."""
     arms = comparison.everyone
-    bins = int(comparison.recipe.get("evaluate", {}).get("ece_bins", 15))
+    bins = int(comparison.settings.get("evaluate", {}).get("ece_bins", 15))
     traces: list[dict[str, object]] = [
         {
             "type": "scatter",
@@ -30,7 +32,7 @@ def calibration(comparison: Comparison) -> Section | str:
             together = Predictions(*(np.concatenate(parts) for parts in zip(*answers, strict=True)))
             found = reliability(together.target, together.logits, bins)
             columns.append(found)
-            some = found.size > 0
+            some = found.size >= _FEWEST
             shares = found.size[some] / max(1, found.size.sum())
             traces.append(
                 {
@@ -61,8 +63,9 @@ def calibration(comparison: Comparison) -> Section | str:
     figure = Figure(
         name="calibration-plot",
         title="Reliability diagram",
-        caption=f"{bins} equal-width bins of confidence; larger marks hold more answers. Below the diagonal a "
-        "network is surer than it should be, above it less sure.",
+        caption=f"{bins} equal-width bins of confidence; larger marks hold more answers, and bins with "
+        f"fewer than {_FEWEST} are not drawn. Below the diagonal a network is surer than it should be, above it "
+        "less sure.",
         traces=traces,
         layout=layout("confidence, %", "right, %", 520, xaxis=square, yaxis=square),
         tables=(

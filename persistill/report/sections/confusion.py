@@ -41,7 +41,7 @@ def confusion(comparison: Comparison) -> Section | str:
             "answer",
             "true class",
             600,
-            xaxis={**axis, "tickangle": -45},
+            xaxis={**axis, "tickangle": -45 if max(map(len, names)) > 3 else 0},
             yaxis={**axis, "autorange": "reversed"},
         ),
         tables=(

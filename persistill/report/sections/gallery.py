@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,18 +170,13 @@ def _channels(scans: Sequence[str], channels: int) -> list[str]:
 
 
 def _settings(view: View) -> str:
-    parts: list[str] = []
+    def text(value: object) -> str:
+        if isinstance(value, list):
+            return (" to " if all(isinstance(item, float) for item in value) else ", ").join(map(text, value))
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
 
-    def collect(settings: Mapping[str, Any], above: str) -> None:
-        for name, value in settings.items():
-            if isinstance(value, Mapping):
-                collect(value, f"{above}{name}.")
-            elif name != "is" and value is not None:
-                text = f"{value:g}" if isinstance(value, float) else str(value).replace("'", "")
-                parts.append(f"{above}{name} {text}")
-
-    collect(view.settings, "")
-    return ", ".join(parts)
+    named = ((name.replace("_", " "), value) for name, value in view.settings.items() if name != "is")
+    return ", ".join(f"{name} {text(value)}" for name, value in named if value is not None)
 
 
 def _uri(image: Image.Image) -> str:

@@ -12,10 +12,11 @@ def noise(comparison: Comparison) -> Section | str:
     levels = noise_levels(comparison)
     if not levels:
         return "Accuracy under noise: the recipe asked for no noise (evaluate.noise)."
-    arms = comparison.everyone
+    shown = [(arm, mark) for arm, mark in zip(comparison.everyone, marks(comparison), strict=True) if arm.noise]
+    others = [arm.label for arm in comparison.everyone if not arm.noise]
     traces = []
     columns: list[dict[float, Sample]] = []
-    for position, (arm, mark) in enumerate(zip(arms, marks(comparison), strict=True)):
+    for position, (arm, mark) in enumerate(shown):
         samples = {0.0: arm.accuracy, **arm.noise}
         columns.append(samples)
         deviations = [sample.deviation or 0.0 for sample in samples.values()]
@@ -56,15 +57,15 @@ def noise(comparison: Comparison) -> Section | str:
             hovermode="x unified",
             xaxis={"tickvals": [0.0, *levels], "ticktext": ["none", *(f"{level:g}" for level in levels)]},
         ),
-        tables=(Table("Accuracy % under noise.", ("Noise", *(arm.label for arm in arms)), rows),),
+        tables=(Table("Accuracy % under noise.", ("Noise", *(arm.label for arm, _ in shown)), rows),),
     )
     return Section(
         name="noise",
         title="Accuracy under noise",
         text=(
             "Gaussian noise is added to the test pictures, whose values lie between 0 and 1: the same noise for "
-            "every network."
+            "every network." + (f" Not measured: {', '.join(others)}." if others else "")
         ),
         figures=(figure,),
-        marks=marks(comparison),
+        marks=tuple(mark for _, mark in shown),
     )

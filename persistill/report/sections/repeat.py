@@ -13,8 +13,8 @@ def repeat(comparison: Comparison) -> Section:
     """Command, seeds, versions, hardware, wall-clock, run folders and the resolved recipe."""
     facts = {
         "Command": comparison.command or "not recorded",
-        "Seeds": ", ".join(str(seed) for seed in comparison.recipe.get("seeds", [])) or "not recorded",
-        "Begun": _moment(str(comparison.about.get("created") or "not recorded")),
+        "Seeds": ", ".join(str(seed) for seed in comparison.settings.get("seeds", [])) or "not recorded",
+        "Date": _moment(str(comparison.about.get("created") or "not recorded")),
         "Software": _listed(comparison.about.get("software") or {}),
         "Hardware": _listed(comparison.about.get("hardware") or {}),
         "Folder": comparison.folder.name,
@@ -32,7 +32,7 @@ def repeat(comparison: Comparison) -> Section:
         template="repeat.html",
         content={
             "facts": facts,
-            "recipe": json.dumps(comparison.recipe, indent=2, ensure_ascii=False),
+            "recipe": json.dumps(comparison.settings, indent=2, ensure_ascii=False),
         },
     )
 
@@ -40,10 +40,11 @@ def repeat(comparison: Comparison) -> Section:
 def _stages(comparison: Comparison) -> Table:
     rows = [(f"view: {view.name}", "1", _total([view.seconds]), NOTHING) for view in comparison.views]
     rows += [_stage(arm) for arm in (*comparison.teachers, *comparison.arms) if arm.runs]
-    rows.append(("everything, by the clock", NOTHING, _total([comparison.seconds]), NOTHING))
+    if comparison.export is not None:
+        rows.append(("export", "1", _total([comparison.export.get("seconds", math.nan)]), NOTHING))
+    rows.append(("all stages", NOTHING, _total([comparison.seconds]), NOTHING))
     return Table(
-        "Wall-clock by stage, all seeds added up. The last row is the time of the last call of the command, in "
-        "which stages that were complete before took none.",
+        "Wall-clock of every stage when it ran, all seeds of an arm added up; the last row holds them all.",
         ("Stage", "Runs", "Making or training", "Evaluation"),
         tuple(rows),
     )
@@ -61,7 +62,7 @@ def _stage(arm: ArmSummary) -> tuple[str, str, str, str]:
 def _folders(comparison: Comparison) -> Table:
     def row(arm: ArmSummary, run: Run) -> tuple[str, ...]:
         seed = NOTHING if run.seed is None else str(run.seed)
-        return arm.label, seed, run.folder or "weights from elsewhere", run.evaluation.name
+        return arm.label, seed, run.folder, run.evaluation.name
 
     views = tuple((f"view: {view.name}", NOTHING, view.folder.name, NOTHING) for view in comparison.views)
     return Table(

@@ -125,7 +125,7 @@ def _figure(
             "",
             280 if half else 360,
             hovermode="x unified",
-            yaxis={"type": "log", "dtick": 1} if steep else {},
+            yaxis={"type": "log", "dtick": 1, "exponentformat": "none"} if steep else {},
             xaxis={"tickformat": "d", **({"dtick": 1} if longest <= 12 else {})},
         ),
         tables=(_table(title, columns),),

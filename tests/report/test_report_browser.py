@@ -1,0 +1,206 @@
+"""The page in a real browser without network."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from made_up_runs import Maker
+
+from persistill.report import write
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+
+PLOTS = 9  # accuracy, validation, loss, three terms, noise, calibration, confusion
+HUE_1 = {"light": "rgb(0, 114, 178)", "dark": "rgb(75, 163, 220)"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield started
+        started.close()
+
+
+class Visit:
+    """A page that was opened, with everything that it said and asked for."""
+
+    def __init__(self, browser: object, path: Path, theme: str = "light", width: int = 1280) -> None:
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+        self.page = self.context.new_page()
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+
+        def answer(route: object) -> None:
+            if route.request.url == path.as_uri():
+                route.continue_()
+            else:
+                self.asked.append(route.request.url)
+                route.abort()
+
+        self.page.route("**/*", answer)
+        self.page.goto(path.as_uri())
+        self.until("[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('svg.main-svg'))")
+
+    def until(self, expression: str) -> None:
+        """Wait for an expression to become true. (Playwright's own waiting needs what the page's policy forbids.)"""
+        for _ in range(100):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"never became true: {expression}")
+
+    def count(self, selector: str) -> int:
+        return int(self.page.locator(selector).count())
+
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture
+def visit(browser: object) -> Iterator[Open]:
+    visits: list[Visit] = []
+
+    def start(path: Path, theme: str = "light", width: int = 1280) -> Visit:
+        visits.append(Visit(browser, path, theme, width))
+        return visits[-1]
+
+    yield start
+    for one in visits:
+        one.context.close()
+
+
+@pytest.fixture(scope="module")
+def report(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(finished, tmp_path_factory.mktemp("browser") / "report.html")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_everything_is_drawn_in_silence(visit: Open, report: Path, theme: str, width: int) -> None:
+    seen = visit(report, theme, width)
+    assert seen.said == []
+    assert seen.asked == []
+    assert seen.count(".plot.js-plotly-plot") == PLOTS
+    drawn = seen.page.evaluate(
+        "[...document.querySelectorAll('.plot')].map((plot) =>"
+        " plot.querySelectorAll('.scatterlayer .points path, .heatmaplayer image').length)"
+    )
+    assert all(drawn), drawn
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    wide = seen.page.evaluate(
+        "[...document.querySelectorAll('.plot svg.main-svg')].filter((plot) =>"
+        " plot.getBoundingClientRect().right > document.documentElement.clientWidth).length"
+    )
+    assert wide == 0
+    stroke = seen.page.evaluate(
+        "getComputedStyle(document.querySelectorAll('#noise-plot .scatterlayer .trace path.js-line')[1]).stroke"
+    )
+    assert stroke == HUE_1[theme]
+    assert seen.page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+
+
+def test_plots_follow_a_change_of_theme_and_of_width(visit: Open, report: Path) -> None:
+    seen = visit(report)
+    line = "document.querySelectorAll('#noise-plot .scatterlayer .trace path.js-line')[1]"
+    assert seen.page.evaluate(f"getComputedStyle({line}).stroke") == HUE_1["light"]
+    seen.page.emulate_media(color_scheme="dark")
+    seen.until(f"getComputedStyle({line}).stroke === '{HUE_1['dark']}'")
+    seen.page.set_viewport_size({"width": 390, "height": 800})
+    seen.until("document.querySelector('#noise-plot svg.main-svg').clientWidth < 390")
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_the_key_is_worked_by_keyboard(visit: Open, report: Path) -> None:
+    seen = visit(report)
+    lines = "#training .plot .scatterlayer .trace"
+    button = seen.page.locator("#training .key button", has_text="kd")
+    before = seen.count(lines)
+    button.focus()
+    seen.page.keyboard.press("Enter")
+    assert button.get_attribute("aria-pressed") == "false"
+    after = seen.count(lines)
+    assert after == before - 16  # three seeds and a mean, in four plots: accuracy, loss, ce, kd
+    teacher = seen.page.locator("#training .key button", has_text="teacher: image")
+    assert teacher.get_attribute("aria-pressed") == "false"
+    teacher.focus()
+    seen.page.keyboard.press("Space")
+    assert seen.count(lines) == after + 3
+    assert seen.count("#noise .plot .scatterlayer .trace") == 3  # other sections keep theirs
+
+
+def test_every_control_can_be_reached(visit: Open, report: Path) -> None:
+    seen = visit(report)
+    reached = set()
+    for _ in range(200):
+        seen.page.keyboard.press("Tab")
+        reached.add(
+            seen.page.evaluate(
+                "(() => { const all = [...document.querySelectorAll('a, button, select, summary')];"
+                " return all.indexOf(document.activeElement); })()"
+            )
+        )
+    controls = seen.page.evaluate("document.querySelectorAll('a, button, select, summary').length")
+    assert reached - {-1} == set(range(controls))
+
+
+def test_the_confusion_matrix_of_each_network(visit: Open, report: Path) -> None:
+    seen = visit(report)
+    text = "[...document.querySelectorAll('#confusion-plot .heatmap-label')].map((label) => label.textContent)"
+    first = seen.page.evaluate(text)
+    assert seen.count("#confusion-plot .heatmaplayer image") == 1
+    seen.page.locator("#confusion select").select_option(label="tgd (3 seeds)")
+    assert seen.count("#confusion-plot .heatmaplayer image") == 1
+    assert seen.page.evaluate(text) != first
+
+
+def test_hover_tells_the_number(visit: Open, report: Path, finished: Path) -> None:
+    from persistill.report import read
+
+    run = read(finished).arms[1].runs[2]
+    seen = visit(report)
+    seen.page.locator("#accuracy-plot").scroll_into_view_if_needed()
+    seen.page.locator("#accuracy-plot .trace").nth(2).locator("path").nth(2).hover(force=True)
+    label = seen.page.locator("#accuracy-plot .hoverlayer .hovertext").first.text_content()
+    assert label == f"kd, seed 2: {100 * run.accuracy:.2f} %"
+
+
+def test_print_is_light_and_fits(visit: Open, report: Path) -> None:
+    seen = visit(report, "dark")
+    seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    line = "document.querySelectorAll('#noise-plot .scatterlayer .trace path.js-line')[1]"
+    assert seen.page.evaluate(f"getComputedStyle({line}).stroke") == HUE_1["light"]
+    widths = seen.page.evaluate("[...document.querySelectorAll('.plot svg.main-svg')].map((s) => s.clientWidth)")
+    assert max(widths) <= 640
+    seen.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert seen.page.evaluate(f"getComputedStyle({line}).stroke") == HUE_1["dark"]
+    assert seen.page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_names_are_shown_and_not_run(visit: Open, maker: Maker) -> None:
+    evil = "<img src=x onerror=console.log(1)>"
+    script = "</script><script>console.log(2)</script>"
+    folder = maker.comparison(name=script, arms=("alone", evil), seeds=(0,), classes=[script, *"abcdefghi"])
+    seen = visit(write(folder))
+    assert seen.said == []
+    assert seen.asked == []
+    ticks = seen.page.locator("#accuracy-plot .ytick text").all_text_contents()
+    assert ticks == ["alone", f"{evil[:23]}…"]
+    assert seen.page.locator("h1").text_content() == script
+    assert f"{script[:13]}…" in seen.page.locator("#confusion-plot .ytick text").all_text_contents()
+
+
+def test_without_plots_the_page_is_whole(visit: Open, maker: Maker) -> None:
+    folder = maker.comparison(arms=("alone",), seeds=(0,), epochs=1, noise=(), teachers=(), views=(), classes=[])
+    seen = visit(write(folder), width=390)
+    assert seen.said == []
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 390
+    assert re.search(r"Of 200 test pictures, alone classifies", seen.page.locator(".lead").text_content() or "")

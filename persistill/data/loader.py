@@ -88,7 +88,7 @@ class Loader:
         self._views = dict(views)
         self._batch_size = batch_size
         self._shuffle_seed = shuffle_seed
-        self._augment = tuple(augment) if shuffle_seed is not None else ()
+        self._augment = tuple(augment)
         self._crop_padding = crop_padding
         self._drop_last = drop_last
         self._transform = transform

@@ -1,4 +1,5 @@
 import io
+import time
 
 import numpy as np
 import pytest
@@ -152,3 +153,19 @@ def test_in_threads_passes_errors_on_and_begins_nothing_more():
     with pytest.raises(KeyError):
         in_threads(fail, 100_000)
     assert len(begun) < 100
+
+
+def test_in_threads_drops_the_rest_when_it_is_interrupted():
+    class Interrupted(Silent):
+        def advance(self, units, note="", values=None):
+            raise KeyboardInterrupt
+
+    begun = []
+
+    def slow(i):
+        begun.append(i)
+        time.sleep(0.0002)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(slow, 60_000, Interrupted())
+    assert len(begun) < 30_000

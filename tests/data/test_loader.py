@@ -1,6 +1,5 @@
 import gc
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -125,14 +124,19 @@ def test_no_thread_is_left_behind(tmp_path):
     def workers():
         return [thread for thread in threading.enumerate() if thread.name.startswith("persistill")]
 
-    epoch = loader(streamed(tmp_path, 23), {"persistence": MadeUpView()}).epoch(1)
+    make = loader(streamed(tmp_path, 23), {"persistence": MadeUpView()})
+    epoch = make.epoch(1)
     next(epoch)
     assert workers()
-    del epoch
+    epoch.close()
+    assert not workers()
+    list(make.epoch(1))
+    assert not workers()
+
+    abandoned = make.epoch(2)
+    next(abandoned)
+    del abandoned
     gc.collect()
-    until = time.monotonic() + 10
-    while workers() and time.monotonic() < until:
-        time.sleep(0.01)
     assert not workers()
 
 

@@ -139,6 +139,13 @@ def test_a_test_split_without_classes_is_passed_over(tmp_path):
     assert [len(splits.train), len(splits.validation), len(splits.test)] == [12, 4, 4]
 
 
+def test_a_test_split_with_some_classes_is_not(tmp_path):
+    parquet(tmp_path, names={"label": NAMES})
+    write_parquet(tmp_path / "test.parquet", [encoded(picture(9))] * 4, {"label": [0, -1, 1, 0]}, {"label": NAMES})
+    with pytest.raises(UserError, match=r"1 of 4 pictures of the test split.*row 1, whose 'label' is -1"):
+        load(Data(source=str(tmp_path)))
+
+
 def test_a_picture_without_a_class_is_named(tmp_path):
     pictures = [encoded(picture(i)) for i in range(4)]
     write_parquet(tmp_path / "train.parquet", pictures, {"label": [0, 1, None, 0]}, {"label": NAMES})
@@ -179,13 +186,22 @@ def test_a_folder_of_class_folders(tmp_path, kind):
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "cat" / "Thumbs.db").write_text("no picture")
     (tmp_path / ".git").mkdir()
+    (tmp_path / "cat" / f".hidden.{SUFFIX[kind]}").write_text("no picture")
     splits = load(Data(source=str(tmp_path), test=4, validation=2))
     assert splits.classes == ("cat", "dog")
     assert [len(splits.train), len(splits.validation), len(splits.test)] == [14, 2, 4]
     assert splits.train.targets.bincount().tolist() == [7, 7]
-    of_cats = {array(Image.open(file)).tobytes() for file in (tmp_path / "cat").glob(f"*.{SUFFIX[kind]}")}
+    of_cats = {array(Image.open(file)).tobytes() for file in (tmp_path / "cat").glob(f"[0-9]*.{SUFFIX[kind]}")}
     for pixels, target in zip(everything(splits.train), splits.train.targets.tolist(), strict=True):
         assert (pixels.tobytes() in of_cats) is (target == 0)
+
+
+def test_class_folders_may_be_links_and_have_folders_of_their_own(tmp_path):
+    write_folder(tmp_path / "elsewhere", {"dogs/old": 6, "dogs/young/brown": 4})
+    write_folder(tmp_path / "here", {"cat": 10})
+    (tmp_path / "here" / "dog").symlink_to(tmp_path / "elsewhere" / "dogs")
+    splits = load(Data(source=str(tmp_path / "here"), test=4, validation=2))
+    assert splits.train.targets.tolist() == [0] * 7 + [1] * 7
 
 
 def test_a_folder_of_parts(tmp_path):
@@ -254,6 +270,10 @@ def test_unreadable_pictures_are_named_and_counted(tmp_path):
     splits = load(Data(source=str(tmp_path), skip_unreadable=True))
     assert splits.unreadable == ("cat/0.png", "dog/1.png", "dog/2.png")
     assert len(splits.train) + len(splits.validation) + len(splits.test) == 37
+    cats = {array(Image.open(file)).tobytes() for file in (tmp_path / "cat").glob("*.png") if file.name != "0.png"}
+    for split in (splits.train, splits.validation, splits.test):
+        for pixels, target in zip(everything(split), split.targets.tolist(), strict=True):
+            assert (pixels.tobytes() in cats) is (target == 0)
 
 
 def test_unreadable_pictures_of_tables_are_named(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from persistill.data import FittedPersistenceView, Loader, MemoryPictures, PersistenceView, Splits, load
+from persistill.data import FittedPersistenceView, Loader, MemoryPictures, PersistenceView, Splits, load, views
 from persistill.data.stored import open_array, write_array
 from persistill.data.views import make_view, open_view
 from persistill.errors import UserError
@@ -112,6 +112,16 @@ def test_a_fitted_view_depends_on_training_pictures_alone(tmp_path, dtype):
     np.testing.assert_allclose(train.numpy(), raw / peak, atol=1 / 255 if dtype == "uint8" else 1e-3)
     test = open_view(tmp_path / "other", again, Splits(splits.train, other.validation, other.test, splits.classes))
     assert test.fetch("test", torch.arange(9)).max() <= 1
+
+
+def test_views_are_fitted_on_evenly_spaced_pictures_and_fewer_large_ones(monkeypatch):
+    train = made_up().train
+    pixels = everything(train).numpy()
+    monkeypatch.setattr(views, "FIT_PICTURES", 6)
+    assert np.array_equal(views._sample(train, 2), pixels[::5])
+    monkeypatch.setattr(views, "FIT_SAMPLES", 2 * 3 * 7 * 5 * 3)
+    assert np.array_equal(views._sample(train, 2), pixels[::10])
+    assert len(views._sample(train, 100)) == 1
 
 
 def test_a_fitted_window_holds_what_lasts(tmp_path):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 MAXIMUM, LOGARITHM, PLAIN = 0, 1, 2
 
 # A point may be left out where it is exp(-40) = 4e-18 of another: no ratio of weights or of box sizes makes up for it.
-_NEGLIGIBLE = 80.0
+NEGLIGIBLE = 80.0
 # A profile is computed to 8.6 standard deviations on both sides of its point, or of the point of the window that is
 # nearest to it: 1e-17 of its largest value.
 _REACH = 8.6
@@ -65,7 +65,7 @@ def draw(
         distance = outside(births[k], column_lower[0], column_upper[-1], bandwidth) + outside(
             lengths[k], row_lower[0], row_upper[-1], bandwidth
         )
-        if distance > nearest + _NEGLIGIBLE:
+        if distance > nearest + NEGLIGIBLE:
             continue
         left, right = profile(column_lower, column_upper, births[k], bandwidth, horizontal)
         bottom, top = profile(row_lower, row_upper, lengths[k], bandwidth, vertical)

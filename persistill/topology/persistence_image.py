@@ -16,6 +16,7 @@ from persistill.topology import _reference as reference
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
 
+SCALINGS = {"max": kernels.MAXIMUM, "log": kernels.LOGARITHM, "none": kernels.PLAIN}
 _BLOCK = 64  # diagrams in one block of work
 _SAMPLE = 1000  # diagrams whose images the intensity scale is fitted on
 
@@ -221,7 +222,7 @@ class PersistenceImages:
             rows[1],
             columns[0],
             columns[1],
-            {"max": kernels.MAXIMUM, "log": kernels.LOGARITHM, "none": kernels.PLAIN}[self.scaling],
+            SCALINGS[self.scaling],
             self.scale,
             out,
         )

@@ -1,0 +1,391 @@
+"""Compiled kernel from 8-bit pictures straight to persistence images, 64 channels at a time.
+
+Five steps, the first two for all 64 signals at once.
+
+1. *Lanes.* Samples are laid out so that those of one time stand side by side, one byte for each signal.
+2. *Extrema.* All signals are scanned for alternating minima and maxima whose reversals exceed the least persistence
+   (``_vectors.turn``). This loses exactly the bars that are too short, and also minima that are born too high to reach
+   the window: a component without a visible minimum never kills a visible one.
+3. *Pairs.* The stack merge of ``_kernels_signals``, on what is left of each signal: about 70 minima of 1024 samples.
+   Equal bars are counted and not added one by one, which would round in the same direction each time.
+4. *Image.* A bar adds its profile along births to a table with one row for every length. The rows of the image are
+   then sums of few rows of that table, weighted by the profiles along persistences.
+5. *Scaling*, and the only write to memory beyond the cache.
+
+Where an image is to be divided by its maximum and the maximum is as small as what the float32 tables leave out, steps
+3 to 5 are done again in float64 with all bars (``_far``).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from persistill.topology._kernels_images import LOGARITHM, MAXIMUM, NEGLIGIBLE, PLAIN
+from persistill.topology._kernels_signals import merge
+from persistill.topology._vectors import (
+    LANES,
+    WIDTH,
+    add_scaled,
+    bits_set,
+    trailing_zeros,
+    turn,
+    weighted_sums,
+)
+
+GROUP, PANEL = 4, 4  # rows and vectors that are summed at once: 16 registers of 64 bytes
+_sums = weighted_sums(GROUP, PANEL)
+
+
+@njit(nogil=True, cache=True)
+def to_lanes(planes: NDArray[np.uint8], lanes: NDArray[np.uint8]) -> None:
+    """Transpose (n <= LANES, N) samples into (N, LANES), eight by eight bytes at a time in eight words."""
+    n, samples = planes.shape
+    whole = samples - samples % 8
+    if n < LANES:
+        lanes[:] = 0
+    if whole == samples:
+        source = planes.view(np.uint64)
+        target = lanes.view(np.uint64)
+        for lane in range(0, n - n % 8, 8):
+            for t in range(samples // 8):
+                a, b = source[lane, t], source[lane + 1, t]
+                c, d = source[lane + 2, t], source[lane + 3, t]
+                e, f = source[lane + 4, t], source[lane + 5, t]
+                g, h = source[lane + 6, t], source[lane + 7, t]
+                a, b = _swap(a, b, 8, 0x00FF00FF00FF00FF)
+                c, d = _swap(c, d, 8, 0x00FF00FF00FF00FF)
+                e, f = _swap(e, f, 8, 0x00FF00FF00FF00FF)
+                g, h = _swap(g, h, 8, 0x00FF00FF00FF00FF)
+                a, c = _swap(a, c, 16, 0x0000FFFF0000FFFF)
+                b, d = _swap(b, d, 16, 0x0000FFFF0000FFFF)
+                e, g = _swap(e, g, 16, 0x0000FFFF0000FFFF)
+                f, h = _swap(f, h, 16, 0x0000FFFF0000FFFF)
+                a, e = _swap(a, e, 32, 0x00000000FFFFFFFF)
+                b, f = _swap(b, f, 32, 0x00000000FFFFFFFF)
+                c, g = _swap(c, g, 32, 0x00000000FFFFFFFF)
+                d, h = _swap(d, h, 32, 0x00000000FFFFFFFF)
+                k = lane // 8
+                target[8 * t, k], target[8 * t + 1, k] = a, b
+                target[8 * t + 2, k], target[8 * t + 3, k] = c, d
+                target[8 * t + 4, k], target[8 * t + 5, k] = e, f
+                target[8 * t + 6, k], target[8 * t + 7, k] = g, h
+        rest = n - n % 8
+    else:
+        rest = 0
+    for lane in range(rest, n):
+        for t in range(samples):
+            lanes[t, lane] = planes[lane, t]
+
+
+@njit(nogil=True, cache=True)
+def _swap(a: Any, b: Any, shift: int, mask: int) -> Any:
+    difference = ((a >> np.uint64(shift)) ^ b) & np.uint64(mask)
+    return a ^ (difference << np.uint64(shift)), b ^ difference
+
+
+@njit(nogil=True, cache=True)
+def extrema(
+    lanes: NDArray[np.uint8],
+    height: int,
+    width: int,
+    by_columns: bool,
+    threshold: int,
+    limit: int,
+    streams: NDArray[np.uint8],
+    counts: NDArray[np.int64],
+) -> None:
+    """Write the alternating extrema of each lane, a maximum of 255 first and a minimum last, into its stream."""
+    held = np.full(LANES, 255, np.uint8)
+    before = np.empty(LANES, np.uint8)
+    rising = ~np.uint64(0)
+    counts[:] = 0
+    outer, inner = (width, height) if by_columns else (height, width)
+    outer_step, inner_step = (1, width) if by_columns else (width, 1)
+    for a in range(outer):
+        for b in range(inner):
+            sample = lanes.ctypes.data + (a * outer_step + b * inner_step) * LANES
+            turned = turn(sample, held.ctypes.data, before.ctypes.data, rising, np.uint8(threshold), np.uint8(limit))
+            rising ^= turned
+            while turned:
+                lane = trailing_zeros(turned)
+                turned &= turned - np.uint64(1)
+                streams[lane, np.uint64(counts[lane])] = before[lane]
+                counts[lane] += 1
+    for lane in range(LANES):
+        if not (rising >> np.uint64(lane)) & np.uint64(1):
+            streams[lane, counts[lane]] = held[lane]
+            counts[lane] += 1
+
+
+@njit(nogil=True, cache=True)
+def count_bars(
+    stream: NDArray[np.uint8],
+    size: int,
+    longest: int,
+    lows: NDArray[np.int64],
+    barriers: NDArray[np.int64],
+    seen: NDArray[np.int32],
+    bars: NDArray[np.int64],
+) -> int:
+    """Pair alternating extrema; ``bars`` gets each kind of bar, length * 256 + birth, and ``seen`` their numbers."""
+    found = 0
+    if size < 2:
+        return 0
+    barriers[0] = 256  # below the bottom of the stack, never popped
+    top = np.uint64(0)
+    low = np.int64(stream[1])
+    barrier = np.int64(256)
+    under = np.int64(0)
+    k = np.uint64(2)
+    end = np.uint64(size)
+    while True:
+        # The last minimum is followed by a barrier that pops everything but the bottom.
+        height = np.int64(stream[k]) if k < end else np.int64(255)
+        while barrier <= height:
+            young = max(low, under)
+            low = min(low, under)
+            length = min(barrier - young, longest + 1)
+            bar = np.uint64(length * 256 + young)
+            times = seen[bar]
+            seen[bar] = times + 1
+            bars[np.uint64(found)] = bar
+            found += times == 0
+            top -= np.uint64(1)
+            barrier = barriers[top]
+            under = lows[top]
+        if k >= end:
+            return found
+        top += np.uint64(1)
+        barriers[top] = height
+        lows[top] = low
+        barrier = height
+        under = low
+        low = np.int64(stream[k + np.uint64(1)])
+        k += np.uint64(2)
+
+
+@njit(nogil=True, cache=True)
+def paint(
+    bars: NDArray[np.int64],
+    found: int,
+    seen: NDArray[np.int32],
+    columns: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    groups: NDArray[np.int64],
+    longest: int,
+    sheet: NDArray[np.float32],
+    lengths: NDArray[np.int64],
+    image: NDArray[np.float32],
+) -> None:
+    """Draw counted bars into ``image`` (rows, columns, both padded), and forget their numbers in ``seen``.
+
+    ``sheet`` (257, padded columns) must be all 0 and is so again afterwards.
+    """
+    wide = columns.shape[1]
+    used0 = used1 = used2 = used3 = np.uint64(0)
+    one = np.uint64(1)
+    for i in range(found):
+        bar = np.uint64(bars[i])
+        length, birth = bar >> np.uint64(8), bar & np.uint64(255)
+        times = np.float32(seen[bar])
+        seen[bar] = 0
+        if length > longest:
+            continue
+        bit = one << (length & np.uint64(63))
+        word = length >> np.uint64(6)
+        used0 |= bit if word == 0 else np.uint64(0)
+        used1 |= bit if word == 1 else np.uint64(0)
+        used2 |= bit if word == 2 else np.uint64(0)
+        used3 |= bit if word == 3 else np.uint64(0)
+        target = sheet.ctypes.data + np.int64(length) * wide * 4
+        source = columns.ctypes.data + np.int64(birth) * wide * 4
+        for c in range(0, wide * 4, WIDTH * 4):
+            add_scaled(target + c, source + c, times)
+
+    total = 0
+    base = 0
+    for used in (used0, used1, used2, used3):
+        while used:
+            lengths[total] = base + np.int64(trailing_zeros(used))
+            used &= used - one
+            total += 1
+        base += 64
+
+    words = (used0, used1, used2, used3)
+    for g in range(len(groups)):
+        first = _rank(words, groups[g, 0])
+        last = _rank(words, groups[g, 1])
+        for c in range(0, wide, PANEL * WIDTH):
+            _sums(
+                sheet.ctypes.data + c * 4,
+                wide * 4,
+                rows.ctypes.data + g * GROUP * 4,
+                rows.shape[1] * 4,
+                lengths.ctypes.data + first * 8,
+                last - first,
+                image.ctypes.data + (g * GROUP * wide + c) * 4,
+                wide * 4,
+            )
+    for i in range(total):
+        sheet[lengths[i]] = 0
+
+
+@njit(nogil=True, cache=True)
+def _rank(words: Any, level: int) -> int:
+    """How many lengths in use lie below ``level``."""
+    count = np.uint64(0)
+    for k in range(4):
+        below = min(max(level - 64 * k, 0), 64)
+        mask = ~np.uint64(0) if below == 64 else (np.uint64(1) << np.uint64(below)) - np.uint64(1)
+        count += bits_set(words[k] & mask)
+    return np.int64(count)
+
+
+@njit(nogil=True, cache=True)
+def far(
+    signal: NDArray[np.uint8],
+    threshold: int,
+    exact_columns: NDArray[np.float64],
+    exact_rows: NDArray[np.float64],
+    column_distances: NDArray[np.float64],
+    row_distances: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    pairs: NDArray[np.int64],
+    image: NDArray[np.float64],
+) -> None:
+    """Draw one signal with all digits, from the bars that are nearest to the window."""
+    image[:] = 0.0
+    counts = np.empty(1, np.int64)
+    found = merge(signal.reshape(1, -1), threshold, False, pairs, counts)
+    nearest = math.inf
+    heaviest = 0.0
+    for k in range(found):
+        birth = np.int64(signal[pairs[k, 0]])
+        length = np.int64(signal[pairs[k, 1]]) - birth
+        pairs[k, 0], pairs[k, 1] = birth, length
+        nearest = min(nearest, column_distances[birth] + row_distances[length])
+        heaviest = max(heaviest, weights[length])
+    for k in range(found):
+        birth, length = pairs[k]
+        if column_distances[birth] + row_distances[length] <= nearest + NEGLIGIBLE:
+            weight = weights[length] * (1.0 / heaviest)
+            for r in range(image.shape[0]):
+                if exact_rows[length, r] > 0:
+                    for c in range(image.shape[1]):
+                        image[r, c] += exact_columns[birth, c] * exact_rows[length, r] * weight
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def largest_of(values: NDArray[Any]) -> Any:
+    """The largest of numbers that are 0 or more; without NaN in sight, this becomes vectors."""
+    largest = values[0] * 0
+    for value in values:
+        largest = max(largest, value)
+    return largest
+
+
+@njit(nogil=True, cache=True)
+def finish(
+    image: NDArray[np.float32], scaling: int, largest: float, scale: float, full: float, out: NDArray[Any]
+) -> None:
+    """Scale ``image`` (rows, columns) and write ``full`` times the result to ``out`` (rows * columns,)."""
+    rows, columns = image.shape
+    full = np.float32(full)
+    if scaling == MAXIMUM:
+        # Of the two numbers next to the inverse, the one that takes the maximum to 1 or just above.
+        inverse = np.float32(1) / np.float32(largest)
+        if np.float32(largest) * inverse < 1:
+            inverse = np.nextafter(inverse, np.float32(2) * inverse)
+        for r in range(rows):
+            for c in range(columns):
+                out[r * columns + c] = full * min(image[r, c] * inverse, np.float32(1))
+    elif scaling == LOGARITHM:
+        for r in range(rows):
+            for c in range(columns):
+                out[r * columns + c] = full * np.float32(math.log1p(image[r, c] / scale))
+    else:
+        for r in range(rows):
+            for c in range(columns):
+                out[r * columns + c] = full * image[r, c]
+
+
+@njit(nogil=True, cache=True)
+def draw_levels(
+    planes: NDArray[np.uint8],
+    start: int,
+    channels: int,
+    height: int,
+    width: int,
+    scans: NDArray[np.bool_],
+    columns: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    groups: NDArray[np.int64],
+    exact_columns: NDArray[np.float64],
+    exact_rows: NDArray[np.float64],
+    column_distances: NDArray[np.float64],
+    row_distances: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    threshold: int,
+    limit: int,
+    longest: int,
+    faint: float,
+    scaling: int,
+    scale: float,
+    full: float,
+    out: NDArray[Any],
+) -> None:
+    """Draw planes (n, H * W), the channels of consecutive pictures from number ``start`` of them on.
+
+    ``scans`` holds true for a scan by columns, ``out`` is (B, scans * C, rows * columns) and receives ``full`` times
+    the images. An image that is scaled by its maximum is drawn again, exactly, if that is below ``faint``.
+    """
+    samples = height * width
+    wide = columns.shape[1]
+    lanes = np.empty((samples, LANES), np.uint8)
+    streams = np.empty((LANES, samples + 2), np.uint8)
+    counts = np.empty(LANES, np.int64)
+    lows = np.empty(samples // 2 + 2, np.int64)
+    barriers = np.empty(samples // 2 + 2, np.int64)
+    bars = np.empty(samples // 2 + 2, np.int64)
+    seen = np.zeros((longest + 2) * 256, np.int32)
+    sheet = np.zeros((longest + 1, wide), np.float32)
+    lengths = np.empty(256, np.int64)
+    image = np.empty((rows.shape[1], wide), np.float32)
+    shape = (exact_rows.shape[1], exact_columns.shape[1])
+    exact = np.empty(shape, np.float64)
+    pairs = np.empty((samples // 2 + 1, 2), np.int64)
+    for first in range(0, len(planes), LANES):
+        block = planes[first : first + LANES]
+        to_lanes(block, lanes)
+        for scan in range(len(scans)):
+            extrema(lanes, height, width, scans[scan], threshold, limit, streams, counts)
+            for lane in range(len(block)):
+                picture, channel = divmod(start + first + lane, channels)
+                target = out[picture, scan * channels + channel]
+                found = count_bars(streams[lane], counts[lane], longest, lows, barriers, seen, bars)
+                paint(bars, found, seen, columns, rows, groups, longest, sheet, lengths, image)
+                largest = largest_of(image.reshape(-1))
+                if scaling != MAXIMUM or largest >= faint:
+                    finish(image[: shape[0], : shape[1]], scaling, largest, scale, full, target)
+                    continue
+                signal = block[lane]
+                if scans[scan]:
+                    signal = signal.reshape(height, width).T.copy().reshape(-1)
+                far(
+                    signal,
+                    threshold,
+                    exact_columns,
+                    exact_rows,
+                    column_distances,
+                    row_distances,
+                    weights,
+                    pairs,
+                    exact,
+                )
+                top = exact.max()
+                if top > 0:
+                    exact /= top
+                finish(exact.astype(np.float32), PLAIN, 1.0, 1.0, full, target)

@@ -1,0 +1,66 @@
+"""The sentences under "Numbers" in docs/conventions.md: each test holds that of its name."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from persistill import evaluation, models
+from persistill.data import Loader
+from persistill.export import export_student, load_student
+from persistill.recipe import Evaluate
+from persistill.report import Sample
+from persistill.report.table import percent, spread
+
+
+def test_fractions_and_percentages(run):
+    logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    target = torch.tensor([0, 1, 1])
+    assert evaluation.accuracy(logits, target) == pytest.approx(2 / 3)
+    assert 0 <= evaluation.ece(logits, target) <= 1
+    metrics = run.folder("evaluation", "alone-seed3").result()["metrics"]
+    with np.load(run.folder("evaluation", "alone-seed3").file("predictions.npz")) as file:
+        assert metrics["accuracy"] == pytest.approx((file["logits"].argmax(1) == file["target"]).mean())
+    assert percent(2 / 3) == "66.67"
+
+
+def test_nats():
+    assert evaluation.nll(torch.zeros(4, 10), torch.arange(4)) == pytest.approx(math.log(10))
+
+
+def test_calibration_error():
+    # Confidence 0.8 = 12/15 on an edge belongs to the bin below, apart from 0.81: they do not cancel.
+    logits = torch.tensor([[math.log(4.0), 0.0], [math.log(81 / 19), 0.0]], dtype=torch.float64)
+    confidence = logits.softmax(1).max(1).values
+    assert confidence[0] <= 12 / 15 < confidence[1]
+    assert evaluation.ece(logits, torch.tensor([0, 1])) == pytest.approx(0.5 * abs(1 - 0.8) + 0.5 * 0.81)
+    assert Evaluate().ece_bins == 15
+
+
+def test_noise_on_pictures(splits):
+    noise = evaluation.gaussian_noise(0.5, seed=0)
+    loaders = [
+        Loader(splits.test, {}, batch_size=50, mean=mean, std=std, shuffle_seed=None, transform=noise)
+        for mean, std in [((0.0,), (1.0,)), ((0.3,), (0.2,))]
+    ]
+    plain_view, normalised = (next(loader.epoch(0)).views["image"] for loader in loaders)
+    assert (plain_view.min(), plain_view.max()) == (0, 1)
+    assert torch.allclose(normalised, (plain_view - 0.3) / 0.2, atol=1e-5)
+
+
+def test_deviations_are_of_samples():
+    sample = Sample((0.1, 0.2, 0.6))
+    assert sample.deviation == pytest.approx(np.std([0.1, 0.2, 0.6], ddof=1))
+    assert spread(sample, 100) == "30.00 ± 26.46"
+
+
+def test_exported_students_normalise(splits, tmp_path):
+    torch.manual_seed(0)
+    network = models.build("resnet-8", 1, 10).eval()
+    pictures = splits.test.fetch(torch.arange(4))
+    about = {"classes": list(splits.classes), "mean": (0.3,), "std": (0.2,), "shape": splits.test.shape}
+    export_student(network, about, pictures, tmp_path)
+    with torch.no_grad():
+        expected = network((pictures / 255 - 0.3) / 0.2).logits
+        assert torch.allclose(load_student(tmp_path)(pictures / 255), expected, atol=1e-5)

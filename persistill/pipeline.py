@@ -90,11 +90,11 @@ class Pipeline:
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Channel means and standard deviations of the pictures: stated by the recipe or measured on training data."""
         data = self.recipe.data
-        if data.mean is not None and data.std is not None:
+        if data.mean is not None or data.std is not None:
             channels = self.splits.train.shape[0]
-            if not len(data.mean) == len(data.std) == channels:
+            if data.mean is None or data.std is None or not len(data.mean) == len(data.std) == channels:
                 raise UserError(
-                    f"data.mean and data.std need one value for each of the {channels} channel(s) of the pictures; "
+                    f"data.mean and data.std go together, with one value for each of the {channels} channel(s); "
                     f"{data.mean} and {data.std} were given."
                 )
             return data.mean, data.std

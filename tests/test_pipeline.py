@@ -1,0 +1,184 @@
+"""What depends on what, and what is found out before any training."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from persistill.data import FittedPersistenceView
+from persistill.errors import UserError
+from persistill.methods import KD, TGD
+from persistill.pipeline import WEIGHTS, Pipeline
+from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.runs import RunFolder
+
+
+def recipe(**changes) -> Recipe:
+    values = {
+        "name": "test",
+        "data": Data(source="digits", train=120, validation=20, test=60),
+        "views": {"persistence": FittedPersistenceView(pixels=(8, 8))},
+        "teachers": {
+            "image": Teacher(model=Model(name="resnet-8")),
+            "topology": Teacher(model=Model(name="resnet-8"), view="persistence"),
+        },
+        "student": Model(name="resnet-8"),
+        "arms": {
+            "alone": Arm(),
+            "tgd": Arm(methods=(TGD(),), teachers=("image", "topology"), start="alone"),
+        },
+        "train": Train(epochs=1, batch_size=25, lr=0.05, schedule="constant"),
+        "evaluate": Evaluate(noise=(0.1,)),
+        "seeds": (0,),
+    }
+    return Recipe(**(values | changes))
+
+
+def keys(given: Recipe) -> dict[str, str]:
+    return {
+        f"{stage.kind} {stage.name}": stage.key for stage in Pipeline(given, Path("nowhere"), device="cpu").stages()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return Pipeline(recipe(), tmp_path_factory.mktemp("runs"), device="cpu", command="persistill run test").run()
+
+
+BEFORE = keys(recipe())
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "changed"),
+    [
+        ("evaluate.ece_bins", 5, {"evaluation"}),
+        ("arms.tgd.methods.0.temperature", 2.0, {"student tgd", "evaluation tgd", "export tgd"}),
+        ("arms.alone.cross_entropy", 0.5, {"student", "evaluation alone", "evaluation tgd", "export"}),
+        ("teacher_seed", 1, {"teacher", "evaluation image", "evaluation t", "student tgd", "export"}),
+        ("views.persistence.quantile", 0.9, {"view", "teacher topology", "student tgd", "evaluation t", "export"}),
+        ("train.lr", 0.1, {"teacher", "student", "evaluation", "export"}),
+        ("data.split_seed", 5, {"view", "teacher", "student", "evaluation", "export"}),
+        ("data.skip_unreadable", "true", set()),
+    ],
+)
+def test_a_change_reaches_exactly_what_depends_on_it(path: str, value: object, changed: set[str]) -> None:
+    after = keys(recipe().with_value(path, value))
+    for stage, key in BEFORE.items():
+        if stage.startswith("comparison"):
+            assert after[stage] != key
+        else:
+            assert (after[stage] != key) == any(stage.startswith(prefix) for prefix in changed), stage
+
+
+def test_a_run_leaves_what_the_contract_names(finished: RunFolder) -> None:
+    root, result = finished.path.parent, finished.result()
+    assert result["command"] == "persistill run test"
+    assert result["classes"] == [str(digit) for digit in range(10)]
+    assert [(row["arm"], row["seed"]) for row in result["rows"]] == [("alone", 0), ("tgd", 0)]
+    for entry in [*result["rows"], *result["teachers"].values()]:
+        trained = RunFolder.open(root / entry["run"])
+        assert trained.file(WEIGHTS).is_file()
+        assert not trained.file("checkpoint.safetensors").exists()
+        assert trained.records()[-1]["type"] == "epoch"
+        evaluation = RunFolder.open(root / entry["evaluation"])
+        stored = np.load(evaluation.file("predictions.npz"))
+        accuracy = (stored["logits"].argmax(1) == stored["target"]).mean()
+        assert evaluation.result()["metrics"]["accuracy"] == pytest.approx(accuracy)
+        assert len(stored["target"]) == 60
+    assert finished.file("report.html").is_file()
+    assert (root / result["export"] / "model.onnx").is_file()
+    total = sum(
+        RunFolder.open(path.parent).result()["seconds"]
+        for path in root.glob("*/done.json")
+        if not path.parent.name.startswith("comparison")
+    )
+    assert result["seconds"] == pytest.approx(total)
+
+
+def test_the_annealing_start_is_the_student_alone(finished: RunFolder, tmp_path: Path) -> None:
+    """With no weight on anything but a tiny learning rate, the student stays where it started."""
+    still = Train(epochs=1, batch_size=25, lr=1e-12, weight_decay=0.0, schedule="constant")
+    arms = {"alone": Arm(), "tgd": Arm(methods=(KD(),), teachers=("image",), start="alone", train=still)}
+    pipeline = Pipeline(recipe(arms=arms), tmp_path, device="cpu")
+    pipeline.run()
+    from persistill import models
+
+    alone, _ = models.load(tmp_path / pipeline.students["alone", 0].folder_name / WEIGHTS)
+    tgd, _ = models.load(tmp_path / pipeline.students["tgd", 0].folder_name / WEIGHTS)
+    for (name, one), (_, other) in zip(alone.named_parameters(), tgd.named_parameters(), strict=True):
+        torch.testing.assert_close(one, other, msg=name)
+
+
+def test_seeds_start_from_different_weights(finished: RunFolder, tmp_path: Path) -> None:
+    pipeline = Pipeline(recipe(seeds=(0, 1), arms={"alone": Arm()}), tmp_path, device="cpu")
+    pipeline.run()
+    from persistill import models
+
+    first, second = (
+        models.load(tmp_path / pipeline.students["alone", seed].folder_name / WEIGHTS)[0] for seed in (0, 1)
+    )
+    assert not torch.equal(next(first.parameters()), next(second.parameters()))
+
+
+def test_a_teacher_from_a_file_is_adopted(finished: RunFolder, tmp_path: Path) -> None:
+    root = finished.path.parent
+    weights = root / finished.result()["teachers"]["image"]["run"] / WEIGHTS
+    teachers = {"image": Teacher(model=Model(name="resnet-8"), weights=str(weights))}
+    arms = {"kd": Arm(methods=(KD(),), teachers=("image",))}
+    pipeline = Pipeline(recipe(teachers=teachers, views={}, arms=arms), tmp_path, device="cpu")
+    pipeline.run()
+    adopted = tmp_path / pipeline.teachers["image"].folder_name
+    assert RunFolder.open(adopted).result()["epochs"] == 0
+    predictions = [
+        np.load(folder / "predictions.npz")["logits"]
+        for folder in (
+            root / finished.result()["teachers"]["image"]["evaluation"],
+            tmp_path / pipeline.evaluations[pipeline.teachers["image"].key].folder_name,
+        )
+    ]
+    np.testing.assert_allclose(*predictions, rtol=1e-5, atol=1e-5)
+
+
+def test_a_teacher_with_the_wrong_channels_is_named(finished: RunFolder, tmp_path: Path) -> None:
+    root = finished.path.parent
+    weights = root / finished.result()["teachers"]["topology"]["run"] / WEIGHTS
+    teachers = {"image": Teacher(model=Model(name="resnet-8"), weights=str(weights))}
+    arms = {"kd": Arm(methods=(KD(),), teachers=("image",))}
+    with pytest.raises(UserError, match=r"2 channels.*1 channel|1 channel.*2 channels"):
+        Pipeline(recipe(teachers=teachers, views={}, arms=arms), tmp_path, device="cpu").run()
+
+
+def test_what_does_not_fit_together_is_found_before_any_training(tmp_path: Path) -> None:
+    cases = [
+        (recipe(student=Model(name="resnet-9")), r"student: unknown model 'resnet-9'"),
+        (recipe(train=Train(augment=("crop",))), r"arm 'tgd': the view 'persistence' is made once"),
+        (recipe().with_value("data.mean", (0.5, 0.5, 0.5)).with_value("data.std", (1.0, 1.0, 1.0)), r"1 channel"),
+        (recipe().with_value("data.mean", (0.5,)), r"data.mean and data.std"),
+        (recipe(train=Train(batch_size=500)), r"do not fill one batch of 500"),
+    ]
+    for given, message in cases:
+        with pytest.raises(UserError, match=message):
+            Pipeline(given, tmp_path / "runs", device="cpu").run()
+        assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").glob("teacher*/log.jsonl"))
+
+
+def test_teachers_and_alphas_must_agree(tmp_path: Path) -> None:
+    arms = {"tgd": Arm(methods=(TGD(alphas=(1.0,)),), teachers=("image", "topology"))}
+    with pytest.raises(UserError, match=r"arm 'tgd': TGD has 1 alphas"):
+        Pipeline(recipe(arms=arms), tmp_path, device="cpu").probe()
+
+
+def test_a_view_of_other_pictures_is_refused(finished: RunFolder, tmp_path: Path) -> None:
+    """A forged view folder: right key, wrong pictures."""
+    pipeline = Pipeline(recipe(), tmp_path, device="cpu")
+    stage = pipeline.views["persistence"]
+    folder = RunFolder.create(tmp_path, stage.kind, stage.name, stage.inputs)
+    source = finished.path.parent / stage.folder_name
+    for name in ("train.npy", "validation.npy", "test.npy", "gallery.npz"):
+        folder.file(name).write_bytes((source / name).read_bytes())
+    result = json.loads((source / "done.json").read_text())
+    folder.finish({**result, "fingerprint": "0" * 64})
+    with pytest.raises(UserError, match="stale"):
+        pipeline.run()

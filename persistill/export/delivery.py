@@ -36,8 +36,7 @@ def export_student(network: Network, about: Mapping[str, Any], pictures: Tensor,
 
     Args:
         network: the trained student; it is left as it was.
-        about: "classes" (K names), "mean" and "std" (C numbers each, of pictures in [0, 1]) and "shape" (C,
-        H, W);
+        about: "classes" (K names), "mean" and "std" (C numbers each, of pictures in [0, 1]) and "shape" (C, H, W);
             kept, with whatever else it holds, in the header of ``model.safetensors``.
         pictures: (N, C, H, W) uint8, real ones.
         folder: exists, and receives the files.

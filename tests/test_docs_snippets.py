@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ["evaluation.md", "export.md"]
+PAGES = ["data.md", "evaluation.md", "export.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -18,3 +18,11 @@ def test_snippets_run(page, tmp_path, monkeypatch, capsys):
     for block in blocks:
         exec(compile(block, f"docs/{page}", "exec"), names)
     assert capsys.readouterr().out
+
+
+def test_the_readmes_loop_runs():
+    (block,) = re.findall(r"^```python\n(.*?)^```", (DOCS.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.M)
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["loss"].requires_grad
+    assert names["loss"].isfinite()

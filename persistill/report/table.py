@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from persistill.report.comparison import ArmSummary, Comparison, Sample
 
 NOTHING = "—"
+_MOST = 6  # arms that a sentence can hold
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,14 @@ def headline(comparison: Comparison) -> str:
         return "No run of this comparison is complete."
     baseline = arms[0].accuracy.mean
     pictures = arms[0].runs[0].pictures
+    first = f"Of {pictures:,} test pictures, {arms[0].name} classifies {percent(baseline)} % correctly"
     others = [
         f"{arm.name} {percent(arm.accuracy.mean)} % ({100 * (arm.accuracy.mean - baseline):+.2f} points)"
         for arm in arms[1:]
     ]
-    first = f"Of {pictures:,} test pictures, {arms[0].name} classifies {percent(baseline)} % correctly"
+    if len(others) > _MOST:
+        means = [arm.accuracy.mean for arm in arms[1:]]
+        others = [f"the other {len(means)} arms between {percent(min(means))} % and {percent(max(means))} %"]
     return f"{', '.join([first, *others])}.".replace("(-", "(\N{MINUS SIGN}")
 
 

@@ -159,6 +159,20 @@ def test_durations_read_well(seconds: float, text: str) -> None:
     assert duration(Sample((seconds,))) == text
 
 
+def test_headline_names_arms_and_their_distance_from_the_baseline(maker: Maker) -> None:
+    from persistill.report.table import headline
+
+    comparison = read(maker.comparison(arms=("kd", "alone"), seeds=(0, 1)))
+    means = [100 * np.mean([run.accuracy for run in arm.runs]) for arm in comparison.arms]
+    distance = f"{means[1] - means[0]:+.2f}".replace("-", "\N{MINUS SIGN}")
+    assert headline(comparison) == (
+        f"Of 200 test pictures, kd classifies {means[0]:.2f} % correctly, alone {means[1]:.2f} % ({distance} points)."
+    )
+    many = read(maker.comparison(arms=tuple(f"arm{number}" for number in range(9)), seeds=(0,)))
+    values = [100 * arm.runs[0].accuracy for arm in many.arms[1:]]
+    assert f"the other 8 arms between {min(values):.2f} % and {max(values):.2f} %." in headline(many)
+
+
 def test_markdown_holds_the_same_cells(finished: Path) -> None:
     comparison = read(finished)
     lines = markdown(comparison).splitlines()

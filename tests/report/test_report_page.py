@@ -249,6 +249,13 @@ def test_reliability_by_scikit_learn(finished: Path) -> None:
         assert found.accuracy[found.size > 0] == pytest.approx(accuracy)
         assert found.confidence[found.size > 0] == pytest.approx(mean)
         assert found.size.sum() == len(target)
+        filled = np.flatnonzero(found.size)
+        assert (found.confidence[filled] > filled / 15).all()
+        assert (found.confidence[filled] <= (filled + 1) / 15).all()
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+    assert reliability(np.array([0]), np.zeros((1, 2), np.float32), 2).size.tolist() == [1, 0]
 
 
 def test_reliability_leaves_out_what_is_not_finite() -> None:
@@ -465,3 +472,12 @@ def test_plots_hold_plain_json(finished: Path) -> None:
     for figure in figures(read(finished)).values():
         check(figure.plot)
         json.dumps(figure.plot, allow_nan=False)
+
+
+def test_the_snippet_of_the_documentation_runs(maker: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/report.md", "exec"), names)
+    names["remake"](maker.comparison(arms=("alone",), seeds=(0, 1)))
+    assert capsys.readouterr().out.startswith("| Network | Seeds |")

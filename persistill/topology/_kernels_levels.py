@@ -145,7 +145,7 @@ def count_bars(
         # The last minimum is followed by a barrier that pops everything but the bottom.
         height = np.int64(stream[k]) if k < end else np.int64(255)
         while barrier <= height:
-            young = max(low, under)
+            young: Any = max(low, under)
             low = min(low, under)
             length = min(barrier - young, longest + 1)
             bar = np.uint64(length * 256 + young)
@@ -178,11 +178,12 @@ def paint(
     longest: int,
     sheet: NDArray[np.float32],
     lengths: NDArray[np.int64],
+    peaks: NDArray[np.float32],
     image: NDArray[np.float32],
-) -> None:
+) -> float:
     """Draw counted bars into ``image`` (rows, columns, both padded), and forget their numbers in ``seen``.
 
-    ``sheet`` (257, padded columns) must be all 0 and is so again afterwards.
+    ``sheet`` (longest + 1, padded columns) must be all 0 and is so again afterwards. Gives the image's maximum.
     """
     wide = columns.shape[1]
     used0 = used1 = used2 = used3 = np.uint64(0)
@@ -195,11 +196,11 @@ def paint(
         if length > longest:
             continue
         bit = one << (length & np.uint64(63))
-        word = length >> np.uint64(6)
-        used0 |= bit if word == 0 else np.uint64(0)
-        used1 |= bit if word == 1 else np.uint64(0)
-        used2 |= bit if word == 2 else np.uint64(0)
-        used3 |= bit if word == 3 else np.uint64(0)
+        part = length >> np.uint64(6)
+        used0 |= bit if part == 0 else np.uint64(0)
+        used1 |= bit if part == 1 else np.uint64(0)
+        used2 |= bit if part == 2 else np.uint64(0)
+        used3 |= bit if part == 3 else np.uint64(0)
         target = sheet.ctypes.data + np.int64(length) * wide * 4
         source = columns.ctypes.data + np.int64(birth) * wide * 4
         for c in range(0, wide * 4, WIDTH * 4):
@@ -207,14 +208,16 @@ def paint(
 
     total = 0
     base = 0
-    for used in (used0, used1, used2, used3):
-        while used:
-            lengths[total] = base + np.int64(trailing_zeros(used))
-            used &= used - one
+    words = (used0, used1, used2, used3)
+    for word in words:
+        left = word
+        while left:
+            lengths[total] = base + np.int64(trailing_zeros(left))
+            left &= left - one
             total += 1
         base += 64
 
-    words = (used0, used1, used2, used3)
+    peaks[:] = 0
     for g in range(len(groups)):
         first = _rank(words, groups[g, 0])
         last = _rank(words, groups[g, 1])
@@ -228,9 +231,11 @@ def paint(
                 last - first,
                 image.ctypes.data + (g * GROUP * wide + c) * 4,
                 wide * 4,
+                peaks.ctypes.data,
             )
     for i in range(total):
         sheet[lengths[i]] = 0
+    return float(peaks.max())
 
 
 @njit(nogil=True, cache=True)
@@ -241,7 +246,7 @@ def _rank(words: Any, level: int) -> int:
         below = min(max(level - 64 * k, 0), 64)
         mask = ~np.uint64(0) if below == 64 else (np.uint64(1) << np.uint64(below)) - np.uint64(1)
         count += bits_set(words[k] & mask)
-    return np.int64(count)
+    return int(count)
 
 
 @njit(nogil=True, cache=True)
@@ -278,22 +283,20 @@ def far(
                         image[r, c] += exact_columns[birth, c] * exact_rows[length, r] * weight
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
-def largest_of(values: NDArray[Any]) -> Any:
-    """The largest of numbers that are 0 or more; without NaN in sight, this becomes vectors."""
-    largest = values[0] * 0
-    for value in values:
-        largest = max(largest, value)
-    return largest
-
-
 @njit(nogil=True, cache=True)
 def finish(
-    image: NDArray[np.float32], scaling: int, largest: float, scale: float, full: float, out: NDArray[Any]
+    image: NDArray[np.float32],
+    rows: int,
+    columns: int,
+    scaling: int,
+    largest: float,
+    scale: float,
+    full: float,
+    out: NDArray[Any],
 ) -> None:
-    """Scale ``image`` (rows, columns) and write ``full`` times the result to ``out`` (rows * columns,)."""
-    rows, columns = image.shape
-    full = np.float32(full)
+    """Scale ``image`` (padded rows and columns) and write ``full`` times the result to ``out`` (rows * columns,)."""
+    factor = np.float32(full)
+    one = np.float32(1)
     if scaling == MAXIMUM:
         # Of the two numbers next to the inverse, the one that takes the maximum to 1 or just above.
         inverse = np.float32(1) / np.float32(largest)
@@ -301,15 +304,16 @@ def finish(
             inverse = np.nextafter(inverse, np.float32(2) * inverse)
         for r in range(rows):
             for c in range(columns):
-                out[r * columns + c] = full * min(image[r, c] * inverse, np.float32(1))
+                value = image[r, c] * inverse
+                out[r * columns + c] = factor * min(value, one)
     elif scaling == LOGARITHM:
         for r in range(rows):
             for c in range(columns):
-                out[r * columns + c] = full * np.float32(math.log1p(image[r, c] / scale))
+                out[r * columns + c] = factor * np.float32(math.log1p(image[r, c] / scale))
     else:
         for r in range(rows):
             for c in range(columns):
-                out[r * columns + c] = full * image[r, c]
+                out[r * columns + c] = factor * image[r, c]
 
 
 @njit(nogil=True, cache=True)
@@ -353,6 +357,7 @@ def draw_levels(
     seen = np.zeros((longest + 2) * 256, np.int32)
     sheet = np.zeros((longest + 1, wide), np.float32)
     lengths = np.empty(256, np.int64)
+    peaks = np.empty(WIDTH, np.float32)
     image = np.empty((rows.shape[1], wide), np.float32)
     shape = (exact_rows.shape[1], exact_columns.shape[1])
     exact = np.empty(shape, np.float64)
@@ -366,10 +371,9 @@ def draw_levels(
                 picture, channel = divmod(start + first + lane, channels)
                 target = out[picture, scan * channels + channel]
                 found = count_bars(streams[lane], counts[lane], longest, lows, barriers, seen, bars)
-                paint(bars, found, seen, columns, rows, groups, longest, sheet, lengths, image)
-                largest = largest_of(image.reshape(-1))
+                largest = paint(bars, found, seen, columns, rows, groups, longest, sheet, lengths, peaks, image)
                 if scaling != MAXIMUM or largest >= faint:
-                    finish(image[: shape[0], : shape[1]], scaling, largest, scale, full, target)
+                    finish(image, shape[0], shape[1], scaling, largest, scale, full, target)
                     continue
                 signal = block[lane]
                 if scans[scan]:
@@ -388,4 +392,4 @@ def draw_levels(
                 top = exact.max()
                 if top > 0:
                     exact /= top
-                finish(exact.astype(np.float32), PLAIN, 1.0, 1.0, full, target)
+                finish(exact.astype(np.float32), shape[0], shape[1], PLAIN, 1.0, 1.0, full, target)

@@ -56,7 +56,7 @@ def level_tables(settings: PersistenceImages, group: int, panel: int) -> LevelTa
 
     columns = _padded(exact_columns, panel)
     rows = _padded(np.where(short, 0.0, weights)[:, None] * exact_rows, group)
-    reached = rows.reshape(256, -1, group).any(2)
+    reached: NDArray[np.bool_] = rows.reshape(256, -1, group).max(2) > 0
     first = np.where(reached.any(0), reached.argmax(0), 0)
     last = np.where(reached.any(0), 256 - reached[::-1].argmax(0), 0)
     return LevelTables(

@@ -3,11 +3,12 @@
 LLVM turns vectors of any length into what the processor at hand has (AVX-512, AVX2, NEON, ...), so nothing here is
 tied to one. Addresses are plain integers (``array.ctypes.data``); callers see to bounds.
 """
+# ruff: noqa: ARG001 - numba calls these functions, with arguments of its own choice.
 
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
@@ -61,13 +62,8 @@ def turn(typing: Any, samples: Any, held: Any, before: Any, rising: Any, thresho
     turns at one that is more than ``threshold`` above it. A scan that turns holds the sample at which it turned, and
     what it held before is the extremum.
 
-    Args:
-        samples: address of the next sample of each scan, bytes.
-        held: address of what the scans hold, bytes, updated.
-        before: address for what they held before this step.
-        rising: uint64, bit ``i`` is set while scan ``i`` rises.
-        threshold: uint8.
-        limit: uint8.
+    ``samples``, ``held`` and ``before`` are addresses of ``LANES`` bytes: the next sample of each scan, what it holds
+    (updated), and for what it held before this step. Bit ``i`` of the uint64 ``rising`` is set while scan ``i`` rises.
     """
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -93,7 +89,7 @@ def turn(typing: Any, samples: Any, held: Any, before: Any, rising: Any, thresho
 
 @intrinsic
 def add_scaled(typing: Any, target: Any, source: Any, factor: Any) -> Any:
-    """target += factor * source, for ``WIDTH`` float32 numbers at two addresses."""
+    """Add factor * source to target, for ``WIDTH`` float32 numbers at two addresses."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         target, source, factor = arguments
@@ -109,10 +105,11 @@ def add_scaled(typing: Any, target: Any, source: Any, factor: Any) -> Any:
 def weighted_sums(rows: int, vectors: int) -> Callable[..., Any]:
     """An operation that computes ``rows`` weighted sums of table rows, ``vectors * WIDTH`` columns wide.
 
-    The operation ``sums(table, stride, weights, pitch, levels, count, out, step)`` computes, with all sums in
+    The operation ``sums(table, stride, weights, pitch, levels, count, out, step, peaks)`` computes, with all sums in
     registers, ``out[r] = sum(weights[levels[i], r] * table[levels[i]] for i in range(count))``. ``table``, ``weights``
     and ``out`` are addresses of float32 rows that are ``stride``, ``pitch`` and ``step`` bytes apart, ``levels`` is
-    the address of int64 numbers.
+    the address of int64 numbers. ``peaks``, the address of ``WIDTH`` float32 numbers, is raised to the largest sums
+    that were seen at each place of a vector.
     """
 
     @intrinsic
@@ -126,9 +123,10 @@ def weighted_sums(rows: int, vectors: int) -> Callable[..., Any]:
         count: Any,
         out: Any,
         step: Any,
+        peaks: Any,
     ) -> Any:
         def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            table, stride, weights, pitch, levels, count, out, step = arguments
+            table, stride, weights, pitch, levels, count, out, step, peaks = arguments
             before, loop, after = builder.block, *(builder.append_basic_block(name) for name in ("loop", "after"))
             cells = [(r, v) for r in range(rows) for v in range(vectors)]
             nothing = ir.Constant(_FLOATS, None)
@@ -160,11 +158,16 @@ def weighted_sums(rows: int, vectors: int) -> Callable[..., Any]:
                 results[cell] = builder.phi(_FLOATS)
                 results[cell].add_incoming(nothing, before)
                 results[cell].add_incoming(added[cell], loop)
+            peak = builder.load(_at(builder, peaks, _FLOATS), align=4)
             for r, v in cells:
+                larger = builder.fcmp_ordered(">", results[r, v], peak)
+                peak = builder.select(larger, results[r, v], peak)
                 place = builder.add(out, builder.mul(step, ir.Constant(_LONG, r)))
                 builder.store(results[r, v], _at(builder, place, _FLOATS, 4 * WIDTH * v), align=4)
+            builder.store(peak, _at(builder, peaks, _FLOATS), align=4)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 8), build
+        return types.void(*[types.intp] * 9), build
 
-    return sums
+    operation: Callable[..., Any] = sums
+    return operation

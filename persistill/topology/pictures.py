@@ -12,6 +12,7 @@ from torch import Tensor
 from persistill.topology import _kernels_levels as kernels
 from persistill.topology._tables import CUT, level_tables
 from persistill.topology._threads import checked_threads, spread
+from persistill.topology._vectors import LANES, WIDTH
 from persistill.topology.persistence_image import SCALINGS, PersistenceImages
 from persistill.topology.signals import columns, pairs, require_finite, rows
 
@@ -102,7 +103,7 @@ def _draw_levels(
 ) -> None:
     count, channels, height, width = pictures.shape
     planes = pictures.reshape(count * channels, height * width)
-    tables = level_tables(settings, kernels.GROUP, kernels.PANEL * kernels.WIDTH)
+    tables = level_tables(settings, kernels.GROUP, kernels.PANEL * WIDTH)
     by_columns = np.array([scan == "columns" for scan in scans])
     flat = out.reshape(*out.shape[:2], math.prod(out.shape[2:]))
     # What the tables leave out of an image is below this; 1e-7 of its maximum is allowed.
@@ -134,7 +135,7 @@ def _draw_levels(
             flat,
         )
 
-    spread(work, len(planes), kernels.LANES, threads)
+    spread(work, len(planes), LANES, threads)
 
 
 def _draw(pictures: NDArray[Any], settings: PersistenceImages, scans: Sequence[Scan], out: NDArray[Any]) -> None:

@@ -13,7 +13,7 @@ from persistill.topology.diagrams import Diagrams
 
 Grid = Sequence[float] | NDArray[Any] | Tensor
 _DTYPES = ("uint8", "float32", "float64")
-_NUMBERS = 1 << 18  # numbers in one intermediate array: 1 or 2 MB
+_NUMBERS = 1 << 17  # numbers in one intermediate array: 0.5 or 1 MB
 
 
 def points(diagrams: Diagrams[Any], name: str = "diagrams", *, infinite: bool = False) -> Tensor:
@@ -84,19 +84,12 @@ def rectangles(features: Tensor, offsets: Tensor, cells: int) -> Iterator[Tensor
         (k, m, c), k diagrams filled up with rows of zeros to m, the largest number of points among them. At least
         one rectangle comes, (0, 0, c) if there are no diagrams.
     """
-    for (block,) in _aligned([features], [offsets], cells):
+    for (block,) in aligned_rectangles([features], [offsets], cells):
         yield block
 
 
-def paired_rectangles(
-    features: tuple[Tensor, Tensor], offsets: tuple[Tensor, Tensor], cells: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same for two batches with equal numbers of diagrams, whose i-th diagrams belong together."""
-    for first, second in _aligned(features, offsets, cells):
-        yield first, second
-
-
-def _aligned(features: Sequence[Tensor], offsets: Sequence[Tensor], cells: int) -> Iterator[list[Tensor]]:
+def aligned_rectangles(features: Sequence[Tensor], offsets: Sequence[Tensor], cells: int) -> Iterator[list[Tensor]]:
+    """The same for several batches with equal numbers of diagrams, whose i-th diagrams belong together."""
     bounds = [one.tolist() for one in offsets]
     counts = [one.diff() for one in offsets]
     total = len(counts[0])

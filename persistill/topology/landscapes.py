@@ -1,5 +1,6 @@
 """Persistence landscapes and silhouettes: piecewise-linear functions made of one tent for each point."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,10 +15,14 @@ from persistill.topology._batches import (
     rectangles,
     shaped,
 )
+from persistill.topology._kernels_landscapes import highest_tents
+from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
 
+_BLOCK = 64  # diagrams in one block of work
 
-def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5) -> Array:
+
+def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5, threads: int | None = None) -> Array:
     """Persistence landscapes at the points of a grid.
 
     ``lambda_k(t)`` is the k-th largest of the tents ``max(0, min(t - b, d - t))``, 0 where there are fewer (Bubenik,
@@ -28,6 +33,7 @@ def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5) -> Arr
             tent stands between the lower and the upper end of its bar.
         grid: (G,) filtration values, strictly rising, used in the dtype of the diagrams.
         levels: how many functions, k = 1 ... levels.
+        threads: how many threads; None for torch's number.
 
     Returns:
         (..., levels, G), differentiable (where tents tie, through one of them).
@@ -39,11 +45,24 @@ def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5) -> Arr
     levels = checked_count("levels", levels)
     values = points(diagrams)
     steps = checked_grid(grid, values)
-    parts = []
-    for block in rectangles(torch.stack(ends(values), 1), as_tensor(diagrams.offsets), len(steps)):
-        highest = _tents(block, steps).topk(min(levels, block.shape[1]), dim=1).values
-        parts.append(torch.nn.functional.pad(highest, (0, 0, 0, levels - highest.shape[1])))
-    result: Array = shaped(torch.cat(parts), diagrams)
+    bars = torch.stack(ends(values), 1)
+    plain = bars.detach().cpu().numpy()
+    bounds = as_tensor(diagrams.offsets).cpu().numpy()
+    heights = np.empty((len(diagrams), levels, len(steps)), plain.dtype)
+    winners = np.empty(heights.shape, np.int64)
+    placed = steps.cpu().numpy()
+
+    def work(start: int, stop: int) -> None:
+        highest_tents(plain, bounds[start : stop + 1], placed, heights[start:stop], winners[start:stop])
+
+    spread(work, len(diagrams), _BLOCK, checked_threads(threads))
+    if values.requires_grad:
+        owners = torch.from_numpy(winners).to(bars.device)
+        low, high = bars[owners.clamp(min=0)].unbind(-1) if len(bars) else bars.new_zeros(2, *owners.shape)
+        tents = torch.where(owners < 0, 0, torch.minimum(steps - low, high - steps))
+    else:
+        tents = torch.from_numpy(heights).to(bars.device)
+    result: Array = shaped(tents, diagrams)
     return result
 
 

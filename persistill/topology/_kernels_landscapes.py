@@ -1,0 +1,52 @@
+"""Compiled kernel for persistence landscapes: which points have the highest tents over each value of a grid.
+
+A tent is above zero only between the ends of its bar, so each point visits only the grid's values inside, and most
+bars are short. Over every value the best points so far stay sorted; a new tent climbs from the last place upwards.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(nogil=True, cache=True)
+def highest_tents(
+    bars: NDArray[Any],
+    offsets: NDArray[np.int64],
+    grid: NDArray[Any],
+    heights: NDArray[Any],
+    winners: NDArray[np.int64],
+) -> None:
+    """Write the highest tents over each value of the grid, and whose they are.
+
+    Args:
+        bars: (P, 2) lower and upper ends, float32 or float64, C-contiguous, finite.
+        offsets: (n + 1,) bounds of the diagrams in ``bars``.
+        grid: (G,) strictly rising, in the dtype of ``bars``.
+        heights: (n, levels, G) in the same dtype, for the output; 0 where there are fewer tents.
+        winners: (n, levels, G), for the output: positions in ``bars``, -1 where there are fewer tents.
+    """
+    levels = heights.shape[1]
+    heights[:] = 0
+    winners[:] = -1
+    for n in range(len(offsets) - 1):
+        above = heights[n]
+        owner = winners[n]
+        for i in range(offsets[n], offsets[n + 1]):
+            low = bars[i, 0]
+            high = bars[i, 1]
+            g = np.searchsorted(grid, low)
+            while g < len(grid) and grid[g] < high:
+                height = min(grid[g] - low, high - grid[g])
+                level = levels
+                while level > 0 and height > above[level - 1, g]:
+                    if level < levels:
+                        above[level, g] = above[level - 1, g]
+                        owner[level, g] = owner[level - 1, g]
+                    level -= 1
+                if level < levels:
+                    above[level, g] = height
+                    owner[level, g] = i
+                g += 1

@@ -237,3 +237,16 @@ def test_the_command_in_the_report_repeats_the_run(finished: Path) -> None:
     assert words[:3] == ["persistill", "run", "kd_digits"]
     assert words[words.index("--seeds") + 1] == "0"
     assert "train.epochs=1" in words
+
+
+def test_recipes_cannot_be_imported() -> None:
+    import importlib.util
+
+    from persistill.cli.recipes import shipped
+
+    folder = next(iter(shipped().values())).parent
+    spec = importlib.util.spec_from_file_location("recipes", folder / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    with pytest.raises(ModuleNotFoundError, match="persistill cp NAME"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))

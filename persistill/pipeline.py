@@ -401,6 +401,7 @@ class Pipeline:
             "teachers": {name: reference(stage) for name, stage in self.teachers.items()},
             "rows": [{"arm": arm, "seed": seed, **reference(s)} for (arm, seed), s in self.students.items()],
             "export": self.exported.folder_name,
+            "unreadable": list(self.splits.unreadable),
         }
 
 

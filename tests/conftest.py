@@ -1,12 +1,25 @@
 """Fixtures that all tests may use."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    """Keep what ``datasets`` caches out of the home of whoever runs the tests."""
+    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="persistill-datasets-")
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+
+def pytest_unconfigure() -> None:
+    """Remove it."""
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: instead of those of the process.
     """
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # ours tell more
     code = 0
     try:
         app(args=None if arguments is None else list(arguments), prog_name="persistill")
@@ -293,8 +295,11 @@ def _print_comparison(folder: RunFolder) -> None:
     console.print(report.note(comparison), style="dim", highlight=False)
     console.print()
     console.print(f"Report            {folder.path / 'report.html'}", highlight=False)
-    exported = folder.result()["export"]
-    console.print(f"Exported student  {folder.path.parent / exported}", highlight=False)
+    result = folder.result()
+    console.print(f"Exported student  {folder.path.parent / result['export']}", highlight=False)
+    if result["unreadable"]:
+        names, count = ", ".join(result["unreadable"][:3]), len(result["unreadable"])
+        console.print(f"Left out          {count} unreadable picture(s): {names}", highlight=False)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,9 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from persistill import runs
 from persistill.cli import main
@@ -237,6 +239,41 @@ def test_the_command_in_the_report_repeats_the_run(finished: Path) -> None:
     assert words[:3] == ["persistill", "run", "kd_digits"]
     assert words[words.index("--seeds") + 1] == "0"
     assert "train.epochs=1" in words
+
+
+def test_an_unreadable_picture_is_named_and_left_out_only_if_asked(persistill, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for number in range(60):
+        folder = tmp_path / "pictures" / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    damaged = tmp_path / "pictures" / "cat" / "10.png"
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    arguments = ["run", "kd_digits", "--out", tmp_path / "runs", "--device", "cpu", "--seeds", "0"]
+    arguments += [
+        "--set",
+        f"data.source={tmp_path / 'pictures'}",
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "train.batch_size=8",
+    ]
+    refused = persistill(*arguments)
+    assert refused.code == 2
+    assert "10.png" in refused.err
+    assert "data.skip_unreadable=true" in refused.err
+    assert not (tmp_path / "runs").exists()
+    answer = persistill(*arguments, "--set", "data.skip_unreadable=true")
+    assert answer.code == 0
+    assert "1 unreadable picture(s): " in answer.out
+    assert "10.png" in answer.out
+
+
+def test_an_empty_folder_is_named(persistill, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    answer = persistill("run", "kd_digits", "--out", tmp_path / "runs", "--set", f"data.source={tmp_path / 'empty'}")
+    assert answer.code == 2
+    assert "empty" in answer.err
 
 
 def test_recipes_cannot_be_imported() -> None:

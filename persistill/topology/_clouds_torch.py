@@ -1,0 +1,53 @@
+"""Minimum spanning trees of a batch of clouds by torch operations alone.
+
+The plain reference for the kernels, and the path for tensors on a GPU: there is no data-dependent shape, branch or
+read-out, so the host only queues work and never waits for the device.
+"""
+
+import torch
+from torch import Tensor
+
+
+def mst_lengths(points: Tensor, *, distances: bool) -> Tensor:
+    """Lengths (..., n - 1) of the minimum spanning trees of (..., n, d) points or (..., n, n) distances, sorted."""
+    n, d = points.shape[-2:]
+    clouds = points.reshape(-1, n, d)
+    clouds = clouds if clouds.dtype == torch.float64 else clouds.float()
+    size = len(clouds)
+    if n < 2 or size == 0:
+        return clouds.sum((1, 2))[:, None].expand(-1, max(0, n - 1)).reshape(*points.shape[:-2], max(0, n - 1))
+    first = torch.arange(size, device=points.device)[:, None]
+    if distances:
+        older, newer = tree(clouds.detach())
+        lengths = clouds[first, torch.minimum(older, newer), torch.maximum(older, newer)]
+    else:
+        # Powers of two: exact, and squares neither overflow nor vanish.
+        reach = clouds.detach().abs().amax((1, 2), keepdim=True) if d else clouds.new_zeros(size, 1, 1)
+        exponent = torch.frexp(reach).exponent
+        scaled = torch.ldexp(clouds, -exponent)
+        # Without the matrix product, which cancels far from the origin and may run in TF32.
+        older, newer = tree(torch.cdist(scaled.detach(), scaled.detach(), compute_mode="donot_use_mm_for_euclid_dist"))
+        # The gradient of this norm is 0 at 0.
+        lengths = torch.linalg.vector_norm(scaled[first, older] - scaled[first, newer], dim=-1)
+        lengths = torch.ldexp(lengths, exponent[:, :, 0])
+    return lengths.sort(dim=-1).values.reshape(*points.shape[:-2], n - 1)
+
+
+def tree(distances: Tensor) -> tuple[Tensor, Tensor]:
+    """Prim's algorithm on (B, n, n) distances: (B, n - 1) end points of the edges, the one in the tree first."""
+    size, n, _ = distances.shape
+    near = distances[:, 0].clone()  # of each point outside, the distance to the tree, and where in the tree
+    parent = torch.zeros(size, n, dtype=torch.int64, device=distances.device)
+    outside = torch.ones(size, n, dtype=torch.bool, device=distances.device)
+    outside[:, 0] = False
+    older, newer = [], []
+    for _ in range(n - 1):
+        newest = near.where(outside, torch.inf).argmin(1, keepdim=True)
+        older.append(parent.gather(1, newest))
+        newer.append(newest)
+        outside.scatter_(1, newest, value=False)
+        row = distances.gather(1, newest[:, :, None].expand(-1, -1, n))[:, 0]
+        nearer = row < near
+        near = row.where(nearer, near)
+        parent = newest.where(nearer, parent)
+    return torch.cat(older, 1), torch.cat(newer, 1)

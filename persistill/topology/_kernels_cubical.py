@@ -25,6 +25,7 @@ edge arrives at the left edge and vice versa: harmless, since seen from above bo
 no such step is ever taken. Positions are uint32 and steps wrap around, because the compiler tests signed indices.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ _NORTH, _EAST, _SOUTH, _WEST = 0b10000011, 0b00001110, 0b00111000, 0b11100000
 _STAY = 8  # in place of a neighbour's number
 
 _REGULAR, _MINIMUM, _MAXIMUM, _SADDLE = 0, 1, 2, 3
+_BYTE = np.uint64(255)
 
 
 def arcs(mask: int, *, diagonal: bool) -> list[int]:
@@ -65,15 +67,9 @@ def arcs(mask: int, *, diagonal: bool) -> list[int]:
     return found
 
 
-def tables(*, diagonal: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """What every mask of lower neighbours means.
-
-    Args:
-        diagonal: whether diagonal neighbours touch below (and not above).
-
-    Returns:
-        kinds (256,); arcs below and arcs above, each (256, 4), numbers of neighbours filled up with 8.
-    """
+@functools.cache
+def _tables(*, diagonal: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """For every mask of lower neighbours its kind (256,), its arcs below and its arcs above (256, 4)."""
     kinds = np.zeros(256, np.uint8)
     below, above = np.full((2, 256, 4), _STAY, np.uint8)
     for mask in range(256):
@@ -82,6 +78,28 @@ def tables(*, diagonal: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDA
         below[mask, : len(low)] = low
         above[mask, : len(high)] = high
     return kinds, below, above
+
+
+def tables(width: int, *, diagonal: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint32]]:
+    """What the masks of lower neighbours mean.
+
+    Args:
+        width: of the images.
+        diagonal: whether diagonal neighbours touch as seen from below; they then do not as seen from above.
+
+    Returns:
+        The kind of pixel (256,), the steps to its arcs below and the steps to its arcs above (256, 4), filled with 0.
+    """
+    kinds, below, above = _tables(diagonal=diagonal)
+    ring = np.array([row * width + column for row, column in RING] + [0]).astype(np.uint32)
+    return kinds, ring[below], ring[above]
+
+
+@njit(nogil=True, cache=True)
+def _enter(bits: NDArray[Any], sign: Any, flip: Any, levels: NDArray[Any]) -> None:
+    """Unsigned integers in the order of the numbers that ``bits`` stand for; both zeros are equal."""
+    for i in range(len(bits)):
+        levels[i] = (-bits[i] if bits[i] & sign else bits[i] ^ sign) ^ flip
 
 
 @njit(nogil=True, cache=True)
@@ -114,31 +132,14 @@ def _classify(levels: NDArray[Any], height: int, width: int, masks: NDArray[np.u
 
 
 @njit(nogil=True, cache=True)
-def _collect(
-    masks: NDArray[np.uint8],
-    kinds: NDArray[np.uint8],
-    first: int,
-    size: int,
-    critical: NDArray[np.uint32],
-    minima: NDArray[np.uint32],
-    maxima: NDArray[np.uint32],
-    saddles: NDArray[np.uint32],
-) -> tuple[int, int, int]:
-    """List the critical pixels by kind, in raster order; gives the numbers of minima, maxima and saddles."""
-    # Every pixel is written, and the next one over it unless it counts: cheaper than a branch nobody can predict.
-    count = 0
-    for p in range(first, first + size):
-        critical[count] = p
-        count += kinds[masks[p]] != _REGULAR
-    low = high = between = 0
-    for i in range(count):
-        p = critical[i]
-        kind = kinds[masks[p]]
-        minima[low] = maxima[high] = saddles[between] = p
-        low += kind == _MINIMUM
-        high += kind == _MAXIMUM
-        between += kind == _SADDLE
-    return low, high, between
+def _collect(masks: NDArray[np.uint8], margin: int, counted: NDArray[np.uint8], positions: NDArray[np.uint32]) -> Any:
+    """List the pixels whose mask is ``counted`` (256 of 0 or 1), in raster order; gives the length of the list."""
+    # Every position is written, and the next one over it unless it counts: cheaper than a branch nobody can predict.
+    count = np.uint32(0)
+    for i in range(len(masks)):
+        positions[count] = i + margin
+        count += counted[masks[i]]
+    return count
 
 
 @njit(nogil=True, cache=True)
@@ -156,23 +157,22 @@ def _sort(
         now[i] = levels[positions[i]]
         rest = np.uint64(now[i])
         for digit in range(len(counts)):
-            counts[digit, rest & np.uint64(255)] += np.uint32(1)
+            counts[digit, rest & _BYTE] += np.uint32(1)
             rest >>= np.uint64(8)
     for digit in range(len(counts)):
         shift = np.uint64(8 * digit)
         places = counts[digit]
-        if n == 0 or places[(np.uint64(now[0]) >> shift) & np.uint64(255)] == n:
+        if n == 0 or places[np.uint64(now[0]) >> shift & _BYTE] == n:
             continue
-        total = 0
-        for value in range(256):
-            count = places[value]
-            places[value] = total
-            total += count
+        place: Any = 0
+        for byte in range(256):
+            count = places[byte]
+            places[byte] = place
+            place += count
         for i in range(n):
-            value = (np.uint64(now[i]) >> shift) & np.uint64(255)
-            after[places[value]] = now[i]
-            spare[places[value]] = positions[i]
-            places[value] += np.uint32(1)
+            key = np.uint64(now[i]) >> shift & _BYTE
+            after[places[key]], spare[places[key]] = now[i], positions[i]
+            places[key] += np.uint32(1)
         now, after = after, now
         positions, spare = spare, positions
     return positions
@@ -182,27 +182,32 @@ def _sort(
 def _start(
     saddles: NDArray[np.uint32],
     masks: NDArray[np.uint8],
-    arcs: NDArray[np.uint8],
-    ring: NDArray[np.uint32],
+    steps: NDArray[np.uint32],
     middles: NDArray[np.uint32],
     ends: NDArray[np.uint32],
-) -> int:
-    """Write the edges of saddles in their order: a saddle joins its first arc to every other arc.
+) -> Any:
+    """Write the edges of saddles in their order: a saddle joins its first arc to each of the others.
 
-    ``middles`` takes the saddle of each edge, ``ends`` the two pixels beside it; gives the number of edges.
+    Args:
+        saddles: positions, of which equal ones may follow one another and count once.
+        masks: the lower neighbours of every position.
+        steps: (256, 4) for every mask the steps to its arcs, filled up with 0.
+        middles: takes the saddle of each edge.
+        ends: (n, 2) takes the positions on both sides.
+
+    Returns:
+        The number of edges.
     """
     count = 0
+    before = np.uint32(0)  # no saddle: it is in the margin
     for p in saddles:
-        if count and middles[count - 1] == p:
-            continue
-        arc = arcs[masks[p]]
+        step = steps[masks[p]]
         for k in range(1, 4):
-            if arc[k] == _STAY:
-                break
             middles[count] = p
-            ends[2 * count] = p + ring[arc[0]]
-            ends[2 * count + 1] = p + ring[arc[k]]
-            count += 1
+            ends[count, 0] = p + step[0]
+            ends[count, 1] = p + step[k]
+            count += (step[k] != 0) & (p != before)
+        before = p
     return count
 
 
@@ -212,29 +217,28 @@ def _walk(
     masks: NDArray[np.uint8],
     steps: NDArray[np.uint32],
     names: NDArray[np.uint32],
-    active: NDArray[np.uint32],
+    moving: NDArray[np.uint32],
 ) -> None:
     """Let all walkers step where the masks point until none moves; then replace them by the names of their places."""
     for i in range(len(walkers)):
-        active[i] = i
-    moving = len(walkers)
-    while moving:
-        count = moving
-        moving = 0
+        moving[i] = i
+    count = len(walkers)
+    while count:
+        still = 0
         for k in range(count):
-            i = active[k]
-            p = walkers[i]
-            p = np.uint32(p + steps[masks[p]])
-            step = steps[masks[p]]
+            i = moving[k]
+            p = np.uint32(walkers[i] + steps[masks[walkers[i]], 0])
+            step = steps[masks[p], 0]
             walkers[i] = p + step
-            active[moving] = i
-            moving += step != 0
+            moving[still] = i
+            still += step != 0
+        count = still
     for i in range(len(walkers)):
         walkers[i] = names[walkers[i]]
 
 
 @njit(nogil=True, cache=True)
-def _oldest(parents: NDArray[np.uint32], i: int) -> Any:
+def _eldest(parents: NDArray[np.uint32], i: Any) -> Any:
     """The extremum that stands for the component of extremum ``i``; shortens the way there."""
     while True:
         parent = parents[i]
@@ -249,46 +253,67 @@ def _oldest(parents: NDArray[np.uint32], i: int) -> Any:
 def _unite(
     middles: NDArray[np.uint32],
     ends: NDArray[np.uint32],
-    ages: NDArray[Any],
-    parents: NDArray[np.uint32],
     extrema: NDArray[np.uint32],
-    values: NDArray[Any],
-    margin: int,
-    threshold: float,
+    parents: NDArray[np.uint32],
     pairs: NDArray[np.int64],
     loops: NDArray[np.uint32],
 ) -> tuple[int, int]:
-    """Join extrema along the edges in their order; the younger of two, higher in ``ages`` or else later, ends there.
+    """Join extrema, numbered by age, along the edges in their order; the younger of two components ends there.
 
-    ``pairs`` takes (extremum, saddle) of bars longer than ``threshold``, without the margin; ``loops`` the saddles of
-    edges that join nothing. Gives the numbers of both.
+    ``pairs`` takes (extremum, saddle) of every end, ``loops`` the saddles of edges that join nothing; gives the
+    numbers of both.
     """
     for i in range(len(parents)):
         parents[i] = i
     bars = closed = 0
     for e in range(len(middles)):
-        a = _oldest(parents, ends[2 * e])
-        b = _oldest(parents, ends[2 * e + 1])
-        first = (ages[a] < ages[b]) | ((ages[a] == ages[b]) & (a < b))
-        young = b if first else a
-        parents[young] = a if first else b
-        # As in _collect: write, then count if it was right.
+        a, b = _eldest(parents, ends[e, 0]), _eldest(parents, ends[e, 1])
+        old, young = min(a, b), max(a, b)
+        parents[young] = old
+        # As in _collect: written first, counted if it is right.
         loops[closed] = middles[e]
-        closed += a == b
-        born, died = np.int64(extrema[young]) - margin, np.int64(middles[e]) - margin
-        pairs[bars, 0] = born
-        pairs[bars, 1] = died
-        bars += (a != b) & (abs(np.float64(values[died]) - np.float64(values[born])) > threshold)
+        closed += old == young
+        pairs[bars, 0], pairs[bars, 1] = extrema[young], middles[e]
+        bars += old != young
     return bars, closed
+
+
+@njit(nogil=True, cache=True)
+def _select(
+    pairs: NDArray[np.int64], bars: int, values: NDArray[Any], margin: int, threshold: float, from_above: bool
+) -> Any:
+    """Keep those of the first ``bars`` pairs that are longer than ``threshold``, as (birth, death) in the image."""
+    kept: Any = 0
+    for i in range(bars):
+        extremum, saddle = pairs[i, 0] - margin, pairs[i, 1] - margin
+        pairs[kept, 0] = saddle if from_above else extremum
+        pairs[kept, 1] = extremum if from_above else saddle
+        kept += abs(np.float64(values[saddle]) - np.float64(values[extremum])) > threshold
+    return kept
+
+
+@njit(nogil=True, cache=True)
+def _enclose(masks: NDArray[np.uint8], names: NDArray[np.uint32], height: int, width: int) -> None:
+    """Make the pixels on the border part of the outside, which they are as seen from above: walkers stop there."""
+    size = height * width
+    mask, name = masks[width + 1 :], names[width + 1 :]
+    for i in range(width):
+        mask[i] = mask[size - 1 - i] = 255
+        name[i] = name[size - 1 - i] = 0
+    for i in range(0, size, width):
+        mask[i] = mask[i + width - 1] = 255
+        name[i] = name[i + width - 1] = 0
 
 
 @njit(nogil=True, cache=True)
 def merge(
     images: NDArray[Any],
-    levels: NDArray[Any],
+    bits: NDArray[Any],
+    sign: Any,
+    flip: Any,
     kinds: NDArray[np.uint8],
-    below: NDArray[np.uint8],
-    above: NDArray[np.uint8],
+    downhill: NDArray[np.uint32],
+    uphill: NDArray[np.uint32],
     threshold: float,
     essential: bool,
     components: NDArray[np.int64],
@@ -299,15 +324,17 @@ def merge(
 
     Args:
         images: (n, H, W) uint8, float32 or float64, C-contiguous, finite.
-        levels: (n, H, W) unsigned integers in the order of the images' values, or in the reverse order.
-        kinds: what ``tables`` gives, like the next two.
-        below: see ``kinds``.
-        above: see ``kinds``.
+        bits: (n, H, W) the same memory as unsigned integers.
+        sign: the sign bit of floating-point ``bits``, 0 for integers, in their dtype.
+        flip: all bits to turn the images upside down, else 0, in the dtype of ``bits``.
+        kinds: what ``tables`` gives, as the next two.
+        downhill: see ``kinds``.
+        uphill: see ``kinds``.
         threshold: bars of this length or shorter are left out.
         essential: whether to write (pixel of the minimum, -1) as the last pair of dimension 0 of each image.
-        components: (n * (H * W // 2 + 1), 2), for the output in dimension 0; (0, 2) if that is not wanted.
+        components: (n * (H * W // 2 + 1), 2), for the pairs of dimension 0; (0, 2) if they are not wanted.
         holes: the same for dimension 1.
-        counts: (2, n), for the number of pairs of each dimension and image.
+        counts: (n, 2), for the number of pairs of each image and dimension.
 
     Returns:
         The number of pairs written in dimension 0 and in dimension 1.
@@ -315,92 +342,55 @@ def merge(
     n, height, width = images.shape
     size = height * width
     margin = width + 1
-    ring = np.zeros(9, np.uint32)
-    for k in range(8):
-        ring[k] = RING[k][0] * width + RING[k][1]
-    downhill, uphill = ring[below[:, 0]], ring[above[:, 0]]
-    level = np.empty(size + 2 * margin, levels.dtype)
+    levels = np.empty(size + 2 * margin, bits.dtype)
     masks, names = np.full(size + 2 * margin, 255, np.uint8), np.zeros(size + 2 * margin, np.uint32)
-    # Lists have a cell or two more, for an entry that is written but does not count and for the outside.
-    critical, saddles, loops = (
-        np.empty(size + 1, np.uint32),
-        np.empty(size + 1, np.uint32),
-        np.empty(size + 1, np.uint32),
-    )
-    minima, maxima, spare = np.empty(size + 1, np.uint32), np.empty(size + 2, np.uint32), np.empty(size, np.uint32)
-    middles, ends, active = np.empty(size, np.uint32), np.empty(2 * size, np.uint32), np.empty(2 * size, np.uint32)
-    ages, parents = np.empty(size + 1, levels.dtype), np.empty(size + 1, np.uint32)
-    keys = np.empty((2, size), levels.dtype)
+    # Lists are one longer than they can get, for an entry that is written but does not count.
+    counted, critical = np.minimum(kinds, 1), np.empty(size + 1, np.uint32)
+    spare, keys = np.empty(size, np.uint32), np.empty((2, size), bits.dtype)
+    lists, lengths = np.empty((4, size + 1), np.uint32), np.empty(4, np.uint32)
+    tops, loops = np.empty(size + 1, np.uint32), np.empty(size, np.uint32)
+    middles, ends = np.empty(size + 1, np.uint32), np.empty((size + 1, 2), np.uint32)
+    walkers, moving = ends.reshape(2 * size + 2), np.empty(2 * size, np.uint32)
+    parents = np.empty(size + 1, np.uint32)
     n_components = n_holes = 0
     for i in range(n):
         values = images[i].reshape(size)
-        level[margin : margin + size] = levels[i].reshape(size)
-        _classify(level, height, width, masks)
-        low, high, between = _collect(masks, kinds, margin, size, critical, minima, maxima[1:], saddles)
-        order = _sort(saddles[:between], level, spare[:between], keys)
+        _enter(bits[i].reshape(size), sign, flip, levels[margin : margin + size])
+        _classify(levels, height, width, masks)
+        count = _collect(masks[margin : margin + size], margin, counted, critical)
+        lengths[:] = 0
+        for p in _sort(critical[:count], levels, spare[:count], keys):
+            kind = kinds[masks[p]]
+            lists[kind, lengths[kind]] = p
+            lengths[kind] += np.uint32(1)
+        minima, maxima = lists[_MINIMUM, : lengths[_MINIMUM]], lists[_MAXIMUM, : lengths[_MAXIMUM]]
+        saddles = lists[_SADDLE, : lengths[_SADDLE]]
         if len(components):
-            for k in range(low):
+            for k in range(len(minima)):
                 names[minima[k]] = k
-                ages[k] = level[minima[k]]
-            edges = _start(order, masks, below, ring, middles, ends)
-            _walk(ends[: 2 * edges], masks, downhill, names, active)
-            bars, closed = _unite(
-                middles[:edges],
-                ends,
-                ages,
-                parents[:low],
-                minima,
-                values,
-                margin,
-                threshold,
-                components[n_components:],
-                loops,
-            )
-            order = loops[:closed]
+            edges = _start(saddles, masks, downhill, middles, ends)
+            _walk(walkers[: 2 * edges], masks, downhill, names, moving)
+            found = components[n_components:]
+            bars, closed = _unite(middles[:edges], ends, minima, parents[: len(minima)], found, loops)
+            saddles = loops[:closed]
+            bars = _select(found, bars, values, margin, threshold, False)
             if essential:
-                components[n_components + bars, 0] = minima[_oldest(parents, np.uint32(0))] - margin
-                components[n_components + bars, 1] = -1
+                found[bars] = np.int64(minima[0]) - margin, -1
                 bars += 1
-            counts[0, i] = bars
+            counts[i, 0] = bars
             n_components += bars
         if len(holes):
-            # From above: the last and highest comes first, and the outside, number 0, before all.
-            maxima[0] = margin
-            maxima[1 : high + 1] = maxima[1 : high + 1][::-1].copy()
-            ages[0] = 0
-            for k in range(1, high + 1):
-                names[maxima[k]] = k
-                ages[k] = ~level[maxima[k]]
-            edges = _start(order[::-1], masks, above, ring, middles, ends)
+            # The oldest comes first: the outside, without a place of its own, then the highest and last maximum.
+            tops[0] = margin
+            for k in range(len(maxima)):
+                names[maxima[k]] = len(maxima) - k
+                tops[len(maxima) - k] = maxima[k]
+            edges = _start(saddles[::-1], masks, uphill, middles, ends)
             _enclose(masks, names, height, width)
-            _walk(ends[: 2 * edges], masks, uphill, names, active)
-            bars, closed = _unite(
-                middles[:edges],
-                ends,
-                ages,
-                parents[: high + 1],
-                maxima,
-                values,
-                margin,
-                threshold,
-                holes[n_holes:],
-                loops,
-            )
-            counts[1, i] = bars
+            _walk(walkers[: 2 * edges], masks, uphill, names, moving)
+            found = holes[n_holes:]
+            bars, closed = _unite(middles[:edges], ends, tops, parents[: len(maxima) + 1], found, loops)
+            bars = _select(found, bars, values, margin, threshold, True)
+            counts[i, 1] = bars
             n_holes += bars
-    for k in range(n_holes):
-        holes[k, 0], holes[k, 1] = holes[k, 1], holes[k, 0]
     return n_components, n_holes
-
-
-@njit(nogil=True, cache=True)
-def _enclose(masks: NDArray[np.uint8], names: NDArray[np.uint32], height: int, width: int) -> None:
-    """Make the border pixels part of the outside, as they are seen from above; walkers stop there."""
-    size = height * width
-    mask, name = masks[width + 1 :], names[width + 1 :]
-    for column in range(width):
-        mask[column] = mask[size - 1 - column] = 255
-        name[column] = name[size - 1 - column] = 0
-    for row in range(height):
-        mask[row * width] = mask[row * width + width - 1] = 255
-        name[row * width] = name[row * width + width - 1] = 0

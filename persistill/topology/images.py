@@ -1,6 +1,5 @@
-"""H0 and H1 of the sublevel sets of 2-D images (cubical complexes)."""
+"""H0 and H1 of the sublevel sets of 2-D images, as cubical complexes."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
@@ -14,59 +13,154 @@ from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.signals import require_finite
 
+Construction = Literal["top_cells", "vertices"]
+
+_CONSTRUCTIONS = ("top_cells", "vertices")
 _DTYPES = ("uint8", "float32", "float64")
-_BLOCK = 1 << 18
+_BLOCK = 1 << 18  # pixels in one block of work: 2 MB at most, and its pairs about as much
+_LARGEST = 1 << 30  # pixels of one image: with a margin of two rows, positions must fit into 32 bits
 
-tables = functools.cache(tables)
 
-
+@overload
 def cubical_persistence(
-    images,
+    images: NDArray[Any],
     *,
-    dimensions=(0, 1),
-    construction="top_cells",
-    superlevel=False,
-    min_persistence=0.0,
-    essential=False,
-    threads=None,
-):
-    data = images.detach().cpu().numpy() if isinstance(images, Tensor) else images
+    dimensions: Sequence[int] = (0, 1),
+    construction: Construction = "top_cells",
+    superlevel: bool = False,
+    min_persistence: float = 0.0,
+    essential: bool = False,
+    threads: int | None = None,
+) -> tuple[Diagrams[NDArray[Any]], ...]: ...
+@overload
+def cubical_persistence(
+    images: Tensor,
+    *,
+    dimensions: Sequence[int] = (0, 1),
+    construction: Construction = "top_cells",
+    superlevel: bool = False,
+    min_persistence: float = 0.0,
+    essential: bool = False,
+    threads: int | None = None,
+) -> tuple[Diagrams[Tensor], ...]: ...
+def cubical_persistence(
+    images: Any,
+    *,
+    dimensions: Sequence[int] = (0, 1),
+    construction: Construction = "top_cells",
+    superlevel: bool = False,
+    min_persistence: float = 0.0,
+    essential: bool = False,
+    threads: int | None = None,
+) -> Any:
+    """Components and holes of {x <= t} as t rises, for every image of a batch.
+
+    A component is born at a local minimum and dies at the pixel that joins it to one with a lower minimum (elder
+    rule). A hole is born at the pixel that closes a loop around it and dies at its highest pixel, where it is filled;
+    if a hole is divided, the part with the lower maximum is the younger one and dies first. Equal pixels enter in
+    raster order: of equal minima the first is the elder, of equal maxima the last. Bars of no length are never
+    reported.
+
+    Args:
+        images: (..., H, W) uint8, float32 or float64, finite, H and W >= 1; 8-bit pixels are not converted.
+        dimensions: 0 for components, 1 for holes, or both.
+        construction: "top_cells" if pixels are squares, which touch at sides and corners; their holes touch at sides
+            only. "vertices" if pixels are points of a grid: components touch at sides only, holes at corners too.
+        superlevel: follow {x >= t} as t falls instead: births at maxima, birth >= death. The same as the negated
+            diagrams of the negated images; equal pixels still enter in raster order.
+        min_persistence: only bars that are longer than this, in the units of ``images``, are reported.
+        essential: also report the component that never dies, (global minimum, inf), as the last point of each
+            diagram of dimension 0. Its levels, of 8-bit images, then become float32, which can hold inf.
+        threads: how many threads; None for torch's number.
+
+    Returns:
+        For every one of ``dimensions``, in that order, Diagrams of shape (...) with indices, in NumPy arrays or torch
+        tensors like the input. Indices are positions row * W + column of pixels. Values are gathered from ``images``,
+        so gradients reach the critical pixels.
+
+    Raises:
+        TypeError: if ``images`` is no array or tensor of these dtypes.
+        ValueError: if there is a NaN or an infinity (its index is named), or if a shape or an argument is not
+            allowed.
+    """
+    data = _checked(images)
+    wanted = tuple(dimensions) if isinstance(dimensions, Sequence) else ()
+    if wanted not in {(0,), (1,), (0, 1), (1, 0)}:
+        raise ValueError(f"dimensions must be (0,), (1,), (0, 1) or (1, 0); got {dimensions!r}.")
+    if construction not in _CONSTRUCTIONS:
+        raise ValueError(f"construction must be 'top_cells' or 'vertices'; got {construction!r}.")
+    if not min_persistence >= 0:
+        raise ValueError(f"min_persistence must be 0 or more; got {min_persistence}.")
+    number_of_threads = checked_threads(threads)
     require_finite(data, "images")
     height, width = data.shape[-2:]
     batch = data.reshape(-1, height, width)
-    n = len(batch)
+    counts = np.zeros((len(batch), 2), np.int64)
+    steps = tables(width, diagonal=construction == "top_cells")
     room = height * width // 2 + 1
-    counts = np.zeros((2, n), np.int64)
-    t = tables(diagonal=construction == "top_cells")
 
-    def work(start, stop):
+    def work(start: int, stop: int) -> list[NDArray[np.int64]]:
+        # A copy, for one layout in memory and one compiled kernel: C-contiguous and not read-only.
         block = np.array(batch[start:stop], order="C")
-        levels = _levels(block)
-        if superlevel:
-            levels = ~levels
-        pairs = [np.empty(((stop - start) * room if d in dimensions else 0, 2), np.int64) for d in (0, 1)]
-        totals = merge(block, levels, *t, min_persistence, essential, *pairs, counts[:, start:stop])
-        return [p[:k].copy() for p, k in zip(pairs, totals)]
+        bits = block.view(f"u{block.itemsize}")
+        kind = bits.dtype.type
+        sign = kind(0 if block.dtype == np.uint8 else 1 << 8 * block.itemsize - 1)
+        flip = kind(np.iinfo(kind).max if superlevel else 0)
+        pairs = [np.empty(((stop - start) * room if d in wanted else 0, 2), np.int64) for d in (0, 1)]
+        found = merge(block, bits, sign, flip, *steps, float(min_persistence), essential, *pairs, counts[start:stop])
+        return [of_dimension[:number].copy() for of_dimension, number in zip(pairs, found, strict=True)]
 
-    threads = checked_threads(threads)
-    blk = max(1, min(_BLOCK // (height * width), -(-n // threads)))
-    parts = spread(work, n, blk, threads)
-    out = []
-    for d in dimensions:
-        idx = np.concatenate([p[d] for p in parts]) if parts else np.empty((0, 2), np.int64)
-        offsets = np.concatenate([[0], np.cumsum(counts[d])]).astype(np.int64)
-        positions = idx + np.repeat(np.arange(n) * (height * width), counts[d])[:, None]
-        values = batch.reshape(-1)[positions.clip(min=0)]
-        if essential and d == 0:
-            values = values.astype(np.float32) if values.dtype == np.uint8 else values
-            values[idx < 0] = np.inf
-        out.append(Diagrams(values, offsets, data.shape[:-2], indices=idx, dimension=d))
-    return tuple(out)
+    # No more images in a block than gives every thread one.
+    block_size = max(1, min(_BLOCK // (height * width), -(-len(batch) // number_of_threads)))
+    parts = spread(work, len(batch), block_size, number_of_threads)
+    diagrams = []
+    for dimension in wanted:
+        indices = np.concatenate([np.empty((0, 2), np.int64), *(part[dimension] for part in parts)])
+        diagrams.append(_gather(images, data, indices, counts[:, dimension], dimension, essential))
+    return tuple(diagrams)
 
 
-def _levels(images):
-    if images.dtype == np.uint8:
-        return images
-    bits = images.view(np.int32 if images.dtype == np.float32 else np.int64)
-    lowest = np.iinfo(bits.dtype).min
-    return (np.where(bits < 0, lowest - bits, bits) ^ lowest).view(bits.dtype.str.replace("i", "u"))
+def _checked(images: Any) -> NDArray[Any]:
+    """``images`` in the memory of the CPU, in its byte order."""
+    if not isinstance(images, np.ndarray | Tensor):
+        raise TypeError(f"images must be a NumPy array or a torch tensor; got {type(images).__name__}.")
+    dtype = images.dtype.name if isinstance(images, np.ndarray) else str(images.dtype).removeprefix("torch.")
+    if dtype not in _DTYPES:
+        raise TypeError(f"images must be {', '.join(_DTYPES)}; got {dtype}.")
+    if images.ndim < 2 or 0 in images.shape[-2:]:
+        raise ValueError(f"images must have shape (..., H, W) with no side 0; got {tuple(images.shape)}.")
+    if images.shape[-2] * images.shape[-1] > _LARGEST:
+        raise ValueError(f"images must have at most {_LARGEST} pixels each; got {tuple(images.shape[-2:])}.")
+    data: NDArray[Any] = images.detach().cpu().numpy() if isinstance(images, Tensor) else images
+    return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+def _gather(
+    images: Any,
+    data: NDArray[Any],
+    indices: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    dimension: int,
+    essential: bool,
+) -> Diagrams[Any]:
+    """Diagrams with the values at ``indices``, inf at -1; ``data`` is what ``images`` holds."""
+    size = data.shape[-2] * data.shape[-1]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    positions = indices + np.repeat(np.arange(len(counts)) * size, counts)[:, None]
+    never = indices < 0 if essential and dimension == 0 else None
+    if never is not None:
+        positions[never] = 0
+    shape = data.shape[:-2]
+    if isinstance(images, Tensor):
+        device = images.device
+        tensor = images.reshape(-1)[torch.from_numpy(positions).to(device)]
+        if never is not None:
+            tensor = tensor if tensor.is_floating_point() else tensor.float()
+            tensor = tensor.masked_fill(torch.from_numpy(never).to(device), torch.inf)
+        places = torch.from_numpy(indices).to(device)
+        return Diagrams(tensor, torch.from_numpy(offsets).to(device), shape, indices=places, dimension=dimension)
+    values = data.reshape(-1).take(positions)
+    if never is not None:
+        values = values.astype(np.float32) if values.dtype == np.uint8 else values
+        values[never] = np.inf
+    return Diagrams(values, offsets, shape, indices=indices, dimension=dimension)

@@ -97,7 +97,8 @@ def _tile(transposed: NDArray[Any], i: int, j: int, width: int, sums: NDArray[An
 def _squares(transposed: NDArray[Any], sums: NDArray[Any], matrix: NDArray[Any]) -> None:
     n = len(matrix)
     for i in range(0, n, 4):
-        for j in range(i, n, _WIDTH):
+        # From a multiple of 16: loads of vectors that cross two lines of the cache cost twice.
+        for j in range(i // 16 * 16, n, _WIDTH):
             width = min(_WIDTH, n - j)
             _tile(transposed, i, j, width, sums)
             for r in range(4):
@@ -180,6 +181,29 @@ def _nearest(
     return found
 
 
+@njit(nogil=True, cache=True)
+def _prim(
+    matrix: NDArray[Any],
+    transposed: NDArray[Any],
+    held: bool,
+    parents: NDArray[np.int32],
+    order: NDArray[np.int32],
+) -> None:
+    """Write the vertices in the ``order`` in which the tree takes them, and to which of it each was joined."""
+    n = len(order)
+    row, near, taken = np.empty(n, matrix.dtype), np.empty(n, matrix.dtype), np.zeros(n, matrix.dtype)
+    near[:] = np.inf
+    newest = np.int32(0)
+    for step in range(n):
+        order[step] = newest
+        near[newest] = taken[newest] = np.inf
+        if held:
+            newest = _nearest(matrix[newest, :n], near, taken, parents, newest)
+        else:
+            _row(transposed, newest, row)
+            newest = _nearest(row, near, taken, parents, newest)
+
+
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def _length(cloud: NDArray[Any], u: int, v: int, scale: float) -> float:
     total = 0.0
@@ -208,34 +232,25 @@ def trees(
     size, n, _ = data.shape
     held = distances or n <= LARGEST
     transposed, sums, matrix = workspace(data, distances, held)
-    row = np.empty(n, data.dtype)
-    near, taken = np.empty(n, data.dtype), np.empty(n, data.dtype)
-    parent = np.empty(n, np.int32)
+    parents, order = np.empty(n, np.int32), np.empty(n, np.int32)
     edges, measured = np.empty(n - 1, np.int64), np.empty(n - 1, data.dtype)
     for b in range(size):
-        cloud = data[b]
+        cloud, scale = data[b], scales[b]
         if held:
-            fill(cloud, scales[b], distances, transposed, sums, matrix)
+            fill(cloud, scale, distances, transposed, sums, matrix)
         else:
-            _transpose(cloud, scales[b], transposed)
-        near[:] = np.inf
-        taken[:] = 0
-        newest = np.int32(0)
+            _transpose(cloud, scale, transposed)
+        _prim(matrix, transposed, held, parents, order)
+        for step in range(1, n):
+            newest = np.int64(order[step])
+            older = np.int64(parents[newest])
+            u, v = min(older, newest), max(older, newest)
+            edges[step - 1] = u * n + v
+            measured[step - 1] = cloud[u, v] if distances else _length(cloud, u, v, scale)
+        rising = np.argsort(measured)
         for step in range(n - 1):
-            near[newest] = taken[newest] = np.inf
-            if held:
-                row = matrix[newest]
-            else:
-                _row(transposed, newest, row)
-            newest = _nearest(row, near, taken, parent, newest)
-            older = parent[newest]
-            u, v = np.int64(min(older, newest)), np.int64(max(older, newest))
-            edges[step] = u * n + v
-            measured[step] = cloud[u, v] if distances else _length(cloud, u, v, scales[b])
-        order = np.argsort(measured)
-        for step in range(n - 1):
-            positions[b, step] = edges[order[step]]
-            lengths[b, step] = measured[order[step]]
+            positions[b, step] = edges[rising[step]]
+            lengths[b, step] = measured[rising[step]]
 
 
 @njit(nogil=True, cache=True)

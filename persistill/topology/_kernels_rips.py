@@ -88,15 +88,25 @@ def _collect(
 
 
 @njit(nogil=True, cache=True)
-def _nonzero(p: NDArray[np.int64], q: NDArray[np.int64], word: np.int64) -> np.int64:
+def _nonzero(words: NDArray[np.int64], layer: int, u: int, v: int) -> np.int64:
+    """The cocycles of a layer that do not vanish on all triangles of the edge uv, as bits."""
+    word = words[layer, u, v]
     found = np.int64(0)
-    for x in range(len(p)):
-        found |= (p[x] ^ q[x] ^ word) if (p[x] | q[x]) >= 0 else np.int64(0)
+    for x in range(words.shape[1]):
+        p, q = words[layer, u, x], words[layer, v, x]
+        found |= (p ^ q ^ word) if (p | q) >= 0 else np.int64(0)
     return found
 
 
 @njit(nogil=True, cache=True)
-def _add(words: NDArray[np.int64], source: NDArray[np.int64], bit: np.int64, values: np.int64) -> None:
+def _add(words: NDArray[np.int64], bit: np.int64, values: np.int64) -> None:
+    for i in range(len(words)):
+        words[i] ^= values if (words[i] & bit) != 0 else np.int64(0)
+
+
+@njit(nogil=True, cache=True)
+def _add_across(words: NDArray[np.int64], source: NDArray[np.int64], bit: np.int64, values: np.int64) -> None:
+    # Not one function with ``_add``: where both arrays are the same, the compiled loop would go word by word.
     for i in range(len(words)):
         words[i] ^= values if (source[i] & bit) != 0 else np.int64(0)
 
@@ -214,7 +224,7 @@ def loops(
                 continue
             layer = 0
             while vacant < len(births) and layer < len(words):
-                if _nonzero(words[layer, u], words[layer, v], words[layer, u, v]) == 0:
+                if _nonzero(words, layer, u, v) == 0:
                     layer += 1
                     continue
                 x = 0
@@ -237,8 +247,8 @@ def loops(
                 source = words[at].reshape(n * n)
                 for other in range(len(words)):
                     if other != at and word[other] != 0:
-                        _add(words[other].reshape(n * n), source, bit, word[other])
-                _add(source, source, bit, word[at])
+                        _add_across(words[other].reshape(n * n), source, bit, word[other])
+                _add(source, bit, word[at])
                 if total == len(pairs):
                     pairs = np.concatenate((pairs, np.empty_like(pairs)))
                 pairs[total, 0] = order[births[youngest]]

@@ -1,0 +1,260 @@
+"""What persistence images cost, beside the published recipe and the best composition of existing libraries.
+
+    python benchmarks/topology.py            # a few minutes
+    python benchmarks/topology.py --quick    # under half a minute
+
+Prints Markdown. Every row of a table was measured in the same run, in turns, on different pictures; times are medians
+over the turns, and ratios are medians of the ratios within each turn, so that a busy machine disturbs them less.
+Pictures are the CIFAR-10 test pictures below the folder that PERSISTILL_SHARED names (or ../shared), and smooth noise
+where it is absent, which the output says.
+"""
+
+import argparse
+import io
+import os
+import platform
+import resource
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gudhi
+import numpy as np
+import scipy.sparse
+import torch
+from gudhi._pers_cub_low_dim_ext import _persistence_on_a_line
+from numpy.typing import NDArray
+from persim import PersImage
+from ripser import ripser
+
+import persistill
+from persistill.topology import PersistenceImages, columns, persistence_images, rows, sublevel_persistence
+
+TGD = PersistenceImages.tgd()
+Pictures = NDArray[np.uint8]
+
+
+def real_pictures(count: int) -> tuple[Pictures, str]:
+    """(count, 3, 32, 32) and what they are."""
+    root = Path(__file__).resolve().parent.parent
+    folder = Path(os.environ.get("PERSISTILL_SHARED", root.parent / "shared"))
+    file = folder / "data" / "cifar10" / "test.parquet"
+    if file.exists():
+        import pyarrow.parquet as pq  # noqa: PLC0415
+        from PIL import Image  # noqa: PLC0415
+
+        column = pq.read_table(file, columns=["img"])["img"][:count]
+        opened = [Image.open(io.BytesIO(one["bytes"].as_py())).convert("RGB") for one in column]
+        return np.stack([np.asarray(one) for one in opened]).transpose(0, 3, 1, 2).copy(), "CIFAR-10 test pictures"
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(count, 3, 32, 32))
+    frequency = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.fftfreq(32)[None]) + 1 / 32
+    smooth = np.fft.ifft2(np.fft.fft2(noise) / frequency**1.5).real
+    smooth /= smooth.std((1, 2, 3), keepdims=True)
+    return np.clip(120 + 60 * smooth, 0, 255).astype(np.uint8), "SYNTHETIC pictures (smooth noise; no CIFAR-10 here)"
+
+
+def published(pictures: Pictures) -> NDArray[np.float64]:
+    """The recipe of the TGD paper's code: ripser on a sparse path, persim's PersImage, division by the maximum."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        imager = PersImage(pixels=[50, 50], spread=0.01, specs={"minBD": 0, "maxBD": 0.3}, verbose=False)
+        images = []
+        for signal in _signals(pictures):
+            x = signal / 255
+            n, left = len(x), np.arange(len(x) - 1)
+            edges = np.concatenate([np.maximum(x[:-1], x[1:]), x])
+            matrix = scipy.sparse.coo_matrix(
+                (edges, (np.r_[left, np.arange(n)], np.r_[left + 1, np.arange(n)])), shape=(n, n)
+            )
+            diagram = ripser(matrix, maxdim=0, distance_matrix=True)["dgms"][0]
+            diagram = diagram[np.isfinite(diagram[:, 1]) & (diagram[:, 1] - diagram[:, 0] > 0.02)]
+            image = imager.transform(diagram.astype(np.float64))
+            images.append(image / max(image.max(), 1e-300))
+    return np.stack(images)
+
+
+class Composition:
+    """GUDHI's line path, tables of 256 levels, one float32 matrix product an image: the fastest one we know of.
+
+    Unlike the others it leaves images that consist of tails of far points at 0.
+    """
+
+    def __init__(self) -> None:
+        levels = np.arange(256)[:, None] / 255
+        profiles = []
+        for axis in ("births", "persistences"):
+            low, high = (torch.from_numpy(edge - levels) / TGD.bandwidth for edge in TGD.edges(axis))
+            profiles.append((torch.special.ndtr(high) - torch.special.ndtr(low)).float().numpy())
+        self.columns = profiles[0]
+        self.rows = np.ascontiguousarray((levels * profiles[1]).astype(np.float32)[:, ::-1])
+
+    def __call__(self, pictures: Pictures) -> NDArray[np.float32]:
+        """(6 B, 50, 50)."""
+        signals = _signals(pictures)
+        images = np.empty((len(signals), 50, 50), np.float32)
+        for signal, image in zip(signals, images, strict=True):
+            diagram = _persistence_on_a_line(signal.astype(np.float32))[:-1]
+            births, lengths = diagram[:, 0].astype(np.int64), (diagram[:, 1] - diagram[:, 0]).astype(np.int64)
+            kept = lengths > 5
+            drawn = self.rows[lengths[kept]].T @ self.columns[births[kept]]
+            np.divide(drawn, max(drawn.max(), 1e-30), out=image)
+        return images
+
+
+def _signals(pictures: Pictures) -> NDArray[np.uint8]:
+    return np.concatenate([scan(pictures).reshape(-1, pictures[0, 0].size) for scan in (rows, columns)])
+
+
+def measure(jobs: dict[str, tuple[Callable[[Pictures], Any], int]], pictures: Pictures, turns: int) -> list[list[str]]:
+    """Rows (name, ms a picture, times the first job's speed); each job has its own number of pictures a turn."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for job, _ in jobs.values():
+        job(pictures[:2])
+    for turn in range(turns):
+        for name, (job, count) in jobs.items():
+            chosen = pictures[(np.arange(count) + turn * count) % len(pictures)]
+            begun = time.perf_counter()
+            job(chosen)
+            times[name].append((time.perf_counter() - begun) / count * 1e3)
+    first = np.array(next(iter(times.values())))
+    return [
+        [name, f"{np.median(each):.4g}", f"{np.median(first / each):,.3g}" if k else "1"]
+        for k, (name, each) in enumerate(times.items())
+    ]
+
+
+def table(title: str, head: list[str], body: list[list[str]]) -> None:
+    """Print a Markdown table."""
+    print(f"\n### {title}\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+    for row in body:
+        print(f"| {' | '.join(row)} |")
+
+
+def whole_job(pictures: Pictures, turns: int) -> None:
+    """10 images of each kind of buffer, against the time that it takes to fill the buffer."""
+    shape = (len(pictures), 6, 50, 50)
+    warm = np.zeros(shape, np.float32)
+    small = np.zeros(shape, np.uint8)
+    signals = _signals(pictures)
+    cores = os.cpu_count() or 1
+    jobs: dict[str, Callable[[], Any]] = {"plain fill of the same buffer, one thread": lambda: warm.fill(0.5)}
+    for threads in sorted({1, cores}):
+        jobs[f"into a reused float32 buffer, threads: {threads}"] = lambda t=threads: persistence_images(
+            pictures, TGD, threads=t, out=warm
+        )
+        jobs[f"into a reused uint8 buffer, threads: {threads}"] = lambda t=threads: persistence_images(
+            pictures, TGD, threads=t, out=small
+        )
+        jobs[f"into new memory, threads: {threads}"] = lambda t=threads: persistence_images(pictures, TGD, threads=t)
+        jobs[f"diagrams with indices only, threads: {threads}"] = lambda t=threads: sublevel_persistence(
+            signals, min_persistence=5, threads=t
+        )
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(turns):
+        for name, job in jobs.items():
+            begun = time.perf_counter()
+            job()
+            times[name].append(time.perf_counter() - begun)
+    fill = np.array(next(iter(times.values())))
+    table(
+        f"{len(pictures):,} pictures, {warm.nbytes / 1e6:,.0f} MB of float32 images",
+        ["job", "seconds", "times the fill"],
+        [[name, f"{np.median(each):.3f}", f"{np.median(each / fill):.2f}"] for name, each in times.items()],
+    )
+
+
+def scaling(pictures: Pictures, turns: int) -> None:
+    """Time a sample of larger and larger mosaics of real pictures."""
+    body = []
+    for side in (32, 64, 128, 224):
+        tiles = side // 32
+        count = max(1, min(len(pictures) // tiles**2, 64))
+        mosaics = pictures[: count * tiles**2].reshape(count, tiles, tiles, 3, 32, 32)
+        mosaics = np.ascontiguousarray(mosaics.transpose(0, 3, 1, 4, 2, 5)).reshape(count, 3, side, side)
+        samples = count * 6 * side * side
+        lines = _signals(mosaics[:4]).astype(np.float32)
+        unit = (mosaics[:22] / np.float32(255)).astype(np.float32)
+        theirs, ours, floats = [], [], []
+        persistence_images(mosaics[:1], TGD, threads=1)
+        for _ in range(turns):
+            begun = time.perf_counter()
+            persistence_images(mosaics, TGD, threads=1)
+            ours.append((time.perf_counter() - begun) / samples * 1e9)
+            begun = time.perf_counter()
+            persistence_images(unit, TGD, threads=1)
+            floats.append((time.perf_counter() - begun) / (len(unit) * 6 * side * side) * 1e9)
+            begun = time.perf_counter()
+            for line in lines:
+                _persistence_on_a_line(line)
+            theirs.append((time.perf_counter() - begun) / lines.size * 1e9)
+        ratio = np.median(np.array(theirs) / ours)
+        body.append(
+            [f"{side} x {side}", *(f"{np.median(each):.2f}" for each in (ours, floats, theirs)), f"{ratio:.1f}"]
+        )
+    table(
+        "Scaling: ns a sample, one thread, mosaics of pictures",
+        ["side", "8-bit, image included", "float32, image included", "GUDHI line, diagram only", "GUDHI / 8-bit"],
+        body,
+    )
+
+
+def agreement(pictures: Pictures) -> None:
+    """Print how far the results lie from the alternatives'."""
+    few = pictures[:3]
+    ours = persistence_images(few, TGD).reshape(3, 2, 3, 50, 50).swapaxes(0, 1).reshape(-1, 50, 50)
+    theirs, composed = published(few), Composition()(few)
+    near = composed.max((1, 2)) > 0.5
+    print(
+        f"\nLargest differences on {len(ours)} images: {abs(ours - theirs).max():.1e} from the published recipe "
+        f"(ripser rounds to float32), {abs(ours - composed)[near].max():.1e} from the composition where it is not 0."
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer pictures and turns")
+    quick = parser.parse_args().quick
+    pictures, source = real_pictures(1000 if quick else 10_000)
+    turns = 5 if quick else 15
+    torch.set_num_threads(1)
+    begun = time.perf_counter()
+    persistence_images(pictures[:1], TGD)
+    first = time.perf_counter() - begun
+    print(f"## Persistence images of {source}\n")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores; Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, GUDHI {gudhi.__version__}, persistill {persistill.__version__}. "
+        f"First call {first:.1f} s."
+    )
+    floats = (pictures / np.float32(255)).astype(np.float32)
+    jobs: dict[str, tuple[Callable[[Any], Any], int]] = {
+        "published recipe (ripser, persim)": (published, 1 if quick else 3),
+        "best composition (GUDHI line, tables, matrix product)": (Composition(), 64),
+        "persistill, 8-bit, one thread": (lambda x: persistence_images(x, TGD, threads=1), 512),
+        f"persistill, 8-bit, {os.cpu_count()} threads": (
+            lambda x: persistence_images(x, TGD, threads=os.cpu_count()),
+            512,
+        ),
+        "persistill, float32, one thread": (
+            lambda x: persistence_images(floats[: len(x)], TGD, threads=1),
+            128,
+        ),
+        "persistill, a batch of 128, one thread": (lambda x: persistence_images(x, TGD, threads=1), 128),
+    }
+    table(
+        "The TGD recipe: 6 images of 50 x 50 for every picture of 32 x 32 x 3",
+        ["", "ms a picture", "times the published recipe"],
+        measure(jobs, pictures, turns),
+    )
+    agreement(pictures)
+    whole_job(pictures, turns)
+    scaling(pictures, 3 if quick else 7)
+    print(f"\nLargest resident memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB.")
+
+
+if __name__ == "__main__":
+    main()

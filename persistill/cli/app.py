@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from persistill import __version__, report, runs
-from persistill.cli import recipes
+from persistill.cli import recipes, topology
 from persistill.cli.progress import Bars
 from persistill.errors import UserError
 from persistill.recipe import Evaluate, Recipe
@@ -238,6 +238,9 @@ def export_run(
         result = export_network(network, target, bars)
     for name, path in result["files"].items():
         console.print(f"{name}: {target / path}", highlight=False)
+
+
+app.command("topology", epilog=examples(*topology.EXAMPLES), short_help=topology.SUMMARY)(topology.topology)
 
 
 @app.callback(invoke_without_command=True)

@@ -190,6 +190,7 @@ class _ParquetStream(_EncodedStream):
                 self._column = column = _picture_column(opened.schema_arrow, column, file)
                 counts.append(opened.metadata.num_rows)
         self._starts = np.cumsum([0, *counts])
+        self._reader: tuple[int, _Column] | None = None
         if not len(self):
             raise UserError(f"{files[0] if len(files) == 1 else root} holds no rows.")
 
@@ -198,40 +199,51 @@ class _ParquetStream(_EncodedStream):
 
     def name(self, position: int) -> str:
         """File and row."""
-        number = int(np.searchsorted(self._starts, position, side="right")) - 1
+        number = self._file_of(position)
         return f"{self._names[number]}[{position - self._starts[number]}]"
 
     def encoded(self, positions: Iterable[int]) -> Iterator[_Encoded]:
         """Bytes that were read by this thread, or files whose paths the table holds."""
-        bounds = self._starts
-        for number, group in itertools.groupby(
-            positions, lambda position: int(np.searchsorted(bounds, position, side="right")) - 1
-        ):
+        for position in positions:
+            number = self._file_of(position)
             file = self._files[number]
-            rows = (position - int(bounds[number]) for position in group)
             try:
-                for value in _values(file, self._column, rows):
-                    yield _encoded_value(value, file.parent)
+                if self._reader is None or self._reader[0] != number:
+                    self._reader = number, _Column(file, self._column)
+                value = self._reader[1].value(position - int(self._starts[number]))
             except (pa.ArrowException, OSError) as error:
                 raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from error
+            yield _encoded_value(value, file.parent)
+
+    def _file_of(self, position: int) -> int:
+        return int(np.searchsorted(self._starts, position, side="right")) - 1
 
 
-def _values(file: Path, column: str, rows: Iterable[int]) -> Iterator[Any]:
-    """The values of a column at rising rows; row groups without any of them are passed over."""
-    with _opened(file) as opened:
-        groups = opened.metadata.num_row_groups
-        bounds = np.cumsum([0, *(opened.metadata.row_group(group).num_rows for group in range(groups))])
-        low = 0
-        values: Any = ()
-        batches: Iterator[Any] = iter(())
-        for row in rows:
-            group = int(np.searchsorted(bounds, row, side="right")) - 1
-            if not values or bounds[group] >= low + len(values) + _BATCH:
-                low, values = int(bounds[group]), ()
-                batches = opened.iter_batches(_BATCH, row_groups=range(group, groups), columns=[column])
-            while row >= low + len(values):
-                low, values = low + len(values), next(batches).column(0)
-            yield values[row - low].as_py()
+class _Column:
+    """A column of a Parquet file, read forwards a few rows at a time, from one call to the next."""
+
+    def __init__(self, file: Path, column: str) -> None:
+        self._file = _opened(file)
+        self._column = column
+        self._groups = self._file.metadata.num_row_groups
+        sizes = (self._file.metadata.row_group(group).num_rows for group in range(self._groups))
+        self._bounds = np.cumsum([0, *sizes])
+        self._low = 0
+        self._values: Any = None
+        self._batches: Iterator[Any] = iter(())
+
+    def value(self, row: int) -> Any:
+        """The value at a row; row groups on the way to it are passed over, and those behind are opened again."""
+        group = int(np.searchsorted(self._bounds, row, side="right")) - 1
+        begun = int(self._bounds[group])
+        if self._values is None or row < self._low or begun >= self._low + len(self._values) + _BATCH:
+            self._low, self._values = begun, ()
+            self._batches = self._file.iter_batches(
+                _BATCH, row_groups=range(group, self._groups), columns=[self._column]
+            )
+        while row >= self._low + len(self._values):
+            self._low, self._values = self._low + len(self._values), next(self._batches).column(0)
+        return self._values[row - self._low].as_py()
 
 
 def _opened(file: Path) -> pq.ParquetFile:

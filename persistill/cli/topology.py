@@ -1,0 +1,299 @@
+"""`persistill topology`: pictures to persistence images, diagrams or Betti curves."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from persistill.cli.progress import Bars
+from persistill.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from persistill.cli.extraction import Outcome
+
+SUMMARY = "Turn pictures into persistence images, diagrams or Betti curves."
+EXAMPLES = (
+    "persistill topology pictures --output topology",
+    "persistill topology digits.npy --output diagrams --to diagrams",
+)
+_IMAGES, _PICTURES = "Persistence images", "Pictures"
+_SHOWN = 3  # left-out pictures that are named
+_MANY = 0.5  # share of blank images that is worth a word
+
+console = Console(width=None if sys.stdout.isatty() else 160)
+Value = TypeVar("Value")
+
+
+class To(StrEnum):
+    """What pictures become."""
+
+    IMAGES = "images"
+    DIAGRAMS = "diagrams"
+    CURVES = "curves"
+
+
+class Preset(StrEnum):
+    """Where the settings of persistence images come from."""
+
+    TGD = "tgd"
+    FITTED = "fitted"
+
+
+class Dtype(StrEnum):
+    """How persistence images are stored."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    UINT8 = "uint8"
+
+
+class Scaling(StrEnum):
+    """What is done to intensities."""
+
+    MAX = "max"
+    LOG = "log"
+    NONE = "none"
+
+
+class Weight(StrEnum):
+    """How points are weighed."""
+
+    LINEAR = "linear"
+    CONSTANT = "constant"
+
+
+class Grid(StrEnum):
+    """Where the pixels lie in the window."""
+
+    PUBLISHED = "published"
+    TILED = "tiled"
+
+
+def topology(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of pictures, a Parquet file or a folder of them, a .npy or .npz array, a picture."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", help="A new folder, or one to go on with.")],
+    to: Annotated[To, typer.Option("--to", help="What the pictures become.")] = To.IMAGES,
+    scans: Annotated[
+        str, typer.Option(metavar="rows,columns", help="How each channel is read as a signal.")
+    ] = "rows,columns",
+    min_persistence: Annotated[
+        float | None,
+        typer.Option(help="Bars must be longer; 8-bit levels count as level / 255. 0.02 for images, else 0."),
+    ] = None,
+    levels: Annotated[
+        str | None, typer.Option(metavar="0,1,64", help="First, last and number of a curve's levels.")
+    ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PICTURE",
+            help="Also draw one picture with its bars, diagram and persistence image: a name, a number or a file.",
+        ),
+    ] = None,
+    channel: Annotated[int, typer.Option(min=0, help="The channel that --explain follows.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="How many threads; by default one a core.")] = None,
+    preset: Annotated[
+        Preset,
+        typer.Option(
+            rich_help_panel=_IMAGES,
+            help="tgd: the settings of the TGD paper's code. fitted: a window laid around these pictures.",
+        ),
+    ] = Preset.TGD,
+    pixels: Annotated[
+        str | None, typer.Option(rich_help_panel=_IMAGES, metavar="50x50", help="Rows x columns of an image.")
+    ] = None,
+    bandwidth: Annotated[
+        float | None, typer.Option(rich_help_panel=_IMAGES, help="Standard deviation of a point's Gaussian.")
+    ] = None,
+    births: Annotated[
+        str | None, typer.Option(rich_help_panel=_IMAGES, metavar="0,0.3", help="The window along births.")
+    ] = None,
+    persistences: Annotated[
+        str | None, typer.Option(rich_help_panel=_IMAGES, metavar="0,0.3", help="The window along persistences.")
+    ] = None,
+    weight: Annotated[
+        Weight | None, typer.Option(rich_help_panel=_IMAGES, help="Weigh points by persistence, or all alike.")
+    ] = None,
+    grid: Annotated[
+        Grid | None, typer.Option(rich_help_panel=_IMAGES, help="Even pixels, or those of the TGD paper's code.")
+    ] = None,
+    scaling: Annotated[
+        Scaling | None,
+        typer.Option(rich_help_panel=_IMAGES, help="Divide by each maximum, take log1p(image / scale), or neither."),
+    ] = None,
+    scale: Annotated[float | None, typer.Option(rich_help_panel=_IMAGES, help="The scale of --scaling log.")] = None,
+    dtype: Annotated[
+        Dtype | None,
+        typer.Option(rich_help_panel=_IMAGES, help="Of stored images: float32 unless told; uint8 holds floor(255 x)."),
+    ] = None,
+    grayscale: Annotated[
+        bool, typer.Option("--grayscale", rich_help_panel=_PICTURES, help="Read one channel.")
+    ] = False,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option("--skip-unreadable", rich_help_panel=_PICTURES, help="Leave out pictures that fail, and say so."),
+    ] = False,
+    field: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_PICTURES, help="The Parquet column or .npz array, where several could be it."),
+    ] = None,
+) -> None:
+    """Turn pictures into persistence images, diagrams or Betti curves.
+
+    Every channel is read along its rows, and again along its columns; the connected components of the signal's
+    sublevel sets (H0) make its diagram. The folder gets the result, names.txt (one picture a line, in order),
+    settings.json and contact_sheet.png. Any number of pictures of any sizes: they are read a few at a time.
+    Interrupted and run again, it goes on where it stopped; other parameters are refused.
+    """
+    given = {
+        "pixels": _parsed("--pixels", pixels, _pixels),
+        "bandwidth": bandwidth,
+        "births": _parsed("--births", births, _pair),
+        "persistences": _parsed("--persistences", persistences, _pair),
+        "weight": weight and weight.value,
+        "grid": grid and grid.value,
+        "scaling": scaling and scaling.value,
+        "scale": scale,
+    }
+    settings = {name: value for name, value in given.items() if value is not None}
+    if to is To.IMAGES:
+        _refuse({"levels": levels}, "tells the levels of curves; it goes with --to curves")
+        if preset is Preset.FITTED:
+            fitted = {name: settings.get(name) for name in ("births", "persistences", "grid", "scale")}
+            _refuse(fitted, "is fitted to the pictures by --preset fitted; give it with --preset tgd")
+        if min_persistence is not None:
+            settings["min_persistence"] = min_persistence
+    else:
+        images = {"dtype": dtype, "preset": preset if preset is not Preset.TGD else None, **settings}
+        _refuse(images, f"is of persistence images; --to {to} makes none")
+        _refuse(
+            {"levels": levels if to is To.DIAGRAMS else None}, "tells the levels of curves; it goes with --to curves"
+        )
+        if min_persistence is not None and not 0 <= min_persistence < float("inf"):
+            raise UserError(f"--min-persistence must be 0 or more, and finite; got {min_persistence}.")
+    with console.status("starting"):
+        from persistill.cli.extraction import Extraction, Wishes  # noqa: PLC0415 - torch is slow to import
+    _check_images(preset, settings, dtype)
+    wishes = Wishes(
+        to=to.value,
+        scans=_scans(scans),
+        preset=preset.value,
+        given=settings,
+        dtype="float32" if dtype is None else dtype.value,
+        levels=_parsed("--levels", levels, _levels) or Wishes.levels,
+        min_persistence=min_persistence or 0.0,
+        grayscale=grayscale,
+        skip_unreadable=skip_unreadable,
+        explain=explain,
+        channel=channel,
+        threads=threads or min(os.cpu_count() or 1, 16),
+    )
+    with Bars(console) as bars:
+        outcome = Extraction(source, output, wishes, field, bars).run()
+    _print(outcome, output)
+
+
+def _print(outcome: "Outcome", output: Path) -> None:
+    rows, *shape = outcome.shape
+    if outcome.gray:
+        console.print(
+            f"{outcome.gray} pictures are gray and others have colour: all were read as RGB.", highlight=False
+        )
+    if outcome.skipped:
+        named = "; ".join(f"{name} ({why})" for name, why in outcome.skipped[:_SHOWN])
+        more = f"; and {len(outcome.skipped) - _SHOWN} more (all in settings.json)" * (len(outcome.skipped) > _SHOWN)
+        console.print(
+            f"{len(outcome.skipped)} pictures cannot be read and were left out: {named}{more}.",
+            markup=False,
+            highlight=False,
+        )
+    blank = outcome.tally.get("blank", 0) / max(1, rows * (shape[0] if shape else 1))
+    if blank > _MANY:
+        console.print(
+            f"{100 * blank:.0f} % of the images are blank: their window misses the bars. Move it with --births and "
+            "--persistences, or let it be fitted: --preset fitted",
+            highlight=False,
+        )
+    if outcome.before:
+        console.print(f"{output} was complete already.", highlight=False)
+    table = Table(box=None, show_header=False)
+    points = f", {outcome.tally['points']:,} points" if "points" in outcome.tally else ""
+    told = [" x ".join(map(str, outcome.shape)) + points, f"{rows:,} names, one a line", "the first pictures"]
+    for file, what in zip(outcome.files, [*told, "all parameters", "one picture explained"], strict=False):
+        table.add_row(str(file), what)
+    console.print(table)
+
+
+def _check_images(preset: Preset, settings: dict[str, Any], dtype: Dtype | None) -> None:
+    from persistill.topology import PersistenceImages  # noqa: PLC0415
+
+    try:
+        checked = PersistenceImages(**settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(re.sub(r"PersistenceImages\.(\w+)", lambda found: _option(found[1]), str(error))) from None
+    scaling = settings.get("scaling", "log") if preset is Preset.FITTED else checked.scaling
+    if dtype is Dtype.UINT8 and scaling != "max":
+        raise UserError(
+            f"--dtype uint8 holds intensities from 0 to 1, which --scaling {scaling} does not give. "
+            "Add --scaling max, or take --dtype float16."
+        )
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UserError(f"{_option(given[0])} {why}.")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _parsed(option: str, text: str | None, parse: Callable[[str], Value]) -> Value | None:
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except ValueError:
+        form = {"--pixels": "50x50 (rows x columns)", "--levels": "0,1,64 (first, last, number)"}
+        raise UserError(f"{option} {text!r} is not of the form {form.get(option, '0,0.3 (low, high)')}.") from None
+
+
+def _pixels(text: str) -> tuple[int, int]:
+    rows, columns = text.lower().split("x") if "x" in text.lower() else (text, text)
+    return int(rows), int(columns)
+
+
+def _pair(text: str) -> tuple[float, float]:
+    low, high = map(float, text.split(","))
+    return low, high
+
+
+def _levels(text: str) -> tuple[float, float, int]:
+    first, last, number = text.split(",")
+    low, high, count = float(first), float(last), int(number)
+    if not (-float("inf") < low < high < float("inf")) or count < 2:
+        raise ValueError
+    return low, high, count
+
+
+def _scans(text: str) -> tuple[Any, ...]:
+    scans = tuple(part.strip() for part in text.split(","))
+    for scan in scans:
+        if scan not in ("rows", "columns"):
+            raise unknown("scan", scan, ("rows", "columns"))
+    if len(set(scans)) < len(scans):
+        raise UserError(f"--scans {text} names a scan twice.")
+    return scans

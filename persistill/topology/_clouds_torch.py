@@ -4,6 +4,8 @@ The plain reference for the kernels, and the path for tensors on a GPU: there is
 read-out, so the host only queues work and never waits for the device.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,25 +13,26 @@ from torch import Tensor
 def mst_lengths(points: Tensor, *, distances: bool) -> Tensor:
     """Lengths (..., n - 1) of the minimum spanning trees of (..., n, d) points or (..., n, n) distances, sorted."""
     n, d = points.shape[-2:]
-    clouds = points.reshape(-1, n, d)
+    size = math.prod(points.shape[:-2])
+    clouds = points.reshape(size, n, d)
     clouds = clouds if clouds.dtype == torch.float64 else clouds.float()
-    size = len(clouds)
     if n < 2 or size == 0:
+        # Nothing to choose from; a sum over nothing that is still attached to the graph.
         return clouds.sum((1, 2))[:, None].expand(-1, max(0, n - 1)).reshape(*points.shape[:-2], max(0, n - 1))
     first = torch.arange(size, device=points.device)[:, None]
     if distances:
         older, newer = tree(clouds.detach())
         lengths = clouds[first, torch.minimum(older, newer), torch.maximum(older, newer)]
     else:
-        # Powers of two: exact, and squares neither overflow nor vanish.
-        reach = clouds.detach().abs().amax((1, 2), keepdim=True) if d else clouds.new_zeros(size, 1, 1)
-        exponent = torch.frexp(reach).exponent
-        scaled = torch.ldexp(clouds, -exponent)
+        # To 2^40 or 2^320, exactly: squares stay finite, and those of all lengths that matter stay normal.
+        reach = clouds.detach().abs().amax((1, 2)) if d else clouds.new_zeros(size)
+        exponent = (320 if clouds.dtype == torch.float64 else 40) - torch.frexp(reach).exponent
+        scaled = _times_power(clouds, exponent[:, None, None])
         # Without the matrix product, which cancels far from the origin and may run in TF32.
         older, newer = tree(torch.cdist(scaled.detach(), scaled.detach(), compute_mode="donot_use_mm_for_euclid_dist"))
         # The gradient of this norm is 0 at 0.
         lengths = torch.linalg.vector_norm(scaled[first, older] - scaled[first, newer], dim=-1)
-        lengths = torch.ldexp(lengths, exponent[:, :, 0])
+        lengths = _times_power(lengths, -exponent[:, None])
     return lengths.sort(dim=-1).values.reshape(*points.shape[:-2], n - 1)
 
 
@@ -51,3 +54,9 @@ def tree(distances: Tensor) -> tuple[Tensor, Tensor]:
         near = row.where(nearer, near)
         parent = newest.where(nearer, parent)
     return torch.cat(older, 1), torch.cat(newer, 1)
+
+
+def _times_power(values: Tensor, exponent: Tensor) -> Tensor:
+    # In two steps, because a power may itself overflow; not by ldexp, which forms it in float32.
+    half = exponent // 2
+    return values * torch.exp2(half.to(values.dtype)) * torch.exp2((exponent - half).to(values.dtype))

@@ -59,11 +59,11 @@ def asymmetry(matrices: NDArray[Any], tolerances: NDArray[np.float64]) -> int:
         matrix = matrices[b]
         for u in range(n):
             if abs(matrix[u, u]) > tolerances[b]:
-                return (b * n + u) * n + u
+                return int((b * n + u) * n + u)
             for v in range(u + 1, n):
                 there, back = matrix[u, v], matrix[v, u]
                 if there < 0 or back < 0 or abs(there - back) > tolerances[b]:
-                    return (b * n + u) * n + v
+                    return int((b * n + u) * n + v)
     return -1
 
 
@@ -209,7 +209,7 @@ def _length(cloud: NDArray[Any], u: int, v: int, scale: float) -> float:
     total = 0.0
     for k in range(cloud.shape[1]):
         total += ((np.float64(cloud[u, k]) - np.float64(cloud[v, k])) * scale) ** 2
-    return np.sqrt(total) / scale
+    return float(np.sqrt(total) / scale)
 
 
 @njit(nogil=True, cache=True)

@@ -52,9 +52,9 @@ def _sorted(
         for digit in range(size):
             starts[digit + 1] += starts[digit]
         for i in range(len(keys)):
-            digit = (np.uint64(keys[i]) >> np.uint64(shift)) & mask
-            at = starts[digit]
-            starts[digit] = at + 1
+            bucket = (np.uint64(keys[i]) >> np.uint64(shift)) & mask
+            at = starts[bucket]
+            starts[bucket] = at + 1
             spare_keys[at] = keys[i]
             spare[at] = values[i]
         keys, spare_keys = spare_keys, keys

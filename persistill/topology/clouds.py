@@ -225,7 +225,7 @@ class _Clouds:
         if self.distances:
             taken = source.reshape(-1)[torch.from_numpy(self._flat(positions, bounds))]
             return torch.where(torch.from_numpy(self._edges(positions)), taken, known).to(points.device)
-        result: Tensor = _Lengths.apply(source, positions, lengths, bounds)  # type: ignore[no-untyped-call]
+        result: Tensor = _Lengths.apply(source, positions, lengths, bounds)
         return result.to(points.device)
 
     def _edges(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -235,7 +235,8 @@ class _Clouds:
 
     def _flat(self, positions: NDArray[np.int64], bounds: NDArray[np.int64]) -> NDArray[np.int64]:
         starts: NDArray[np.int64] = np.repeat(np.arange(len(self.array)) * self.array.shape[1] ** 2, np.diff(bounds))
-        return starts + positions.clip(min=0)
+        flat: NDArray[np.int64] = starts + positions.clip(min=0)
+        return flat
 
 
 class _Lengths(torch.autograd.Function):
@@ -250,7 +251,7 @@ class _Lengths(torch.autograd.Function):
         return torch.from_numpy(lengths)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (points,) = ctx.saved_tensors
         positions, lengths, bounds = ctx.edges
@@ -293,15 +294,16 @@ def _loops(
     """Pairs (P, 2) of H1 and their counts (B,)."""
     size, n, _ = data.array.shape
     counts = np.zeros(size, np.int64)
+    if size == 0 or n < 4:
+        return np.empty((0, 2), np.int64), counts
     itemsize = data.array.itemsize
     needed = bytes_needed(n, itemsize)
-    threads = min(threads, max(1, size))
     if needed > max_memory:
         raise ValueError(
             f"H1 of {n} points would take about {needed / 1e9:.2g} GB of working memory and max_memory allows "
             f"{max_memory / 1e9:.2g} GB. Give fewer points (a sample of each cloud), or raise max_memory."
         )
-    threads = min(threads, int(min(max_memory // needed, size)) or 1)
+    threads = int(min(threads, size, max_memory // needed))
     layers = 1
     # A growing word holds the old layers beside the new ones. n^2 / 4 loops is the most there can be.
     while layers * 63 < n * n // 4 and threads * bytes_needed(n, itemsize, 3 * layers) <= max_memory:
@@ -315,14 +317,14 @@ def _loops(
         )
         return found
 
-    parts = data.spread(work, threads) if n > 3 else []
+    parts = data.spread(work, threads)
     if (counts < 0).any():
         raise ValueError(
             f"cloud {int(np.argmin(counts))} of {n} points has more than {layers * 63} loops open at once, and H1 "
             f"would take more than the {max_memory / 1e9:.2g} GB that max_memory allows. Set a threshold (long edges "
             "are then left out), use fewer threads, or raise max_memory."
         )
-    return (np.concatenate(parts) if parts else np.empty((0, 2), np.int64)), counts
+    return np.concatenate(parts), counts
 
 
 def _require_clouds(points: object, distances: bool) -> None:

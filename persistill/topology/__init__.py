@@ -1,5 +1,6 @@
 """Persistent homology for arrays and tensors: batched, exact, with the indices that carry gradients."""
 
+from persistill.topology.clouds import mst_lengths, rips_persistence
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.images import cubical_persistence
 from persistill.topology.persistence_image import PersistenceImages
@@ -11,7 +12,9 @@ __all__ = [
     "PersistenceImages",
     "columns",
     "cubical_persistence",
+    "mst_lengths",
     "persistence_images",
+    "rips_persistence",
     "rows",
     "sublevel_persistence",
 ]

@@ -23,7 +23,7 @@ def rips_pairs(distances: Sequence[Sequence[float]], dimension: int) -> list[tup
     place = {simplex: i for i, simplex in enumerate(simplices)}
     columns: dict[int, set[int]] = {}  # reduced boundaries, by their latest face
     births, pairs = set(), []
-    for i, simplex in enumerate(simplices):
+    for simplex in simplices:
         boundary: set[int] = set()
         if len(simplex) > 1:
             boundary = {place[face] for face in itertools.combinations(simplex, len(simplex) - 1)}

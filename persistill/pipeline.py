@@ -1,6 +1,6 @@
 """From a recipe to its stages: the one place that knows all rooms.
 
-    recipe -> views -> teachers -> students (arms x seeds) -> evaluation -> export -> report
+    recipe -> views -> teachers (-> their features) -> students (arms x seeds) -> evaluation -> export -> report
 
 Each stage is a ``Stage``: what it depends on, and the work that fills its run folder. Running a recipe walks through
 the list; a stage whose folder is complete is passed over, so an interrupted recipe goes on where it stopped.
@@ -19,14 +19,26 @@ import torch
 from torch import nn
 
 from persistill import evaluation, export, models, report, runs
-from persistill.data import Loader, Splits, load, make_view, measure_normalisation, open_view
+from persistill.data import (
+    Loader,
+    Splits,
+    load,
+    make_view,
+    measure_normalisation,
+    open_features,
+    open_view,
+    write_features,
+)
 from persistill.errors import UserError, unknown
 from persistill.progress import Progress, Silent
 from persistill.recipe import Arm, Recipe, Teacher, Train, as_methods
 from persistill.runs import RunFolder
-from persistill.training import CHECKPOINT, Frozen, Objective, Teaching, fit, make_fabric
+from persistill.training import CHECKPOINT, Frozen, LiveTeacher, Objective, StoredTeacher, Teaching, fit, make_fabric
+from persistill.types import Part
 
 WEIGHTS = "model.safetensors"
+FEATURES_BATCH = 256
+"""Pictures that a teacher is asked about at a time when its features are stored."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,7 @@ class Pipeline:
         return [
             *self.views.values(),
             *self.teachers.values(),
+            *self.features.values(),
             *students,
             *(self.evaluations[stage.key] for stage in evaluated),
             self.exported,
@@ -132,6 +145,20 @@ class Pipeline:
     def teachers(self) -> dict[str, Stage]:
         """Teacher name -> stage."""
         return {name: self._teacher(name, teacher) for name, teacher in self.recipe.teachers.items()}
+
+    @cached_property
+    def features(self) -> dict[str, Stage]:
+        """Teacher name -> stage that stores what it says of the training pictures, where the recipe asks for that."""
+        if self.recipe.teacher_cache == "off":
+            return {}
+        arms = self.recipe.arms.values()
+        parts = {
+            name: frozenset[Part]().union(
+                *(method.reads for arm in arms if name in arm.teachers for method in as_methods(arm.methods))
+            )
+            for name in self.recipe.teachers
+        }
+        return {name: self._features(name, needed) for name, needed in parts.items() if needed}
 
     @cached_property
     def students(self) -> dict[tuple[str, int], Stage]:
@@ -185,9 +212,23 @@ class Pipeline:
 
         return Stage("teacher", name, inputs, work)
 
+    def _features(self, name: str, parts: frozenset[Part]) -> Stage:
+        precision = self.recipe.teacher_cache
+        assert precision != "off"
+        inputs = {"teacher": self.teachers[name].key, "parts": sorted(parts), "precision": precision}
+
+        def work(folder: RunFolder) -> dict[str, Any]:
+            teacher = self._live_teacher(name, self.recipe.train)
+            batches = self._loader("train", {teacher.view}, batch_size=FEATURES_BATCH, shuffle_seed=None)
+            return write_features(
+                folder.path, batches, len(self.splits.train), teacher, parts, precision, self._progress
+            )
+
+        return Stage("features", name, inputs, work)
+
     def _student(self, name: str, arm: Arm, seed: int, start: Stage | None) -> Stage:
         settings = arm.train or self.recipe.train
-        inputs = {
+        inputs: dict[str, Any] = {
             **self._network_inputs(self.recipe.student.name),
             "cross_entropy": arm.cross_entropy,
             "methods": [method.to_json() for method in arm.methods],
@@ -196,13 +237,15 @@ class Pipeline:
             "train": settings.to_json(),
             "seed": seed,
         }
+        if arm.teachers and self.recipe.teacher_cache != "off":
+            inputs["features"] = [self.features[teacher].key for teacher in arm.teachers if teacher in self.features]
 
         def work(folder: RunFolder) -> dict[str, Any]:
             torch.manual_seed(seed)
             network = self._build(self.recipe.student.name, "image")
             if start is not None:
                 models.load_into(network, self.out / start.folder_name / WEIGHTS)
-            teachers = [self._taught(teacher) for teacher in arm.teachers]
+            teachers = [self._teaching(teacher, settings) for teacher in arm.teachers]
             objective = Objective(
                 as_methods(arm.methods), cross_entropy=arm.cross_entropy, label_smoothing=settings.label_smoothing
             )
@@ -305,7 +348,7 @@ class Pipeline:
         teachers = teachers or []
         loader = self._loader(
             "train",
-            {view, *(teacher.view for teacher in teachers)},
+            {view, *(teacher.view for teacher in teachers if isinstance(teacher, LiveTeacher))},
             batch_size=settings.batch_size,
             shuffle_seed=seed,
             augment=settings.augment,
@@ -356,11 +399,19 @@ class Pipeline:
         self._save(network, folder, teacher.view)
         return {"epochs": 0, "parameters": sum(p.numel() for p in network.parameters()), "weights": str(weights)}
 
-    def _taught(self, name: str) -> Teaching:
+    def _teaching(self, name: str, settings: Train) -> Teaching:
+        if name not in self.features:
+            return self._live_teacher(name, settings)
+        folder = RunFolder.open(self.out / self.features[name].folder_name)
+        return StoredTeacher(open_features(folder.path, folder.result(), self._device).fetch)
+
+    def _live_teacher(self, name: str, settings: Train) -> LiveTeacher:
         teacher = self.recipe.teachers[name]
         network = self._build(teacher.model.name, teacher.view)
         models.load_into(network, self.out / self.teachers[name].folder_name / WEIGHTS)
-        return Teaching(Frozen(network.to(self._device)), teacher.view)
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        network.to(device=self._device, memory_format=layout)  # type: ignore[call-overload]
+        return LiveTeacher(Frozen(network), teacher.view)
 
     def _evaluate(self, trained: Path, view: str, folder: RunFolder) -> dict[str, Any]:
         network, _ = models.load(trained / WEIGHTS)
@@ -419,8 +470,14 @@ def _problems(recipe: Recipe) -> list[str]:
             problems.append(f"teacher {name!r}: {_FIXED_VIEW.format(view=teacher.view)}")
     for name, arm in recipe.arms.items():
         fixed = [recipe.teachers[t].view for t in arm.teachers if recipe.teachers[t].view != "image"]
-        if fixed and (arm.train or recipe.train).augment:
+        augmented = (arm.train or recipe.train).augment
+        if fixed and augmented:
             problems.append(f"arm {name!r}: {_FIXED_VIEW.format(view=fixed[0])}")
+        elif arm.teachers and augmented and recipe.teacher_cache != "off":
+            problems.append(
+                f"arm {name!r}: teacher_cache={recipe.teacher_cache!r} stores what teachers say of whole pictures, and "
+                f"train.augment={augmented} shows other crops and flips at every epoch; set teacher_cache=off."
+            )
     return problems
 
 

@@ -156,6 +156,8 @@ class Recipe(Spec):
         arms: name -> arm, in the order of the report; the first is the baseline.
         seeds: one student per arm and seed.
         teacher_seed: each teacher is trained once, from this seed, and teaches all students.
+        teacher_cache: compute what the methods read of each teacher once and store it, maps in float16 ("half") or
+            float32 ("exact"); only where pictures are not augmented. "off" asks the teacher at every step.
         export: the arm whose student, of the first seed, is exported; None for the last arm.
     """
 
@@ -169,6 +171,7 @@ class Recipe(Spec):
     evaluate: Evaluate = Evaluate()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     teacher_seed: int = 0
+    teacher_cache: Literal["off", "half", "exact"] = "off"
     export: str | None = None
 
     @model_validator(mode="after")
@@ -206,7 +209,7 @@ def as_methods(specs: Sequence[Spec]) -> list[Method]:
     """
     methods: list[Method] = []
     for spec in specs:
-        if not all(hasattr(spec, name) for name in ("weights", "terms", "teachers_needed")):
+        if not all(hasattr(spec, name) for name in ("weights", "terms", "teachers_needed", "reads")):
             raise ValueError(f"methods must hold distillation methods; {type(spec).__name__} is none.")
         methods.append(spec)  # type: ignore[arg-type]
     return methods

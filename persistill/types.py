@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -19,6 +19,10 @@ class Features(NamedTuple):
     logits: Tensor
     embedding: Tensor
     maps: dict[str, Tensor]
+
+
+Part = Literal["logits", "embedding", "maps"]
+"""A field of ``Features``."""
 
 
 class MapSpec(NamedTuple):
@@ -76,6 +80,10 @@ class Method(Protocol):
     @property
     def weights(self) -> Mapping[str, float]:
         """Term name -> weight."""
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What ``terms`` reads of a teacher's features; a stored teacher holds no more."""
 
     def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
         """The unweighted terms, each a scalar, with the names of ``weights``."""

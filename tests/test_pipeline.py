@@ -1,6 +1,7 @@
 """What depends on what, and what is found out before any training."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 
 from persistill.data import FittedPersistenceView
 from persistill.errors import UserError
-from persistill.methods import KD, TGD
+from persistill.methods import KD, SP, TGD
 from persistill.pipeline import WEIGHTS, Pipeline
 from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.runs import RunFolder
+from persistill.training import LiveTeacher
 
 
 def recipe(**changes) -> Recipe:
@@ -182,3 +184,45 @@ def test_a_view_of_other_pictures_is_refused(finished: RunFolder, tmp_path: Path
     folder.finish({**result, "fingerprint": "0" * 64})
     with pytest.raises(UserError, match="stale"):
         pipeline.run()
+
+
+@pytest.mark.parametrize(("cache", "tolerance"), [("exact", 1e-5), ("half", 5e-3)])
+def test_a_stored_teacher_teaches_like_a_live_one(finished: RunFolder, tmp_path: Path, cache: str, tolerance: float) -> None:
+    given = recipe(teacher_cache=cache)
+    pipeline = Pipeline(given, tmp_path, device="cpu")
+    shutil.copytree(finished.path.parent, tmp_path, dirs_exist_ok=True)
+    asked: list[int] = []
+    live = LiveTeacher.__call__
+
+    def counted(teacher: LiveTeacher, batch) -> object:
+        asked.append(len(batch.target))
+        return live(teacher, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LiveTeacher, "__call__", counted)
+        pipeline.run()
+    assert sum(asked) == 2 * 100  # each of two teachers, once about each training picture
+    losses = [
+        RunFolder.open(folder).records()[-1]["loss"]
+        for folder in (
+            tmp_path / pipeline.students["tgd", 0].folder_name,
+            finished.path.parent / Pipeline(recipe(), tmp_path, device="cpu").students["tgd", 0].folder_name,
+        )
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=tolerance)
+    assert losses[0] != losses[1] or cache == "exact"
+
+
+def test_a_stored_teacher_and_augmentation_exclude_each_other(tmp_path: Path) -> None:
+    arms = {"kd": Arm(methods=(KD(),), teachers=("image",))}
+    teachers = {"image": Teacher(model=Model(name="resnet-8"))}
+    given = recipe(arms=arms, teachers=teachers, views={}, teacher_cache="half", train=Train(augment=("flip",)))
+    with pytest.raises(UserError, match="set teacher_cache=off"):
+        Pipeline(given, tmp_path, device="cpu")
+
+
+def test_only_what_the_methods_read_is_stored(tmp_path: Path) -> None:
+    arms = {"kd": Arm(methods=(KD(),), teachers=("image",)), "sp": Arm(methods=(SP(),), teachers=("topology",))}
+    pipeline = Pipeline(recipe(arms=arms, teacher_cache="exact"), tmp_path, device="cpu")
+    assert pipeline.features["image"].inputs["parts"] == ["logits"]
+    assert pipeline.features["topology"].inputs["parts"] == ["maps"]

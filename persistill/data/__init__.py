@@ -7,6 +7,7 @@ from persistill.data.pictures import MemoryPictures, Pictures, StreamedPictures
 from persistill.data.reading import Splits
 from persistill.data.sources import load
 from persistill.data.splits import stratified
+from persistill.data.taught import StoredFeatures, open_features, write_features
 from persistill.data.views import FittedPersistenceView, PersistenceView, make_view, open_view
 
 __all__ = [
@@ -16,11 +17,14 @@ __all__ = [
     "PersistenceView",
     "Pictures",
     "Splits",
+    "StoredFeatures",
     "StreamedPictures",
     "augment",
     "load",
     "make_view",
     "measure_normalisation",
+    "open_features",
     "open_view",
     "stratified",
+    "write_features",
 ]

@@ -1,8 +1,9 @@
 """Arrays of a view on disk: written in one go, read memory-mapped."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -75,10 +76,14 @@ def stored(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
     return np.floor(values * np.float32(255)).astype(np.uint8) if dtype == "uint8" else values.astype(dtype)
 
 
-def write_array(file: Path, chunks: Iterator[npt.NDArray[Any]], shape: tuple[int, ...], dtype: str) -> None:
-    """Write a .npy file from chunks along the first axis, whole or not at all.
+@contextlib.contextmanager
+def array_writer(file: Path, shape: tuple[int, ...], dtype: str) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """Write a .npy file piece by piece along the first axis, whole or not at all.
 
     Plain writes, not a memory map: on a full disk they fail with an error where a map would end the process.
+
+    Yields:
+        A function that appends a piece.
 
     Raises:
         UserError: if the disk is full or cannot be written to.
@@ -87,14 +92,24 @@ def write_array(file: Path, chunks: Iterator[npt.NDArray[Any]], shape: tuple[int
     try:
         with atomic(file) as temporary, temporary.open("wb") as out:
             np.lib.format.write_array_header_1_0(out, header)
-            for chunk in chunks:
-                out.write(np.ascontiguousarray(chunk, dtype=dtype).data)
+            yield lambda piece: _append(out, piece, dtype)
     except OSError as error:
         size = np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize / 1024**2
         raise UserError(
             f"{file} cannot be written ({error.strerror}); it takes {size:.0f} MiB. Make room and run again: "
             "what was finished before is kept."
         ) from error
+
+
+def write_array(file: Path, chunks: Iterator[npt.NDArray[Any]], shape: tuple[int, ...], dtype: str) -> None:
+    """Write a .npy file from chunks along the first axis, as ``array_writer`` does."""
+    with array_writer(file, shape, dtype) as append:
+        for chunk in chunks:
+            append(chunk)
+
+
+def _append(out: BinaryIO, piece: npt.NDArray[Any], dtype: str) -> None:
+    out.write(np.ascontiguousarray(piece, dtype=dtype).data)
 
 
 def open_array(file: Path, shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:

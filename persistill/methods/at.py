@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from persistill.losses import full_precision, match_maps, normalise_rows
+from persistill.losses import full_precision, match_maps, normalise_rows, to_common_size
 from persistill.specs import Spec
-from persistill.types import Features
+from persistill.types import Features, Part
 
 
 def attention(features: Tensor) -> Tensor:
@@ -37,12 +37,8 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         A scalar, 0 or more.
     """
-    size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
-    one, other = (
-        attention(features if features.shape[2:] == size else F.adaptive_avg_pool2d(features, size))
-        for features in (student, teacher)
-    )
-    return F.mse_loss(one, other)
+    one, other = to_common_size(student, teacher)
+    return F.mse_loss(attention(one), attention(other))
 
 
 class AT(Spec):
@@ -60,11 +56,16 @@ class AT(Spec):
         return 1
 
     @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"maps"})
+
+    @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "at"."""
         return {"at": self.weight}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
         """The term "at": sum over stages of ``attention_transfer``, a scalar.
 
         Raises:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from persistill.losses import Reduction, kl
 from persistill.specs import Spec
-from persistill.types import Features
+from persistill.types import Features, Part
 
 
 class KD(Spec):
@@ -33,10 +33,15 @@ class KD(Spec):
         return 1
 
     @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"logits"})
+
+    @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "kd"."""
         return {"kd": self.weight}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
         """The term "kd": temperature squared times KL(teacher || student), a scalar."""
         return {"kd": kl(teachers[0].logits, student.logits, self.temperature, self.kl_reduction)}

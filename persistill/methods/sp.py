@@ -10,7 +10,7 @@ from torch import Tensor
 
 from persistill.losses import match_maps, similarity
 from persistill.specs import Spec
-from persistill.types import Features
+from persistill.types import Features, Part
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
@@ -44,11 +44,16 @@ class SP(Spec):
         return 1
 
     @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"maps"})
+
+    @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "sp"."""
         return {"sp": self.weight}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
         """The term "sp": mean over stages of ``similarity_preserving``, a scalar.
 
         Raises:

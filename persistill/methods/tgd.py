@@ -15,7 +15,7 @@ from torch import Tensor
 from persistill.errors import UserError, unknown
 from persistill.losses import Reduction, gram, kl, match_maps, normalise_rows, similarity
 from persistill.specs import Spec
-from persistill.types import Features
+from persistill.types import Features, Part
 
 Merge = Literal["published", "normalised"]
 
@@ -96,11 +96,16 @@ class TGD(Spec):
         return len(self.alphas)
 
     @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"logits", "maps"})
+
+    @property
     def weights(self) -> Mapping[str, float]:
         """The weights of "kd" and "sp"."""
         return {"kd": self.kd, "sp": self.similarity}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
         """The terms "kd" and "sp", each a scalar.
 
         Stages are paired from the last; those without a partner in every teacher are left out.

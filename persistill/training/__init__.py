@@ -1,7 +1,7 @@
 """Training: ``fit`` and what it needs. It receives built objects and knows no method by name."""
 
 from persistill.training.fit import CHECKPOINT, find_device, fit, make_fabric
-from persistill.training.frozen import Frozen, Teaching
+from persistill.training.frozen import Frozen, LiveTeacher, StoredTeacher, Teaching
 from persistill.training.objective import Health, Objective
 from persistill.training.schedules import learning_rate
 
@@ -9,7 +9,9 @@ __all__ = [
     "CHECKPOINT",
     "Frozen",
     "Health",
+    "LiveTeacher",
     "Objective",
+    "StoredTeacher",
     "Teaching",
     "find_device",
     "fit",

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from persistill.errors import UserError, unknown
 from persistill.progress import Progress, Silent
@@ -81,7 +81,7 @@ def fit(
         folder: receives ``log.jsonl`` and, until the training ends, ``checkpoint.safetensors``.
         fabric: from ``make_fabric``.
         view: what the network sees.
-        teachers: frozen networks with the views that they see.
+        teachers: frozen, on the device, asked or read once a batch.
         validate: called after each epoch, on the network in evaluation mode; its numbers go into the log.
         progress: told of every step.
         label: the stage's name there.
@@ -96,8 +96,6 @@ def fit(
     progress = progress or Silent()
     steps, layout = len(loader), torch.channels_last if settings.channels_last else torch.contiguous_format
     network.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
-    for teacher in teachers:
-        teacher.network.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
     plain = _optimizer(network, settings)
     model, optimizer = fabric.setup(network, plain)
 
@@ -138,8 +136,8 @@ def fit(
             for batch in loader.epoch(epoch, start=step - epoch * steps):
                 plain.param_groups[0]["lr"] = lr = learning_rate(settings, step, steps)
                 with fabric.autocast(), torch.no_grad():
-                    taught = [_fp32(t.network(_laid_out(batch.views[t.view], layout))) for t in teachers]
-                features: Features = model(_laid_out(batch.views[view], layout))
+                    taught = [_fp32(teacher(batch)) for teacher in teachers]
+                features: Features = model(batch.views[view].contiguous(memory_format=layout))
                 terms = objective.terms(features, taught, batch.target)
                 health.observe(terms)
                 loss = objective.total(terms)
@@ -208,10 +206,6 @@ def _optimizer(network: nn.Module, settings: Train) -> torch.optim.Optimizer:
         nesterov=settings.nesterov,
         weight_decay=settings.weight_decay,
     )
-
-
-def _laid_out(images: Tensor, layout: torch.memory_format) -> Tensor:
-    return images.contiguous(memory_format=layout)
 
 
 def _fp32(features: Features) -> Features:

@@ -1,11 +1,12 @@
 """Teachers that cannot learn by accident."""
 
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from persistill.types import Features
+from persistill.types import Batch, Features
 
 
 class Frozen(nn.Module):
@@ -33,8 +34,41 @@ class Frozen(nn.Module):
         return features
 
 
-class Teaching(NamedTuple):
-    """A teacher in a training: the frozen network and the name of the view that it sees."""
+class Teaching(Protocol):
+    """A teacher in a training: its features of a batch, outside any graph."""
 
-    network: Frozen
-    view: str
+    def __call__(self, batch: Batch) -> Features:
+        """Features of the batch's pictures."""
+
+
+class LiveTeacher:
+    """A teacher that is asked at every step.
+
+    Args:
+        network: the frozen network.
+        view: the name of the view that it sees.
+    """
+
+    def __init__(self, network: Frozen, view: str = "image") -> None:
+        self.network = network
+        self.view = view
+
+    def __call__(self, batch: Batch) -> Features:
+        """The network's features of its view."""
+        features: Features = self.network(batch.views[self.view])
+        return features
+
+
+class StoredTeacher:
+    """A teacher whose features of every picture were computed before.
+
+    Args:
+        fetch: positions (B,) of pictures in the training split -> their features.
+    """
+
+    def __init__(self, fetch: Callable[[Tensor], Features]) -> None:
+        self._fetch = fetch
+
+    def __call__(self, batch: Batch) -> Features:
+        """The stored features of the batch's pictures."""
+        return self._fetch(batch.index)

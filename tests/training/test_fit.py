@@ -10,7 +10,7 @@ from tiny_training import SyntheticBatches, TinyNet
 from persistill.errors import UserError
 from persistill.recipe import Train
 from persistill.runs import RunFolder
-from persistill.training import CHECKPOINT, Frozen, Objective, Teaching, fit, make_fabric
+from persistill.training import CHECKPOINT, Frozen, LiveTeacher, Objective, fit, make_fabric
 from persistill.types import Features
 
 SETTINGS = Train(epochs=3, batch_size=8, lr=0.05, schedule="cosine", clip_norm=1.0)
@@ -108,7 +108,7 @@ def test_a_run_whose_last_checkpoint_was_written_is_not_trained_again(tmp_path: 
 def test_every_term_is_logged_unweighted_with_its_weight(tmp_path: Path) -> None:
     teacher = Frozen(fresh())
     objective = Objective([Pull(weight=0.5)], cross_entropy=0.25)
-    train(tmp_path, TinyNet(), objective=objective, teachers=[Teaching(teacher, "persistence")])
+    train(tmp_path, TinyNet(), objective=objective, teachers=[LiveTeacher(teacher, "persistence")])
     for record in folder_in(tmp_path).records():
         total = sum(record["weights"][name] * value for name, value in record["terms"].items())
         assert record["weights"] == {"ce": 0.25, "pull": 0.5}
@@ -127,7 +127,7 @@ def test_teachers_see_their_view_and_never_change(tmp_path: Path) -> None:
 
     network = Watching(dropout=0.0)
     before = copy.deepcopy(network.state_dict())
-    train(tmp_path, fresh(), objective=Objective([Pull()]), teachers=[Teaching(Frozen(network), "persistence")])
+    train(tmp_path, fresh(), objective=Objective([Pull()]), teachers=[LiveTeacher(Frozen(network), "persistence")])
     batch = next(SyntheticBatches().epoch(0))
     assert torch.equal(seen[0], batch.views["persistence"])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -146,7 +146,7 @@ def test_a_diverging_loss_stops_with_the_name_of_its_term(tmp_path: Path) -> Non
             return {"pull": student.logits.sum() * float("inf")}
 
     with pytest.raises(UserError, match=r"were not: pull\."):
-        train(tmp_path, fresh(), objective=Objective([Explodes()]), teachers=[Teaching(Frozen(fresh()), "image")])
+        train(tmp_path, fresh(), objective=Objective([Explodes()]), teachers=[LiveTeacher(Frozen(fresh()), "image")])
     assert not folder_in(tmp_path).file(CHECKPOINT).exists()
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from persistill.errors import UserError
 from persistill.specs import Spec
 from persistill.training import Health, Objective
-from persistill.types import Features
+from persistill.types import Features, Part
 
 
 class Pull(Spec):
@@ -19,6 +19,10 @@ class Pull(Spec):
     @property
     def teachers_needed(self) -> int:
         return 1
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        return frozenset({"logits"})
 
     @property
     def weights(self) -> Mapping[str, float]:

@@ -107,6 +107,23 @@ def similarity(features: Tensor) -> Tensor:
     return normalise_rows(gram(features))
 
 
+def to_common_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Average two maps down to the smaller of their heights and the smaller of their widths.
+
+    Args:
+        one: (B, C, H, W).
+        other: (B, C', H', W').
+
+    Returns:
+        (B, C, h, w) and (B, C', h, w) with h = min(H, H'), w = min(W, W').
+    """
+    size = (min(one.shape[2], other.shape[2]), min(one.shape[3], other.shape[3]))
+    smaller, also = (
+        features if features.shape[2:] == size else F.adaptive_avg_pool2d(features, size) for features in (one, other)
+    )
+    return smaller, also
+
+
 def match_maps(
     student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], names: Sequence[str] | None = None
 ) -> list[tuple[Tensor, Tensor]]:

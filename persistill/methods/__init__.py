@@ -1,8 +1,20 @@
 """Distillation methods: one file each, pure functions first, then settings that name terms and weights."""
 
+from persistill.methods.amd import AMD, angular_margin
 from persistill.methods.at import AT, attention, attention_transfer
 from persistill.methods.kd import KD
 from persistill.methods.sp import SP, similarity_preserving
 from persistill.methods.tgd import TGD, merged_similarity
 
-__all__ = ["AT", "KD", "SP", "TGD", "attention", "attention_transfer", "merged_similarity", "similarity_preserving"]
+__all__ = [
+    "AMD",
+    "AT",
+    "KD",
+    "SP",
+    "TGD",
+    "angular_margin",
+    "attention",
+    "attention_transfer",
+    "merged_similarity",
+    "similarity_preserving",
+]

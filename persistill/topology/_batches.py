@@ -107,7 +107,7 @@ def rectangle(features: Tensor, counts: Tensor) -> Tensor:
     """Rows (P, c) of diagrams with ``counts`` (k,) points as (k, m, c), filled up with zeros."""
     longest = int(counts.max()) if len(counts) else 0
     if len(features) == len(counts) * longest:
-        return features.reshape(len(counts), longest, -1)
+        return features.reshape(len(counts), longest, features.shape[1])
     numbers = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
     places = torch.arange(len(features), device=counts.device) - (counts.cumsum(0) - counts)[numbers]
     filled = features.new_zeros(len(counts), longest, features.shape[1])
@@ -170,3 +170,15 @@ def require_pairs(first: Diagrams[Any], second: Diagrams[Any]) -> None:
         raise TypeError("first and second must both hold NumPy arrays or both torch tensors; see numpy(), torch().")
     if first.shape != second.shape:
         raise ValueError(f"first and second must have one shape; got {first.shape} and {second.shape}.")
+
+
+def require_one_batch(diagrams: Any) -> int:
+    """The number of complexes whose diagrams these are, if every dimension comes once and all shapes are equal."""
+    if not isinstance(diagrams, Sequence) or not diagrams:
+        raise ValueError("diagrams must be a sequence with one Diagrams for each dimension.")
+    dimensions = [one.dimension for one in diagrams]
+    if len(set(dimensions)) < len(dimensions):
+        raise ValueError(f"diagrams must have different dimensions; got {dimensions}.")
+    if any(one.shape != diagrams[0].shape for one in diagrams):
+        raise ValueError(f"diagrams must have one shape; got {', '.join(str(one.shape) for one in diagrams)}.")
+    return len(diagrams[0])

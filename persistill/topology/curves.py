@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from persistill.topology._batches import Grid, as_tensor, checked_grid, ends, points, shaped, sums
+from persistill.topology._batches import Grid, as_tensor, checked_grid, ends, points, require_one_batch, shaped, sums
 from persistill.topology.diagrams import Array, Diagrams
 
 
@@ -55,13 +55,7 @@ def euler_curves(diagrams: Sequence[Diagrams[Array]], grid: Grid, *, mean: bool 
         TypeError: as ``betti_curves``.
         ValueError: as ``betti_curves``; or if there are no diagrams, two of one dimension, or unequal shapes.
     """
-    if not isinstance(diagrams, Sequence) or not diagrams:
-        raise ValueError("diagrams must be a sequence with one Diagrams for each dimension; got none.")
-    dimensions = [one.dimension for one in diagrams]
-    if len(set(dimensions)) < len(dimensions):
-        raise ValueError(f"diagrams must have different dimensions; got {dimensions}.")
-    if any(one.shape != diagrams[0].shape for one in diagrams):
-        raise ValueError(f"diagrams must have one shape; got {', '.join(str(one.shape) for one in diagrams)}.")
+    require_one_batch(diagrams)
     curves: Any = 0
     for one in diagrams:
         curve: Any = betti_curves(one, grid, mean=mean)

@@ -58,7 +58,8 @@ def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5, thread
     spread(work, len(diagrams), _BLOCK, checked_threads(threads))
     if values.requires_grad:
         owners = torch.from_numpy(winners).to(bars.device)
-        low, high = bars[owners.clamp(min=0)].unbind(-1) if len(bars) else bars.new_zeros(2, *owners.shape)
+        # A bar of length 0 stands at the end, where the owner -1 points.
+        low, high = torch.cat([bars, bars.new_zeros(1, 2)])[owners].unbind(-1)
         tents = torch.where(owners < 0, 0, torch.minimum(steps - low, high - steps))
     else:
         tents = torch.from_numpy(heights).to(bars.device)

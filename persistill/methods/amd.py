@@ -15,7 +15,7 @@ from persistill.errors import UserError
 from persistill.losses import match_maps, normalise_rows, to_common_size
 from persistill.methods.at import attention
 from persistill.specs import Spec
-from persistill.types import Features
+from persistill.types import Features, Part
 
 
 def angular_margin(
@@ -94,6 +94,11 @@ class AMD(Spec):
     def teachers_needed(self) -> int:
         """One."""
         return 1
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from persistill.losses import full_precision, match_maps, normalise_rows, to_common_size
 from persistill.specs import Spec
-from persistill.types import Features
+from persistill.types import Features, Part
 
 
 def attention(features: Tensor) -> Tensor:
@@ -54,6 +54,11 @@ class AT(Spec):
     def teachers_needed(self) -> int:
         """One."""
         return 1
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:

@@ -68,13 +68,19 @@ def asymmetry(matrices: NDArray[Any], tolerances: NDArray[np.float64]) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _transpose(points: NDArray[Any], scale: float, transposed: NDArray[Any]) -> None:
+def _transpose_block(points: NDArray[Any], scale: float, transposed: NDArray[Any]) -> None:
     n, d = points.shape
-    for first in range(0, n, 16):
-        last = min(first + 16, n)
-        for k in range(d):
-            for i in range(first, last):
-                transposed[k, i] = points[i, k] * scale
+    for k in range(d):
+        for i in range(n):
+            transposed[k, i] = points[i, k] * scale
+
+
+@njit(nogil=True, cache=True)
+def _transpose(points: NDArray[Any], scale: float, transposed: NDArray[Any]) -> None:
+    n = len(points)
+    for first in range(0, n, 32):  # so that the rows that are read stay in the cache
+        last = min(first + 32, n)
+        _transpose_block(points[first:last], scale, transposed[:, first:last])
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)

@@ -181,9 +181,10 @@ def _nearest(
     least = near[0]
     for j in range(n):
         least = min(least, near[j])
-    found = np.int32(n)
+    last = np.int32(n - 1)  # also the answer if there were a NaN after all: never an index out of bounds
+    found = last
     for j in range(n):
-        found = min(found, np.int32(j) if near[j] == least else np.int32(n))
+        found = min(found, np.int32(j) if near[j] == least else last)
     return found
 
 

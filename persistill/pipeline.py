@@ -9,8 +9,7 @@ the list; a stage whose folder is complete is passed over, so an interrupted rec
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,43 +28,17 @@ from persistill.data import (
     open_view,
     write_features,
 )
-from persistill.errors import UserError, unknown
+from persistill.errors import UserError
 from persistill.progress import Progress, Silent
 from persistill.recipe import Arm, Recipe, Teacher, Train, as_methods
 from persistill.runs import RunFolder
+from persistill.stages import Stage, problems
 from persistill.training import CHECKPOINT, Frozen, LiveTeacher, Objective, StoredTeacher, Teaching, fit, make_fabric
 from persistill.types import Part
 
 WEIGHTS = "model.safetensors"
 FEATURES_BATCH = 256
 """Pictures that a teacher is asked about at a time when its features are stored."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of a recipe.
-
-    Attributes:
-        kind: of its run folder.
-        name: of its run folder.
-        inputs: all that its result depends on.
-        work: fills the folder and returns the result.
-    """
-
-    kind: runs.Kind
-    name: str
-    inputs: dict[str, Any]
-    work: Callable[[RunFolder], dict[str, Any]]
-
-    @property
-    def key(self) -> str:
-        """Hash of the inputs."""
-        return runs.key_of(self.kind, self.inputs)
-
-    @property
-    def folder_name(self) -> str:
-        """The run folder's name below the root."""
-        return runs.place(Path(), self.kind, self.name, self.key).name
 
 
 class Pipeline:
@@ -87,9 +60,9 @@ class Pipeline:
     ) -> None:
         self.recipe, self.out, self.command = recipe, out, command
         self._progress = progress or Silent()
-        problems = _problems(recipe)
-        if problems:
-            raise UserError("\n".join(problems))
+        found = problems(recipe)
+        if found:
+            raise UserError("\n".join(found))
         self._fabric = make_fabric(device, recipe.train)
         self._device = self._fabric.device
 
@@ -454,37 +427,6 @@ class Pipeline:
             "export": self.exported.folder_name,
             "unreadable": list(self.splits.unreadable),
         }
-
-
-def _problems(recipe: Recipe) -> list[str]:
-    """What a recipe cannot know of itself: which models exist, and what goes together."""
-    problems = []
-    networks = {"student": recipe.student} | {f"teacher {name!r}": t.model for name, t in recipe.teachers.items()}
-    for role, model in networks.items():
-        if model.name not in models.NAMES:
-            problems.append(f"{role}: {unknown('model', model.name, models.NAMES)}")
-    for name, teacher in recipe.teachers.items():
-        if teacher.weights is not None and not Path(teacher.weights).is_file():
-            problems.append(f"teacher {name!r}: there is no file {teacher.weights!r} (weights).")
-        if teacher.view != "image" and teacher.weights is None and (teacher.train or recipe.train).augment:
-            problems.append(f"teacher {name!r}: {_FIXED_VIEW.format(view=teacher.view)}")
-    for name, arm in recipe.arms.items():
-        fixed = [recipe.teachers[t].view for t in arm.teachers if recipe.teachers[t].view != "image"]
-        augmented = (arm.train or recipe.train).augment
-        if fixed and augmented:
-            problems.append(f"arm {name!r}: {_FIXED_VIEW.format(view=fixed[0])}")
-        elif arm.teachers and augmented and recipe.teacher_cache != "off":
-            problems.append(
-                f"arm {name!r}: teacher_cache={recipe.teacher_cache!r} stores what teachers say of whole pictures, and "
-                f"train.augment={augmented} shows other crops and flips at every epoch; set teacher_cache=off."
-            )
-    return problems
-
-
-_FIXED_VIEW = (
-    "the view {view!r} is made once, from whole pictures, and train.augment would show crops and flips of other "
-    "pictures beside it; set augment=() there, or leave that view out."
-)
 
 
 def _file_hash(path: Path) -> str:

@@ -1,0 +1,68 @@
+"""A step of a recipe, and what a recipe cannot know of itself: which models exist, and what goes together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from persistill import models, runs
+from persistill.errors import unknown
+from persistill.recipe import Recipe
+from persistill.runs import RunFolder
+
+_FIXED_VIEW = (
+    "the view {view!r} is made once, from whole pictures, and train.augment would show crops and flips of other "
+    "pictures beside it; set augment=() there, or leave that view out."
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a recipe.
+
+    Attributes:
+        kind: of its run folder.
+        name: of its run folder.
+        inputs: all that its result depends on.
+        work: fills the folder and returns the result.
+    """
+
+    kind: runs.Kind
+    name: str
+    inputs: dict[str, Any]
+    work: Callable[[RunFolder], dict[str, Any]]
+
+    @property
+    def key(self) -> str:
+        """Hash of the inputs."""
+        return runs.key_of(self.kind, self.inputs)
+
+    @property
+    def folder_name(self) -> str:
+        """The run folder's name below the root."""
+        return runs.place(Path(), self.kind, self.name, self.key).name
+
+
+def problems(recipe: Recipe) -> list[str]:
+    """What a recipe cannot know of itself: which models exist, and what goes together."""
+    found = []
+    networks = {"student": recipe.student} | {f"teacher {name!r}": t.model for name, t in recipe.teachers.items()}
+    for role, model in networks.items():
+        if model.name not in models.NAMES:
+            found.append(f"{role}: {unknown('model', model.name, models.NAMES)}")
+    for name, teacher in recipe.teachers.items():
+        if teacher.weights is not None and not Path(teacher.weights).is_file():
+            found.append(f"teacher {name!r}: there is no file {teacher.weights!r} (weights).")
+        if teacher.view != "image" and teacher.weights is None and (teacher.train or recipe.train).augment:
+            found.append(f"teacher {name!r}: {_FIXED_VIEW.format(view=teacher.view)}")
+    for name, arm in recipe.arms.items():
+        fixed = [recipe.teachers[t].view for t in arm.teachers if recipe.teachers[t].view != "image"]
+        augmented = (arm.train or recipe.train).augment
+        if fixed and augmented:
+            found.append(f"arm {name!r}: {_FIXED_VIEW.format(view=fixed[0])}")
+        elif arm.teachers and augmented and recipe.teacher_cache != "off":
+            found.append(
+                f"arm {name!r}: teacher_cache={recipe.teacher_cache!r} stores what teachers say of whole pictures, and "
+                f"train.augment={augmented} shows other crops and flips at every epoch; set teacher_cache=off."
+            )
+    return found

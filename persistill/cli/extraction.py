@@ -93,29 +93,29 @@ class Extraction:
     """One source, one folder.
 
     Args:
-        source: a folder, a Parquet file, an array or a picture; see ``data.streams.open_stream``.
+        stream: the pictures.
+        source: where they lie.
         folder: where results are written.
         wishes: what to make.
-        column: the Parquet column or the array that holds pictures.
         progress: told how far it is.
 
     Raises:
         UserError: if the source or the folder does not serve.
     """
 
-    def __init__(self, source: Path, folder: Path, wishes: Wishes, column: str | None, progress: Progress) -> None:
+    def __init__(self, stream: PictureStream, source: Path, folder: Path, wishes: Wishes, progress: Progress) -> None:
         require_ours(folder)
         if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
             raise UserError(
-                f"{folder} lies inside of {source}, where its contact sheet would count as one of the pictures. "
+                f"{folder} lies inside of {source}: its contact sheet would count as a picture the next time. "
                 "Give an --output outside of it."
             )
         self._source = source
         self._folder = folder
         self._wishes = wishes
         self._progress = progress
-        self._stream: PictureStream = open_stream(source, column)
-        self._survey: Survey = self._stream.survey(progress, grayscale=wishes.grayscale, threads=wishes.threads)
+        self._stream = stream
+        self._survey: Survey = stream.survey(progress, grayscale=wishes.grayscale, threads=wishes.threads)
         self._require_readable(self._survey.problems)
         self._scanned = Scanned(wishes.scans, self._survey.channels, wishes.threads)
 
@@ -252,6 +252,7 @@ class Extraction:
         self._progress.finish()
 
     def _finish(self, kind: Kind, results: Growing, settings: PersistenceImages) -> None:
+        results.close()
         kind.finish(results)
         skipped = {name for name, _ in results.reached.skipped}
         shown = list(itertools.islice(self._kept(skipped), SHEET_PICTURES))

@@ -144,7 +144,6 @@ class Growing:
 
     def begin_with(self, name: str, data: bytes) -> None:
         """Write over the beginning of a file that has grown to its end."""
-        self._close()
         with self.path(name).open("rb+") as file:
             file.write(data)
             file.flush()
@@ -157,7 +156,6 @@ class Growing:
             keep: the growing files that are results, and get their names; the others are removed.
             more: what the settings tell beside parameters and progress.
         """
-        self._close()
         for name in keep:
             self.path(name).replace(self.folder / name)
         write_json(self.folder / SETTINGS, {**self._about(), **more, **circumstances()})
@@ -169,16 +167,18 @@ class Growing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._files:
-            try:
-                self._save()
-            finally:
-                self._close()
+        self.close()
 
-    def _close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files = {}
+    def close(self) -> None:
+        """Save how far the results are, and close the files: whoever reads them now finds them whole."""
+        if not self._files:
+            return
+        try:
+            self._save()
+        finally:
+            for file in self._files.values():
+                file.close()
+            self._files = {}
 
     def _save(self) -> None:
         for file in self._files.values():

@@ -1,5 +1,6 @@
 """`persistill topology`: pictures to persistence images, diagrams or Betti curves."""
 
+import contextlib
 import os
 import re
 import sys
@@ -185,6 +186,7 @@ def topology(
             raise UserError(f"--min-persistence must be 0 or more, and finite; got {min_persistence}.")
     with console.status("starting"):
         from persistill.cli.extraction import Extraction, Wishes  # noqa: PLC0415 - torch is slow to import
+        from persistill.data.streams import open_stream  # noqa: PLC0415
     _check_images(preset, settings, dtype)
     wishes = Wishes(
         to=to.value,
@@ -200,8 +202,8 @@ def topology(
         channel=channel,
         threads=threads or min(os.cpu_count() or 1, 16),
     )
-    with Bars(console) as bars:
-        outcome = Extraction(source, output, wishes, field, bars).run()
+    with contextlib.closing(open_stream(source, field)) as stream, Bars(console) as bars:
+        outcome = Extraction(stream, source, output, wishes, bars).run()
     _print(outcome, output)
 
 

@@ -92,6 +92,11 @@ class ArrayStream:
         """
         return [self._read(position, gray=channels < self._channels) for position in positions]
 
+    def close(self) -> None:
+        """Close the file."""
+        if isinstance(self._array, ZippedArray):
+            self._array.close()
+
     def _read(self, position: int, *, gray: bool) -> Pixels | Unreadable:
         try:
             picture = np.asarray(self._array[position])
@@ -116,22 +121,34 @@ class ZippedArray:
     """
 
     def __init__(self, file: Path, member: str) -> None:
-        self._stream: IO[bytes] = zipfile.ZipFile(file).open(member)  # noqa: SIM115  open while it is read
-        version = np.lib.format.read_magic(self._stream)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        self.shape, fortran, self.dtype = read_header(self._stream)
+        self._file = file
+        self._member = member
+        self._opened: tuple[zipfile.ZipFile, IO[bytes]] | None = None
+        with zipfile.ZipFile(file) as archive, archive.open(member) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            self.shape, fortran, self.dtype = read(stream)
+            self._start = stream.tell()
         if fortran and len(self.shape) > 1:
             raise ValueError("it is stored column by column; save numpy.ascontiguousarray(array)")
-        self._start = self._stream.tell()
 
     def __getitem__(self, position: int) -> npt.NDArray[Any]:
-        count = int(np.prod(self.shape[1:]))
-        size = count * self.dtype.itemsize
-        self._stream.seek(self._start + position * size)
-        data = self._stream.read(size)
+        if self._opened is None:
+            archive = zipfile.ZipFile(self._file)
+            self._opened = archive, archive.open(self._member)
+        stream = self._opened[1]
+        size = int(np.prod(self.shape[1:])) * self.dtype.itemsize
+        stream.seek(self._start + position * size)
+        data = stream.read(size)
         if len(data) < size:
             raise EOFError("it is cut short")
         return np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        for handle in reversed(self._opened or ()):
+            handle.close()
+        self._opened = None
 
 
 def open_array_stream(file: Path, field: str | None) -> PictureStream:

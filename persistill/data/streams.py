@@ -168,6 +168,9 @@ class _FileStream(_EncodedStream):
             path = self._root / self._names[position]
             yield _file(path)
 
+    def close(self) -> None:
+        """Nothing stays open."""
+
 
 class _ParquetStream(_EncodedStream):
     """The pictures in Parquet files, read row after row.
@@ -209,11 +212,18 @@ class _ParquetStream(_EncodedStream):
             file = self._files[number]
             try:
                 if self._reader is None or self._reader[0] != number:
+                    self.close()
                     self._reader = number, _Column(file, self._column)
                 value = self._reader[1].value(position - int(self._starts[number]))
             except (pa.ArrowException, OSError) as error:
                 raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from error
             yield _encoded_value(value, file.parent)
+
+    def close(self) -> None:
+        """Close the file that was read last."""
+        if self._reader is not None:
+            self._reader[1].close()
+            self._reader = None
 
     def _file_of(self, position: int) -> int:
         return int(np.searchsorted(self._starts, position, side="right")) - 1
@@ -244,6 +254,10 @@ class _Column:
         while row >= self._low + len(self._values):
             self._low, self._values = self._low + len(self._values), next(self._batches).column(0)
         return self._values[row - self._low].as_py()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def _opened(file: Path) -> pq.ParquetFile:

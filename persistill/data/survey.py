@@ -92,3 +92,6 @@ class PictureStream(Protocol):
         Raises:
             UserError: if the source itself is damaged.
         """
+
+    def close(self) -> None:
+        """Close the files that are open; they are opened again when they are needed."""

@@ -1,0 +1,583 @@
+"""`persistill topology` as its user meets it, held to the library and to counting by hand."""
+
+import errno
+import io
+import json
+import os
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from persistill.cli import extraction, growing, kinds, main
+from persistill.topology import Diagrams, PersistenceImages, columns, persistence_images, rows, sublevel_persistence
+from persistill.topology.layouts import load_diagrams
+
+SMALL = ["--pixels", "6x5", "--births", "0,1", "--persistences", "0,1", "--bandwidth", "0.1"]
+SETTINGS = PersistenceImages(pixels=(6, 5), births=(0, 1), persistences=(0, 1), bandwidth=0.1)
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def topology(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    def call(*arguments: object) -> Answer:
+        with pytest.raises(SystemExit) as stop:
+            main(["topology", *(str(argument) for argument in arguments)])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Answer(stop.value.code, " ".join(out.split()), " ".join(err.split()))
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def _small_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One picture on the contact sheet, which takes most of the time."""
+    monkeypatch.setattr(extraction, "SHEET_PICTURES", 1)
+
+
+@pytest.fixture
+def in_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three pictures at a time, each chunk saved."""
+    for kind in (kinds.ImagesKind, kinds.CurvesKind, kinds.DiagramsKind):
+        monkeypatch.setattr(kind, "samples", 3 * 3 * 8 * 9)
+    monkeypatch.setattr(growing, "_SECONDS", 0.0)
+
+
+def pixels(seed: int, *shape: int) -> np.ndarray:
+    """Smooth random 8-bit pixels, as real pictures have them."""
+    rough = np.random.default_rng(seed).normal(size=shape).cumsum(-1).cumsum(-2)
+    return np.uint8(255 * (rough - rough.min()) / np.ptp(rough))
+
+
+def write(folder: Path, pictures: dict[str, np.ndarray]) -> Path:
+    """(3, H, W) or (H, W) pictures as PNG."""
+    for name, one in pictures.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(one if one.ndim == 2 else one.transpose(1, 2, 0)).save(folder / name)
+    return folder
+
+
+def ten(folder: Path) -> tuple[Path, list[np.ndarray]]:
+    pictures = {f"{k}.png": pixels(k, 3, 8, 9) for k in range(10)}
+    return write(folder / "pictures", pictures), list(pictures.values())
+
+
+def drawn(pictures: list[np.ndarray], **options) -> np.ndarray:
+    return np.concatenate([persistence_images(one[None], SETTINGS, **options) for one in pictures])
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+# Results
+
+
+def test_pictures_of_different_sizes_become_images_of_one(topology, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(extraction, "SHEET_PICTURES", 4)
+    sizes = {"b.png": (12, 10), "a/c.png": (8, 9), "a/b.png": (12, 10), "d.png": (1, 1), "e.png": (1, 30)}
+    pictures = {name: pixels(k, 3, *size) for k, (name, size) in enumerate(sizes.items())}
+    answer = topology(write(tmp_path / "in", pictures), "--output", tmp_path / "out", *SMALL)
+    assert answer.code == 0
+    names = (tmp_path / "out" / "names.txt").read_text().splitlines()
+    assert names == sorted(sizes)
+    images = np.load(tmp_path / "out" / "persistence_images.npy")
+    assert (images.shape, images.dtype) == ((5, 6, 6, 5), np.float32)
+    np.testing.assert_array_equal(images, drawn([pictures[name] for name in names]))
+    assert "5 x 6 x 6 x 5" in answer.out
+    assert "5 names" in answer.out
+    about = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert about["shape"] == [5, 6, 6, 5]
+    assert PersistenceImages.from_json(about["parameters"]["settings"]) == SETTINGS
+    assert about["software"]["persistill"]
+    with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
+        assert sheet.width > sheet.height > 500
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "contact_sheet.png",
+        "names.txt",
+        "persistence_images.npy",
+        "settings.json",
+    ]
+
+
+def test_cifar_10(topology, shared, tmp_path: Path) -> None:
+    source = shared("data", "cifar10", "test.parquet")
+    answer = topology(source, "--output", tmp_path / "out", "--dtype", "uint8", "--pixels", "8", "--scans", "columns")
+    assert answer.code == 0
+    images = np.load(tmp_path / "out" / "persistence_images.npy", mmap_mode="r")
+    assert (images.shape, images.dtype) == ((10_000, 3, 8, 8), np.uint8)
+    encoded = pq.read_table(source, columns=["img"])["img"]
+    for row in (0, 4_999, 9_999):
+        with Image.open(io.BytesIO(encoded[row]["bytes"].as_py())) as picture:
+            there = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+        expected = persistence_images(there[None], PersistenceImages(pixels=(8, 8)), scans=["columns"])
+        np.testing.assert_array_equal(images[row], np.floor(expected[0] * 255))
+    assert (tmp_path / "out" / "names.txt").read_text().splitlines()[9_999] == "test.parquet[9999]"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_arrays(topology, tmp_path: Path, dtype: str) -> None:
+    batch = np.stack([pixels(k, 2, 7, 11) for k in range(4)])
+    batch = batch if dtype == "uint8" else (batch / 255).astype(dtype)
+    np.savez_compressed(tmp_path / "x.npz", images=batch, labels=np.zeros(4))
+    assert topology(tmp_path / "x.npz", "--output", tmp_path / "out", *SMALL, "--dtype", "float16").code == 0
+    images = np.load(tmp_path / "out" / "persistence_images.npy")
+    np.testing.assert_array_equal(images, persistence_images(batch, SETTINGS).astype(np.float16))
+
+
+def test_a_fitted_window_is_that_of_the_library(topology, tmp_path: Path) -> None:
+    source, pictures = ten(tmp_path)
+    fitted = ["--preset", "fitted", "--pixels", "4x7", "--min-persistence", "0.05"]
+    assert topology(source, "--output", tmp_path / "out", *fitted).code == 0
+    signals = [scan(one[None]) for one in pictures for scan in (rows, columns)]
+    diagrams = Diagrams.from_list([one for signal in signals for one in sublevel_persistence(signal)])
+    expected = PersistenceImages.fit(diagrams, pixels=(4, 7), min_persistence=0.05)
+    about = json.loads((tmp_path / "out" / "settings.json").read_text())
+    found = PersistenceImages.from_json(about["parameters"]["settings"])
+    assert (found.pixels, found.births, found.scaling) == ((4, 7), expected.births, "log")
+    assert found.scale == pytest.approx(expected.scale)
+    images = np.load(tmp_path / "out" / "persistence_images.npy")
+    np.testing.assert_allclose(images, persistence_images(np.stack(pictures), expected), atol=1e-6)
+
+
+def test_diagrams_are_read_back_by_the_library(topology, tmp_path: Path) -> None:
+    sizes = [(8, 9), (5, 4), (8, 9), (1, 1)]
+    pictures = [pixels(k, 3, *size) for k, size in enumerate(sizes)]
+    source = write(tmp_path / "in", {f"{k}.png": one for k, one in enumerate(pictures)})
+    options = ["--to", "diagrams", "--min-persistence", "0.1"]
+    assert topology(source, "--output", tmp_path / "out", *options).code == 0
+    diagrams = load_diagrams(tmp_path / "out" / "diagrams.npz")
+    assert (diagrams.shape, diagrams.values.dtype, diagrams.dimension) == ((4, 6), np.uint8, 0)
+    for k, one in enumerate(pictures):
+        for s, scan in enumerate((rows, columns)):
+            for c in range(3):
+                expected = sublevel_persistence(scan(one[c])[None])[0].astype(int)
+                expected = expected[expected[:, 1] - expected[:, 0] > 25.5]
+                np.testing.assert_array_equal(diagrams[k, 3 * s + c], expected)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "contact_sheet.png",
+        "diagrams.npz",
+        "names.txt",
+        "settings.json",
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_curves_count_runs_of_samples(topology, tmp_path: Path, dtype: str) -> None:
+    batch = np.stack([pixels(k, 6, 7) for k in range(5)])
+    batch = batch if dtype == "uint8" else batch / 255
+    np.save(tmp_path / "x.npy", batch)
+    options = ["--to", "curves", "--levels", "0.1,0.9,9"]
+    assert topology(tmp_path / "x.npy", "--output", tmp_path / "out", *options).code == 0
+    curves = np.load(tmp_path / "out" / "betti_curves.npy")
+    assert curves.shape == (5, 2, 9)
+    for k in range(5):
+        for s, signal in enumerate((batch[k].ravel(), batch[k].T.ravel())):
+            for t, level in enumerate(np.linspace(0.1, 0.9, 9)):
+                below = signal / (255 if dtype == "uint8" else 1) <= level
+                components = int(below[0]) + int((below[1:] & ~below[:-1]).sum())
+                assert curves[k, s, t] == components
+
+
+def test_threads_change_nothing(topology, tmp_path: Path) -> None:
+    source, _ = ten(tmp_path)
+    for threads in (1, 3):
+        assert topology(source, "--output", tmp_path / f"{threads}", *SMALL, "--threads", threads).code == 0
+    first, second = ((tmp_path / f"{threads}" / "persistence_images.npy").read_bytes() for threads in (1, 3))
+    assert first == second
+
+
+# Going on
+
+
+@pytest.mark.parametrize("to", ["images", "diagrams", "curves"])
+@pytest.mark.parametrize("torn", [False, True])
+def test_interrupted_it_goes_on_where_it_stopped(
+    topology, tmp_path: Path, in_small_chunks, monkeypatch, to: str, torn: bool
+) -> None:
+    source, _ = ten(tmp_path)
+    options = ["--to", to, *(SMALL if to == "images" else ["--min-persistence", "0.05"])]
+    assert topology(source, "--output", tmp_path / "whole", *options).code == 0
+
+    plain = extraction.Extraction._read
+    asked: list[int] = []
+
+    def pressed(self, positions):
+        if positions[0] == 6 and not asked.count(6):
+            asked.append(6)
+            raise KeyboardInterrupt
+        asked.extend(positions)
+        return plain(self, positions)
+
+    monkeypatch.setattr(extraction.Extraction, "_read", pressed)
+    monkeypatch.setattr(extraction.Extraction, "_fit", lambda self, **_: PersistenceImages())
+    answer = topology(source, "--output", tmp_path / "out", *options)
+    assert answer.code == 130
+    assert "goes on where it stopped" in answer.err
+    assert not (tmp_path / "out" / "settings.json").exists()
+    assert json.loads((tmp_path / "out" / "unfinished.json").read_text())["progress"]["position"] == 6
+    if torn:  # what a crash in the middle of a chunk leaves
+        for path in (tmp_path / "out").glob("*.unfinished"):
+            with path.open("ab") as file:
+                file.write(b"half a chunk")
+    asked.clear()
+    asked.append(6)
+    assert topology(source, "--output", tmp_path / "out", *options, "--threads", 1).code == 0
+    assert asked[:5] == [6, 6, 7, 8, 9]
+    whole = contents(tmp_path / "whole")
+    found = contents(tmp_path / "out")
+    assert set(found) == set(whole)
+    result = {"images": "persistence_images.npy", "diagrams": "diagrams.npz", "curves": "betti_curves.npy"}[to]
+    if to == "diagrams":
+        first, second = (load_diagrams(tmp_path / name / result) for name in ("out", "whole"))
+        np.testing.assert_array_equal(first.values, second.values)
+        np.testing.assert_array_equal(first.offsets, second.offsets)
+    else:
+        assert found[result][0] == whole[result][0]
+    assert found["names.txt"][0] == whole["names.txt"][0]
+
+
+def test_stopped_between_the_last_two_files_it_goes_on(topology, tmp_path: Path, monkeypatch) -> None:
+    source, pictures = ten(tmp_path)
+    plain = growing.write_json
+
+    def full(path: Path, content: object) -> None:
+        if path.name == "settings.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(growing, "write_json", full)
+        answer = topology(source, "--output", tmp_path / "out", *SMALL)
+    assert answer.code == 1
+    assert "the disk is full" in answer.err
+    assert (tmp_path / "out" / "persistence_images.npy").exists()
+    assert topology(source, "--output", tmp_path / "out", *SMALL).code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "persistence_images.npy"), drawn(pictures))
+
+
+def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> None:
+    source, pictures = ten(tmp_path)
+    plain = growing.Growing.append
+
+    def full(self, name: str, data) -> None:
+        if self.reached.position == 6:
+            plain(self, name, bytes(data)[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(self, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(growing.Growing, "append", full)
+        answer = topology(source, "--output", tmp_path / "out", *SMALL)
+    assert answer.code == 1
+    assert "the disk is full" in answer.err
+    assert json.loads((tmp_path / "out" / "unfinished.json").read_text())["progress"]["position"] == 6
+    assert topology(source, "--output", tmp_path / "out", *SMALL).code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "persistence_images.npy"), drawn(pictures))
+
+
+@pytest.fixture
+def stopped(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> tuple[Path, Path]:
+    """A source and a folder with the results of its first three pictures."""
+    source, _ = ten(tmp_path)
+    plain = kinds.ImagesKind.grow
+
+    def pressed(self, pictures, results):
+        if results.reached.position == 3:
+            raise KeyboardInterrupt
+        return plain(self, pictures, results)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kinds.ImagesKind, "grow", pressed)
+        assert topology(source, "--output", tmp_path / "out", *SMALL).code == 130
+    return source, tmp_path / "out"
+
+
+def test_other_parameters_are_refused_and_nothing_changes(topology, stopped) -> None:
+    source, out = stopped
+    before = contents(out)
+    answer = topology(source, "--output", out, *SMALL, "--weight", "constant")
+    assert answer.code == 2
+    assert "settings.weight is linear there and constant here" in answer.err
+    assert contents(out) == before
+    answer = topology(source, "--output", out, "--to", "diagrams")
+    assert answer.code == 2
+    assert "to is images there and diagrams here" in answer.err
+    assert contents(out) == before
+
+
+def test_other_pictures_are_refused_and_nothing_changes(topology, stopped) -> None:
+    source, out = stopped
+    before = contents(out)
+    Image.fromarray(pixels(99, 8, 9)).convert("RGB").save(source / "1.png")
+    answer = topology(source, "--output", out, *SMALL)
+    assert answer.code == 2
+    assert "holds results of other pictures" in answer.err
+    assert "the first 3 pictures" in answer.err
+    assert contents(out) == before
+
+
+def test_pictures_that_come_later_may_change(topology, stopped) -> None:
+    source, out = stopped
+    new = pixels(99, 3, 8, 9)
+    write(source, {"7.png": new})
+    assert topology(source, "--output", out, *SMALL).code == 0
+    np.testing.assert_array_equal(np.load(out / "persistence_images.npy")[7], drawn([new])[0])
+
+
+def test_a_partial_file_cut_short_is_refused(topology, stopped) -> None:
+    source, out = stopped
+    os.truncate(out / "persistence_images.npy.unfinished", 200)
+    answer = topology(source, "--output", out, *SMALL)
+    assert answer.code == 2
+    assert "missing or cut short" in answer.err
+
+
+def test_complete_results_are_not_made_again(topology, tmp_path: Path) -> None:
+    source, _ = ten(tmp_path)
+    out = tmp_path / "out"
+    assert topology(source, "--output", out, *SMALL).code == 0
+    before = contents(out)
+    answer = topology(source, "--output", out, *SMALL)
+    assert answer.code == 0
+    assert "was complete already" in answer.out
+    assert contents(out) == before
+    assert topology(source, "--output", out, *SMALL, "--grayscale").code == 2
+    write(source, {"x.png": pixels(4, 3, 8, 9)})
+    answer = topology(source, "--output", out, *SMALL)
+    assert answer.code == 2
+    assert "other pictures" in answer.err
+    assert contents(out) == before
+
+
+def test_a_folder_with_something_else_is_refused(topology, tmp_path: Path) -> None:
+    source, _ = ten(tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert topology(source, "--output", out, *SMALL, "--to", "images").code == 0  # an empty folder serves
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "settings.json").write_text("{}")
+    answer = topology(source, "--output", other, *SMALL)
+    assert answer.code == 2
+    assert "holds something else (settings.json)" in answer.err
+    assert {path.name for path in other.iterdir()} == {"settings.json"}
+    answer = topology(source, "--output", other / "settings.json", *SMALL)
+    assert "is a file" in answer.err
+    answer = topology(source, "--output", source / "out", *SMALL)
+    assert answer.code == 2
+    assert "lies inside of" in answer.err
+    assert not (source / "out").exists()
+
+
+# Pictures that are not as they should be
+
+
+def test_an_unreadable_picture_is_an_error_or_left_out(topology, tmp_path: Path) -> None:
+    source, pictures = ten(tmp_path)
+    (source / "4.png").write_bytes(b"no picture")
+    answer = topology(source, "--output", tmp_path / "out", *SMALL)
+    assert answer.code == 2
+    assert "1 of 10 pictures" in answer.err
+    assert "4.png (no picture in a known format)" in answer.err
+    assert "--skip-unreadable" in answer.err
+    assert not (tmp_path / "out").exists()
+    answer = topology(source, "--output", tmp_path / "out", *SMALL, "--skip-unreadable")
+    assert answer.code == 0
+    assert "1 pictures cannot be read and were left out: 4.png (no picture in a known format)" in answer.out
+    kept = [k for k in range(10) if k != 4]
+    assert (tmp_path / "out" / "names.txt").read_text().split() == [f"{k}.png" for k in kept]
+    images = np.load(tmp_path / "out" / "persistence_images.npy")
+    np.testing.assert_array_equal(images, drawn([pictures[k] for k in kept]))
+
+
+def test_damage_behind_a_header_stops_it_where_it_is_and_nothing_is_lost(
+    topology, tmp_path: Path, in_small_chunks
+) -> None:
+    source, pictures = ten(tmp_path)
+    whole = (source / "7.png").read_bytes()
+    (source / "7.png").write_bytes(whole[: len(whole) // 2])
+    answer = topology(source, "--output", tmp_path / "out", *SMALL)
+    assert answer.code == 2
+    assert "7.png" in answer.err
+    assert json.loads((tmp_path / "out" / "unfinished.json").read_text())["progress"]["position"] == 6
+    # Leave it out in one folder ...
+    (tmp_path / "copy").mkdir()
+    for path in (tmp_path / "out").iterdir():
+        (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
+    assert topology(source, "--output", tmp_path / "copy", *SMALL, "--skip-unreadable").code == 0
+    kept = [one for k, one in enumerate(pictures) if k != 7]
+    np.testing.assert_array_equal(np.load(tmp_path / "copy" / "persistence_images.npy"), drawn(kept))
+    about = json.loads((tmp_path / "copy" / "settings.json").read_text())
+    assert about["progress"]["skipped"][0][0] == "7.png"
+    # ... mend it in the other.
+    (source / "7.png").write_bytes(whole)
+    assert topology(source, "--output", tmp_path / "out", *SMALL).code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "persistence_images.npy"), drawn(pictures))
+
+
+def test_no_readable_picture_at_all_is_an_error(topology, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"no picture")
+    answer = topology(tmp_path / "in", "--output", tmp_path / "out", "--skip-unreadable")
+    assert answer.code == 2
+    assert "1 of 1 pictures" in answer.err
+
+
+def test_gray_among_colour_becomes_rgb_and_is_said(topology, tmp_path: Path) -> None:
+    gray, colour = pixels(1, 8, 9), pixels(2, 3, 8, 9)
+    source = write(tmp_path / "in", {"a.png": gray, "b.png": colour})
+    answer = topology(source, "--output", tmp_path / "out", *SMALL)
+    assert answer.code == 0
+    assert "1 pictures are gray and others have colour: all were read as RGB" in answer.out
+    images = np.load(tmp_path / "out" / "persistence_images.npy")
+    np.testing.assert_array_equal(images, drawn([np.stack([gray] * 3), colour]))
+    assert topology(source, "--output", tmp_path / "gray", *SMALL, "--grayscale").code == 0
+    images = np.load(tmp_path / "gray" / "persistence_images.npy")
+    np.testing.assert_array_equal(images[0], drawn([gray[None]])[0])
+    assert images.shape == (2, 2, 6, 5)
+
+
+def test_a_nan_in_an_array_is_named(topology, tmp_path: Path) -> None:
+    batch = np.stack([pixels(k, 8, 9) / 255 for k in range(4)])
+    batch[2, 5, 6] = np.nan
+    np.save(tmp_path / "x.npy", batch)
+    answer = topology(tmp_path / "x.npy", "--output", tmp_path / "out", *SMALL)
+    assert answer.code == 2
+    assert "x.npy[2] (value [5, 6] is nan; all must be finite)" in answer.err
+    assert topology(tmp_path / "x.npy", "--output", tmp_path / "out", *SMALL, "--skip-unreadable").code == 0
+    images = np.load(tmp_path / "out" / "persistence_images.npy")
+    np.testing.assert_array_equal(images, drawn([batch[k][None] for k in (0, 1, 3)]))
+
+
+def test_blank_images_are_told(topology, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.stack([pixels(k, 8, 9) / 2.0 + 100 for k in range(4)]))  # 100 to 227.5, not 0 to 1
+    answer = topology(tmp_path / "x.npy", "--output", tmp_path / "out")
+    assert answer.code == 0
+    assert "100 % of the images are blank" in answer.out
+    answer = topology(tmp_path / "x.npy", "--output", tmp_path / "fitted", "--preset", "fitted")
+    assert "% of the images" not in answer.out
+
+
+# --explain
+
+
+@pytest.mark.parametrize("wanted", ["7.png", "7", "{source}/7.png"])
+def test_explain_draws_one_picture(topology, tmp_path: Path, monkeypatch, wanted: str) -> None:
+    source, pictures = ten(tmp_path)
+    seen = []
+    plain = extraction.draw_explanation
+    monkeypatch.setattr(extraction, "draw_explanation", lambda path, *more: (seen.append(more), plain(path, *more)))
+    options = ["--explain", wanted.format(source=source), "--channel", "1", "--scans", "columns,rows"]
+    assert topology(source, "--output", tmp_path / "out", *SMALL, *options).code == 0
+    ((picture, settings, scan, channel),) = seen
+    np.testing.assert_array_equal(picture, pictures[7])
+    assert (settings, scan, channel) == (SETTINGS, "columns", 1)
+    with Image.open(tmp_path / "out" / "explain-7.png") as figure:
+        assert figure.size[0] > 1000
+
+
+def test_explain_works_on_complete_results(topology, tmp_path: Path) -> None:
+    source, _ = ten(tmp_path)
+    assert topology(source, "--output", tmp_path / "out", "--to", "diagrams").code == 0
+    before = (tmp_path / "out" / "diagrams.npz").stat().st_mtime_ns
+    answer = topology(source, "--output", tmp_path / "out", "--to", "diagrams", "--explain", "3")
+    assert answer.code == 0
+    assert "explain-3.png" in answer.out
+    assert (tmp_path / "out" / "diagrams.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--explain", "77.png"], "Did you mean '7.png'"),
+        (["--explain", "10"], "a number from 0 to 9"),
+        (["--explain", "7", "--channel", "3"], "has channels 0 to 2"),
+    ],
+)
+def test_a_picture_that_cannot_be_explained_is_told_before_the_work(topology, tmp_path: Path, options, message) -> None:
+    source, _ = ten(tmp_path)
+    answer = topology(source, "--output", tmp_path / "out", *SMALL, *options)
+    assert answer.code == 2
+    assert message in answer.err
+    assert not (tmp_path / "out").exists()
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pixels", "50by50"], "--pixels '50by50' is not of the form 50x50"),
+        (["--pixels", "0x5"], "--pixels must be at least (1, 1)"),
+        (["--births", "0"], "--births '0' is not of the form 0,0.3"),
+        (["--births", "1,0"], "--births must be (low, high)"),
+        (["--bandwidth", "-1"], "--bandwidth must be above 0; got -1.0"),
+        (["--bandwidth", "nan"], "--bandwidth must be finite"),
+        (["--min-persistence", "-1"], "--min-persistence must be 0 or more"),
+        (["--min-persistence", "inf", "--to", "curves"], "--min-persistence must be 0 or more, and finite"),
+        (["--scans", "rows,diagonals"], "unknown scan 'diagonals'"),
+        (["--scans", "rows,rows"], "names a scan twice"),
+        (["--to", "pictures"], "'pictures'"),
+        (["--threads", "0"], "should be greater than or equal to 1"),
+        (["--dtype", "uint8", "--scaling", "log"], "Add --scaling max, or take --dtype float16"),
+        (["--dtype", "uint8", "--preset", "fitted"], "--scaling log does not give"),
+        (["--preset", "fitted", "--births", "0,1"], "--births is fitted to the pictures"),
+        (["--to", "diagrams", "--bandwidth", "1"], "--bandwidth is of persistence images; --to diagrams makes none"),
+        (["--to", "curves", "--preset", "fitted"], "--preset is of persistence images"),
+        (["--levels", "0,1,5"], "goes with --to curves"),
+        (["--to", "diagrams", "--levels", "0,1,5"], "goes with --to curves"),
+        (["--to", "curves", "--levels", "1,0,5"], "--levels '1,0,5' is not of the form 0,1,64"),
+    ],
+)
+def test_a_wrong_option_is_told(topology, tmp_path: Path, options: list[str], message: str) -> None:
+    source, _ = ten(tmp_path)
+    answer = topology(source, "--output", tmp_path / "out", *options)
+    assert answer.code == 2
+    assert message in answer.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_and_a_missing_one(topology, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    answer = topology(tmp_path / "in", "--output", tmp_path / "out")
+    assert (answer.code, "holds no pictures" in answer.err) == (2, True)
+    answer = topology(tmp_path / "nowhere", "--output", tmp_path / "out")
+    assert (answer.code, "there is no file or folder" in answer.err) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
+# Memory
+
+
+@pytest.mark.parametrize("to", ["images", "diagrams"])
+def test_memory_does_not_grow_with_the_number_of_pictures(topology, tmp_path: Path, monkeypatch, to: str) -> None:
+    monkeypatch.setattr(kinds, "_OUTPUT", 1 << 18)
+    for kind in (kinds.ImagesKind, kinds.DiagramsKind):
+        monkeypatch.setattr(kind, "samples", 1 << 15)
+    monkeypatch.setattr(extraction.Extraction, "_fit", lambda self, **_: PersistenceImages())
+    options = ["--to", to, *(["--pixels", "30x30"] if to == "images" else [])]
+    peaks = []
+    for count in (10, 500, 4_000):
+        np.savez(tmp_path / f"{count}.npz", np.random.default_rng(0).integers(0, 256, (count, 32, 32), np.uint8))
+        tracemalloc.start()
+        try:
+            assert topology(tmp_path / f"{count}.npz", "--output", tmp_path / f"{count}", *options).code == 0
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    # 4,000 pictures are 4 MB and become 29 MB of images, or 2,000,000 points. The first call also pays for what is
+    # imported and drawn once.
+    assert peaks[2] < peaks[1] + 2e6

@@ -40,7 +40,7 @@ def main(comparison: str, target: str) -> None:
         )
         browser.close()
     scale = shot.width / WIDTH
-    parts = [(0, boxes["table"] + GAP), (boxes["top"] - GAP, boxes["bottom"] + GAP)]
+    parts = [(0, boxes["table"] + 8), (boxes["top"] - GAP, boxes["bottom"] + GAP)]
     crops = [shot.crop((0, round(top * scale), shot.width, round(bottom * scale))) for top, bottom in parts]
     picture = Image.new("RGB", (shot.width, sum(crop.height for crop in crops)), "white")
     height = 0

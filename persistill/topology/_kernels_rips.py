@@ -16,6 +16,11 @@ This is why it is fast: nearly all edges complete a triangle at once and are nev
 Bauer, Ripser, 2021), all triangles of an edge are looked at together, 63 classes and 8 triangles in one instruction,
 and only the death of a class costs a pass over the matrix. Beyond 63 classes alive at once there are several words an
 edge, in layers.
+
+*How far from the floor.* 64 points in 64 dimensions take 0.06 to 0.09 ms, half of it for the cocycles and 0.016 for the
+distances and the order of the edges. 256 points take 1 to 2.5 ms, most of it for reading words: of n^3 / 2 in the rows
+of all edges, 8 at a time, and of n^2 for each death. Reading only the words of triangles, a third, would be the floor
+of this method.
 """
 
 import math

@@ -96,10 +96,10 @@ def rips_persistence(
     """H0 or H1 of the Vietoris-Rips filtration of every cloud of a batch.
 
     The complex at t holds all edges of length at most t, and all triangles of such edges: the filtration value is the
-    diameter, as in GUDHI and ripser, and not a radius. Edges of equal length enter by position; a merge is decided by
-    the elder rule. Bars of no length are never reported.
+    diameter, as in GUDHI and ripser, and not a radius. Edges of equal length enter in a fixed order; a merge is decided
+    by the elder rule. Bars of no length are never reported.
 
-    Time, on one core: 64 points in 64 dimensions take 0.01 ms for H0 and 0.07 ms for H1; H0 grows with n^2 d, H1 with
+    Time, on one core: 64 points in 64 dimensions take 0.02 ms for H0 and 0.08 ms for H1; H0 grows with n^2 d, H1 with
     n^3. Memory beyond input and output, for each thread: H0 n^2 numbers up to 1024 points and n d above; H1 about
     24 n^2 bytes (float32), and 8 n^2 more for every 63 classes that are alive at once.
 

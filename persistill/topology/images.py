@@ -147,9 +147,8 @@ def _gather(
     size = data.shape[-2] * data.shape[-1]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     positions = indices + np.repeat(np.arange(len(counts)) * size, counts)[:, None]
+    # A death at -1 takes the value of some pixel, until it is replaced.
     never = indices < 0 if essential and dimension == 0 else None
-    if never is not None:
-        positions[never] = 0
     shape = data.shape[:-2]
     if isinstance(images, Tensor):
         device = images.device

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from persistill.topology import cubical_persistence
+from persistill.topology._kernels_cubical import _start, tables
 from persistill.topology._reference_cubical import cubical_pairs
 
 CONSTRUCTIONS = ("top_cells", "vertices")
@@ -219,6 +220,18 @@ def test_a_divided_hole_by_hand():
     assert {tuple(pair) for pair in holes.indices.tolist()} == {(24, 23), (33, 26)}
 
 
+def test_a_saddle_that_closes_two_loops_counts_once():
+    # Otherwise, the edges of a checkerboard would outgrow the room for them.
+    _, downhill, _ = tables(10, diagonal=True)
+    masks = np.full(100, 0b01010101, np.uint8)
+    masks[33] = 0b10101010
+    middles, ends = np.zeros(20, np.uint32), np.zeros((20, 2), np.uint32)
+    saddles = np.array([33, 33, 55], np.uint32)
+    assert _start(saddles, masks, downhill, middles, ends) == 3
+    assert middles[:3].tolist() == [33, 33, 33]
+    assert sorted({*ends[:3].ravel().tolist()}) == [22, 24, 42, 44]
+
+
 def test_border_pixels_belong_to_the_outside():
     image = np.zeros((3, 5), np.uint8)
     image[1, 2] = 7
@@ -279,7 +292,9 @@ def test_zeros_of_both_signs_and_the_smallest_numbers():
         tiny = np.finfo(dtype).smallest_subnormal
         image = np.array([[0.0, tiny, -0.0, -tiny, 0.0, tiny, -tiny]], dtype)
         assert_agrees_with_reference(image, "top_cells")
-        assert len(cubical_persistence(np.array([[-0.0, 0.0, -0.0, 0.0]], dtype))[0].values) == 0
+        # Zeros of both signs are equal: the first of them is the elder, and between neighbours there is no bar.
+        found = cubical_persistence(np.array([[0.0, 2.0, -0.0], [-0.0, 2.0, 0.0], [2.0, 3.0, -0.0]], dtype))[0]
+        assert found.indices.tolist() == [[2, 1]]
         largest = np.finfo(dtype).max
         image = np.array([[-largest, largest, 0.0, largest, -1.0]], dtype)
         found = cubical_persistence(image, essential=True)[0]

@@ -13,7 +13,7 @@ def test_tensors_give_what_arrays_give(dtype, essential):
     for tensor, array in zip(cubical_persistence(images, essential=essential), arrays, strict=True):
         assert all(isinstance(part, torch.Tensor) for part in (tensor.values, tensor.offsets, tensor.indices))
         assert tensor.values.numpy().dtype == array.values.dtype
-        assert tensor.shape == array.shape
+        assert (tensor.shape, tensor.dimension) == (array.shape, array.dimension)
         np.testing.assert_array_equal(tensor.values, array.values)
         np.testing.assert_array_equal(tensor.offsets, array.offsets)
         np.testing.assert_array_equal(tensor.indices, array.indices)

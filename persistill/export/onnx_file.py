@@ -26,28 +26,32 @@ def write(student: Student, shape: tuple[int, int, int], config: Mapping[str, An
         config: stored as JSON in the model's metadata, under "persistill".
         path: the file. It is written in place.
     """
+    model = _exported(student, torch.zeros(2, *shape), path)
+    _forget_origin(model)
+    onnx.helper.set_model_props(model, {"persistill": json.dumps(config)})
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+def _exported(student: Student, pictures: Tensor, path: Path) -> onnx.ModelProto:
+    """The model by torch's exporter, with a free batch size; ``pictures`` are two, for one would be a constant."""
+    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"], "opset_version": OPSET}
     with warnings.catch_warnings():
         # The exporter uses parts of torch and onnxscript that are on their way out; no caller can do anything
         # about it. Other warnings pass.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
+        if torch.__version__ < "2.6":
+            # The new exporter of torch 2.5 cannot write a view with a free batch size; the old one can.
+            free = {"image": {0: "batch"}, "logits": {0: "batch"}}
+            torch.onnx.export(student, (pictures,), str(path), dynamo=False, dynamic_axes=free, **names)
+            return onnx.load(path)
+        free_batch = {"image": {0: torch.export.Dim("batch")}}
         program = torch.onnx.export(
-            student,
-            # Two pictures: a batch of one would be taken for a constant.
-            (torch.zeros(2, *shape),),
-            dynamo=True,
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
-            opset_version=OPSET,
-            verbose=False,
+            student, (pictures,), dynamo=True, dynamic_shapes=free_batch, verbose=False, **names
         )
     assert program is not None
-    model = program.model_proto
-    _forget_origin(model)
-    onnx.helper.set_model_props(model, {"persistill": json.dumps(config)})
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    return program.model_proto
 
 
 def run(path: Path, batches: Iterable[Tensor]) -> Tensor:

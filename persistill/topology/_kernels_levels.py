@@ -24,66 +24,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from persistill.topology._kernels_images import LOGARITHM, MAXIMUM, NEGLIGIBLE, PLAIN
+from persistill.topology._kernels_lanes import to_lanes
 from persistill.topology._kernels_signals import merge
-from persistill.topology._vectors import (
-    LANES,
-    WIDTH,
-    add_scaled,
-    bits_set,
-    trailing_zeros,
-    turn,
-    weighted_sums,
-)
+from persistill.topology._vectors import LANES, WIDTH, add_scaled, bits_set, trailing_zeros, turn, weighted_sums
 
 GROUP, PANEL = 4, 4  # rows and vectors that are summed at once: 16 registers of 64 bytes
 _sums = weighted_sums(GROUP, PANEL)
-
-
-@njit(nogil=True, cache=True)
-def to_lanes(planes: NDArray[np.uint8], lanes: NDArray[np.uint8]) -> None:
-    """Transpose (n <= LANES, N) samples into (N, LANES), eight by eight bytes at a time in eight words."""
-    n, samples = planes.shape
-    whole = samples - samples % 8
-    if n < LANES:
-        lanes[:] = 0
-    if whole == samples:
-        source = planes.view(np.uint64)
-        target = lanes.view(np.uint64)
-        for lane in range(0, n - n % 8, 8):
-            for t in range(samples // 8):
-                a, b = source[lane, t], source[lane + 1, t]
-                c, d = source[lane + 2, t], source[lane + 3, t]
-                e, f = source[lane + 4, t], source[lane + 5, t]
-                g, h = source[lane + 6, t], source[lane + 7, t]
-                a, b = _swap(a, b, 8, 0x00FF00FF00FF00FF)
-                c, d = _swap(c, d, 8, 0x00FF00FF00FF00FF)
-                e, f = _swap(e, f, 8, 0x00FF00FF00FF00FF)
-                g, h = _swap(g, h, 8, 0x00FF00FF00FF00FF)
-                a, c = _swap(a, c, 16, 0x0000FFFF0000FFFF)
-                b, d = _swap(b, d, 16, 0x0000FFFF0000FFFF)
-                e, g = _swap(e, g, 16, 0x0000FFFF0000FFFF)
-                f, h = _swap(f, h, 16, 0x0000FFFF0000FFFF)
-                a, e = _swap(a, e, 32, 0x00000000FFFFFFFF)
-                b, f = _swap(b, f, 32, 0x00000000FFFFFFFF)
-                c, g = _swap(c, g, 32, 0x00000000FFFFFFFF)
-                d, h = _swap(d, h, 32, 0x00000000FFFFFFFF)
-                k = lane // 8
-                target[8 * t, k], target[8 * t + 1, k] = a, b
-                target[8 * t + 2, k], target[8 * t + 3, k] = c, d
-                target[8 * t + 4, k], target[8 * t + 5, k] = e, f
-                target[8 * t + 6, k], target[8 * t + 7, k] = g, h
-        rest = n - n % 8
-    else:
-        rest = 0
-    for lane in range(rest, n):
-        for t in range(samples):
-            lanes[t, lane] = planes[lane, t]
-
-
-@njit(nogil=True, cache=True)
-def _swap(a: Any, b: Any, shift: int, mask: int) -> Any:
-    difference = ((a >> np.uint64(shift)) ^ b) & np.uint64(mask)
-    return a ^ (difference << np.uint64(shift)), b ^ difference
 
 
 @njit(nogil=True, cache=True)
@@ -92,8 +38,8 @@ def extrema(
     height: int,
     width: int,
     by_columns: bool,
-    threshold: int,
-    limit: int,
+    threshold: np.uint8,
+    limit: np.uint8,
     streams: NDArray[np.uint8],
     counts: NDArray[np.int64],
 ) -> None:
@@ -107,7 +53,7 @@ def extrema(
     for a in range(outer):
         for b in range(inner):
             sample = lanes.ctypes.data + (a * outer_step + b * inner_step) * LANES
-            turned = turn(sample, held.ctypes.data, before.ctypes.data, rising, np.uint8(threshold), np.uint8(limit))
+            turned = turn(sample, held.ctypes.data, before.ctypes.data, rising, threshold, limit, None)
             rising ^= turned
             while turned:
                 lane = trailing_zeros(turned)
@@ -364,9 +310,9 @@ def draw_levels(
     pairs = np.empty((samples // 2 + 1, 2), np.int64)
     for first in range(0, len(planes), LANES):
         block = planes[first : first + LANES]
-        to_lanes(block, lanes)
+        to_lanes(block, 0, samples, lanes)
         for scan in range(len(scans)):
-            extrema(lanes, height, width, scans[scan], threshold, limit, streams, counts)
+            extrema(lanes, height, width, scans[scan], np.uint8(threshold), np.uint8(limit), streams, counts)
             for lane in range(len(block)):
                 picture, channel = divmod(start + first + lane, channels)
                 target = out[picture, scan * channels + channel]

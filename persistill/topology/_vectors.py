@@ -15,22 +15,29 @@ from numba.extending import intrinsic
 LANES = 64  # signals that are scanned side by side, one byte each
 WIDTH = 16  # float32 numbers in a vector
 
-_BYTE, _LONG, _FLOAT = ir.IntType(8), ir.IntType(64), ir.FloatType()
-_BYTES, _BITS = ir.VectorType(_BYTE, LANES), ir.VectorType(ir.IntType(1), LANES)
+_BYTE, _INT, _LONG, _FLOAT, _DOUBLE = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
 _FLOATS = ir.VectorType(_FLOAT, WIDTH)
 _MULTIPLY_ADD = ("contract",)  # lets LLVM fuse, where the processor can
+_KINDS = {types.uint8: _BYTE, types.float32: _FLOAT, types.float64: _DOUBLE}
 
 
 def _at(builder: Any, address: Any, kind: Any, offset: int = 0) -> Any:
     if offset:
-        address = builder.add(address, ir.Constant(_LONG, offset))
+        address = builder.add(address, _long(offset))
     return builder.inttoptr(address, kind.as_pointer())
 
 
 def _splat(builder: Any, value: Any, kind: Any) -> Any:
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None)
-    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
+    return _shuffled(builder, (first, ir.Constant(kind, ir.Undefined)), [0] * kind.count)
+
+
+def _shuffled(builder: Any, pair: Any, positions: list[int]) -> Any:
+    return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(_INT, len(positions)), positions))
+
+
+def _long(value: int) -> Any:
+    return ir.Constant(_LONG, value)
 
 
 @intrinsic
@@ -54,37 +61,91 @@ def bits_set(typing: Any, word: Any) -> Any:
 
 
 @intrinsic
-def turn(typing: Any, samples: Any, held: Any, before: Any, rising: Any, threshold: Any, limit: Any) -> Any:
+def transpose(typing: Any, source: Any, row: Any, target: Any, column: Any, example: Any) -> Any:
+    """Transpose ``WIDTH`` by ``WIDTH`` numbers of the type of ``example``.
+
+    Rows of the source are ``row`` bytes apart, those of the target ``column`` bytes.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, row, target, column, _ = arguments
+        kind = ir.VectorType(_KINDS[example], WIDTH)
+        rows = [
+            builder.load(_at(builder, builder.add(source, builder.mul(row, _long(k))), kind), align=1)
+            for k in range(WIDTH)
+        ]
+        # Swap the blocks beside the diagonal, of 1, 2, 4, ... rows and columns.
+        block = 1
+        while block < WIDTH:
+            upper = [j if not j & block else WIDTH + j - block for j in range(WIDTH)]
+            lower = [j + block if not j & block else WIDTH + j for j in range(WIDTH)]
+            for k in range(WIDTH):
+                if not k & block:
+                    pair = rows[k], rows[k + block]
+                    rows[k], rows[k + block] = _shuffled(builder, pair, upper), _shuffled(builder, pair, lower)
+            block *= 2
+        for k in range(WIDTH):
+            place = builder.add(target, builder.mul(column, _long(k)))
+            builder.store(rows[k], _at(builder, place, kind), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, types.intp, example), build
+
+
+@intrinsic
+def turn(typing: Any, samples: Any, held: Any, before: Any, rising: Any, threshold: Any, limit: Any, now: Any) -> Any:
     """One step of ``LANES`` scans for alternating extrema; bit ``i`` of the result tells that scan ``i`` has turned.
 
     A rising scan holds the highest sample since the last minimum, and turns at a sample that is more than
     ``threshold`` below it and not above ``limit``. A falling scan holds the lowest sample since the last maximum, and
     turns at one that is more than ``threshold`` above it. A scan that turns holds the sample at which it turned, and
-    what it held before is the extremum.
+    what it held before is the extremum. Of equal samples the first is the lowest and the last the highest.
 
-    ``samples``, ``held`` and ``before`` are addresses of ``LANES`` bytes: the next sample of each scan, what it holds
-    (updated), and for what it held before this step. Bit ``i`` of the uint64 ``rising`` is set while scan ``i`` rises.
+    ``samples``, ``held`` and ``before`` are addresses of ``LANES`` numbers of the type of ``limit`` (uint8, float32 or
+    float64): the next sample of each scan, what it holds (updated), and for what it held before this step. The
+    threshold is a uint8 or a float64. Bit ``i`` of the uint64 ``rising`` is set while scan ``i`` rises.
+
+    ``now`` is None, or the number of the sample, an int32; then positions are held as well, as ``LANES`` int32 behind
+    the numbers of ``held`` and of ``before``.
     """
+    placed = now != types.none
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        samples, held, before, rising, threshold, limit = arguments
-        x = builder.load(_at(builder, samples, _BYTES), align=1)
-        old = builder.load(_at(builder, held, _BYTES), align=1)
-        builder.store(old, _at(builder, before, _BYTES), align=1)
-        up = builder.bitcast(rising, _BITS)
-        highest = builder.select(builder.icmp_unsigned(">", x, old), x, old)
-        lowest = builder.select(builder.icmp_unsigned("<", x, old), x, old)
-        least = _splat(builder, threshold, _BYTES)
-        falls = builder.icmp_unsigned(">", builder.sub(highest, x), least)
-        falls = builder.and_(falls, builder.icmp_unsigned("<=", x, _splat(builder, limit, _BYTES)))
-        lifts = builder.icmp_unsigned(">", builder.sub(x, lowest), least)
+        samples, held, before, rising, threshold, limit, now = arguments
+        element = _KINDS[signature.args[5]]
+        kind, places = ir.VectorType(element, LANES), ir.VectorType(_INT, LANES)
+        behind = LANES * {_BYTE: 1, _FLOAT: 4, _DOUBLE: 8}[element]
+        compare, minus = builder.fcmp_ordered, builder.fsub
+        if element == _BYTE:
+            compare, minus = builder.icmp_unsigned, builder.sub
+
+        def exceeds(high: Any, low: Any) -> Any:
+            wide = ir.VectorType(_DOUBLE, LANES)
+            if element == _FLOAT:  # lengths are compared in float64, whatever the samples are
+                high, low = builder.fpext(high, wide), builder.fpext(low, wide)
+            return compare(">", minus(high, low), _splat(builder, threshold, kind if element == _BYTE else wide))
+
+        x = builder.load(_at(builder, samples, kind), align=1)
+        old = builder.load(_at(builder, held, kind), align=1)
+        builder.store(old, _at(builder, before, kind), align=1)
+        up = builder.bitcast(rising, ir.VectorType(ir.IntType(1), LANES))
+        higher, lower = compare(">=", x, old), compare("<", x, old)
+        falls = exceeds(builder.select(higher, x, old), x)
+        falls = builder.and_(falls, compare("<=", x, _splat(builder, limit, kind)))
+        lifts = exceeds(x, builder.select(lower, x, old))
         turned = builder.select(up, falls, lifts)
-        new = builder.select(turned, x, builder.select(up, highest, lowest))
-        builder.store(new, _at(builder, held, _BYTES), align=1)
+        taken = builder.or_(turned, builder.select(up, higher, lower))
+        builder.store(builder.select(taken, x, old), _at(builder, held, kind), align=1)
+        if placed:
+            place = builder.load(_at(builder, held, places, behind), align=1)
+            builder.store(place, _at(builder, before, places, behind), align=1)
+            moved = builder.select(taken, _splat(builder, now, places), place)
+            builder.store(moved, _at(builder, held, places, behind), align=1)
         return builder.bitcast(turned, _LONG)
 
-    signature = types.uint64(types.intp, types.intp, types.intp, types.uint64, types.uint8, types.uint8)
-    return signature, build
+    step = types.uint8 if limit == types.uint8 else types.float64
+    clock = types.int32 if placed else types.none
+    return types.uint64(types.intp, types.intp, types.intp, types.uint64, step, limit, clock), build
 
 
 @intrinsic
@@ -130,12 +191,12 @@ def weighted_sums(rows: int, vectors: int) -> Callable[..., Any]:
             before, loop, after = builder.block, *(builder.append_basic_block(name) for name in ("loop", "after"))
             cells = [(r, v) for r in range(rows) for v in range(vectors)]
             nothing = ir.Constant(_FLOATS, None)
-            builder.cbranch(builder.icmp_signed("<", ir.Constant(_LONG, 0), count), loop, after)
+            builder.cbranch(builder.icmp_signed("<", _long(0), count), loop, after)
 
             builder.position_at_end(loop)
             i = builder.phi(_LONG)
             totals = {cell: builder.phi(_FLOATS) for cell in cells}
-            level = builder.load(_at(builder, builder.add(levels, builder.shl(i, ir.Constant(_LONG, 3))), _LONG))
+            level = builder.load(_at(builder, builder.add(levels, builder.shl(i, _long(3))), _LONG))
             row = builder.add(table, builder.mul(level, stride))
             column = builder.add(weights, builder.mul(level, pitch))
             parts = [builder.load(_at(builder, row, _FLOATS, 4 * WIDTH * v), align=4) for v in range(vectors)]
@@ -145,9 +206,9 @@ def weighted_sums(rows: int, vectors: int) -> Callable[..., Any]:
                 for v in range(vectors):
                     product = builder.fmul(parts[v], weight, flags=_MULTIPLY_ADD)
                     added[r, v] = builder.fadd(product, totals[r, v], flags=_MULTIPLY_ADD)
-            following = builder.add(i, ir.Constant(_LONG, 1))
+            following = builder.add(i, _long(1))
             builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
-            i.add_incoming(ir.Constant(_LONG, 0), before)
+            i.add_incoming(_long(0), before)
             i.add_incoming(following, loop)
 
             builder.position_at_end(after)
@@ -162,7 +223,7 @@ def weighted_sums(rows: int, vectors: int) -> Callable[..., Any]:
             for r, v in cells:
                 larger = builder.fcmp_ordered(">", results[r, v], peak)
                 peak = builder.select(larger, results[r, v], peak)
-                place = builder.add(out, builder.mul(step, ir.Constant(_LONG, r)))
+                place = builder.add(out, builder.mul(step, _long(r)))
                 builder.store(results[r, v], _at(builder, place, _FLOATS, 4 * WIDTH * v), align=4)
             builder.store(peak, _at(builder, peaks, _FLOATS), align=4)
             return context.get_dummy_value()

@@ -14,7 +14,7 @@ from persistill.topology._tables import CUT, level_tables
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology._vectors import LANES, WIDTH
 from persistill.topology.persistence_image import SCALINGS, PersistenceImages
-from persistill.topology.signals import columns, pairs, require_finite, rows
+from persistill.topology.signals import bars, columns, require_finite, rows
 
 Scan = Literal["rows", "columns"]
 SCANS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {"rows": rows, "columns": columns}
@@ -145,10 +145,8 @@ def _draw(pictures: NDArray[Any], settings: PersistenceImages, scans: Sequence[S
     threshold = settings.min_persistence * (255 * (1 - 1e-12) if pictures.dtype == np.uint8 else 1)
     for number, scan in enumerate(scans):
         signals = np.ascontiguousarray(SCANS[scan](pictures)).reshape(len(drawn), -1)
-        indices, counts = pairs(signals, threshold, superlevel=False, essential=False, threads=1)
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        owners = np.repeat(np.arange(len(signals)), counts)
-        settings.draw(signals[owners[:, None], indices], offsets, drawn)
+        values, _, offsets = bars(signals, threshold, superlevel=False, essential=False, placed=False, threads=1)
+        settings.draw(values, offsets, drawn)
         part = drawn.reshape(len(pictures), channels, *settings.pixels)
         place = out[:, number * channels : (number + 1) * channels]
         place[:] = np.floor(part * 255) if out.dtype == np.uint8 else part

@@ -1,18 +1,20 @@
 """H0 of the sublevel sets of 1-D signals, and the scans that turn images into signals."""
 
-from typing import Any, overload
+import math
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology._kernels_signals import finite, merge
+from persistill.topology import _kernels_lanes as kernels
+from persistill.topology._kernels_signals import finite
 from persistill.topology._threads import checked_threads, spread
+from persistill.topology._vectors import LANES
 from persistill.topology.diagrams import Array, Diagrams
 
 _DTYPES = ("uint8", "float32", "float64")
-_BLOCK = 1 << 16  # samples in one block of work: its pairs, 0.5 MB, stay in the cache
 
 
 def rows(images: Array) -> Array:
@@ -36,6 +38,7 @@ def sublevel_persistence(
     superlevel: bool = False,
     min_persistence: float = 0.0,
     essential: bool = False,
+    indices: bool = True,
     threads: int | None = None,
 ) -> Diagrams[NDArray[Any]]: ...
 @overload
@@ -45,6 +48,7 @@ def sublevel_persistence(
     superlevel: bool = False,
     min_persistence: float = 0.0,
     essential: bool = False,
+    indices: bool = True,
     threads: int | None = None,
 ) -> Diagrams[Tensor]: ...
 def sublevel_persistence(
@@ -53,6 +57,7 @@ def sublevel_persistence(
     superlevel: bool = False,
     min_persistence: float = 0.0,
     essential: bool = False,
+    indices: bool = True,
     threads: int | None = None,
 ) -> Any:
     """Connected components of {x <= t} as t rises, for every signal of a batch.
@@ -67,10 +72,11 @@ def sublevel_persistence(
         min_persistence: only bars that are longer than this, in the units of ``signals``, are reported.
         essential: also report the component that never dies, (global minimum, inf), as the last point of each
             diagram. Levels of 8-bit signals then become float32, which can hold inf.
+        indices: record the positions of births and deaths, 16 bytes a bar.
         threads: how many threads; None for torch's number.
 
     Returns:
-        Diagrams of shape (...) with indices, in NumPy arrays or torch tensors like the input. Values are gathered
+        Diagrams of shape (...), in NumPy arrays or torch tensors like the input. Values are gathered
         from ``signals``, so gradients reach the critical samples.
 
     Raises:
@@ -88,40 +94,92 @@ def sublevel_persistence(
         raise ValueError(f"min_persistence must be 0 or more; got {min_persistence}.")
     require_finite(data, "signals")
     flat = np.ascontiguousarray(data.reshape(-1, data.shape[-1]))
-    indices, counts = pairs(flat, min_persistence, superlevel, essential, checked_threads(threads))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    positions = indices + np.repeat(np.arange(len(flat)) * flat.shape[1], counts)[:, None]
+    follows = isinstance(signals, Tensor) and signals.requires_grad
+    values, places, offsets = bars(
+        flat, min_persistence, superlevel, essential, indices or follows or essential, checked_threads(threads)
+    )
     shape = data.shape[:-1]
-    if isinstance(signals, Tensor):
-        device = signals.device
-        where = torch.from_numpy(indices).to(device)
-        tensor = signals.reshape(-1)[torch.from_numpy(positions.clip(min=0)).to(device)]
-        if essential:
-            tensor = torch.where(where < 0, torch.inf, tensor if tensor.is_floating_point() else tensor.float())
-        return Diagrams(tensor, torch.from_numpy(offsets).to(device), shape, indices=where)
-    values = flat.reshape(-1)[positions.clip(min=0)]
     if essential:
         values = values.astype(np.float32) if values.dtype == np.uint8 else values
-        values[indices < 0] = np.inf
-    return Diagrams(values, offsets, shape, indices=indices)
+        values[places < 0] = np.inf
+    if not isinstance(signals, Tensor):
+        return Diagrams(values, offsets, shape, indices=places if indices else None)
+    tensor, bounds, where = (torch.from_numpy(array).to(signals.device) for array in (values, offsets, places))
+    if follows:
+        starts = torch.arange(len(flat), device=signals.device) * flat.shape[1]
+        positions = where.clamp(min=0) + starts.repeat_interleave(bounds.diff())[:, None]
+        tensor = torch.where(where < 0, torch.inf, signals.reshape(-1)[positions])
+    return Diagrams(tensor, bounds, shape, indices=where if indices else None)
 
 
-def pairs(
-    signals: NDArray[Any], min_persistence: float, superlevel: bool, essential: bool, threads: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices (P, 2) of the births and deaths of checked, C-contiguous signals (n, N), and their counts (n,)."""
+def bars(
+    signals: NDArray[Any], min_persistence: float, superlevel: bool, essential: bool, placed: bool, threads: int
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """Bars of checked, C-contiguous signals (n, N).
+
+    Returns:
+        Values (P, 2) in the dtype of the signals (a class that never dies has the death 0), their indices (P, 2), or
+        (0, 2) unless ``placed``, and offsets (n + 1,).
+    """
     n, samples = signals.shape
-    counts = np.empty(n, np.int64)
+    offsets = np.zeros(n + 1, np.int64)
+    kinds = _Kinds.of(signals.dtype, min_persistence)
 
-    def work(start: int, stop: int) -> NDArray[np.int64]:
+    def oriented(start: int, stop: int) -> NDArray[Any]:
         block = signals[start:stop]
-        if superlevel:
-            block = ~block if block.dtype == np.uint8 else -block
-        found = np.empty(((stop - start) * (samples // 2 + 1), 2), np.int64)
-        return found[: merge(block, min_persistence, essential, found, counts[start:stop])].copy()
+        if not superlevel:
+            return block
+        return ~block if block.dtype == np.uint8 else -block
 
-    parts = spread(work, n, max(1, _BLOCK // samples), threads)
-    return (np.concatenate(parts) if parts else np.empty((0, 2), np.int64)), counts
+    def count(start: int, stop: int) -> None:
+        lanes = np.empty((kernels.CHUNK, LANES), signals.dtype)
+        kernels.count_bars(
+            oriented(start, stop), kinds.threshold, kinds.highest, int(essential), lanes, offsets[start + 1 : stop + 1]
+        )
+
+    def find(start: int, stop: int) -> None:
+        lanes = np.empty((kernels.CHUNK, LANES), signals.dtype)
+        stack = np.empty((2, samples // 2 + 2), type(kinds.bottom))
+        kernels.find_bars(
+            oriented(start, stop),
+            kinds.threshold,
+            kinds.highest,
+            kinds.last,
+            kinds.bottom,
+            essential,
+            lanes,
+            stack,
+            offsets[start : stop + 1],
+            values,
+            indices,
+        )
+
+    # Twice through the signals, and the second time the bars have their place: no list of parts to join.
+    spread(count, n, LANES, threads)
+    np.cumsum(offsets, out=offsets)
+    values = np.empty((offsets[-1], 2), signals.dtype)
+    indices = np.empty((offsets[-1] if placed else 0, 2), np.int64)
+    spread(find, n, LANES, threads)
+    if superlevel:
+        (np.invert if values.dtype == np.uint8 else np.negative)(values, out=values)
+    return values, indices, offsets
+
+
+class _Kinds(NamedTuple):
+    """The least length and the largest numbers that a kernel compares with, in the types that it wants."""
+
+    threshold: np.uint8 | np.float64
+    highest: np.uint8 | np.float32 | np.float64
+    last: np.int64 | np.float64
+    bottom: np.int64 | np.float64
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any], min_persistence: float) -> Self:
+        if dtype == np.uint8:
+            least = np.uint8(min(255, math.floor(min(255, min_persistence))))
+            return cls(least, np.uint8(255), np.int64(255), np.int64(256))
+        top = np.finfo(np.float64).max
+        return cls(np.float64(min_persistence), dtype.type(np.inf), top, np.float64(np.inf))
 
 
 def require_finite(data: NDArray[Any], name: str) -> None:

@@ -137,6 +137,63 @@ def test_a_batch_is_its_signals_one_by_one():
     np.testing.assert_array_equal(together.numbers, np.repeat(np.arange(12), np.diff(together.offsets)))
 
 
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(1, 140),
+    st.sampled_from([1, 2, 15, 16, 17, 33, 64]),
+    st.sampled_from([np.uint8, np.float32, np.float64]),
+    st.sampled_from([0.0, 2.0, 3.5]),
+    st.booleans(),
+    st.integers(0, 1000),
+)
+def test_batches_of_any_size_agree_with_the_reference(count, samples, dtype, least, superlevel, seed):
+    batch = np.random.default_rng(seed).integers(0, 9, (count, samples)).astype(dtype)
+    found = sublevel_persistence(batch, superlevel=superlevel, min_persistence=least, essential=True)
+    sign = -1 if superlevel else 1
+    for number, signal in enumerate(batch.astype(int) * sign):
+        expected = {(b, d) for b, d in sublevel_pairs(signal.tolist()) if d < 0 or signal[d] - signal[b] > least}
+        part = slice(found.offsets[number], found.offsets[number + 1])
+        assert set(map(tuple, found.indices[part].tolist())) == expected
+        assert len(found.indices[part]) == len(expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_signals_longer_than_a_chunk_agree_with_gudhi(dtype):
+    rng = np.random.default_rng(8)
+    walk = np.cumsum(rng.integers(-3, 4, (20, 5003)), 1)
+    batch = (walk - walk.min(1, keepdims=True)).clip(0, 255).astype(dtype)
+    found = sublevel_persistence(batch)
+    for number in (0, 15, 16, 19):
+        np.testing.assert_array_equal(as_multiset(found[number]), as_multiset(gudhi_diagram(batch[number])))
+
+
+def test_lengths_are_compared_in_float64():
+    # In float32 the length rounds to that of the first float32 below 0.1, the threshold.
+    least = float(np.nextafter(np.float32(0.1), np.float32(0)))
+    birth = np.float32(0.25)
+    death = np.nextafter(np.float32(birth + np.float32(least)), np.float32(1))
+    signal = np.array([0, death, birth, 1], np.float32)
+    length = float(death) - float(birth)
+    assert len(sublevel_persistence(signal, min_persistence=np.nextafter(length, 0))[0]) == 1
+    assert len(sublevel_persistence(signal, min_persistence=length)[0]) == 0
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_indices_are_left_out_if_not_wanted(kind):
+    batch = kind(np.random.default_rng(9).random((70, 90)))
+    with_indices, without = sublevel_persistence(batch), sublevel_persistence(batch, indices=False)
+    assert without.indices is None
+    np.testing.assert_array_equal(without.values, with_indices.values)
+    np.testing.assert_array_equal(without.offsets, with_indices.offsets)
+
+
+def test_levels_near_the_top_have_a_least_one():
+    found = sublevel_persistence(
+        np.array([[254, 255, 253, 255], [255] * 4], np.uint8), min_persistence=9, essential=True
+    )
+    assert found.indices.tolist() == [[2, -1], [0, -1]]
+
+
 def test_memory_order_does_not_matter():
     batch = np.random.default_rng(2).random((6, 5, 40))
     expected = sublevel_persistence(batch.copy())
@@ -204,6 +261,7 @@ def test_gradients_agree_with_finite_differences():
     signals = torch.rand(3, 20, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: sublevel_persistence(x).values, signals)
     assert torch.autograd.gradcheck(lambda x: sublevel_persistence(x, superlevel=True).values, signals)
+    assert torch.autograd.gradcheck(lambda x: sublevel_persistence(x, indices=False).values, signals)
 
 
 def test_gradients_at_ties_are_finite():

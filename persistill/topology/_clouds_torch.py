@@ -1,8 +1,7 @@
 """Minimum spanning trees of a batch of clouds by torch operations.
 
-The plain reference for the kernels, and the path for tensors on a GPU, where a Triton kernel replaces ``tree`` if there
-is one: there is no data-dependent shape, branch or read-out, so the host only queues work and never waits for the
-device.
+The plain reference for the kernels, and the path for tensors on devices that have none: there is no data-dependent
+shape, branch or read-out, so the host only queues work and never waits for the device.
 """
 
 import math
@@ -22,7 +21,7 @@ def mst_lengths(points: Tensor, *, distances: bool) -> Tensor:
         return clouds.sum((1, 2))[:, None].expand(-1, max(0, n - 1)).reshape(*points.shape[:-2], max(0, n - 1))
     first = torch.arange(size, device=points.device)[:, None]
     if distances:
-        older, newer = _tree(clouds.detach())
+        older, newer = tree(clouds.detach())
         lengths = clouds[first, torch.minimum(older, newer), torch.maximum(older, newer)]
     else:
         # To 2^40 or 2^320, exactly: squares stay finite, and those of all lengths that matter stay normal.
@@ -30,7 +29,7 @@ def mst_lengths(points: Tensor, *, distances: bool) -> Tensor:
         exponent = (320 if clouds.dtype == torch.float64 else 40) - torch.frexp(reach).exponent
         scaled = _times_power(clouds, exponent[:, None, None])
         # Without the matrix product, which cancels far from the origin and may run in TF32.
-        older, newer = _tree(torch.cdist(scaled.detach(), scaled.detach(), compute_mode="donot_use_mm_for_euclid_dist"))
+        older, newer = tree(torch.cdist(scaled.detach(), scaled.detach(), compute_mode="donot_use_mm_for_euclid_dist"))
         # The gradient of this norm is 0 at 0.
         lengths = torch.linalg.vector_norm(scaled[first, older] - scaled[first, newer], dim=-1)
         lengths = _times_power(lengths, -exponent[:, None])
@@ -55,18 +54,6 @@ def tree(distances: Tensor) -> tuple[Tensor, Tensor]:
         near = row.where(nearer, near)
         parent = newest.where(nearer, parent)
     return torch.cat(older, 1), torch.cat(newer, 1)
-
-
-def _tree(distances: Tensor) -> tuple[Tensor, Tensor]:
-    if distances.is_cuda:
-        try:
-            # Slow to import, and only torch's builds for GPUs bring it.
-            from persistill.topology import _triton_clouds  # noqa: PLC0415
-        except ImportError:
-            return tree(distances)
-        if distances.shape[1] <= _triton_clouds.LARGEST:
-            return _triton_clouds.tree(distances)
-    return tree(distances)
 
 
 def _times_power(values: Tensor, exponent: Tensor) -> Tensor:

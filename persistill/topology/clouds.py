@@ -1,5 +1,6 @@
 """Vietoris-Rips persistence of point clouds: minimum spanning trees, H0 and H1."""
 
+from collections.abc import Callable
 from typing import Any, overload
 
 import numpy as np
@@ -50,7 +51,7 @@ def mst_lengths(points: Any, *, distances: bool = False, threads: int | None = N
     """
     _require_clouds(points, distances)
     if isinstance(points, Tensor) and points.device.type != "cpu":
-        return _clouds_torch.mst_lengths(points, distances=distances)
+        return _path(points)(points, distances=distances)
     data = _Clouds(points, distances)
     positions, lengths = _trees(data, checked_threads(threads))
     size, edges = lengths.shape
@@ -153,6 +154,19 @@ def rips_persistence(
         bounds = torch.from_numpy(offsets).to(points.device)
         return Diagrams(tensor, bounds, shape, indices=where, dimension=dimension)
     return Diagrams(values, offsets, shape, indices=pairs, dimension=dimension)
+
+
+def _path(points: Tensor) -> Callable[..., Tensor]:
+    """What grows trees on a device other than the CPU."""
+    if points.is_cuda and points.numel() and points.shape[-2] > 1:
+        try:
+            # Slow to import, and only torch's builds for GPUs bring it.
+            from persistill.topology import _triton_clouds  # noqa: PLC0415
+        except ImportError:
+            return _clouds_torch.mst_lengths
+        if points.shape[-2] <= _triton_clouds.LARGEST:
+            return _triton_clouds.mst_lengths
+    return _clouds_torch.mst_lengths
 
 
 class _Clouds:

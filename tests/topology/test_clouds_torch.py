@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -74,24 +70,6 @@ def test_the_host_never_waits_for_the_device():
         assert points.grad.shape == (4, 10, 3)
         distances = torch.rand(4, 10, 10)
         assert _clouds_torch.mst_lengths(distances, distances=True).shape == (4, 9)
-
-
-def test_the_triton_kernel_grows_the_same_trees():
-    # The interpreter must be chosen before Triton is first imported: hence another process.
-    pytest.importorskip("triton")
-    program = """
-import torch
-from persistill.topology import _clouds_torch, _triton_clouds
-torch.manual_seed(0)
-for n in (2, 3, 16, 17, 40):
-    for dtype in (torch.float32, torch.float64):
-        points = torch.randn(2, n, 3, dtype=dtype)
-        points[1] = points[1].round()  # ties
-        distances = torch.cdist(points, points)
-        for ours, theirs in zip(_triton_clouds.tree(distances), _clouds_torch.tree(distances)):
-            assert torch.equal(ours, theirs), (n, dtype)
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "TRITON_INTERPRET": "1"})
 
 
 def test_tensors_on_another_device_take_this_path(monkeypatch):

@@ -21,7 +21,9 @@ def test_snippets_run(page, tmp_path, monkeypatch, capsys):
 
 
 def test_the_readmes_loop_runs():
-    (block,) = re.findall(r"^```python\n(.*?)^```", (DOCS.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.M)
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", (DOCS.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     names: dict[str, object] = {}
     exec(compile(block, "README.md", "exec"), names)
     assert names["loss"].requires_grad

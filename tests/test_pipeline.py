@@ -187,7 +187,9 @@ def test_a_view_of_other_pictures_is_refused(finished: RunFolder, tmp_path: Path
 
 
 @pytest.mark.parametrize(("cache", "tolerance"), [("exact", 1e-5), ("half", 5e-3)])
-def test_a_stored_teacher_teaches_like_a_live_one(finished: RunFolder, tmp_path: Path, cache: str, tolerance: float) -> None:
+def test_a_stored_teacher_teaches_like_a_live_one(
+    finished: RunFolder, tmp_path: Path, cache: str, tolerance: float
+) -> None:
     given = recipe(teacher_cache=cache)
     pipeline = Pipeline(given, tmp_path, device="cpu")
     shutil.copytree(finished.path.parent, tmp_path, dirs_exist_ok=True)

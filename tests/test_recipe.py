@@ -64,7 +64,7 @@ def test_only_methods_are_methods() -> None:
 @pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
 def test_weights_are_numbers_that_are_not_negative(weight: float) -> None:
     for make in (lambda: Arm(cross_entropy=weight), lambda: KD(weight=weight), lambda: SP(weight=weight)):
-        with pytest.raises(UserError, match="weight|cross_entropy"):
+        with pytest.raises(UserError, match=r"weight|cross_entropy"):
             make()
 
 

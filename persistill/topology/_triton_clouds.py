@@ -4,8 +4,8 @@
    the origin nor overflow for float32; float64 differences are divided by the largest of them first. No matrix unit,
    and none of torch's settings of precision.
 2. *Tree*: Prim's algorithm, one program for each cloud. The distances of all points to the tree stay in registers; a
-   step is a search for the least of them and a load of one row of the matrix. Each new edge also counts how many of the
-   edges before it are no longer, and is counted by those that are, so that in the end all know their place in the order.
+   step is a search for the least of them and a load of one row of the matrix. Each new edge counts how many of the
+   edges before it are no longer, and is counted by those that are: in the end all know their place in the order.
 3. *Gradient*, one program for each point: it walks over the edges of its cloud and adds up those that it belongs to, in
    a fixed order, where scattering would need atomic additions.
 
@@ -41,7 +41,7 @@ def mst_lengths(points: Tensor, *, distances: bool) -> Tensor:
         edges, _ = trees(clouds.detach().contiguous(), mirrored=False)
         lengths = clouds.reshape(-1, n * n).gather(1, edges[:, :, 0] * n + edges[:, :, 1])
     else:
-        lengths = _Lengths.apply(clouds)  # type: ignore[no-untyped-call]
+        lengths = _Lengths.apply(clouds)
     return lengths.reshape(*points.shape[:-2], n - 1)
 
 
@@ -81,7 +81,7 @@ class _Lengths(torch.autograd.Function):
         return lengths
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
         clouds, edges, lengths = ctx.saved_tensors
         size, n, d = clouds.shape

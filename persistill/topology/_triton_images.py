@@ -33,6 +33,7 @@ from torch import Tensor
 
 from persistill.topology._tables import level_tables
 from persistill.topology._triton_signals import OPTIONS, blocks, padded_bars
+from persistill.topology.diagrams import Diagrams
 from persistill.topology.persistence_image import SCALINGS, PersistenceImages
 
 _BARS, _BARS_OF_LEVELS = 16, 32  # bars in one product of matrices, as many as the registers hold
@@ -40,6 +41,48 @@ _TILE = 64  # rows and columns of an image that are drawn at once, at most
 _FAINT = 1e-24  # below this maximum, float32 may have lost what matters
 _MAXIMUM = tl.constexpr(SCALINGS["max"])
 _LOGARITHM = tl.constexpr(SCALINGS["log"])
+
+
+def persistence_images(pictures: Tensor, settings: PersistenceImages, scans: Sequence[str], out: object) -> Tensor:
+    """``pictures.persistence_images`` of checked pictures (B, C, H, W), without waiting for the device.
+
+    Raises:
+        TypeError: if ``out`` is no tensor of float32 or uint8.
+        ValueError: if it has another shape or device, or does not suit the settings.
+    """
+    count, channels, height, width = pictures.shape
+    samples = height * width
+    shape = (count, len(scans) * channels, *settings.pixels)
+    target = torch.empty(shape, device=pictures.device) if out is None else _checked(out, shape, pictures, settings)
+    # In levels, and a shade low: drawing compares again, in the units of the settings.
+    threshold = settings.min_persistence * (255 * (1 - 1e-12) if pictures.dtype == torch.uint8 else 1)
+    for start, stop in blocks(count, shape[1], samples, pictures.dtype):
+        part = pictures[start:stop].detach()
+        turned = [part if scan == "rows" else part.swapaxes(-1, -2) for scan in scans]
+        signals = torch.cat([one.reshape(stop - start, channels, samples) for one in turned], 1)
+        bars, counts = padded_bars(signals.reshape(-1, samples), threshold)
+        starts = torch.arange(len(bars), device=bars.device) * bars.shape[1]
+        draw(bars.reshape(-1, 2), starts, counts, settings, target[start:stop].flatten(0, 1))
+    return target
+
+
+def images(diagrams: Diagrams[Tensor], settings: PersistenceImages) -> Tensor:
+    """``PersistenceImages.images`` without gradients; waits for the check that all points are finite.
+
+    Raises:
+        ValueError: if a point is not finite (its number is named).
+    """
+    values = diagrams.values.detach().contiguous()
+    strange = ~values.isfinite().all(1)
+    if bool(strange.any()):
+        point = int(strange.nonzero()[0])
+        raise ValueError(
+            f"point {point} of the diagrams is {values[point].tolist()}; drop classes that never die with finite(), "
+            "or let them end with cut()."
+        )
+    out = torch.empty((len(diagrams), *settings.pixels), device=values.device)
+    draw(values, diagrams.offsets[:-1].contiguous(), diagrams.offsets.diff(), settings, out)
+    return out.reshape(*diagrams.shape, *settings.pixels)
 
 
 def draw(bars: Tensor, starts: Tensor, counts: Tensor, settings: PersistenceImages, out: Tensor) -> None:
@@ -84,22 +127,17 @@ def draw(bars: Tensor, starts: Tensor, counts: Tensor, settings: PersistenceImag
         )
 
 
-def draw_pictures(pictures: Tensor, settings: PersistenceImages, scans: Sequence[str], out: Tensor) -> None:
-    """Draw the H0 of all channels of checked pictures (B, C, H, W), without waiting for the device.
-
-    ``out`` is (B, len(scans) * C, rows, columns), float32 or uint8, contiguous.
-    """
-    count, channels, height, width = pictures.shape
-    samples = height * width
-    # In levels, and a shade low: drawing compares again, in the units of the settings.
-    threshold = settings.min_persistence * (255 * (1 - 1e-12) if pictures.dtype == torch.uint8 else 1)
-    for start, stop in blocks(count, len(scans) * channels, samples, pictures.dtype):
-        part = pictures[start:stop]
-        turned = [part if scan == "rows" else part.swapaxes(-1, -2) for scan in scans]
-        signals = torch.cat([one.reshape(stop - start, channels, samples) for one in turned], 1)
-        bars, counts = padded_bars(signals.reshape(-1, samples), threshold)
-        starts = torch.arange(len(bars), device=bars.device) * bars.shape[1]
-        draw(bars.reshape(-1, 2), starts, counts, settings, out[start:stop].flatten(0, 1))
+def _checked(out: object, shape: tuple[int, ...], pictures: Tensor, settings: PersistenceImages) -> Tensor:
+    if not isinstance(out, Tensor) or out.dtype not in (torch.float32, torch.uint8):
+        kind = out.dtype if isinstance(out, Tensor) else type(out).__name__
+        raise TypeError(f"out must be a torch tensor, float32 or uint8; got {kind}.")
+    if out.device != pictures.device:
+        raise ValueError(f"out must be on the device of the pictures, {pictures.device}; got {out.device}.")
+    if out.shape != shape or not out.is_contiguous():
+        raise ValueError(f"out must be contiguous of shape {shape}; got {tuple(out.shape)}.")
+    if out.dtype == torch.uint8 and settings.scaling != "max":
+        raise ValueError(f'8-bit images need scaling="max"; the settings have {settings.scaling!r}.')
+    return out
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,43 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from persistill.topology.diagrams import Diagrams
+
 _SCRATCH = 1 << 27  # bytes of working memory that one launch may take
 _SPAN = 10  # levels of the tree that one program builds
 _LANES = 256  # samples that one program looks at together
 OPTIONS = {"enable_fp_fusion": True}  # Triton's long-standing default, which it warns that it will change
+
+
+def sublevel_persistence(
+    signals: Tensor, min_persistence: float, *, superlevel: bool, essential: bool, indices: bool
+) -> Diagrams[Tensor]:
+    """``signals.sublevel_persistence`` of checked signals (..., N), which waits for the number of bars.
+
+    Raises:
+        ValueError: if there is a NaN or an infinity (its index is named).
+    """
+    samples = signals.shape[-1]
+    flat = signals.detach().reshape(-1, samples).contiguous()
+    empty = torch.zeros(0, dtype=torch.int64, device=signals.device)
+    parts, numbers = [empty.reshape(0, 2)], [empty]
+    for start, stop in blocks(len(flat), 1, samples, signals.dtype):
+        where, counts = padded_pairs(flat[start:stop], min_persistence, superlevel=superlevel, essential=essential)
+        parts.append(where[torch.arange(where.shape[1], device=where.device) < counts[:, None]])
+        numbers.append(counts.long())
+    where, counts = torch.cat(parts), torch.cat(numbers)
+    if bool((counts < 0).any()):
+        place = (~signals.isfinite()).nonzero()[0].tolist()
+        raise ValueError(
+            f"signals[{', '.join(map(str, place))}] is {signals[tuple(place)].item()}; all values must be finite."
+        )
+    starts = torch.arange(len(flat), device=where.device) * samples
+    positions = where.clamp(min=0) + starts.repeat_interleave(counts, output_size=len(where))[:, None]
+    values = signals.reshape(-1)[positions]
+    if essential:
+        values = torch.where(where < 0, torch.inf, values if values.is_floating_point() else values.float())
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return Diagrams(values, offsets, signals.shape[:-1], indices=where if indices else None)
 
 
 def padded_pairs(

@@ -68,8 +68,7 @@ def to_be_seen(picture: Pixels) -> Pixels:
     if longest <= _SIDE:
         return picture
     size = [max(1, round(side * _SIDE / longest)) for side in picture.shape[:0:-1]]
-    scaled = [np.asarray(Image.fromarray(channel).resize((size[0], size[1]))) for channel in picture]
-    return np.stack(scaled)
+    return np.stack([np.asarray(Image.fromarray(channel).resize((size[0], size[1]))) for channel in picture])
 
 
 def shortened(name: str) -> str:
@@ -82,7 +81,8 @@ def _framed(picture: Pixels, side: int) -> Pixels:
     scale = side / max(picture.shape[1:])
     height, width = (max(1, round(length * scale)) for length in picture.shape[1:])
     if scale != 1:
-        resized = [np.asarray(Image.fromarray(channel).resize((width, height))) for channel in picture]
+        method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC  # small ones keep their pixels
+        resized = [np.asarray(Image.fromarray(channel).resize((width, height), method)) for channel in picture]
         picture = np.stack(resized)
     framed = np.full((len(picture), side, side), 255, np.uint8)
     top, left = (side - height) // 2, (side - width) // 2

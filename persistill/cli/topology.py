@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from persistill.cli.progress import Bars
@@ -209,15 +210,17 @@ def topology(
 
 def _print(outcome: "Outcome", output: Path) -> None:
     rows, *shape = outcome.shape
+    total = rows + len(outcome.skipped)
     if outcome.gray:
         console.print(
-            f"{outcome.gray} pictures are gray and others have colour: all were read as RGB.", highlight=False
+            f"Gray pictures among coloured ones ({outcome.gray:,} of {total:,}) were read as RGB.", highlight=False
         )
     if outcome.skipped:
         named = "; ".join(f"{name} ({why})" for name, why in outcome.skipped[:_SHOWN])
-        more = f"; and {len(outcome.skipped) - _SHOWN} more (all in settings.json)" * (len(outcome.skipped) > _SHOWN)
+        more = len(outcome.skipped) - _SHOWN
         console.print(
-            f"{len(outcome.skipped)} pictures cannot be read and were left out: {named}{more}.",
+            f"Left out, because they cannot be read ({len(outcome.skipped):,} of {total:,}): {named}"
+            f"{f'; and {more} more, all in settings.json' if more > 0 else ''}.",
             markup=False,
             highlight=False,
         )
@@ -229,12 +232,13 @@ def _print(outcome: "Outcome", output: Path) -> None:
             highlight=False,
         )
     if outcome.before:
-        console.print(f"{output} was complete already.", highlight=False)
+        console.print(f"{output} was complete already.", markup=False, highlight=False)
     table = Table(box=None, show_header=False)
+    table.add_column(overflow="fold")
     points = f", {outcome.tally['points']:,} points" if "points" in outcome.tally else ""
     told = [" x ".join(map(str, outcome.shape)) + points, f"{rows:,} names, one a line", "the first pictures"]
     for file, what in zip(outcome.files, [*told, "all parameters", "one picture explained"], strict=False):
-        table.add_row(str(file), what)
+        table.add_row(escape(str(file)), what)
     console.print(table)
 
 

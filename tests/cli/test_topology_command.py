@@ -4,6 +4,8 @@ import errno
 import io
 import json
 import os
+import re
+import shlex
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -395,7 +397,7 @@ def test_an_unreadable_picture_is_an_error_or_left_out(topology, tmp_path: Path)
     assert not (tmp_path / "out").exists()
     answer = topology(source, "--output", tmp_path / "out", *SMALL, "--skip-unreadable")
     assert answer.code == 0
-    assert "1 pictures cannot be read and were left out: 4.png (no picture in a known format)" in answer.out
+    assert "Left out, because they cannot be read (1 of 10): 4.png (no picture in a known format)." in answer.out
     kept = [k for k in range(10) if k != 4]
     assert (tmp_path / "out" / "names.txt").read_text().split() == [f"{k}.png" for k in kept]
     images = np.load(tmp_path / "out" / "persistence_images.npy")
@@ -440,7 +442,7 @@ def test_gray_among_colour_becomes_rgb_and_is_said(topology, tmp_path: Path) -> 
     source = write(tmp_path / "in", {"a.png": gray, "b.png": colour})
     answer = topology(source, "--output", tmp_path / "out", *SMALL)
     assert answer.code == 0
-    assert "1 pictures are gray and others have colour: all were read as RGB" in answer.out
+    assert "Gray pictures among coloured ones (1 of 2) were read as RGB." in answer.out
     images = np.load(tmp_path / "out" / "persistence_images.npy")
     np.testing.assert_array_equal(images, drawn([np.stack([gray] * 3), colour]))
     assert topology(source, "--output", tmp_path / "gray", *SMALL, "--grayscale").code == 0
@@ -557,6 +559,24 @@ def test_an_empty_folder_and_a_missing_one(topology, tmp_path: Path) -> None:
     answer = topology(tmp_path / "nowhere", "--output", tmp_path / "out")
     assert (answer.code, "there is no file or folder" in answer.err) == (2, True)
     assert not (tmp_path / "out").exists()
+
+
+# The page
+
+
+def test_the_page_runs(topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "topology_command.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^persistill topology (.*)$", page, re.MULTILINE)
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(commands) == 7
+    write(tmp_path / "pictures", {"cat.png": pixels(1, 3, 20, 30), "b.png": pixels(2, 3, 31, 17)})
+    np.save(tmp_path / "digits.npy", np.stack([pixels(k, 8, 8) for k in range(5)]))
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert topology(*shlex.split(command)).code == 0, command
+    assert (tmp_path / "images" / "explain-cat.png").is_file()
+    exec(compile(snippet, "docs/topology_command.md", "exec"), {})
+    assert "(2, 6, 50, 50)" in capsys.readouterr().out
 
 
 # Memory

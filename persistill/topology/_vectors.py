@@ -163,6 +163,28 @@ def add_scaled(typing: Any, target: Any, source: Any, factor: Any) -> Any:
     return types.void(types.intp, types.intp, types.float32), build
 
 
+@intrinsic
+def cubic(typing: Any, source: Any, part: Any, place: Any, factor: Any, target: Any) -> Any:
+    """Write factor * (a + place * (b + place * (c + place * d))) for ``WIDTH`` float32 numbers each of a, b, c, d.
+
+    ``source`` is the address of those called a, and the others follow ``part`` bytes apart.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, part, place, factor, target = arguments
+        at = _splat(builder, place, _FLOATS)
+        value = ir.Constant(_FLOATS, None)
+        for k in (3, 2, 1, 0):
+            coefficient = _at(builder, builder.add(source, builder.mul(part, _long(k))), _FLOATS)
+            value = builder.fmul(at, value, flags=_MULTIPLY_ADD)
+            value = builder.fadd(value, builder.load(coefficient, align=4), flags=_MULTIPLY_ADD)
+        scaled = builder.fmul(value, _splat(builder, factor, _FLOATS))
+        builder.store(scaled, _at(builder, target, _FLOATS), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.float32, types.float32, types.intp), build
+
+
 def weighted_sums(rows: int, vectors: int) -> Callable[..., Any]:
     """An operation that computes ``rows`` weighted sums of table rows, ``vectors * WIDTH`` columns wide.
 

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from persistill.topology import _kernels_images as kernels
 from persistill.topology import _reference as reference
+from persistill.topology._kernels_floats import draw_points
+from persistill.topology._tables import offset_tables
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
 
@@ -211,10 +213,14 @@ class PersistenceImages:
     def draw(self, values: NDArray[Any], bounds: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Draw the diagrams ``values[bounds[i]:bounds[i + 1]]``, finite, into ``out`` on the calling thread."""
         columns, rows = self.edges("births"), self.edges("persistences")
-        low, high = int(bounds[0]), int(bounds[-1])
-        kernels.draw_all(
-            unit_values(values[low:high]),
-            bounds - low,
+        across, down, limit = offset_tables(self)
+        if limit < math.inf and self.scaling != "max":
+            # What the tables leave out is far below 1, but a logarithm may begin that low.
+            limit = math.inf if self.scaling == "log" and self.scale < limit else -1.0
+        draw_points(
+            values,
+            bounds,
+            255.0 if values.dtype == np.uint8 else 1.0,
             self.min_persistence,
             self.weight == "linear",
             self.bandwidth,
@@ -222,9 +228,13 @@ class PersistenceImages:
             rows[1],
             columns[0],
             columns[1],
+            across,
+            down,
+            limit,
             SCALINGS[self.scaling],
             self.scale,
-            out,
+            255.0 if out.dtype == np.uint8 else 1.0,
+            out.reshape(len(out), -1),
         )
 
     def _differentiable(self, diagrams: Diagrams[Tensor]) -> Tensor:

@@ -296,6 +296,13 @@ def test_distances_scale_with_huge_and_tiny_values(name, scale, dtype):
     np.testing.assert_allclose(found / scale, DISTANCES[name](first, second), rtol=1e-4)
 
 
+def test_high_orders_of_lifetimes_that_differ_widely_do_not_overflow():
+    first, second = one([[0, 1e-30], [0, 3e-30]]), one([[0, 2], [1, 1.5], [0, 1]])
+    expected = (1 + 0.25**40 + 0.5**40) ** (1 / 40)
+    for pair in ((first, second), (second, first)):
+        assert wasserstein(*pair, order=40)[0] == pytest.approx(expected, rel=1e-12)
+
+
 # Gradients
 
 
@@ -318,6 +325,15 @@ def test_gradients_agree_with_differences(name):
 
     parts = [values.detach()[mask].requires_grad_() for values, mask in zip((ours, theirs), finite, strict=True)]
     assert torch.autograd.gradcheck(function, parts, eps=1e-7, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_values_are_the_same_with_gradients(name):
+    sides = [differentiable(*part)[0] for part in pairs(20, digits=1)]
+    with_gradients = DISTANCES[name](*sides)
+    assert with_gradients.requires_grad
+    found = DISTANCES[name](*(Diagrams(side.values.detach(), side.offsets) for side in sides))
+    np.testing.assert_allclose(plain(with_gradients), found, rtol=1e-12)
 
 
 def test_a_gradient_by_hand():

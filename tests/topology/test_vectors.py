@@ -267,6 +267,15 @@ def test_gradients_agree_with_differences(name):
 
 
 @pytest.mark.parametrize("name", SMOOTH)
+def test_values_are_the_same_with_gradients(name):
+    diagrams, values = differentiable(*random_lists(12, digits=1))
+    with_gradients = SMOOTH[name](diagrams)
+    assert with_gradients.requires_grad
+    found = SMOOTH[name](Diagrams(values.detach(), diagrams.offsets))
+    np.testing.assert_allclose(plain(with_gradients), found, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
 def test_gradients_are_finite_at_ties_and_on_the_diagonal(name):
     awkward = [np.full((3, 2), 0.25), np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), np.empty((0, 2))]
     diagrams, values = differentiable(*awkward)
@@ -351,7 +360,8 @@ def test_read_only_and_strided_memory_is_read(name):
     expected = ALL[name](diagrams)
     wide = np.zeros((len(diagrams.values), 5))
     wide[:, 1:4:2] = diagrams.values
-    frozen = wide[:, 1:4:2]
+    np.testing.assert_array_equal(ALL[name](Diagrams(wide[:, 1:4:2], diagrams.offsets)), expected)
+    frozen = diagrams.values.copy()
     frozen.flags.writeable = False
     np.testing.assert_array_equal(ALL[name](Diagrams(frozen, diagrams.offsets)), expected)
 

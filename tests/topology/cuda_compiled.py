@@ -1,0 +1,70 @@
+"""Run by test_cuda.py, in a process of their own: what the interpreter accepts need not compile.
+
+The functions are called with tensors on the CPU, and wherever a kernel would be launched, it is compiled to machine
+code instead. Nothing is computed.
+"""
+
+import numpy as np
+import pytest
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+from persistill.topology import PersistenceImages, _triton_clouds, _triton_images, _triton_signals
+
+KINDS = {
+    torch.uint8: "*u8",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+    torch.float32: "*fp32",
+    torch.float64: "*fp64",
+}
+
+
+@pytest.fixture(autouse=True)
+def compiled(monkeypatch):
+    """The kernels, instead of being launched: their names."""
+    found = []
+
+    def run(self, *args, grid, warmup, **options):
+        names = self.arg_names
+        values = dict(zip(names, args, strict=False)) | {name: options.pop(name) for name in names if name in options}
+        constants = {param.name: values[param.name] for param in self.params if param.is_constexpr}
+        signature = {
+            name: "constexpr" if name in constants else KINDS[value.dtype] if isinstance(value, torch.Tensor) else "i32"
+            for name, value in values.items()
+        }
+        source = ASTSource(self, signature, {(names.index(name),): value for name, value in constants.items()})
+        kernel = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+        assert len(kernel.asm["cubin"]) > 0
+        found.append(self.__name__)
+        for value in values.values():
+            if isinstance(value, torch.Tensor) and value.dtype == torch.int64:
+                value.zero_()  # instead of indices that would be out of range
+
+    monkeypatch.setattr(JITFunction, "run", run)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_pairs(compiled, dtype):
+    _triton_signals.padded_pairs(torch.zeros(2, 5000, dtype=dtype), 0.0, essential=True)
+    assert compiled == ["_leaves", "_branches", "_search"]
+
+
+@pytest.mark.parametrize(("dtype", "scaling"), [(torch.uint8, "max"), (torch.uint8, "log"), (torch.float32, "max")])
+def test_images(compiled, dtype, scaling):
+    settings = PersistenceImages(scaling=scaling)
+    pictures = torch.from_numpy(np.zeros((2, 1, 8, 8))).to(dtype)
+    _triton_images.persistence_images(pictures, settings, ("rows",), None)
+    assert compiled == ["_leaves", "_search", "_draw", "_draw"][: 4 if scaling == "max" else 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_clouds(compiled, dtype):
+    points = torch.zeros(2, 64, 64, dtype=dtype, requires_grad=True)
+    _triton_clouds.mst_lengths(points, distances=False).sum().backward()
+    _triton_clouds.mst_lengths(torch.zeros(2, 9, 9, dtype=dtype), distances=True)
+    assert compiled == ["_measure", "_prim", "_pull", "_prim"]

@@ -1,9 +1,22 @@
 """Networks that return ``Features``, and one table of their names."""
 
+from persistill.models.adapter import Adapted, adapt, plain
 from persistill.models.network import Network
 from persistill.models.resnet import ResNet
 from persistill.models.table import NAMES, build
 from persistill.models.weights import load, load_into, save
 from persistill.models.wrn import WideResNet
 
-__all__ = ["NAMES", "Network", "ResNet", "WideResNet", "build", "load", "load_into", "save"]
+__all__ = [
+    "NAMES",
+    "Adapted",
+    "Network",
+    "ResNet",
+    "WideResNet",
+    "adapt",
+    "build",
+    "load",
+    "load_into",
+    "plain",
+    "save",
+]

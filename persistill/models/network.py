@@ -13,11 +13,14 @@ class Network(nn.Module, ABC):
 
     Attributes:
         name: its name in the table of models, from which ``build`` makes it again.
-        spec: channels, strides and sizes of what it will return; true for pictures of any height and width.
+        spec: channels, strides and sizes of what it will return; true for pictures of any height and width unless
+            ``image_size`` is given.
+        image_size: height and width of the pictures for which the spec holds; None for all.
     """
 
     name: str
     spec: FeatureSpec
+    image_size: tuple[int, int] | None = None
 
     def __init__(self, name: str, spec: FeatureSpec) -> None:
         super().__init__()

@@ -1,0 +1,115 @@
+"""What a tensor inside a foreign network is: a map with channels first or last, or tokens that form a grid."""
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+MOST_EXTRA_TOKENS = 8
+"""Tokens before the grid that are believed without being told: class, distillation, and a handful of registers."""
+
+Size = tuple[int, int]
+
+
+class Layout(NamedTuple):
+    """How to read a tapped tensor.
+
+    Attributes:
+        kind: "first": (B, C, H, W). "last": (B, H, W, C). "tokens": (B, N, C), tokens row by row.
+        extra: number of tokens before the grid (class, distillation, registers); 0 for maps.
+    """
+
+    kind: Literal["first", "last", "tokens"]
+    extra: int = 0
+
+
+def recognise(
+    shape: Sequence[int], picture: Size, channels: int | None = None, extra: int | None = None
+) -> Layout | None:
+    """Find out what a tensor is from its shape.
+
+    A grid has the aspect ratio of the picture, to within one pixel. Channels first is tried before channels last. Of
+    tokens, the fewest are taken for extra ones that leave a grid behind them, and not more than eight.
+
+    Args:
+        shape: of the tensor, batch included.
+        picture: height and width of the picture that went in.
+        channels: how many it must have, where that is known.
+        extra: number of tokens before the grid, where that is known.
+
+    Returns:
+        The layout, or None if it is neither a map nor a grid of tokens.
+    """
+    if len(shape) == 4:
+        _, one, two, three = shape
+        if channels in (None, one) and _similar((two, three), picture):
+            return Layout("first")
+        if channels in (None, three) and _similar((one, two), picture):
+            return Layout("last")
+    if len(shape) == 3 and channels in (None, shape[2]):
+        for count in range(MOST_EXTRA_TOKENS + 1) if extra is None else (extra,):
+            if grid(shape[1] - count, picture) is not None:
+                return Layout("tokens", count)
+    return None
+
+
+def as_map(tensor: Tensor, layout: Layout, picture: Size) -> Tensor | None:
+    """Read a tensor as a map.
+
+    Args:
+        tensor: as the layout says.
+        layout: from ``recognise``, for pictures of this or another size.
+        picture: height and width of the picture that went in.
+
+    Returns:
+        (B, C, H, W), a view of the tensor wherever that is possible; None if the tokens form no grid.
+    """
+    if layout.kind == "first":
+        return tensor
+    if layout.kind == "last":
+        return tensor.permute(0, 3, 1, 2)
+    size = grid(tensor.shape[1] - layout.extra, picture)
+    if size is None:
+        return None
+    tokens = tensor[:, layout.extra :].transpose(1, 2)
+    return tokens.reshape(*tokens.shape[:2], *size)
+
+
+def size_of(shape: Sequence[int], layout: Layout, picture: Size) -> tuple[int, Size]:
+    """Channels, and height and width, of a map.
+
+    Args:
+        shape: of a tensor that ``recognise`` found to have this layout.
+        layout: likewise.
+        picture: likewise.
+    """
+    if layout.kind == "first":
+        return shape[1], (shape[2], shape[3])
+    if layout.kind == "last":
+        return shape[3], (shape[1], shape[2])
+    size = grid(shape[1] - layout.extra, picture)
+    assert size is not None
+    return shape[2], size
+
+
+def stride(size: Size, picture: Size) -> int:
+    """How many positions of the picture there are for one of the map, along a side, rounded; 1 or more."""
+    return max(1, round(sqrt(picture[0] * picture[1] / (size[0] * size[1]))))
+
+
+def grid(tokens: int, picture: Size) -> Size | None:
+    """Height and width of the grid of ``tokens`` that has the picture's aspect ratio, or None if there is none."""
+    if tokens < 1:
+        return None
+    near = round(sqrt(tokens * picture[0] / picture[1]))
+    for height in sorted(range(max(near - 1, 1), near + 2), key=lambda height: abs(height - near)):
+        if tokens % height == 0 and _similar((height, tokens // height), picture):
+            return height, tokens // height
+    return None
+
+
+def _similar(size: Size, picture: Size) -> bool:
+    """Whether one stride, up to rounding, leads from the picture to this size."""
+    (height, width), (tall, wide) = size, picture
+    return 0 < height <= tall and 0 < width <= wide and abs(height * wide - width * tall) < max(tall, wide)

@@ -1,0 +1,23 @@
+"""Near names out of long lists, which no reader wants to see whole."""
+
+import difflib
+from collections.abc import Iterable
+
+from persistill.errors import UserError
+
+
+def mistaken(kind: str, given: str, allowed: Iterable[str], advice: str) -> UserError:
+    """The answer to a name that is not in a long list: the near names, not all of them.
+
+    Args:
+        kind: what the name should have named, in the singular.
+        given: the name as it was given.
+        allowed: every name that would have been right.
+        advice: one sentence on how to find the others.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    near = difflib.get_close_matches(given, list(allowed), n=5, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    return UserError(f"unknown {kind} {given!r}.{hint} {advice}")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from persistill.topology import _kernels_images as kernels
 from persistill.topology import _reference as reference
+from persistill.topology._devices import on_gpu
 from persistill.topology._kernels_floats import draw_points
 from persistill.topology._tables import offset_tables
 from persistill.topology._threads import checked_threads, spread
@@ -192,6 +193,10 @@ class PersistenceImages:
             ValueError: if a point is not finite (its number is named).
         """
         tensors = isinstance(diagrams.values, Tensor)
+        if on_gpu(diagrams.values) and not diagrams.values.requires_grad:
+            from persistill.topology import _triton_images  # noqa: PLC0415  (Triton need not be there)
+
+            return _triton_images.images(diagrams, self)
         plain = diagrams.numpy()
         if not np.isfinite(plain.values).all():
             point = int(np.flatnonzero(~np.isfinite(plain.values).all(1))[0])

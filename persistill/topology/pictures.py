@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from persistill.topology import _kernels_levels as kernels
+from persistill.topology._devices import on_gpu
 from persistill.topology._tables import CUT, level_tables
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology._vectors import LANES, WIDTH
@@ -67,20 +68,28 @@ def persistence_images(
         (B, len(scans) * C, rows, columns): all channels of the first scan, then all of the second. A NumPy array or
         a torch tensor like ``pictures``.
 
+        Tensors on a GPU are worked on there, and the host does not wait (once the tables for some settings are
+        there): ``out`` must be there too, and NaN and infinities are not looked for but give images of NaN.
+
     Raises:
         TypeError: if ``pictures`` or ``out`` is no array or tensor of these dtypes.
         ValueError: if a shape, a scan or a value is not allowed; NaN and infinities are named by their index.
     """
     if not isinstance(pictures, np.ndarray | Tensor):
         raise TypeError(f"pictures must be a NumPy array or a torch tensor; got {type(pictures).__name__}.")
-    data: NDArray[Any] = pictures.detach().cpu().numpy() if isinstance(pictures, Tensor) else pictures
-    if data.dtype.name not in ("uint8", "float32", "float64"):
-        raise TypeError(f"pictures must be uint8, float32 or float64; got {data.dtype.name}.")
-    if data.ndim != 4 or 0 in data.shape[1:]:
-        raise ValueError(f"pictures must have shape (B, C, H, W) with no side 0; got {data.shape}.")
+    dtype, shape = str(pictures.dtype).removeprefix("torch."), tuple(pictures.shape)
+    if dtype not in ("uint8", "float32", "float64"):
+        raise TypeError(f"pictures must be uint8, float32 or float64; got {dtype}.")
+    if len(shape) != 4 or 0 in shape[1:]:
+        raise ValueError(f"pictures must have shape (B, C, H, W) with no side 0; got {shape}.")
     unknown = [scan for scan in scans if scan not in SCANS]
     if unknown or not scans:
         raise ValueError(f"scans must be one or more of {', '.join(map(repr, SCANS))}; got {tuple(scans)!r}.")
+    if on_gpu(pictures):
+        from persistill.topology import _triton_images  # noqa: PLC0415  (Triton need not be there)
+
+        return _triton_images.persistence_images(pictures, settings, scans, out)
+    data: NDArray[Any] = pictures.detach().cpu().numpy() if isinstance(pictures, Tensor) else pictures
     require_finite(data, "pictures")
     shape = (len(data), len(scans) * data.shape[1], *settings.pixels)
     target = _target(out, shape, settings)

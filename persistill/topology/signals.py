@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from persistill.topology import _kernels_lanes as kernels
+from persistill.topology._devices import on_gpu
 from persistill.topology._kernels_signals import finite
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology._vectors import LANES
@@ -77,7 +78,8 @@ def sublevel_persistence(
 
     Returns:
         Diagrams of shape (...), in NumPy arrays or torch tensors like the input. Values are gathered
-        from ``signals``, so gradients reach the critical samples.
+        from ``signals``, so gradients reach the critical samples. Tensors on a GPU are worked on there; the host waits
+        for the number of bars.
 
     Raises:
         TypeError: if ``signals`` is no array or tensor of these dtypes.
@@ -85,20 +87,27 @@ def sublevel_persistence(
     """
     if not isinstance(signals, np.ndarray | Tensor):
         raise TypeError(f"signals must be a NumPy array or a torch tensor; got {type(signals).__name__}.")
-    data: NDArray[Any] = signals.detach().cpu().numpy() if isinstance(signals, Tensor) else signals
-    if data.dtype.name not in _DTYPES:
-        raise TypeError(f"signals must be {', '.join(_DTYPES)}; got {data.dtype.name}.")
-    if data.ndim == 0 or data.shape[-1] == 0:
-        raise ValueError(f"signals must have shape (..., N) with N >= 1 samples; got {data.shape}.")
+    dtype, shape = str(signals.dtype).removeprefix("torch."), tuple(signals.shape)
+    if dtype not in _DTYPES:
+        raise TypeError(f"signals must be {', '.join(_DTYPES)}; got {dtype}.")
+    if not shape or shape[-1] == 0:
+        raise ValueError(f"signals must have shape (..., N) with N >= 1 samples; got {shape}.")
     if not min_persistence >= 0:
         raise ValueError(f"min_persistence must be 0 or more; got {min_persistence}.")
+    if on_gpu(signals):
+        from persistill.topology import _triton_signals  # noqa: PLC0415  (Triton need not be there)
+
+        return _triton_signals.sublevel_persistence(
+            signals, min_persistence, superlevel=superlevel, essential=essential, indices=indices
+        )
+    data: NDArray[Any] = signals.detach().cpu().numpy() if isinstance(signals, Tensor) else signals
     require_finite(data, "signals")
     flat = np.ascontiguousarray(data.reshape(-1, data.shape[-1]))
     follows = isinstance(signals, Tensor) and signals.requires_grad
     values, places, offsets = bars(
         flat, min_persistence, superlevel, essential, indices or follows or essential, checked_threads(threads)
     )
-    shape = data.shape[:-1]
+    shape = shape[:-1]
     if essential:
         values = values.astype(np.float32) if values.dtype == np.uint8 else values
         values[places < 0] = np.inf

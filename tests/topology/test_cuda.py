@@ -21,7 +21,7 @@ def run(name, **variables):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["cuda_signals.py", "cuda_images.py", "cuda_clouds.py"])
+@pytest.mark.parametrize("name", ["cuda_signals.py", "cuda_images.py", "cuda_clouds.py", "cuda_calls.py"])
 def test_kernels_agree_with_the_references(name):
     run(name, **({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}))
 

@@ -14,6 +14,7 @@ from persistill.models import build
 from persistill.recipe import Arm, as_methods
 from persistill.specs import Spec
 from persistill.training import Objective
+from persistill.types import Features
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = [value for value in vars(methods).values() if inspect.isclass(value) and issubclass(value, Spec)]
@@ -46,6 +47,21 @@ def test_terms_are_named_scalars_that_teach(method, dtype, seen):
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
     assert any(gradient.abs().max() > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize("method", CLASSES)
+def test_terms_read_no_more_of_a_teacher_than_they_say(method, seen):
+    network, pictures, teachers = seen
+    (used,) = as_methods([method()])
+    teachers = teachers[: used.teachers_needed]
+    nothing = Features(torch.zeros(0), torch.zeros(0), {})
+    stored = [nothing._replace(**{part: getattr(teacher, part) for part in used.reads}) for teacher in teachers]
+    student = network(pictures)
+    assert used.terms(student, stored, torch.arange(4)) == used.terms(student, teachers, torch.arange(4))
+    for part in used.reads:
+        blank = [teacher._replace(**{part: getattr(nothing, part)}) for teacher in stored]
+        with pytest.raises((UserError, RuntimeError, IndexError)):
+            used.terms(student, blank, torch.arange(4))
 
 
 @pytest.mark.parametrize("method", CLASSES)

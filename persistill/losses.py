@@ -21,6 +21,21 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
+def check_logits(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> None:
+    """See that two networks' logits can be compared at a temperature.
+
+    Raises:
+        UserError: if they are not of one shape (B, K), or the temperature is not above 0.
+    """
+    if teacher_logits.ndim != 2 or teacher_logits.shape != student_logits.shape:
+        raise UserError(
+            f"the logits of teacher and student must have one shape (B, K); {tuple(teacher_logits.shape)} "
+            f"and {tuple(student_logits.shape)} were given. Do both know the same classes?"
+        )
+    if not temperature > 0:
+        raise UserError(f"the temperature must be above 0; {temperature} was given.")
+
+
 def kl(
     teacher_logits: Tensor, student_logits: Tensor, temperature: float, reduction: Reduction = "batchmean"
 ) -> Tensor:
@@ -41,13 +56,7 @@ def kl(
     Raises:
         UserError: if the shapes differ, the temperature is not above 0, or the reduction is unknown.
     """
-    if teacher_logits.ndim != 2 or teacher_logits.shape != student_logits.shape:
-        raise UserError(
-            f"the logits of teacher and student must have one shape (B, K); {tuple(teacher_logits.shape)} "
-            f"and {tuple(student_logits.shape)} were given. Do both know the same classes?"
-        )
-    if not temperature > 0:
-        raise UserError(f"the temperature must be above 0; {temperature} was given.")
+    check_logits(teacher_logits, student_logits, temperature)
     if reduction not in ("batchmean", "mean"):
         raise unknown("reduction", reduction, ("batchmean", "mean"))
     with torch.autocast(student_logits.device.type, enabled=False):
@@ -57,6 +66,24 @@ def kl(
     if reduction == "mean":
         divergence = divergence / teacher_logits.shape[1]
     return temperature**2 * divergence
+
+
+def check_batches(student: Tensor, teacher: Tensor, what: str) -> None:
+    """See that two networks' features are of one batch.
+
+    Args:
+        student: (B, ...).
+        teacher: (B, ...).
+        what: they are called in the error.
+
+    Raises:
+        UserError: if one holds more samples than the other.
+    """
+    if len(student) != len(teacher):
+        raise UserError(
+            f"teacher and student must see the same batch; the teacher's {what} hold {len(teacher)} samples, "
+            f"the student's {len(student)}."
+        )
 
 
 def gram(features: Tensor) -> Tensor:
@@ -73,7 +100,7 @@ def gram(features: Tensor) -> Tensor:
         return flat @ flat.T
 
 
-def normalise_rows(matrix: Tensor, eps: float = 1e-12) -> Tensor:
+def normalise_rows(matrix: Tensor, eps: float | Tensor = 1e-12) -> Tensor:
     """Scale each row to unit L2 norm.
 
     A row of norm ``eps`` or less becomes zero and passes no gradient: dividing it by ``eps``, as is usual,
@@ -81,7 +108,7 @@ def normalise_rows(matrix: Tensor, eps: float = 1e-12) -> Tensor:
 
     Args:
         matrix: (B, N).
-        eps: norm up to which a row counts as zero.
+        eps: norm up to which a row counts as zero, one for all rows or (B, 1).
 
     Returns:
         (B, N).
@@ -91,6 +118,36 @@ def normalise_rows(matrix: Tensor, eps: float = 1e-12) -> Tensor:
         norm = torch.linalg.vector_norm(matrix, dim=1, keepdim=True)
         alive = norm > eps
         return torch.where(alive, matrix, 0.0) / torch.where(alive, norm, 1.0)
+
+
+def normalise_deviations(matrix: Tensor) -> Tensor:
+    """Each row less its mean, scaled to unit L2 norm; the inner product of two such rows is their correlation.
+
+    A constant row becomes zero and passes no gradient. Constant means up to rounding: what is left of equal numbers
+    after their mean is taken away is noise, and its correlations would be noise with a huge gradient.
+
+    Args:
+        matrix: (B, N).
+
+    Returns:
+        (B, N).
+    """
+    matrix = full_precision(matrix)
+    centred = matrix - matrix.mean(1, keepdim=True)
+    return normalise_rows(centred, rounding(matrix))
+
+
+def rounding(vectors: Tensor) -> Tensor:
+    """Norm up to which a difference of such vectors may be rounding alone: 16 units in the last place of theirs.
+
+    Args:
+        vectors: (B, N), fp32 or fp64.
+
+    Returns:
+        (B, 1).
+    """
+    size: Tensor = torch.linalg.vector_norm(vectors.detach(), dim=1, keepdim=True)
+    return (16 * torch.finfo(vectors.dtype).eps * size).clamp(min=1e-12)
 
 
 def similarity(features: Tensor) -> Tensor:
@@ -119,7 +176,8 @@ def to_common_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """
     size = (min(one.shape[2], other.shape[2]), min(one.shape[3], other.shape[3]))
     smaller, also = (
-        features if features.shape[2:] == size else F.adaptive_avg_pool2d(features, size) for features in (one, other)
+        features if features.shape[2:] == size else F.adaptive_avg_pool2d(full_precision(features), size)
+        for features in (one, other)
     )
     return smaller, also
 
@@ -156,10 +214,6 @@ def match_maps(
             )
     chosen = [name for name in student if name in (partners if names is None else names)]
     pairs = [(student[name], teacher[partners[name]]) for name in chosen]
-    for one, other in pairs:
-        if len(one) != len(other):
-            raise UserError(
-                f"teacher and student must see the same batch; the teacher's maps hold {len(other)} samples, "
-                f"the student's {len(one)}."
-            )
+    for pair in pairs:
+        check_batches(*pair, "maps")
     return pairs

@@ -1,20 +1,59 @@
 """Persistent homology for arrays and tensors: batched, exact, with the indices that carry gradients."""
 
 from persistill.topology.clouds import mst_lengths, rips_persistence
+from persistill.topology.curves import betti_curves, euler_curves
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.images import cubical_persistence
+from persistill.topology.layouts import (
+    from_arrays,
+    from_giotto,
+    from_gudhi,
+    from_nested,
+    load_diagrams,
+    save_diagrams,
+    to_arrays,
+    to_giotto,
+    to_gudhi,
+    to_nested,
+)
+from persistill.topology.matchings import bottleneck, wasserstein
 from persistill.topology.persistence_image import PersistenceImages
 from persistill.topology.pictures import persistence_images
+from persistill.topology.point_images import point_persistence_images
 from persistill.topology.signals import columns, rows, sublevel_persistence
+from persistill.topology.sliced import sliced_wasserstein
+from persistill.topology.summaries import persistence_entropy, sorted_lifetimes, total_persistence
+from persistill.topology.tents import landscapes, silhouettes
 
 __all__ = [
     "Diagrams",
     "PersistenceImages",
+    "betti_curves",
+    "bottleneck",
     "columns",
     "cubical_persistence",
+    "euler_curves",
+    "from_arrays",
+    "from_giotto",
+    "from_gudhi",
+    "from_nested",
+    "landscapes",
+    "load_diagrams",
     "mst_lengths",
+    "persistence_entropy",
     "persistence_images",
+    "point_persistence_images",
     "rips_persistence",
     "rows",
+    "save_diagrams",
+    "silhouettes",
+    "sliced_wasserstein",
+    "sorted_lifetimes",
     "sublevel_persistence",
+    "to_arrays",
+    "to_giotto",
+    "to_gudhi",
+    "to_nested",
+    "total_persistence",
+    "wasserstein",
 ]

@@ -13,10 +13,15 @@ from hypothesis.extra import numpy as arrays
 from scipy.optimize import linear_sum_assignment
 from some_diagrams import as_kind, differentiable, lists, plain, random_lists
 
-from persistill.topology import Diagrams, _batches, sublevel_persistence
-from persistill.topology.landscapes import landscapes
-from persistill.topology.matchings import bottleneck, wasserstein
-from persistill.topology.sliced import sliced_wasserstein
+from persistill.topology import (
+    Diagrams,
+    _batches,
+    bottleneck,
+    landscapes,
+    sliced_wasserstein,
+    sublevel_persistence,
+    wasserstein,
+)
 
 DISTANCES = {
     "W1": wasserstein,

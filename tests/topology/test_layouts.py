@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ripser import ripser
 from some_diagrams import lists, plain, random_lists
 
-from persistill.topology import Diagrams
-from persistill.topology.layouts import (
+from persistill.topology import (
+    Diagrams,
     from_arrays,
     from_giotto,
     from_gudhi,

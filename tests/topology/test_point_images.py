@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from some_diagrams import as_kind, differentiable, lists, plain, random_lists
 
-from persistill.topology import Diagrams, _batches
-from persistill.topology.point_images import point_persistence_images
+from persistill.topology import Diagrams, _batches, point_persistence_images
 
 TOPKD = {"bandwidth": 0.07, "births": (0.0, 1.0), "persistences": (0.0, 0.6), "weight": "topkd"}
 WEIGHTS = {

@@ -10,10 +10,17 @@ from persim import PersLandscapeExact
 from persim.persistent_entropy import persistent_entropy
 from some_diagrams import as_kind, differentiable, lists, plain, random_lists
 
-from persistill.topology import Diagrams, _batches
-from persistill.topology.curves import betti_curves, euler_curves
-from persistill.topology.landscapes import landscapes, silhouettes
-from persistill.topology.summaries import persistence_entropy, sorted_lifetimes, total_persistence
+from persistill.topology import (
+    Diagrams,
+    _batches,
+    betti_curves,
+    euler_curves,
+    landscapes,
+    persistence_entropy,
+    silhouettes,
+    sorted_lifetimes,
+    total_persistence,
+)
 
 GRID = np.linspace(-0.5, 2, 61)
 ALL = {

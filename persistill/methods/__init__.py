@@ -2,6 +2,7 @@
 
 from persistill.methods.amd import AMD, angular_margin
 from persistill.methods.at import AT, attention, attention_transfer
+from persistill.methods.dist import DIST, correlation_distance, relational_match
 from persistill.methods.dkd import DKD, decoupled_kl
 from persistill.methods.kd import KD
 from persistill.methods.sp import SP, similarity_preserving
@@ -10,6 +11,7 @@ from persistill.methods.tgd import TGD, merged_similarity
 __all__ = [
     "AMD",
     "AT",
+    "DIST",
     "DKD",
     "KD",
     "SP",
@@ -17,7 +19,9 @@ __all__ = [
     "angular_margin",
     "attention",
     "attention_transfer",
+    "correlation_distance",
     "decoupled_kl",
     "merged_similarity",
+    "relational_match",
     "similarity_preserving",
 ]

@@ -5,6 +5,7 @@ from persistill.methods.at import AT, attention, attention_transfer
 from persistill.methods.dist import DIST, correlation_distance, relational_match
 from persistill.methods.dkd import DKD, decoupled_kl
 from persistill.methods.kd import KD
+from persistill.methods.rkd import RKD, angle_relation, distance_relation
 from persistill.methods.sp import SP, similarity_preserving
 from persistill.methods.tgd import TGD, merged_similarity
 
@@ -14,13 +15,16 @@ __all__ = [
     "DIST",
     "DKD",
     "KD",
+    "RKD",
     "SP",
     "TGD",
+    "angle_relation",
     "angular_margin",
     "attention",
     "attention_transfer",
     "correlation_distance",
     "decoupled_kl",
+    "distance_relation",
     "merged_similarity",
     "relational_match",
     "similarity_preserving",

@@ -5,6 +5,7 @@ from persistill.methods.at import AT, attention, attention_transfer
 from persistill.methods.dist import DIST, correlation_distance, relational_match
 from persistill.methods.dkd import DKD, decoupled_kl
 from persistill.methods.kd import KD
+from persistill.methods.pkt import PKT, probabilistic_transfer
 from persistill.methods.rkd import RKD, angle_relation, distance_relation
 from persistill.methods.sp import SP, similarity_preserving
 from persistill.methods.tgd import TGD, merged_similarity
@@ -15,6 +16,7 @@ __all__ = [
     "DIST",
     "DKD",
     "KD",
+    "PKT",
     "RKD",
     "SP",
     "TGD",
@@ -26,6 +28,7 @@ __all__ = [
     "decoupled_kl",
     "distance_relation",
     "merged_similarity",
+    "probabilistic_transfer",
     "relational_match",
     "similarity_preserving",
 ]

@@ -5,6 +5,7 @@ from persistill.methods.at import AT, attention, attention_transfer
 from persistill.methods.dist import DIST, correlation_distance, relational_match
 from persistill.methods.dkd import DKD, decoupled_kl
 from persistill.methods.kd import KD
+from persistill.methods.nst import NST, neuron_selectivity
 from persistill.methods.pkt import PKT, probabilistic_transfer
 from persistill.methods.rkd import RKD, angle_relation, distance_relation
 from persistill.methods.sp import SP, similarity_preserving
@@ -16,6 +17,7 @@ __all__ = [
     "DIST",
     "DKD",
     "KD",
+    "NST",
     "PKT",
     "RKD",
     "SP",
@@ -28,6 +30,7 @@ __all__ = [
     "decoupled_kl",
     "distance_relation",
     "merged_similarity",
+    "neuron_selectivity",
     "probabilistic_transfer",
     "relational_match",
     "similarity_preserving",

@@ -82,10 +82,11 @@ def count_bars(
 def scan(
     planes: NDArray[Any],
     threshold: Any,
+    limit: Any,
     highest: Any,
     lanes: NDArray[Any],
     streams: NDArray[Any],
-    places: NDArray[np.int32],
+    places: Any,
     counts: NDArray[np.int64],
 ) -> None:
     """Write the extrema of (n <= LANES, N) signals and their positions, each into its stream.
@@ -93,10 +94,11 @@ def scan(
     Args:
         planes: uint8, float32 or float64, C-contiguous, finite.
         threshold: reversals of this length or less are passed over; uint8 for uint8, otherwise float64.
-        highest: a number of the type of ``planes`` that none exceeds.
+        limit: a number of the type of ``planes``; bars that are born above it are passed over.
+        highest: another, that no sample exceeds.
         lanes: (CHUNK, LANES), scratch.
         streams: (LANES, N + 2), for the extrema.
-        places: the same, for their positions.
+        places: the same, for their positions; None if they are not wanted.
         counts: (LANES,), for their number.
     """
     samples = planes.shape[1]
@@ -114,58 +116,63 @@ def scan(
         to_lanes(planes, start, stop, lanes)
         for t in range(stop - start):
             sample = lanes.ctypes.data + t * LANES * size
-            now = np.int32(start + t)
-            turned = turn(sample, held.ctypes.data, before.ctypes.data, rising, threshold, highest, now)
+            if places is None:
+                turned = turn(sample, held.ctypes.data, before.ctypes.data, rising, threshold, limit, None)
+            else:
+                now = np.int32(start + t)
+                turned = turn(sample, held.ctypes.data, before.ctypes.data, rising, threshold, limit, now)
             rising ^= turned
             while turned:
                 lane = trailing_zeros(turned)
                 turned &= turned - np.uint64(1)
                 k = np.uint64(counts[lane])
                 streams[lane, k] = old_values[lane]
-                places[lane, k] = old_positions[lane]
+                if places is not None:
+                    places[lane, k] = old_positions[lane]
                 counts[lane] += 1
     for lane in range(len(planes)):
         if not (rising >> np.uint64(lane)) & np.uint64(1):
             streams[lane, counts[lane]] = values[lane]
-            places[lane, counts[lane]] = positions[lane]
+            if places is not None:
+                places[lane, counts[lane]] = positions[lane]
             counts[lane] += 1
 
 
 @njit(nogil=True, cache=True)
 def pair(
     stream: NDArray[Any],
-    places: NDArray[np.int32],
+    places: Any,
     size: int,
     last: Any,
     stack: NDArray[Any],
-    stack_places: NDArray[np.int64],
+    stack_places: Any,
     values: NDArray[Any],
-    indices: NDArray[np.int64],
+    indices: Any,
 ) -> int:
     """Pair the extrema of one stream, of at least two: the merge of ``_kernels_signals``.
 
     Args:
         stream: extrema as ``scan`` writes them.
-        places: their positions.
+        places: their positions, or None.
         size: their number.
         last: a barrier, of the type of ``stack``, that none in the stream exceeds.
         stack: (2, N // 2 + 2) minima, and the barriers on their right, int64 for levels and float64 for floats.
             The first barrier exceeds ``last``.
-        stack_places: the same, for their positions.
-        values: (k, 2), for the bars.
-        indices: (k, 2), for their positions, or (0, 2) if those are not wanted.
+        stack_places: the same, for their positions; None without ``places``.
+        values: (size // 2 - 1, 2), for the bars.
+        indices: the same, for their positions; None without ``places``.
 
     Returns:
-        The position of the minimum that is left.
+        The position of the minimum that is left, -1 without ``places``.
     """
-    placed = len(indices) > 0
     lows, barriers = stack
-    low_places, barrier_places = stack_places
     number = stack.dtype.type
     found, top = np.uint64(0), np.uint64(0)
-    barrier, barrier_place = barriers[0], np.int64(-1)
-    under, under_place = barrier, np.int64(-1)
-    low, low_place = number(stream[1]), np.int64(places[1])
+    barrier = under = barriers[0]
+    low = number(stream[1])
+    low_place = np.int64(-1)
+    if places is not None:
+        low_place = np.int64(places[1])
     k, end = np.uint64(2), np.uint64(size)
     while True:
         ended = k >= end
@@ -175,22 +182,24 @@ def pair(
             elder = under <= low
             values[found, 0] = low if elder else under
             values[found, 1] = barrier
-            if placed:
-                indices[found, 0] = low_place if elder else under_place
-                indices[found, 1] = barrier_place
             low = under if elder else low
-            low_place = under_place if elder else low_place
+            if places is not None:
+                under_place = stack_places[0, top]
+                indices[found, 0] = low_place if elder else under_place
+                indices[found, 1] = stack_places[1, top]
+                low_place = under_place if elder else low_place
             found += np.uint64(1)
             top -= np.uint64(1)
-            barrier, barrier_place = barriers[top], barrier_places[top]
-            under, under_place = lows[top], low_places[top]
+            barrier, under = barriers[top], lows[top]
         if ended:
             return int(low_place)
         top += np.uint64(1)
-        barriers[top], barrier_places[top] = height, np.int64(places[k])
-        lows[top], low_places[top] = low, low_place
-        barrier, barrier_place, under, under_place = height, np.int64(places[k]), low, low_place
-        low, low_place = number(stream[k + np.uint64(1)]), np.int64(places[k + np.uint64(1)])
+        lows[top], barriers[top] = low, height
+        under, barrier = low, height
+        low = number(stream[k + np.uint64(1)])
+        if places is not None:
+            stack_places[0, top], stack_places[1, top] = low_place, places[k]
+            low_place = np.int64(places[k + np.uint64(1)])
         k += np.uint64(2)
 
 
@@ -206,39 +215,39 @@ def find_bars(
     stack: NDArray[Any],
     offsets: NDArray[np.int64],
     values: NDArray[Any],
-    indices: NDArray[np.int64],
+    indices: Any,
 ) -> None:
     """Write the bars of (n, N) signals, those of signal ``i`` from ``offsets[i]`` on; see ``scan`` and ``pair``.
 
-    With ``essential``, the last bar of each signal is its minimum, with the death index -1 and the death 0.
+    With ``essential``, which wants ``indices``, the last bar of each signal is its minimum, with the death index -1 and
+    the death 0.
     """
     n, samples = planes.shape
     streams = np.empty((LANES, samples + 2), planes.dtype)
-    places = np.empty((LANES, samples + 2), np.int32)
     counts = np.empty(LANES, np.int64)
-    stack_places = np.empty(stack.shape, np.int64)
     stack[1, 0] = bottom
-    placed = len(indices) > 0
-    for first in range(0, n, LANES):
-        block = planes[first : first + LANES]
-        scan(block, threshold, highest, lanes, streams, places, counts)
-        for lane in range(len(block)):
-            begin, end = offsets[first + lane], offsets[first + lane + 1]
-            low = np.int64(-1)
-            if counts[lane] > 1:
-                low = pair(
-                    streams[lane],
-                    places[lane],
-                    counts[lane],
-                    last,
-                    stack,
-                    stack_places,
-                    values[begin:end],
-                    indices[begin:end] if placed else indices,
-                )
-            if essential:
-                # No extremum at all is what levels near 255 leave, from where no bar can be long enough.
-                low = low if low >= 0 else np.int64(block[lane].argmin())
-                values[end - 1, 0], values[end - 1, 1] = block[lane, low], 0
-                if placed:
+    if indices is None:
+        for first in range(0, n, LANES):
+            block = planes[first : first + LANES]
+            scan(block, threshold, highest, highest, lanes, streams, None, counts)
+            for lane in range(len(block)):
+                if counts[lane] > 1:
+                    begin = offsets[first + lane]
+                    pair(streams[lane], None, counts[lane], last, stack, None, values[begin:], None)
+    else:
+        places = np.empty((LANES, samples + 2), np.int32)
+        heap = np.empty(stack.shape, np.int64)
+        for first in range(0, n, LANES):
+            block = planes[first : first + LANES]
+            scan(block, threshold, highest, highest, lanes, streams, places, counts)
+            for lane in range(len(block)):
+                begin, end = offsets[first + lane], offsets[first + lane + 1]
+                low = np.int64(-1)
+                if counts[lane] > 1:
+                    stream, marks = streams[lane], places[lane]
+                    low = pair(stream, marks, counts[lane], last, stack, heap, values[begin:], indices[begin:])
+                if essential:
+                    # No extremum at all is what levels near 255 leave, from where no bar can be long enough.
+                    low = low if low >= 0 else np.int64(block[lane].argmin())
+                    values[end - 1, 0], values[end - 1, 1] = block[lane, low], 0
                     indices[end - 1, 0], indices[end - 1, 1] = low, -1

@@ -164,6 +164,17 @@ def add_scaled(typing: Any, target: Any, source: Any, factor: Any) -> Any:
 
 
 @intrinsic
+def clear(typing: Any, target: Any) -> Any:
+    """Write ``WIDTH`` float32 zeros to an address."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(ir.Constant(_FLOATS, None), _at(builder, arguments[0], _FLOATS), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp), build
+
+
+@intrinsic
 def cubic(typing: Any, source: Any, part: Any, place: Any, factor: Any, target: Any) -> Any:
     """Write factor * (a + place * (b + place * (c + place * d))) for ``WIDTH`` float32 numbers each of a, b, c, d.
 
@@ -185,14 +196,14 @@ def cubic(typing: Any, source: Any, part: Any, place: Any, factor: Any, target: 
     return types.void(types.intp, types.intp, types.float32, types.float32, types.intp), build
 
 
-def weighted_sums(rows: int, vectors: int) -> Callable[..., Any]:
+def weighted_sums(rows: int, vectors: int, *, onto: bool = False) -> Callable[..., Any]:
     """An operation that computes ``rows`` weighted sums of table rows, ``vectors * WIDTH`` columns wide.
 
     The operation ``sums(table, stride, weights, pitch, levels, count, out, step, peaks)`` computes, with all sums in
     registers, ``out[r] = sum(weights[levels[i], r] * table[levels[i]] for i in range(count))``. ``table``, ``weights``
     and ``out`` are addresses of float32 rows that are ``stride``, ``pitch`` and ``step`` bytes apart, ``levels`` is
     the address of int64 numbers. ``peaks``, the address of ``WIDTH`` float32 numbers, is raised to the largest sums
-    that were seen at each place of a vector.
+    that were seen at each place of a vector. With ``onto``, the sums are added to what ``out`` holds.
     """
 
     @intrinsic
@@ -242,11 +253,16 @@ def weighted_sums(rows: int, vectors: int) -> Callable[..., Any]:
                 results[cell].add_incoming(nothing, before)
                 results[cell].add_incoming(added[cell], loop)
             peak = builder.load(_at(builder, peaks, _FLOATS), align=4)
+            places = {
+                (r, v): _at(builder, builder.add(out, builder.mul(step, _long(r))), _FLOATS, 4 * WIDTH * v)
+                for r, v in cells
+            }
             for r, v in cells:
+                if onto:
+                    results[r, v] = builder.fadd(results[r, v], builder.load(places[r, v], align=4))
                 larger = builder.fcmp_ordered(">", results[r, v], peak)
                 peak = builder.select(larger, results[r, v], peak)
-                place = builder.add(out, builder.mul(step, _long(r)))
-                builder.store(results[r, v], _at(builder, place, _FLOATS, 4 * WIDTH * v), align=4)
+                builder.store(results[r, v], places[r, v], align=4)
             builder.store(peak, _at(builder, peaks, _FLOATS), align=4)
             return context.get_dummy_value()
 

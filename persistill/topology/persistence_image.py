@@ -14,7 +14,7 @@ from torch import Tensor
 from persistill.topology import _kernels_images as kernels
 from persistill.topology import _reference as reference
 from persistill.topology._devices import on_gpu
-from persistill.topology._kernels_floats import draw_points
+from persistill.topology._kernels_floats import Drawing, draw_diagrams
 from persistill.topology._tables import offset_tables
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
@@ -217,29 +217,27 @@ class PersistenceImages:
 
     def draw(self, values: NDArray[Any], bounds: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Draw the diagrams ``values[bounds[i]:bounds[i + 1]]``, finite, into ``out`` on the calling thread."""
-        columns, rows = self.edges("births"), self.edges("persistences")
+        unit = 255.0 if values.dtype == np.uint8 else 1.0
+        draw_diagrams(self.drawing(), values, bounds, unit, out.reshape(len(out), math.prod(out.shape[1:])))
+
+    def drawing(self, full: float = 1.0) -> Drawing:
+        """The settings for the kernels, which multiply images by ``full``."""
         across, down, limit = offset_tables(self)
         if limit < math.inf and self.scaling != "max":
             # What the tables leave out is far below 1, but a logarithm may begin that low.
             limit = math.inf if self.scaling == "log" and self.scale < limit else -1.0
-        draw_points(
-            values,
-            bounds,
-            255.0 if values.dtype == np.uint8 else 1.0,
-            self.min_persistence,
+        return Drawing(
+            float(self.min_persistence),
             self.weight == "linear",
-            self.bandwidth,
-            rows[0],
-            rows[1],
-            columns[0],
-            columns[1],
+            float(self.bandwidth),
+            *self.edges("persistences"),
+            *self.edges("births"),
             across,
             down,
             limit,
             SCALINGS[self.scaling],
-            self.scale,
-            255.0 if out.dtype == np.uint8 else 1.0,
-            out.reshape(len(out), -1),
+            float(self.scale),
+            full,
         )
 
     def _differentiable(self, diagrams: Diagrams[Tensor]) -> Tensor:

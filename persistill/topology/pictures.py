@@ -11,15 +11,15 @@ from torch import Tensor
 
 from persistill.topology import _kernels_levels as kernels
 from persistill.topology._devices import on_gpu
+from persistill.topology._kernels_floats import draw_planes
 from persistill.topology._tables import CUT, level_tables
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology._vectors import LANES, WIDTH
 from persistill.topology.persistence_image import SCALINGS, PersistenceImages
-from persistill.topology.signals import bars, columns, require_finite, rows
+from persistill.topology.signals import columns, require_finite, rows
 
 Scan = Literal["rows", "columns"]
 SCANS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {"rows": rows, "columns": columns}
-_BLOCK = 16  # pictures in one block of work
 _LEAST_SCALE = 1e-3  # a logarithm that starts lower would show what the tables of levels leave out
 
 
@@ -94,14 +94,12 @@ def persistence_images(
     shape = (len(data), len(scans) * data.shape[1], *settings.pixels)
     target = _target(out, shape, settings)
 
+    pixels, flat = np.ascontiguousarray(data), target.reshape(*shape[:2], math.prod(shape[2:]))
     if data.dtype == np.uint8 and settings.scale >= _LEAST_SCALE:
-        _draw_levels(np.ascontiguousarray(data), settings, scans, target, checked_threads(threads))
+        _draw_levels(pixels, settings, scans, flat, checked_threads(threads))
     else:
-
-        def work(start: int, stop: int) -> None:
-            _draw(data[start:stop], settings, scans, target[start:stop])
-
-        spread(work, len(data), _BLOCK, checked_threads(threads))
+        pixels = pixels / 255.0 if data.dtype == np.uint8 else pixels
+        _draw_floats(pixels, settings, scans, flat, checked_threads(threads))
     if not isinstance(pictures, Tensor):
         return target
     return torch.from_numpy(target).to(pictures.device) if out is None else out
@@ -114,7 +112,6 @@ def _draw_levels(
     planes = pictures.reshape(count * channels, height * width)
     tables = level_tables(settings, kernels.GROUP, kernels.PANEL * WIDTH)
     by_columns = np.array([scan == "columns" for scan in scans])
-    flat = out.reshape(*out.shape[:2], math.prod(out.shape[2:]))
     # What the tables leave out of an image is below this; 1e-7 of its maximum is allowed.
     omitted = (height * width // 2 + 1) * CUT * max(float(tables.columns.max()), float(tables.rows.max()))
 
@@ -141,24 +138,28 @@ def _draw_levels(
             SCALINGS[settings.scaling],
             settings.scale,
             255.0 if out.dtype == np.uint8 else 1.0,
-            flat,
+            out,
         )
 
     spread(work, len(planes), LANES, threads)
 
 
-def _draw(pictures: NDArray[Any], settings: PersistenceImages, scans: Sequence[Scan], out: NDArray[Any]) -> None:
-    channels = pictures.shape[1]
-    drawn = np.empty((len(pictures) * channels, *settings.pixels), np.float32)
-    # In levels, and a shade low: drawing compares again, in the units of the settings.
-    threshold = settings.min_persistence * (255 * (1 - 1e-12) if pictures.dtype == np.uint8 else 1)
-    for number, scan in enumerate(scans):
-        signals = np.ascontiguousarray(SCANS[scan](pictures)).reshape(len(drawn), -1)
-        values, _, offsets = bars(signals, threshold, superlevel=False, essential=False, placed=False, threads=1)
-        settings.draw(values, offsets, drawn)
-        part = drawn.reshape(len(pictures), channels, *settings.pixels)
-        place = out[:, number * channels : (number + 1) * channels]
-        place[:] = np.floor(part * 255) if out.dtype == np.uint8 else part
+def _draw_floats(
+    pictures: NDArray[Any], settings: PersistenceImages, scans: Sequence[Scan], out: NDArray[Any], threads: int
+) -> None:
+    count, channels, height, width = pictures.shape
+    planes = pictures.reshape(count * channels, height * width)
+    by_columns = np.array([scan == "columns" for scan in scans])
+    drawing = settings.drawing(255.0 if out.dtype == np.uint8 else 1.0)
+    number = planes.dtype.type
+    visible = number(settings.births[1] + 10 * settings.bandwidth)
+
+    def work(start: int, stop: int) -> None:
+        draw_planes(
+            drawing, planes[start:stop], start, channels, height, width, by_columns, number(np.inf), visible, out
+        )
+
+    spread(work, len(planes), LANES, threads)
 
 
 def _target(out: Any, shape: tuple[int, ...], settings: PersistenceImages) -> NDArray[Any]:

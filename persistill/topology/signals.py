@@ -160,7 +160,7 @@ def bars(
             stack,
             offsets[start : stop + 1],
             values,
-            indices,
+            indices if placed else None,
         )
 
     # Twice through the signals, and the second time the bars have their place: no list of parts to join.

@@ -77,14 +77,18 @@ def as_multiset(diagram: np.ndarray) -> np.ndarray:
 
 
 def image_by_formula(
-    diagram: np.ndarray, rows: tuple[np.ndarray, np.ndarray], columns: tuple[np.ndarray, np.ndarray], bandwidth: float
+    diagram: np.ndarray,
+    rows: tuple[np.ndarray, np.ndarray],
+    columns: tuple[np.ndarray, np.ndarray],
+    bandwidth: float,
+    numbers: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Unscaled persistence image with linear weights, point by point and box by box."""
+    """Unscaled persistence image with linear weights, point by point, each counted so many times."""
     drawn = np.zeros((len(rows[0]), len(columns[0])))
-    for birth, death in diagram:
+    for (birth, death), times in zip(diagram, np.ones(len(diagram)) if numbers is None else numbers, strict=True):
         length = death - birth
         law_x, law_y = scipy.stats.norm(birth, bandwidth), scipy.stats.norm(length, bandwidth)
         across = law_x.cdf(columns[1]) - law_x.cdf(columns[0])
         up = law_y.cdf(rows[1]) - law_y.cdf(rows[0])
-        drawn += length * np.outer(up, across)
+        drawn += times * length * np.outer(up, across)
     return drawn[::-1]

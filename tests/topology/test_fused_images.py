@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from hard_signals import hard_signals
+from hard_signals import hard_signals, image_by_formula
 
 from persistill.topology import PersistenceImages, columns, persistence_images, rows, sublevel_persistence
 
@@ -71,6 +71,10 @@ def test_hard_pictures_agree_with_the_steps(settings, dtype):
         dataclasses.replace(TGD, bandwidth=0.3),
         dataclasses.replace(TGD, bandwidth=0.0005),
         dataclasses.replace(TGD, min_persistence=0.0),
+        dataclasses.replace(TGD, bandwidth=1e-7),
+        dataclasses.replace(TGD, bandwidth=100.0, scaling="none"),
+        dataclasses.replace(TGD, scaling="log", scale=1e-9),
+        dataclasses.replace(TGD, scaling="log", scale=1e-9, weight="constant"),
         dataclasses.replace(TGD, births=(-3.0, 7.0), persistences=(0.0, 4.0), pixels=(130, 40)),
     ],
 )
@@ -155,8 +159,25 @@ def test_output_goes_where_it_is_wanted(cifar):
     assert levels.amax((2, 3)).eq(255).all()
 
 
-def test_an_empty_batch_is_fine():
-    assert persistence_images(np.zeros((0, 3, 8, 8), np.uint8), TGD).shape == (0, 6, 50, 50)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_an_empty_batch_is_fine(dtype):
+    assert persistence_images(np.zeros((0, 3, 8, 8), dtype), TGD).shape == (0, 6, 50, 50)
+
+
+def test_equal_bars_do_not_round_in_one_direction():
+    # 40,000 bars of one kind and a few of another, in every number format; float32 sums would drift to 1e-4.
+    signal = np.tile(np.array([40, 60], np.uint8), 40_000)
+    signal[7::500] = 90
+    picture = signal.reshape(1, 1, 200, 400)
+    expected = step_by_step(picture, dataclasses.replace(TGD, pixels=(5, 5)), (rows,))[0, 0]
+    diagram = sublevel_persistence(signal / 255)[0]
+    settings = dataclasses.replace(TGD, pixels=(5, 5))
+    kinds, numbers = np.unique(diagram, axis=0, return_counts=True)
+    drawn = image_by_formula(kinds, settings.edges("persistences"), settings.edges("births"), 0.01, numbers)
+    np.testing.assert_allclose(expected, drawn / drawn.max(), atol=1e-6)
+    for pixels in (picture, picture / 255):
+        found = persistence_images(pixels, settings, scans=("rows",))[0, 0]
+        np.testing.assert_allclose(found, drawn / drawn.max(), atol=1e-6)
 
 
 def test_two_threads_at_once_do_not_disturb_each_other(cifar):

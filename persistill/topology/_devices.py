@@ -1,8 +1,10 @@
 """Who works on a tensor: compiled kernels on the CPU, or Triton's on a GPU."""
 
 import functools
+from contextlib import AbstractContextManager
 from typing import TypeGuard
 
+import torch
 from torch import Tensor
 
 
@@ -12,6 +14,12 @@ def on_gpu(array: object) -> TypeGuard[Tensor]:
     Triton comes with torch's builds for GPUs on Linux; without it, tensors are copied to the CPU and back.
     """
     return isinstance(array, Tensor) and array.is_cuda and _triton()
+
+
+def device_of(tensor: Tensor) -> AbstractContextManager[None]:
+    """Makes the device of ``tensor`` the current one, on which Triton launches its kernels."""
+    manager: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+    return manager
 
 
 @functools.cache

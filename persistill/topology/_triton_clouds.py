@@ -24,6 +24,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from persistill.topology._devices import device_of
+
 LARGEST = 1 << 14  # points whose distances to the tree fit into the registers of one program
 _TILE = 32
 _OPTIONS = {"enable_fp_fusion": True}  # Triton's long-standing default, which it warns that it will change
@@ -60,9 +62,10 @@ def trees(distances: Tensor, *, mirrored: bool) -> tuple[Tensor, Tensor]:
     lengths = torch.empty((size, n - 1), dtype=distances.dtype, device=distances.device)
     side = triton.next_power_of_2(n)
     warps = min(16, max(1, side // 128))
-    _prim[(size,)](
-        distances, edges, lengths, n, MIRRORED=mirrored, SIDE=side, num_warps=warps, num_stages=1, **_OPTIONS
-    )
+    with device_of(distances):
+        _prim[(size,)](
+            distances, edges, lengths, n, MIRRORED=mirrored, SIDE=side, num_warps=warps, num_stages=1, **_OPTIONS
+        )
     return edges, lengths
 
 
@@ -75,7 +78,8 @@ class _Lengths(torch.autograd.Function):
         size, n, d = clouds.shape
         tiles = triton.cdiv(n, _TILE)
         matrices = torch.empty((size, n, n), dtype=clouds.dtype, device=clouds.device)
-        _measure[size, tiles, tiles](clouds, matrices, n, d, TILE=_TILE, num_stages=1, **_OPTIONS)
+        with device_of(clouds):
+            _measure[size, tiles, tiles](clouds, matrices, n, d, TILE=_TILE, num_stages=1, **_OPTIONS)
         edges, lengths = trees(matrices, mirrored=True)
         ctx.save_for_backward(clouds, edges, lengths)
         return lengths
@@ -87,9 +91,10 @@ class _Lengths(torch.autograd.Function):
         size, n, d = clouds.shape
         gradient = torch.empty_like(clouds)
         width = min(1024, triton.next_power_of_2(max(1, d)))
-        _pull[size * n, triton.cdiv(d, width)](
-            clouds, edges, lengths, upstream.contiguous(), gradient, n, d, WIDTH=width, num_warps=1, **_OPTIONS
-        )
+        with device_of(clouds):
+            _pull[size * n, triton.cdiv(d, width)](
+                clouds, edges, lengths, upstream.contiguous(), gradient, n, d, WIDTH=width, num_warps=1, **_OPTIONS
+            )
         return gradient
 
 

@@ -31,6 +31,7 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
+from persistill.topology._devices import device_of
 from persistill.topology._tables import level_tables
 from persistill.topology._triton_signals import OPTIONS, blocks, padded_bars
 from persistill.topology.diagrams import Diagrams
@@ -103,28 +104,29 @@ def draw(bars: Tensor, starts: Tensor, counts: Tensor, settings: PersistenceImag
     peaks = torch.empty(n, dtype=torch.float64, device=bars.device)
     for rough in (True, False) if settings.scaling == "max" else (True,):
         tables = known.edges if not levels else known.rough if rough else known.exact
-        _draw[(n,)](
-            bars,
-            starts,
-            counts,
-            *tables,
-            known.numbers,
-            peaks,
-            out,
-            rows,
-            columns,
-            LEVELS=levels,
-            LINEAR=settings.weight == "linear",
-            SCALING=SCALINGS[settings.scaling],
-            BARS=1 if not rough else _BARS_OF_LEVELS if levels else _BARS,
-            FAINT=_FAINT,
-            ROWS=_side(rows),
-            COLUMNS=_side(columns),
-            WHOLE=rows <= _TILE and columns <= _TILE,
-            num_warps=8,
-            num_stages=1,
-            **OPTIONS,
-        )
+        with device_of(bars):
+            _draw[(n,)](
+                bars,
+                starts,
+                counts,
+                *tables,
+                known.numbers,
+                peaks,
+                out,
+                rows,
+                columns,
+                LEVELS=levels,
+                LINEAR=settings.weight == "linear",
+                SCALING=SCALINGS[settings.scaling],
+                BARS=1 if not rough else _BARS_OF_LEVELS if levels else _BARS,
+                FAINT=_FAINT,
+                ROWS=_side(rows),
+                COLUMNS=_side(columns),
+                WHOLE=rows <= _TILE and columns <= _TILE,
+                num_warps=8,
+                num_stages=1,
+                **OPTIONS,
+            )
 
 
 def _checked(out: object, shape: tuple[int, ...], pictures: Tensor, settings: PersistenceImages) -> Tensor:

@@ -26,6 +26,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from persistill.topology._devices import device_of
 from persistill.topology.diagrams import Diagrams
 
 _SCRATCH = 1 << 27  # bytes of working memory that one launch may take
@@ -123,29 +124,30 @@ def _launch(
     low = torch.empty((n, 2 << depth), dtype=signals.dtype, device=signals.device)
     high = torch.empty_like(low)
     span = min(depth, _SPAN)
-    _leaves[n, 1 << (depth - span)](signals, low, high, samples, DEPTH=depth, SPAN=span, **OPTIONS)
-    for level in range(span, depth, _SPAN):
-        span = min(depth - level, _SPAN)
-        _branches[n, 1 << (depth - level - span)](low, high, DEPTH=depth, LEVEL=level, SPAN=span, **OPTIONS)
     # Triton would round a Python float to float32.
     least = torch.full((1,), threshold, dtype=torch.float64, device=signals.device)
-    _search[(n,)](
-        signals,
-        low,
-        high,
-        least,
-        counts if bars is None else bars,
-        counts if where is None else where,
-        counts,
-        samples,
-        samples // 2 + essential,
-        DEPTH=depth,
-        LANES=min(_LANES, 1 << depth),
-        ESSENTIAL=essential,
-        VALUES=bars is not None,
-        INDICES=where is not None,
-        **OPTIONS,
-    )
+    with device_of(signals):
+        _leaves[(n << (depth - span),)](signals, low, high, samples, DEPTH=depth, SPAN=span, **OPTIONS)
+        for level in range(span, depth, _SPAN):
+            span = min(depth - level, _SPAN)
+            _branches[(n << (depth - level - span),)](low, high, DEPTH=depth, LEVEL=level, SPAN=span, **OPTIONS)
+        _search[(n,)](
+            signals,
+            low,
+            high,
+            least,
+            counts if bars is None else bars,
+            counts if where is None else where,
+            counts,
+            samples,
+            samples // 2 + essential,
+            DEPTH=depth,
+            LANES=min(_LANES, 1 << depth),
+            ESSENTIAL=essential,
+            VALUES=bars is not None,
+            INDICES=where is not None,
+            **OPTIONS,
+        )
 
 
 @triton.jit
@@ -153,8 +155,8 @@ def _leaves(
     signals: tl.tensor, low: tl.tensor, high: tl.tensor, samples: tl.tensor, DEPTH: tl.constexpr, SPAN: tl.constexpr
 ) -> None:
     """Copy 2^SPAN samples into the tree, infinities beyond the end, and put SPAN levels above them."""
-    signal = tl.program_id(0).to(tl.int64)
-    block = tl.program_id(1)
+    signal = (tl.program_id(0) >> (DEPTH - SPAN)).to(tl.int64)
+    block = tl.program_id(0) & ((1 << (DEPTH - SPAN)) - 1)
     low += signal * (2 << DEPTH)
     high += signal * (2 << DEPTH)
     i = block * (1 << SPAN) + tl.arange(0, 1 << SPAN)
@@ -168,8 +170,8 @@ def _leaves(
 @triton.jit
 def _branches(low: tl.tensor, high: tl.tensor, DEPTH: tl.constexpr, LEVEL: tl.constexpr, SPAN: tl.constexpr) -> None:
     """Put SPAN levels above LEVEL, which is complete."""
-    signal = tl.program_id(0).to(tl.int64)
-    block = tl.program_id(1)
+    signal = (tl.program_id(0) >> (DEPTH - LEVEL - SPAN)).to(tl.int64)
+    block = tl.program_id(0) & ((1 << (DEPTH - LEVEL - SPAN)) - 1)
     low += signal * (2 << DEPTH)
     high += signal * (2 << DEPTH)
     node = (1 << (DEPTH - LEVEL)) + block * (1 << SPAN) + tl.arange(0, 1 << SPAN)

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from persistill.topology._batches import as_tensor, checked_count, checked_number, finite, points, rectangles, shaped
+from persistill.topology._kernels_points import draw
+from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
 
 WeightName = Literal["constant", "linear", "topkd"]
+_BLOCK = 64  # diagrams in one block of work
 # Functions of the library (NumPy or torch), births and persistences.
 _WEIGHTS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "constant": lambda library, _births, persistences: library.ones_like(persistences),
@@ -28,6 +31,7 @@ def point_persistence_images(
     births: tuple[float, float],
     persistences: tuple[float, float],
     weight: WeightName | Callable[[Array, Array], Array] = "linear",
+    threads: int | None = None,
 ) -> Array:
     """Sums of Gaussian densities, evaluated at the points of a grid instead of integrated over pixels.
 
@@ -47,6 +51,7 @@ def point_persistence_images(
         persistences: (first, last) coordinate of the grid along persistences.
         weight: "constant" (1), "linear" (p), "topkd" (``10 tanh(p) + 10 ln(100 b + 1)``), or a function of the births
             (P,) and persistences (P,) of all points, in arrays of the diagrams' kind, to weights (P,).
+        threads: how many threads draw float32 diagrams that carry no gradients; None for torch's number.
 
     Returns:
         (..., rows, columns), in the dtype of the diagrams (8-bit: float32), differentiable.
@@ -60,39 +65,58 @@ def point_persistence_images(
         raise TypeError(f"pixels must be (rows, columns); got {pixels!r}.")
     rows, columns = (checked_count("pixels", side) for side in pixels)
     bandwidth = checked_number("bandwidth", bandwidth, 0, strict=True)
-    windows = {"births": _window("births", births), "persistences": _window("persistences", persistences)}
+    threads = checked_threads(threads)
     values = points(diagrams)
     born, lengths = values[:, 0], (values[:, 1] - values[:, 0]).abs()
     weights = _weights(weight, born, lengths, tensors=isinstance(diagrams.values, Tensor))
-    across = _coordinates(windows["births"], columns, values)
-    up = _coordinates(windows["persistences"], rows, values).flip(0)
-    # If all births are equal, as in Rips H0, an image is a column times a row: one profile along births is enough.
-    # (Not where gradients are wanted: every birth has its own.)
-    level = len(born) > 0 and not values.requires_grad and float(born.min()) == float(born.max())
-    scaled = weights / (2 * math.pi * bandwidth**2)
-    parts = []
-    with torch.autocast(values.device.type, enabled=False):
-        features = torch.stack([born, lengths, scaled], 1)
-        for block in rectangles(features, as_tensor(diagrams.offsets), rows if level else rows + columns):
-            heights = _gaussians(block[..., 1:2], up, bandwidth)
-            if level:
-                profile = block[..., 2].contiguous()[:, None] @ heights  # strided, it takes seven times as long
-                parts.append(profile.mT * _gaussians(born[0], across, bandwidth))
-            else:
-                parts.append((heights * block[..., 2:]).mT @ _gaussians(block[..., :1], across, bandwidth))
-    images: Array = shaped(parts[0] if len(parts) == 1 else torch.cat(parts), diagrams)
-    return images
+    heights = weights / (2 * math.pi * bandwidth**2)
+    across = _coordinates(_window("births", births), columns, values)
+    up = _coordinates(_window("persistences", persistences), rows, values).flip(0)
+    tracked = born.requires_grad or heights.requires_grad
+    if values.dtype == torch.float32 and values.device.type == "cpu" and not tracked:
+        images = _drawn(born, lengths, heights, as_tensor(diagrams.offsets), across, up, bandwidth, threads)
+    else:
+        features = torch.stack([born, lengths, heights], 1)
+        blocks = rectangles(features, as_tensor(diagrams.offsets), rows + columns)
+        images = torch.cat([_image(block, across, up, bandwidth) for block in blocks])
+    result: Array = shaped(images, diagrams)
+    return result
+
+
+def _image(points: Tensor, across: Tensor, up: Tensor, bandwidth: float) -> Tensor:
+    """(k, rows, columns) from (k, m, 3), the births, persistences and heights of k diagrams."""
+    births, persistences, heights = points.unbind(2)
+    with torch.autocast(births.device.type, enabled=False):
+        above = heights[..., None] * _gaussians(persistences, up, bandwidth)
+        return above.mT @ _gaussians(births, across, bandwidth)
 
 
 def _gaussians(centres: Tensor, coordinates: Tensor, bandwidth: float) -> Tensor:
-    gaps = centres - coordinates
-    # Below this exponent a product of two could not be held as a normal number, and arithmetic with others is slow.
-    lowest = 0.5 * math.log(torch.finfo(gaps.dtype).tiny)
-    if gaps.requires_grad or gaps.device.type != "cpu":
-        return torch.exp((-0.5 * (gaps / bandwidth) ** 2).clamp(min=lowest))
-    # The same in place, and with NumPy's exponential, which is twice as fast.
-    exponents = gaps.mul_(1 / bandwidth).square_().mul_(-0.5).clamp_(min=lowest).numpy()
-    return torch.from_numpy(np.exp(exponents, out=exponents))
+    exponents = -0.5 * ((centres[..., None] - coordinates) / bandwidth) ** 2
+    # Below this a product of two could not be held as a normal number, and arithmetic with others is slow.
+    return exponents.clamp(min=0.5 * math.log(torch.finfo(exponents.dtype).tiny)).exp()
+
+
+def _drawn(
+    births: Tensor,
+    persistences: Tensor,
+    heights: Tensor,
+    offsets: Tensor,
+    across: Tensor,
+    up: Tensor,
+    bandwidth: float,
+    threads: int,
+) -> Tensor:
+    """The same by the kernel, for float32 on the CPU and without gradients."""
+    parts = [part.contiguous().numpy() for part in (births, persistences, heights)]
+    bounds, columns, rows = offsets.numpy(), across.numpy(), up.numpy()
+    out = np.empty((len(bounds) - 1, len(rows), len(columns)), np.float32)
+
+    def work(start: int, stop: int) -> None:
+        draw(*parts, bounds[start : stop + 1], columns, rows, bandwidth, out[start:stop])
+
+    spread(work, len(out), _BLOCK, threads)
+    return torch.from_numpy(out)
 
 
 def _coordinates(window: tuple[float, float], count: int, values: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5, thread
         highest_tents(plain, bounds[start : stop + 1], placed, heights[start:stop], winners[start:stop])
 
     spread(work, len(diagrams), _BLOCK, checked_threads(threads))
-    if values.requires_grad:
+    if bars.requires_grad:
         owners = torch.from_numpy(winners).to(bars.device)
         # A bar of length 0 stands at the end, where the owner -1 points.
         low, high = torch.cat([bars, bars.new_zeros(1, 2)])[owners].unbind(-1)

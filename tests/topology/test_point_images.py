@@ -60,13 +60,44 @@ def test_equal_births_as_topkd_has_them_agree_with_gudhi(kind):
     assert (found == found[:, :, :1]).all()
 
 
-def test_float32_images_agree_with_gudhi_to_its_precision():
-    diagrams = above_zero(random_lists(20))
-    single = Diagrams.from_list([diagram.astype(np.float32) for diagram in diagrams])
-    expected = draw_with_gudhi(diagrams, (20, 20), **TOPKD)
-    found = point_persistence_images(single, **TOPKD)
+@pytest.mark.parametrize("births", [True, False])
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_the_kernel_for_float32_agrees_with_gudhi_to_its_precision(weight, births):
+    # The last diagrams have more points than the kernel takes at a time.
+    rng = np.random.default_rng(3)
+    large = [rng.random((count, 2)) * [0.2, 0.7] + [0, 0.2] for count in (256, 257, 700)]
+    diagrams = [*above_zero(random_lists(20)), *large]
+    if not births:
+        diagrams = [diagram * [0, 1] for diagram in diagrams]
+    single = [diagram.astype(np.float32) for diagram in diagrams]
+    settings = TOPKD | {"weight": weight}
+    expected = draw_with_gudhi([diagram.astype(np.float64) for diagram in single], (20, 14), **settings)
+    highest = expected.max((1, 2), keepdims=True)
+    assert (highest[1:] > 0).all()
+    found = point_persistence_images(Diagrams.from_list(single), pixels=(20, 14), **settings)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=2e-6 * expected.max())
+    assert (np.abs(found - expected) <= 5e-7 * highest).all()
+    again = point_persistence_images(Diagrams.from_list(single), pixels=(20, 14), threads=3, **settings)
+    np.testing.assert_array_equal(found, again)
+
+
+@settings(deadline=None, max_examples=40)
+@given(lists(), st.integers(1, 4), st.integers(1, 40), st.floats(0.01, 2))
+def test_the_kernel_for_float32_agrees_with_the_reference(diagram, rows, columns, bandwidth):
+    shape = {"pixels": (rows, columns), "bandwidth": bandwidth, "births": (-1.0, 2.0), "persistences": (0.0, 3.0)}
+    single = diagram.astype(np.float32)
+    found = point_persistence_images(Diagrams.from_list([single]), **shape)
+    expected = point_persistence_images(Diagrams.from_list([single.astype(np.float64)]), **shape)
+    # Lifetimes are rounded to float32, which counts in units of the bandwidth.
+    np.testing.assert_allclose(found, expected, atol=1e-6 * (1 + 1 / bandwidth**3), rtol=0)
+
+
+def test_far_tails_of_the_kernel_end_and_overflow_nowhere():
+    single = np.array([[-1e30, 1e30], [0.0, 0.5], [0.5, 1e20]], np.float32)
+    found = point_persistence_images(Diagrams.from_list([single, single[:1]]), **TOPKD | {"weight": "constant"})
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[0].max(), 1 / (2 * math.pi * 0.07**2), rtol=0.05)
+    assert found[1].max() < 1e-30
 
 
 @settings(deadline=None, max_examples=40)
@@ -158,10 +189,11 @@ def test_shapes_blocks_and_autocast(monkeypatch):
     diagrams = Diagrams(np.concatenate(lists_), Diagrams.from_list(lists_).offsets, (3, 4)).torch()
     expected = point_persistence_images(diagrams, **TOPKD)
     assert expected.shape == (3, 4, 20, 20)
+    leaf = diagrams.values.float().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = point_persistence_images(diagrams, **TOPKD)
-    assert found.dtype == torch.float64
-    np.testing.assert_array_equal(found, expected)
+        found = point_persistence_images(Diagrams(leaf, diagrams.offsets, (3, 4)), **TOPKD)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.detach(), expected, atol=1e-5 * expected.max())
     monkeypatch.setattr(_batches, "_NUMBERS", 3000)
     np.testing.assert_allclose(point_persistence_images(diagrams, **TOPKD), expected, rtol=1e-12)
 

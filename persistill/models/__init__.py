@@ -3,7 +3,7 @@
 from persistill.models.adapter import Adapted, adapt, plain
 from persistill.models.network import Network
 from persistill.models.resnet import ResNet
-from persistill.models.table import NAMES, build
+from persistill.models.table import NAMES, build, check
 from persistill.models.weights import load, load_into, save
 from persistill.models.wrn import WideResNet
 
@@ -15,6 +15,7 @@ __all__ = [
     "WideResNet",
     "adapt",
     "build",
+    "check",
     "load",
     "load_into",
     "plain",

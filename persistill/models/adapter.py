@@ -103,8 +103,7 @@ def adapt(
         name: under which ``build`` makes the network again; without one it cannot be saved with its name.
 
     Returns:
-        The network. Its spec was measured on pictures of ``image_size``: a stride is their side divided by the map's,
-        rounded.
+        The network. Its spec was measured on pictures of ``image_size``; see ``layouts.stride``.
 
     Raises:
         UserError: if the module fails on such pictures or returns no such logits, if a path is wrong, with the near

@@ -94,7 +94,16 @@ def size_of(shape: Sequence[int], layout: Layout, picture: Size) -> tuple[int, S
 
 
 def stride(size: Size, picture: Size) -> int:
-    """How many positions of the picture there are for one of the map, along a side, rounded; 1 or more."""
+    """How many positions of the picture there are for one of the map, along a side.
+
+    The least power of two that leads from the picture's sides to the map's, rounded up; if none does, as in networks
+    that do not pad, the quotient of the sides, rounded, 1 or more.
+    """
+    power = 1
+    while power < 2 * max(picture):
+        if all(-(-side // power) == shrunk for side, shrunk in zip(picture, size, strict=True)):
+            return power
+        power *= 2
     return max(1, round(sqrt(picture[0] * picture[1] / (size[0] * size[1]))))
 
 

@@ -1,9 +1,12 @@
-"""The networks that a recipe can name."""
+"""The networks that a recipe can name: our own in one table, those of others by where they come from."""
 
 from collections.abc import Callable
 from functools import partial
 
 from persistill.errors import UserError, unknown
+from persistill.models.factories import build_own, find_factory
+from persistill.models.foreign import build_timm, build_torchvision, check_timm, check_torchvision
+from persistill.models.layouts import Size
 from persistill.models.network import Network
 from persistill.models.resnet import ResNet
 from persistill.models.wrn import WideResNet
@@ -37,24 +40,72 @@ _TABLE: dict[str, Callable[[int, int], Network]] = {
 }
 
 NAMES = tuple(_TABLE)
+"""Our own networks. Those of others: "timm/NAME", "torchvision/NAME", "package.module:function"."""
+
+_LIBRARIES: dict[str, tuple[Callable[[str], None], Callable[[str, int, int, Size | None], Network]]] = {
+    "timm": (check_timm, build_timm),
+    "torchvision": (check_torchvision, build_torchvision),
+}
 
 
-def build(name: str, in_channels: int, num_classes: int) -> Network:
-    """Make a network with fresh weights, drawn from torch's global generator.
+def check(name: str) -> None:
+    """Say whether ``build`` knows a name, without building. A user's own module is imported, and so runs.
 
     Args:
-        name: one of ``NAMES``.
-        in_channels: channels of the pictures that it will see, 1 or more.
-        num_classes: number of classes, 2 or more.
+        name: one of ``NAMES``, "timm/NAME", "torchvision/NAME" or "package.module:function".
 
     Raises:
-        UserError: if there is no network of that name, with the near ones, or a number is out of range.
+        UserError: if there is no network of that name, with the near ones.
     """
-    if name not in _TABLE:
-        raise unknown("model", name, NAMES)
+    library, _, rest = name.partition("/")
+    if library in _LIBRARIES and rest:
+        _LIBRARIES[library][0](rest)
+    elif is_own(name):
+        find_factory(name)
+    elif name not in _TABLE:
+        homes = [f"{other}/{name}" for other in _LIBRARIES if _knows(other, name)]
+        exists = f" There {'is' if len(homes) == 1 else 'are'} {' and '.join(homes)}." if homes else ""
+        raise unknown("model", name, NAMES, f"Others: timm/NAME, torchvision/NAME, package.module:function.{exists}")
+
+
+def build(name: str, in_channels: int, num_classes: int, image_size: Size | None = None) -> Network:
+    """Make a network with fresh weights, drawn from torch's global generator. Nothing is downloaded.
+
+    Args:
+        name: one of ``NAMES``, "timm/NAME", "torchvision/NAME", or "package.module:function" for a function or class
+            that is called with ``in_channels`` and ``num_classes`` (and ``image_size``, if it takes that) and returns
+            any ``nn.Module``, or what ``adapt`` makes of one.
+        in_channels: channels of the pictures that it will see, 1 or more.
+        num_classes: number of classes, 2 or more.
+        image_size: height and width of the pictures. Our own networks take any. Those of others are made for it where
+            they must be, and measured with it; None for the size that timm or torchvision state, or 32x32.
+
+    Raises:
+        UserError: if there is no network of that name, with the near ones, a number is out of range, or the network
+            does not fit such pictures.
+    """
+    check(name)
     if in_channels < 1 or num_classes < 2:
         raise UserError(
             f"model {name!r} needs 1 or more channels and 2 or more classes; "
             f"{in_channels} channels and {num_classes} classes were given."
         )
-    return _TABLE[name](in_channels, num_classes)
+    if name in _TABLE:
+        return _TABLE[name](in_channels, num_classes)
+    if is_own(name):
+        return build_own(name, in_channels, num_classes, image_size)
+    library, _, rest = name.partition("/")
+    return _LIBRARIES[library][1](rest, in_channels, num_classes, image_size)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a user's own code, "package.module:function", which runs when the network is built."""
+    return ":" in name and "/" not in name
+
+
+def _knows(library: str, name: str) -> bool:
+    try:
+        _LIBRARIES[library][0](name)
+    except UserError:
+        return False
+    return True

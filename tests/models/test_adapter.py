@@ -17,7 +17,7 @@ from torch import nn
 
 from persistill.errors import UserError
 from persistill.models import adapt, plain
-from persistill.models.layouts import Layout, as_map, grid, recognise
+from persistill.models.layouts import Layout, as_map, grid, recognise, stride
 from persistill.types import MapSpec
 
 
@@ -32,8 +32,8 @@ def assert_keeps_its_promise(network, x):
     assert features.logits.shape == (batch, spec.num_classes)
     assert features.embedding.shape == (batch, spec.embedding_dim)
     assert list(features.maps) == list(spec.maps)
-    for name, (channels, stride) in spec.maps.items():
-        sides = [math.ceil(side / stride) for side in x.shape[2:]]
+    for name, (channels, step) in spec.maps.items():
+        sides = [math.ceil(side / step) for side in x.shape[2:]]
         assert features.maps[name].shape == (batch, channels, *sides)
     return features
 
@@ -104,7 +104,7 @@ def test_a_deep_network_of_one_stride_is_tapped_at_its_quarters():
 
 def test_stated_tokens_are_believed():
     module = TokenNet(patch=8, extra=5)  # 4 + 5 tokens could be a grid of 3x3
-    assert adapt(module, 3, 5, image_size=(16, 16)).spec.maps["blocks.7"].stride == 5
+    assert adapt(module, 3, 5, image_size=(16, 16)).spec.maps["blocks.7"].stride == 5  # 16 / 3
     module.num_prefix_tokens = 5
     assert adapt(module, 3, 5, image_size=(16, 16)).spec.maps["blocks.7"].stride == 8
 
@@ -386,6 +386,17 @@ def test_what_is_no_map_is_not_taken_for_one():
     assert recognise((2, 4, 4, 4), (8, 8)) == Layout("first")
     assert recognise((2, 3, 16, 16), (8, 8)) is None
     assert grid(0, (8, 8)) is None
+
+
+def test_strides_are_powers_of_two_where_these_explain_the_size():
+    assert stride((7, 7), (224, 224)) == 32
+    assert stride((4, 4), (28, 28)) == 8  # 28, 14, 7, 4: not 7
+    assert stride((1, 1), (28, 28)) == 32
+    assert stride((3, 2), (9, 5)) == stride((5, 4), (17, 13)) == 4
+    assert stride((149, 149), (299, 299)) == 2
+    assert stride((17, 17), (299, 299)) == 18
+    assert stride((16, 16), (8, 8)) == 1
+    assert stride((1, 1), (1, 1)) == 1
 
 
 # --- errors ------------------------------------------------------------------------------------------------------

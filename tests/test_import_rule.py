@@ -42,7 +42,7 @@ LIBRARIES: dict[str, set[str]] = {
     "runs": set(),
     "specs": {"pydantic"},
     "types": {"torch"},
-    "topology": {"llvmlite", "numba", "numpy", "torch"},  # llvmlite is a part of numba
+    "topology": {"llvmlite", "matplotlib", "numba", "numpy", "torch", "triton"},  # llvmlite is a part of numba
     "report": {"PIL", "jinja2", "matplotlib", "numpy", "plotly"},
 }
 """Room -> the libraries that it may import beside Python's own, where that matters."""

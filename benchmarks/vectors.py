@@ -250,9 +250,8 @@ def main() -> None:
         compared("TopKD's persistence images, 20 x 20, 63 bars", images, batch, turns)
     compared("Vectors, 63 bars", {name: (job, spread) for name, job in vectorisations().items()}, 64, turns)
     for bars in (20, 63) if quick else (20, 63, 150, 300):
-        pairs = random_diagrams(512, bars, 2)
-        fewer = max(2, turns * 20 // bars // 3)
-        compared(f"Distances, {bars} bars", {name: (job, pairs) for name, job in distances().items()}, 32, fewer)
+        jobs = {name: (job, random_diagrams(512, bars, 2)) for name, job in distances().items()}
+        compared(f"Distances, {bars} bars", jobs, max(16, 4096 // bars), max(2, turns * 20 // bars // 3))
     agreement(spread[:64])
     memory(spread * (2 if quick else 16))
 

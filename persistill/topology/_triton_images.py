@@ -40,6 +40,26 @@ from persistill.topology.persistence_image import SCALINGS, PersistenceImages
 _BARS, _BARS_OF_LEVELS = 16, 32  # bars in one product of matrices, as many as the registers hold
 _TILE = 64  # rows and columns of an image that are drawn at once, at most
 _FAINT = 1e-24  # below this maximum, float32 may have lost what matters
+# Of the Chebyshev series to degree 16, computed to 50 digits, the coefficients of the powers of t from t^16 down.
+MILLS_RATIO = (
+    2.945794859447854e-07,
+    3.569071922888846e-07,
+    -2.766502961957504e-06,
+    -3.85229332880202e-06,
+    1.7493575978396576e-05,
+    2.5170563444596797e-05,
+    -0.00011663453632756635,
+    -0.00010652047837065493,
+    0.0009153025479093898,
+    -0.0005167716829965577,
+    -0.006379841978793735,
+    0.024543152051077773,
+    -0.04796349989293258,
+    0.05367730644595695,
+    -0.01359527035238113,
+    -0.07827991626151103,
+    0.5664638478113444,
+)
 _MAXIMUM = tl.constexpr(SCALINGS["max"])
 _LOGARITHM = tl.constexpr(SCALINGS["log"])
 
@@ -152,7 +172,8 @@ class _Known:
         rough: profiles of the 256 levels, (256, padded), in float32; those of the rows weighted.
         exact: the same in float64, not weighted.
         edges: lower and upper edges of the boxes, (2, padded), in float64.
-        numbers: inverse bandwidth, least persistence, scale, in float64 (Triton rounds a Python float to float32).
+        numbers: inverse bandwidth, least persistence, scale, MILLS_RATIO, in float64 (as arguments, and in its first
+            versions as constants, Triton rounds Python's floats to float32).
     """
 
     rough: tuple[Tensor, Tensor]
@@ -167,7 +188,7 @@ def _known(settings: PersistenceImages, device: torch.device) -> _Known:
     columns = np.stack(settings.edges("births"))
     rows = np.stack(settings.edges("persistences"))[:, ::-1]
     weights = np.where(np.arange(256) > tables.threshold, tables.weights, 0.0)
-    numbers = np.array([1 / settings.bandwidth, settings.min_persistence, settings.scale])
+    numbers = np.array([1 / settings.bandwidth, settings.min_persistence, settings.scale, *MILLS_RATIO])
 
     def padded(array: NDArray[np.float64], dtype: torch.dtype) -> Tensor:
         # Padding makes boxes from 0 to 0, which hold nothing.
@@ -306,11 +327,10 @@ def _tile(
             # A length of 0 has a weight of 0.
             vertical = tl.load(down + length.to(tl.int32)[None, :] * row_stride + r[:, None])
         else:
-            inverse = tl.load(numbers)
             low, high = tl.load(across + c), tl.load(across + column_stride + c)
-            horizontal = _profile(low[None, :], high[None, :], birth[:, None], inverse).to(kind)
+            horizontal = _profile(low[None, :], high[None, :], birth[:, None], numbers).to(kind)
             low, high = tl.load(down + r), tl.load(down + row_stride + r)
-            vertical = _profile(low[:, None], high[:, None], length[None, :], inverse).to(kind)
+            vertical = _profile(low[:, None], high[:, None], length[None, :], numbers).to(kind)
         if not WEIGHTED:
             length = length / 255.0 if LEVELS else length
             weight = length * (1 / longest) if LINEAR else 1.0
@@ -324,43 +344,30 @@ def _tile(
 
 
 @triton.jit
-def _profile(low: tl.tensor, high: tl.tensor, mean: tl.tensor, inverse: tl.tensor) -> tl.tensor:
+def _profile(low: tl.tensor, high: tl.tensor, mean: tl.tensor, numbers: tl.tensor) -> tl.tensor:
     """Integral of a Gaussian from low to high, both of them on the side where the tails are small."""
+    inverse = tl.load(numbers)
     low = (low - mean) * inverse
     high = (high - mean) * inverse
     above = low > 0
     low, high = tl.where(above, -high, low), tl.where(above, -low, high)
-    upper = _tail(tl.abs(high))
-    return tl.where(high > 0, 1 - upper, upper) - _tail(tl.abs(low))
+    upper = _tail(tl.abs(high), numbers + 3)
+    return tl.where(high > 0, 1 - upper, upper) - _tail(tl.abs(low), numbers + 3)
 
 
 @triton.jit
-def _tail(z: tl.tensor) -> tl.tensor:
+def _tail(z: tl.tensor, ratio: tl.tensor) -> tl.tensor:
     """Upper tail of the normal distribution for z >= 0 in float64, to 2e-12 of its value.
 
-    The Mills ratio times (1 + 1.25 z) is a smooth function of t = (z - 4) / (z + 4): its Chebyshev series to degree
-    16, computed to 50 digits, is written here in powers of t.
+    The Mills ratio times (1 + 1.25 z) is a smooth function of t = (z - 4) / (z + 4), the polynomial ``MILLS_RATIO``.
     """
     z = tl.minimum(z, 40.0)
     factor = 1 + 1.25 * z
     inverse = 1 / ((z + 4) * factor)  # one division for both
     t = (z - 4) * factor * inverse
-    p = t * 2.945794859447854e-07 + 3.569071922888846e-07
-    p = p * t - 2.766502961957504e-06
-    p = p * t - 3.85229332880202e-06
-    p = p * t + 1.7493575978396576e-05
-    p = p * t + 2.5170563444596797e-05
-    p = p * t - 0.00011663453632756635
-    p = p * t - 0.00010652047837065493
-    p = p * t + 0.0009153025479093898
-    p = p * t - 0.0005167716829965577
-    p = p * t - 0.006379841978793735
-    p = p * t + 0.024543152051077773
-    p = p * t - 0.04796349989293258
-    p = p * t + 0.05367730644595695
-    p = p * t - 0.01359527035238113
-    p = p * t - 0.07827991626151103
-    p = p * t + 0.5664638478113444
+    p = tl.load(ratio)
+    for k in tl.static_range(1, 17):
+        p = p * t + tl.load(ratio + k)
     return tl.exp(-0.5 * z * z) * p * (z + 4) * inverse
 
 

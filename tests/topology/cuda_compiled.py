@@ -23,6 +23,10 @@ KINDS = {
 }
 
 
+def is_one(value):
+    return isinstance(value, int) and value == 1
+
+
 @pytest.fixture(autouse=True)
 def compiled(monkeypatch):
     """The kernels, instead of being launched: their names."""
@@ -31,7 +35,10 @@ def compiled(monkeypatch):
     def run(self, *args, grid, warmup, **options):
         names = self.arg_names
         values = dict(zip(names, args, strict=False)) | {name: options.pop(name) for name in names if name in options}
-        constants = {param.name: values[param.name] for param in self.params if param.is_constexpr}
+        # Triton makes a constant of an argument that is 1.
+        constants = {
+            param.name: values[param.name] for param in self.params if param.is_constexpr or is_one(values[param.name])
+        }
         signature = {
             name: "constexpr" if name in constants else KINDS[value.dtype] if isinstance(value, torch.Tensor) else "i32"
             for name, value in values.items()
@@ -62,9 +69,16 @@ def test_images(compiled, dtype, scaling):
     assert compiled == ["_leaves", "_search", "_draw", "_draw"][: 4 if scaling == "max" else 3]
 
 
+def test_the_smallest_pictures_and_images(compiled):
+    settings = PersistenceImages((1, 1))
+    _triton_images.persistence_images(torch.zeros(1, 1, 1, 1), settings, ("rows",), None)
+    assert compiled == ["_leaves", "_search", "_draw", "_draw"]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_clouds(compiled, dtype):
     points = torch.zeros(2, 64, 64, dtype=dtype, requires_grad=True)
     _triton_clouds.mst_lengths(points, distances=False).sum().backward()
     _triton_clouds.mst_lengths(torch.zeros(2, 9, 9, dtype=dtype), distances=True)
-    assert compiled == ["_measure", "_prim", "_pull", "_prim"]
+    _triton_clouds.mst_lengths(torch.zeros(1, 2, 1, dtype=dtype, requires_grad=True), distances=False).sum().backward()
+    assert compiled == ["_measure", "_prim", "_pull", "_prim", "_measure", "_prim", "_pull"]

@@ -1,5 +1,8 @@
 """Persistent homology for arrays and tensors: batched, exact, with the indices that carry gradients."""
 
+from pathlib import Path
+
+from persistill.topology._compiling import announce_compilation, drop_stale_kernels
 from persistill.topology.clouds import mst_lengths, rips_persistence
 from persistill.topology.curves import betti_curves, euler_curves
 from persistill.topology.diagrams import Diagrams
@@ -57,3 +60,6 @@ __all__ = [
     "total_persistence",
     "wasserstein",
 ]
+
+announce_compilation()
+drop_stale_kernels(Path(__file__).parent)

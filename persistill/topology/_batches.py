@@ -70,11 +70,6 @@ def shaped(result: Tensor, diagrams: Diagrams[Any]) -> Any:
     return result if isinstance(diagrams.values, Tensor) else result.numpy()
 
 
-def ends(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The lower and the upper ends of bars (P, 2), whichever of them is the birth."""
-    return values.amin(1), values.amax(1)
-
-
 def sums(terms: Tensor, numbers: Tensor, count: int) -> Tensor:
     """Sums (count,) of ``terms`` (P,), each added to the diagram that ``numbers`` (P,) names."""
     return terms.new_zeros(count).index_add(0, numbers, terms)

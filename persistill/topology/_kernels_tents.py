@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @njit(nogil=True, cache=True)
 def highest_tents(
-    bars: NDArray[Any],
+    points: NDArray[Any],
     offsets: NDArray[np.int64],
     grid: NDArray[Any],
     heights: NDArray[Any],
@@ -22,11 +22,11 @@ def highest_tents(
     """Write the highest tents over each value of the grid, and whose they are.
 
     Args:
-        bars: (P, 2) lower and upper ends, float32 or float64, C-contiguous, finite.
-        offsets: (n + 1,) bounds of the diagrams in ``bars``.
-        grid: (G,) strictly rising, in the dtype of ``bars``.
+        points: (P, 2) births and deaths, float32 or float64, C-contiguous, finite.
+        offsets: (n + 1,) bounds of the diagrams in ``points``.
+        grid: (G,) strictly rising, in the dtype of ``points``.
         heights: (n, levels, G) in the same dtype, for the output; 0 where there are fewer tents.
-        winners: (n, levels, G), for the output: positions in ``bars``, -1 where there are fewer tents.
+        winners: (n, levels, G), for the output: positions in ``points``, -1 where there are fewer tents.
     """
     levels = heights.shape[1]
     heights[:] = 0
@@ -35,8 +35,8 @@ def highest_tents(
         above = heights[n]
         owner = winners[n]
         for i in range(offsets[n], offsets[n + 1]):
-            low = bars[i, 0]
-            high = bars[i, 1]
+            low = min(points[i, 0], points[i, 1])
+            high = max(points[i, 0], points[i, 1])
             g = np.searchsorted(grid, low)
             while g < len(grid) and grid[g] < high:
                 height = min(grid[g] - low, high - grid[g])

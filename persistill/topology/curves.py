@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from persistill.topology._batches import Grid, as_tensor, checked_grid, ends, points, require_one_batch, shaped, sums
+from persistill.topology._batches import Grid, as_tensor, checked_grid, points, require_one_batch, shaped, sums
 from persistill.topology.diagrams import Array, Diagrams
 
 
@@ -68,7 +68,7 @@ def _counts(values: Tensor, numbers: Tensor, count: int, grid: Tensor) -> Tensor
     births, deaths = values.detach().unbind(1)
     # A bar covers the grid's points from `first` to before `last`: closed at the birth, open at the death.
     falling = deaths < births
-    low, high = ends(values.detach())
+    low, high = _ends(values.detach())
     first = torch.where(falling, torch.searchsorted(grid, low, right=True), torch.searchsorted(grid, low))
     last = torch.where(falling, torch.searchsorted(grid, high, right=True), torch.searchsorted(grid, high))
     changes = _histogram(numbers, first, count, len(grid) + 1) - _histogram(numbers, last, count, len(grid) + 1)
@@ -76,7 +76,7 @@ def _counts(values: Tensor, numbers: Tensor, count: int, grid: Tensor) -> Tensor
 
 
 def _means(values: Tensor, numbers: Tensor, count: int, grid: Tensor) -> Tensor:
-    low, high = ends(values)
+    low, high = _ends(values)
     return _shares_above(low, numbers, count, grid) - _shares_above(high, numbers, count, grid)
 
 
@@ -95,3 +95,8 @@ def _shares_above(bounds: Tensor, numbers: Tensor, count: int, grid: Tensor) -> 
 def _histogram(numbers: Tensor, places: Tensor, count: int, width: int) -> Tensor:
     """How many points of each diagram lie at each of ``width`` places: (count, width) int64."""
     return torch.bincount(numbers * width + places, minlength=count * width).reshape(count, width)
+
+
+def _ends(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The lower and the upper ends of bars (P, 2), whichever of them is the birth."""
+    return values.amin(1), values.amax(1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from persistill.topology._batches import (
@@ -10,7 +11,6 @@ from persistill.topology._batches import (
     checked_count,
     checked_grid,
     checked_number,
-    ends,
     points,
     rectangles,
     shaped,
@@ -45,24 +45,24 @@ def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5, thread
     levels = checked_count("levels", levels)
     values = points(diagrams)
     steps = checked_grid(grid, values)
-    bars = torch.stack(ends(values), 1)
-    plain = bars.detach().cpu().numpy()
+    plain = values.detach().cpu().contiguous().numpy()
     bounds = as_tensor(diagrams.offsets).cpu().numpy()
-    heights = np.empty((len(diagrams), levels, len(steps)), plain.dtype)
-    winners = np.empty(heights.shape, np.int64)
     placed = steps.cpu().numpy()
+    tracked = torch.is_grad_enabled() and values.requires_grad
+    heights = np.empty((len(diagrams), levels, len(steps)), plain.dtype)
+    winners: NDArray[np.int64] = np.empty(heights.shape if tracked else (0, levels, len(steps)), np.int64)
 
     def work(start: int, stop: int) -> None:
-        highest_tents(plain, bounds[start : stop + 1], placed, heights[start:stop], winners[start:stop])
+        best = winners[start:stop] if tracked else np.empty((stop - start, *winners.shape[1:]), np.int64)
+        highest_tents(plain, bounds[start : stop + 1], placed, heights[start:stop], best)
 
     spread(work, len(diagrams), _BLOCK, checked_threads(threads))
-    if bars.requires_grad:
-        owners = torch.from_numpy(winners).to(bars.device)
+    tents = torch.from_numpy(heights).to(values.device)
+    if tracked:
+        owners = torch.from_numpy(winners).to(values.device)
         # A bar of length 0 stands at the end, where the owner -1 points.
-        low, high = torch.cat([bars, bars.new_zeros(1, 2)])[owners].unbind(-1)
-        tents = torch.where(owners < 0, 0, torch.minimum(steps - low, high - steps))
-    else:
-        tents = torch.from_numpy(heights).to(bars.device)
+        chosen = torch.cat([values, values.new_zeros(1, 2)])[owners]
+        tents = torch.where(owners < 0, 0, torch.minimum(steps - chosen.amin(-1), chosen.amax(-1) - steps))
     result: Array = shaped(tents, diagrams)
     return result
 
@@ -90,8 +90,8 @@ def silhouettes(diagrams: Diagrams[Array], grid: Grid, *, power: float = 1.0) ->
     values = points(diagrams)
     steps = checked_grid(grid, values)
     parts = []
-    for block in rectangles(torch.stack(ends(values), 1), as_tensor(diagrams.offsets), len(steps)):
-        lengths = block[..., 1] - block[..., 0]
+    for block in rectangles(values, as_tensor(diagrams.offsets), len(steps)):
+        lengths = (block[..., 1] - block[..., 0]).abs()
         lasting = lengths > 0
         # The longest bar gets weight 1: the ratio stays, and no scale of the values overflows.
         longest = lengths.detach().amax(1, keepdim=True) if block.shape[1] else lengths.new_ones(len(block), 1)
@@ -105,6 +105,6 @@ def silhouettes(diagrams: Diagrams[Array], grid: Grid, *, power: float = 1.0) ->
 
 
 def _tents(bars: Tensor, grid: Tensor) -> Tensor:
-    """(k, m, 2) lower and upper ends -> (k, m, G), 0 for bars without length."""
-    low, high = bars[..., :1], bars[..., 1:]
+    """(k, m, 2) births and deaths -> (k, m, G), 0 for bars without length."""
+    low, high = bars.amin(2, keepdim=True), bars.amax(2, keepdim=True)
     return torch.minimum(grid - low, high - grid).clamp(min=0)

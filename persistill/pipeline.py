@@ -230,9 +230,7 @@ class Pipeline:
 
     def _evaluation(self, stage: Stage, view: str) -> Stage:
         inputs = {"network": stage.key, "settings": self.recipe.evaluate.to_json(), "data": self.splits.fingerprint}
-        return Stage(
-            "evaluation", stage.name, inputs, lambda folder: self._evaluate(self.out / stage.folder_name, view, folder)
-        )
+        return Stage("evaluation", stage.name, inputs, lambda folder: self._evaluate(stage, view, folder))
 
     def _network_inputs(self, model: str) -> dict[str, Any]:
         mean, std = self.normalisation
@@ -272,17 +270,15 @@ class Pipeline:
         Raises:
             UserError: if networks, views and methods do not fit together.
         """
-        channels, height, width = self.splits.train.shape
-        pictures = torch.rand(2, channels, height, width)
+        pictures = torch.rand(2, *self.splits.train.shape)
         target = torch.arange(2) % len(self.splits.classes)
-        student = models.build(self.recipe.student.name, channels, len(self.splits.classes)).eval()
+        student = self._build(self.recipe.student.name, "image").eval()
         for name, arm in self.recipe.arms.items():
             taught = []
             for teacher_name in arm.teachers:
                 teacher = self.recipe.teachers[teacher_name]
-                shape = self._view_shape(teacher.view)
-                network = models.build(teacher.model.name, shape[0], len(self.splits.classes))
-                taught.append(Frozen(network)(torch.rand(2, *shape)))
+                network = self._build(teacher.model.name, teacher.view)
+                taught.append(Frozen(network)(torch.rand(2, *self._view_shape(teacher.view))))
             try:
                 Objective(as_methods(arm.methods), cross_entropy=arm.cross_entropy).terms(
                     student(pictures), taught, target
@@ -296,7 +292,8 @@ class Pipeline:
         return shape
 
     def _build(self, model: str, view: str) -> models.Network:
-        return models.build(model, self._view_shape(view)[0], len(self.splits.classes))
+        channels, height, width = self._view_shape(view)
+        return models.build(model, channels, len(self.splits.classes), (height, width))
 
     def _open_view(self, name: str) -> Any:
         folder = RunFolder.open(self.out / self.views[name].folder_name)
@@ -386,8 +383,13 @@ class Pipeline:
         network.to(device=self._device, memory_format=layout)  # type: ignore[call-overload]
         return LiveTeacher(Frozen(network), teacher.view)
 
-    def _evaluate(self, trained: Path, view: str, folder: RunFolder) -> dict[str, Any]:
-        network, _ = models.load(trained / WEIGHTS)
+    def _trained(self, stage: Stage, view: str) -> tuple[models.Network, dict[str, Any]]:
+        network = self._build(stage.inputs["model"], view)
+        about = models.load_into(network, self.out / stage.folder_name / WEIGHTS)
+        return network.eval(), about
+
+    def _evaluate(self, stage: Stage, view: str, folder: RunFolder) -> dict[str, Any]:
+        network, _ = self._trained(stage, view)
         settings = self.recipe.evaluate
         return evaluation.evaluate(
             network.to(self._device),
@@ -398,11 +400,11 @@ class Pipeline:
             settings,
             folder.path,
             self._progress,
-            label=f"evaluation of {trained.name.rpartition('-')[0]}",
+            label=f"evaluation of {stage.kind} {stage.name}",
         )
 
     def _export(self, student: Stage, folder: RunFolder) -> dict[str, Any]:
-        network, about = models.load(self.out / student.folder_name / WEIGHTS)
+        network, about = self._trained(student, "image")
         test = self.splits.test
         pictures = test.fetch(torch.arange(min(64, len(test)))).cpu()
         self._progress.start(f"export of {student.name}", 1)

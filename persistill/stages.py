@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from persistill import models, runs
-from persistill.errors import unknown
+from persistill.errors import UserError
 from persistill.recipe import Recipe
 from persistill.runs import RunFolder
 
@@ -48,8 +48,10 @@ def problems(recipe: Recipe) -> list[str]:
     found = []
     networks = {"student": recipe.student} | {f"teacher {name!r}": t.model for name, t in recipe.teachers.items()}
     for role, model in networks.items():
-        if model.name not in models.NAMES:
-            found.append(f"{role}: {unknown('model', model.name, models.NAMES)}")
+        try:
+            models.check(model.name)
+        except UserError as error:
+            found.append(f"{role}: {error}")
     for name, teacher in recipe.teachers.items():
         if teacher.weights is not None and not Path(teacher.weights).is_file():
             found.append(f"teacher {name!r}: there is no file {teacher.weights!r} (weights).")

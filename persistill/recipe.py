@@ -50,7 +50,7 @@ class Data(Spec):
 
 
 class Model(Spec):
-    """A network by its name in the table of models: "wrn-16-3", "resnet-20"."""
+    """A network by its name: "wrn-16-3", "timm/mobilenetv3_small_100", "torchvision/resnet18", "package.module:function"."""
 
     name: str
 

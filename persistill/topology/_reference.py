@@ -32,15 +32,15 @@ def sublevel_pairs(signal: Sequence[float]) -> list[tuple[int, int]]:
 
 
 def profiles(points: Tensor, edges: tuple[Tensor, Tensor], bandwidth: float) -> Tensor:
-    """Integrals of Gaussians around (k,) points over n boxes: (k, n)."""
-    low, high = ((edge[None, :] - points[:, None]) / bandwidth for edge in edges)
+    """Integrals of Gaussians around (...) points over n boxes: (..., n)."""
+    low, high = ((edge - points[..., None]) / bandwidth for edge in edges)
     # Where both ends lie above the point, the difference of upper tails keeps its digits.
     above = low > 0
     return _phi(torch.where(above, -low, high)) - _phi(torch.where(above, -high, low))
 
 
 def image(
-    diagram: Tensor,
+    diagrams: Tensor,
     *,
     columns: tuple[Tensor, Tensor],
     rows: tuple[Tensor, Tensor],
@@ -50,19 +50,17 @@ def image(
     scaling: str,
     scale: float,
 ) -> Tensor:
-    """The persistence image of one diagram (k, 2) in its dtype: (rows, columns), row 0 for the largest persistence.
+    """Persistence images of diagrams (..., k, 2), in their dtype: (..., rows, columns), the largest persistence first.
 
-    ``columns`` and ``rows`` are the lower and upper edges of the boxes along births and persistences; the other
-    settings are those of ``PersistenceImages``.
+    Points of no length change nothing. ``columns`` and ``rows`` are the lower and upper edges of the boxes along births
+    and persistences; the other settings are those of ``PersistenceImages``.
     """
-    births, lengths = diagram[:, 0], (diagram[:, 1] - diagram[:, 0]).abs()
-    kept = lengths > min_persistence
-    births, lengths = births[kept], lengths[kept]
-    weights = lengths if linear else torch.ones_like(lengths)
-    heights = profiles(lengths, rows, bandwidth) * weights[:, None]
-    drawn = (heights.T @ profiles(births, columns, bandwidth)).flip(0)
+    births, lengths = diagrams[..., 0], (diagrams[..., 1] - diagrams[..., 0]).abs()
+    weights = torch.where(lengths > min_persistence, lengths if linear else torch.ones_like(lengths), 0)
+    heights = profiles(lengths, rows, bandwidth) * weights[..., None]
+    drawn = (heights.mT @ profiles(births, columns, bandwidth)).flip(-2)
     if scaling == "max":
-        largest = drawn.max()
+        largest = drawn.amax((-2, -1), keepdim=True)
         return drawn / torch.where(largest > 0, largest, math.inf)
     return torch.log1p(drawn / scale) if scaling == "log" else drawn
 

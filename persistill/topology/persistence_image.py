@@ -13,6 +13,7 @@ from torch import Tensor
 
 from persistill.topology import _kernels_images as kernels
 from persistill.topology import _reference as reference
+from persistill.topology._batches import rectangles
 from persistill.topology._devices import on_gpu
 from persistill.topology._kernels_floats import Drawing, draw_diagrams
 from persistill.topology._tables import offset_tables
@@ -187,7 +188,7 @@ class PersistenceImages:
 
         Returns:
             (..., rows, columns) float32, a NumPy array or a torch tensor like the diagrams. Where the values of the
-            diagrams require gradients, the images are drawn by the slower torch reference and carry them.
+            diagrams require gradients, the images are drawn by torch in float64, more slowly, and carry them.
 
         Raises:
             ValueError: if a point is not finite (its number is named).
@@ -241,13 +242,14 @@ class PersistenceImages:
         )
 
     def _differentiable(self, diagrams: Diagrams[Tensor]) -> Tensor:
-        device = diagrams.values.device
+        values = diagrams.values.double()
         columns, rows = (
-            tuple(torch.from_numpy(edge).to(device) for edge in self.edges(axis)) for axis in ("births", "persistences")
+            tuple(torch.from_numpy(edge).to(values.device) for edge in self.edges(axis))
+            for axis in ("births", "persistences")
         )
         images = [
             reference.image(
-                diagram.double(),
+                block,
                 columns=(columns[0], columns[1]),
                 rows=(rows[0], rows[1]),
                 bandwidth=self.bandwidth,
@@ -256,9 +258,9 @@ class PersistenceImages:
                 scaling=self.scaling,
                 scale=self.scale,
             )
-            for diagram in diagrams
+            for block in rectangles(values, diagrams.offsets, sum(self.pixels))
         ]
-        return torch.stack(images).reshape(*diagrams.shape, *self.pixels).float()
+        return torch.cat(images).reshape(*diagrams.shape, *self.pixels).float()
 
     def edges(self, axis: Literal["births", "persistences"]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Lower and upper edges of the boxes along an axis, in rising order."""

@@ -232,7 +232,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
     if torn:  # what a crash in the middle of a chunk leaves
         for path in (tmp_path / "out").glob("*.unfinished"):
             with path.open("ab") as file:
-                file.write(b"half a chunk")
+                file.write(bytes(1_000_000))
     asked.clear()
     asked.append(6)
     assert topology(source, "--output", tmp_path / "out", *options, "--threads", 1).code == 0

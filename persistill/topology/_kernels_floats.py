@@ -274,7 +274,7 @@ def draw_exactly(drawing: Any, room: Any, count: int, out: NDArray[Any]) -> None
     elif drawing.linear:
         image *= longest
     rows, columns = image.shape
-    finish(image.astype(np.float32), rows, columns, scaling, 1.0, drawing.scale, drawing.full, out)
+    finish(image, rows, columns, scaling, 1.0, drawing.scale, drawing.full, out)
 
 
 @njit(nogil=True, cache=True)

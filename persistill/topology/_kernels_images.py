@@ -79,3 +79,57 @@ def outside(value: float, low: float, high: float, bandwidth: float) -> float:
     """Squared distance of ``value`` from the interval, in standard deviations."""
     gap = max(low - value, value - high, 0.0) / bandwidth
     return gap * gap
+
+
+@njit(nogil=True, cache=True)
+def slopes(lower: NDArray[Any], upper: NDArray[Any], mean: float, bandwidth: float, out: NDArray[Any]) -> None:
+    """The derivatives of ``profile`` with respect to the mean, of all boxes."""
+    for i in range(len(out)):
+        low = (lower[i] - mean) / bandwidth
+        high = (upper[i] - mean) / bandwidth
+        change = math.exp(-0.5 * low * low) - math.exp(-0.5 * high * high)
+        out[i] = change / (math.sqrt(2 * math.pi) * bandwidth)
+
+
+@njit(nogil=True, cache=True)
+def pull_back(
+    values: NDArray[np.float64],
+    offsets: NDArray[np.int64],
+    threshold: float,
+    linear: bool,
+    bandwidth: float,
+    row_lower: NDArray[np.float64],
+    row_upper: NDArray[np.float64],
+    column_lower: NDArray[np.float64],
+    column_upper: NDArray[np.float64],
+    gradients: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """The gradients (P, 2) of points from those of their images (n, rows, columns), which were not scaled."""
+    _, rows, columns = gradients.shape
+    across, down = np.empty((2, columns)), np.empty((2, rows))
+    for i in range(len(gradients)):
+        gradient = gradients[i, ::-1]
+        for k in range(offsets[i], offsets[i + 1]):
+            birth, death = values[k]
+            length = abs(death - birth)
+            out[k] = 0.0
+            if not length > threshold:
+                continue
+            across[:], down[:] = 0.0, 0.0
+            left, right = profile(column_lower, column_upper, birth, bandwidth, across[0])
+            bottom, top = profile(row_lower, row_upper, length, bandwidth, down[0])
+            slopes(column_lower[left:right], column_upper[left:right], birth, bandwidth, across[1, left:right])
+            slopes(row_lower[bottom:top], row_upper[bottom:top], length, bandwidth, down[1, bottom:top])
+            weight, change = (length, 1.0) if linear else (1.0, 0.0)
+            by_birth = by_length = 0.0
+            for r in range(bottom, top):
+                straight = sloped = 0.0
+                for c in range(left, right):
+                    straight += gradient[r, c] * across[0, c]
+                    sloped += gradient[r, c] * across[1, c]
+                by_birth += weight * down[0, r] * sloped
+                by_length += (change * down[0, r] + weight * down[1, r]) * straight
+            sign = 1.0 if death >= birth else -1.0
+            out[k, 0] = by_birth - sign * by_length
+            out[k, 1] = sign * by_length

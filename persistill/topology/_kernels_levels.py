@@ -231,7 +231,7 @@ def far(
 
 @njit(nogil=True, cache=True)
 def finish(
-    image: NDArray[np.float32],
+    image: NDArray[Any],
     rows: int,
     columns: int,
     scaling: int,
@@ -255,7 +255,7 @@ def finish(
     elif scaling == LOGARITHM:
         for r in range(rows):
             for c in range(columns):
-                out[r * columns + c] = factor * np.float32(math.log1p(image[r, c] / scale))
+                out[r * columns + c] = factor * math.log1p(image[r, c] / scale)
     else:
         for r in range(rows):
             for c in range(columns):
@@ -338,4 +338,4 @@ def draw_levels(
                 top = exact.max()
                 if top > 0:
                     exact /= top
-                finish(exact.astype(np.float32), shape[0], shape[1], PLAIN, 1.0, 1.0, full, target)
+                finish(exact, shape[0], shape[1], PLAIN, 1.0, 1.0, full, target)

@@ -58,11 +58,15 @@ def image(
     births, lengths = diagrams[..., 0], (diagrams[..., 1] - diagrams[..., 0]).abs()
     weights = torch.where(lengths > min_persistence, lengths if linear else torch.ones_like(lengths), 0)
     heights = profiles(lengths, rows, bandwidth) * weights[..., None]
-    drawn = (heights.mT @ profiles(births, columns, bandwidth)).flip(-2)
+    return scaled((heights.mT @ profiles(births, columns, bandwidth)).flip(-2), scaling, scale)
+
+
+def scaled(images: Tensor, scaling: str, scale: float) -> Tensor:
+    """Images (..., rows, columns), scaled as ``PersistenceImages`` says."""
     if scaling == "max":
-        largest = drawn.amax((-2, -1), keepdim=True)
-        return drawn / torch.where(largest > 0, largest, math.inf)
-    return torch.log1p(drawn / scale) if scaling == "log" else drawn
+        largest = images.amax((-2, -1), keepdim=True)
+        return images / torch.where(largest > 0, largest, math.inf)
+    return torch.log1p(images / scale) if scaling == "log" else images
 
 
 def _phi(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from persistill.topology import _kernels_images as kernels
 from persistill.topology import _reference as reference
 from persistill.topology._batches import rectangles
 from persistill.topology._devices import on_gpu
+from persistill.topology._gradients import raw_images
 from persistill.topology._kernels_floats import Drawing, draw_diagrams
 from persistill.topology._tables import offset_tables
 from persistill.topology._threads import checked_threads, spread
@@ -188,7 +189,7 @@ class PersistenceImages:
 
         Returns:
             (..., rows, columns) float32, a NumPy array or a torch tensor like the diagrams. Where the values of the
-            diagrams require gradients, the images are drawn by torch in float64, more slowly, and carry them.
+            diagrams require gradients, the images carry them, once.
 
         Raises:
             ValueError: if a point is not finite (its number is named).
@@ -206,7 +207,7 @@ class PersistenceImages:
                 "finite(), or let them end with cut()."
             )
         if tensors and diagrams.values.requires_grad:
-            return self._differentiable(diagrams)
+            return self._differentiable(diagrams, checked_threads(threads))
         out = np.empty((len(plain), *self.pixels), np.float32)
 
         def work(start: int, stop: int) -> None:
@@ -241,26 +242,31 @@ class PersistenceImages:
             full,
         )
 
-    def _differentiable(self, diagrams: Diagrams[Tensor]) -> Tensor:
+    def _differentiable(self, diagrams: Diagrams[Tensor], threads: int) -> Tensor:
         values = diagrams.values.double()
-        columns, rows = (
-            tuple(torch.from_numpy(edge).to(values.device) for edge in self.edges(axis))
-            for axis in ("births", "persistences")
-        )
-        images = [
-            reference.image(
-                block,
-                columns=(columns[0], columns[1]),
-                rows=(rows[0], rows[1]),
-                bandwidth=self.bandwidth,
-                min_persistence=self.min_persistence,
-                linear=self.weight == "linear",
-                scaling=self.scaling,
-                scale=self.scale,
+        if values.device.type == "cpu":
+            plain = dataclasses.replace(self, scaling="none").drawing()._replace(limit=offset_tables(self)[2])
+            images = reference.scaled(raw_images(values, diagrams.offsets, plain, threads), self.scaling, self.scale)
+        else:
+            columns, rows = (
+                tuple(torch.from_numpy(edge).to(values.device) for edge in self.edges(axis))
+                for axis in ("births", "persistences")
             )
-            for block in rectangles(values, diagrams.offsets, sum(self.pixels))
-        ]
-        return torch.cat(images).reshape(*diagrams.shape, *self.pixels).float()
+            blocks = [
+                reference.image(
+                    block,
+                    columns=(columns[0], columns[1]),
+                    rows=(rows[0], rows[1]),
+                    bandwidth=self.bandwidth,
+                    min_persistence=self.min_persistence,
+                    linear=self.weight == "linear",
+                    scaling=self.scaling,
+                    scale=self.scale,
+                )
+                for block in rectangles(values, diagrams.offsets, sum(self.pixels))
+            ]
+            images = torch.cat(blocks)
+        return images.reshape(*diagrams.shape, *self.pixels).float()
 
     def edges(self, axis: Literal["births", "persistences"]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Lower and upper edges of the boxes along an axis, in rising order."""

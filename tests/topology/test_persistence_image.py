@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from persim import PersImage
 from ripser import ripser
 
 from persistill.topology import Diagrams, PersistenceImages, rows, sublevel_persistence
+from persistill.topology._gradients import raw_images
 from persistill.topology._reference import image as reference_image
 
 HARD = hard_signals()
@@ -220,6 +222,48 @@ def test_gradients_agree_with_finite_differences(scaling, linear):
         )
 
     assert torch.autograd.gradcheck(draw, points)
+
+
+@pytest.mark.parametrize("scaling", ["max", "log", "none"])
+@pytest.mark.parametrize("weight", ["linear", "constant"])
+@pytest.mark.parametrize("grid", ["published", "tiled"])
+def test_gradients_of_the_kernel_agree_with_the_reference(some_diagrams, scaling, weight, grid):
+    chosen = dataclasses.replace(TGD, weight=weight, grid=grid, scaling=scaling, scale=0.05)
+    # One diagram of tails, one upside down (as of superlevel sets), and two points that are too short.
+    more = [np.array([[0.5, 0.7], [0.62, 0.9]]), np.array([[0.3, 0.1], [0.25, 0.24], [0.1, 0.1]])]
+    diagrams = Diagrams.from_list([*some_diagrams, *more]).torch()
+    columns, lines = ([torch.from_numpy(edge) for edge in chosen.edges(axis)] for axis in ("births", "persistences"))
+    direction = torch.rand(6, 50, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    values = diagrams.values.clone().requires_grad_()
+    (chosen.images(Diagrams(values, diagrams.offsets)) * direction).sum().backward()
+    expected = diagrams.values.clone().requires_grad_()
+    for number, diagram in enumerate(Diagrams(expected, diagrams.offsets)):
+        image = reference_image(
+            diagram,
+            columns=tuple(columns),
+            rows=tuple(lines),
+            bandwidth=chosen.bandwidth,
+            min_persistence=chosen.min_persistence,
+            linear=weight == "linear",
+            scaling=scaling,
+            scale=chosen.scale,
+        )
+        (image * direction[number]).sum().backward()
+    scale = expected.grad.abs().max()
+    np.testing.assert_allclose(values.grad / scale, expected.grad / scale, atol=1e-6)
+    assert (values.grad[-2:] == 0).all()
+
+
+def test_gradients_reach_the_signal_through_diagram_and_image():
+    signals = torch.rand(3, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    chosen = PersistenceImages((4, 3), 0.1, (0, 1), (0, 1), grid="tiled", scaling="none")
+
+    def drawn(x):
+        diagrams = sublevel_persistence(x)
+        drawing = chosen.drawing()._replace(limit=math.inf)
+        return raw_images(diagrams.values, diagrams.offsets, drawing, 1)
+
+    assert torch.autograd.gradcheck(drawn, signals)
 
 
 def test_gradients_of_tails_and_of_nothing_are_finite():

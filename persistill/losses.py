@@ -4,6 +4,7 @@ All of them compute in fp32 (fp64 for fp64 inputs), whatever the inputs' type or
 have finite gradients at equal, constant and all-zero features and in a batch of one.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -84,6 +85,21 @@ def check_batches(student: Tensor, teacher: Tensor, what: str) -> None:
             f"teacher and student must see the same batch; the teacher's {what} hold {len(teacher)} samples, "
             f"the student's {len(student)}."
         )
+
+
+def standardise_logits(logits: Tensor) -> Tensor:
+    """Z-scores: the logits of each picture less their mean, over their deviation (Sun et al. 2024, arXiv 2403.01427).
+
+    What is left is how classes stand to each other, whatever the size of a network's logits. The deviation is that of
+    a sample, divided by K - 1. Logits that are all equal become zero and pass no gradient.
+
+    Args:
+        logits: (B, K).
+
+    Returns:
+        (B, K).
+    """
+    return math.sqrt(logits.shape[1] - 1) * normalise_deviations(logits)
 
 
 def gram(features: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from persistill.errors import UserError
-from persistill.losses import gram, kl, match_maps, normalise_rows, similarity
+from persistill.losses import gram, kl, match_maps, normalise_rows, similarity, standardise_logits
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(deadline=None, max_examples=25)
@@ -131,6 +131,34 @@ def test_half_features_are_multiplied_in_fp32(dtype):
     torch.testing.assert_close(similarity(features), torch.full((3, 3), 3**-0.5))
 
 
+def test_standardised_logits_by_hand():
+    found = standardise_logits(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0], [-4.0, 0.0, 4.0]]))
+    torch.testing.assert_close(found, torch.tensor([[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 1.0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 6e4])
+def test_equal_logits_have_no_scores_and_no_gradient(value, dtype):
+    # The mean of equal numbers may miss them by a last place: rounding is no deviation.
+    logits = torch.full((4, 7), value, dtype=dtype, requires_grad=True)
+    scores = standardise_logits(logits)
+    assert scores.eq(0).all()
+    assert scores.dtype == torch.float32
+    (scores * torch.arange(7)).sum().backward()
+    assert logits.grad.eq(0).all()
+
+
+@given(seeds, st.integers(2, 9), st.floats(1e-3, 1e3), st.floats(-10, 10))
+@few
+def test_scores_see_neither_scale_nor_shift(seed, classes, scale, shift):
+    torch.manual_seed(seed)
+    logits = torch.randn(3, classes, dtype=torch.float64)
+    scores = standardise_logits(logits)
+    torch.testing.assert_close(standardise_logits(scale * logits + shift), scores)
+    torch.testing.assert_close(scores.mean(1), torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(scores.std(1), torch.ones(3, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 2, 2), (5, 4, 3, 2), (6, 7)])
 def test_similarity_is_its_double_loop(shape):
     torch.manual_seed(5)
@@ -191,6 +219,7 @@ def test_gradients_are_those_of_finite_differences():
     features.requires_grad_()
     assert torch.autograd.gradcheck(lambda t, s: kl(t, s, 3.0), (teacher, student))
     assert torch.autograd.gradcheck(lambda t, s: kl(t, s, 3.0, "mean"), (teacher, student))
+    assert torch.autograd.gradcheck(standardise_logits, student)
     assert torch.autograd.gradcheck(gram, features)
     assert torch.autograd.gradcheck(similarity, features)
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
-from persistill.losses import check_logits, full_precision, kl
+from persistill.losses import check_logits, full_precision, kl, standardise_logits
 from persistill.specs import Spec
 from persistill.types import Features, Part
 
@@ -62,11 +62,13 @@ class DKD(Spec):
         alpha: weight of "tckd", the target class against the rest; 1 is usual (mdistiller).
         beta: weight of "nckd", the other classes among themselves; 8 is mdistiller's default, 0.5 to 8 by pair there.
         temperature: divides the logits of both.
+        standardise: compare the z-scores of the logits instead of the logits (see ``losses.standardise_logits``).
     """
 
     alpha: Annotated[float, Field(ge=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 8.0
     temperature: Annotated[float, Field(gt=0)] = 4.0
+    standardise: bool = False
 
     @property
     def teachers_needed(self) -> int:
@@ -85,5 +87,6 @@ class DKD(Spec):
 
     def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
         """The terms "tckd" and "nckd" of ``decoupled_kl``, each a scalar."""
-        of_target, of_others = decoupled_kl(teachers[0].logits, student.logits, target, self.temperature)
+        seen = standardise_logits if self.standardise else full_precision
+        of_target, of_others = decoupled_kl(seen(teachers[0].logits), seen(student.logits), target, self.temperature)
         return {"tckd": of_target, "nckd": of_others}

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from persistill.losses import Reduction, kl
+from persistill.losses import Reduction, full_precision, kl, standardise_logits
 from persistill.specs import Spec
 from persistill.types import Features, Part
 
@@ -21,11 +21,13 @@ class KD(Spec):
         weight: of the term; 0.9, beside cross-entropy 0.1, is usual (RepDistiller).
         temperature: divides the logits of both.
         kl_reduction: "batchmean", or "mean", which divides by the number of classes too (see ``losses.kl``).
+        standardise: compare the z-scores of the logits instead of the logits (see ``losses.standardise_logits``).
     """
 
     weight: Annotated[float, Field(ge=0)] = 0.9
     temperature: Annotated[float, Field(gt=0)] = 4.0
     kl_reduction: Reduction = "batchmean"
+    standardise: bool = False
 
     @property
     def teachers_needed(self) -> int:
@@ -44,4 +46,5 @@ class KD(Spec):
 
     def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
         """The term "kd": temperature squared times KL(teacher || student), a scalar."""
-        return {"kd": kl(teachers[0].logits, student.logits, self.temperature, self.kl_reduction)}
+        seen = standardise_logits if self.standardise else full_precision
+        return {"kd": kl(seen(teachers[0].logits), seen(student.logits), self.temperature, self.kl_reduction)}

@@ -13,7 +13,16 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from persistill.errors import UserError, unknown
-from persistill.losses import Reduction, gram, kl, match_maps, normalise_rows, similarity
+from persistill.losses import (
+    Reduction,
+    full_precision,
+    gram,
+    kl,
+    match_maps,
+    normalise_rows,
+    similarity,
+    standardise_logits,
+)
 from persistill.specs import Spec
 from persistill.types import Features, Part
 
@@ -62,6 +71,7 @@ class TGD(Spec):
         temperature: divides all logits.
         kl_reduction: "batchmean", or "mean", which divides by the number of classes too, as the authors' code does.
         merge: "published" or "normalised", see ``merged_similarity``.
+        standardise: compare the z-scores of all logits instead of the logits (see ``losses.standardise_logits``).
     """
 
     kd: Annotated[float, Field(ge=0)] = 0.9
@@ -70,6 +80,7 @@ class TGD(Spec):
     temperature: Annotated[float, Field(gt=0)] = 4.0
     kl_reduction: Reduction = "batchmean"
     merge: Merge = "published"
+    standardise: bool = False
 
     @field_validator("alphas")
     @classmethod
@@ -88,6 +99,7 @@ class TGD(Spec):
             temperature=4.0,
             kl_reduction="mean",
             merge="published",
+            standardise=False,
         )
 
     @property
@@ -118,8 +130,9 @@ class TGD(Spec):
                 f"TGD has {len(self.alphas)} alphas {self.alphas}, one for each teacher, and {len(teachers)} "
                 "teacher(s) were given. Name as many teachers in the arm as there are alphas."
             )
+        seen = standardise_logits if self.standardise else full_precision
         divergences = [
-            alpha * kl(teacher.logits, student.logits, self.temperature, self.kl_reduction)
+            alpha * kl(seen(teacher.logits), seen(student.logits), self.temperature, self.kl_reduction)
             for alpha, teacher in zip(self.alphas, teachers, strict=True)
         ]
         pairs = [match_maps(student.maps, teacher.maps) for teacher in teachers]

@@ -65,6 +65,14 @@ def test_terms_are_the_function_with_the_settings(made_up):
     )
 
 
+def test_standardised_logits_are_compared_where_it_is_asked_for(made_up):
+    student, teacher = made_up(0), made_up(1)
+    target = torch.tensor([4, 0, 2, 2])
+    terms = DKD(temperature=2.5, standardise=True).terms(student, [teacher], target)
+    scores = [(z - z.mean(1, keepdim=True)) / z.std(1, keepdim=True) for z in (teacher.logits, student.logits)]
+    assert [value.item() for value in terms.values()] == pytest.approx(looped(*scores, target, 2.5))
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(2, 7), st.floats(0.5, 8))
 @settings(deadline=None, max_examples=25)
 def test_they_are_the_parts_of_kd(seed, classes, temperature):

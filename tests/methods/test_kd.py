@@ -1,6 +1,7 @@
 """KD: the settings say what the function computes."""
 
 import math
+import statistics
 
 import pytest
 import torch
@@ -19,6 +20,22 @@ def test_term_is_the_function_with_the_settings(made_up):
     assert list(terms) == list(method.weights)
     assert method.weights == {"kd": 0.3}
     assert torch.equal(terms["kd"], kl(teacher.logits, student.logits, 2.5, "mean"))
+
+
+def standardised(logits):
+    """Z-scores, one picture at a time, with Python's own deviation."""
+    rows = [[(z - statistics.fmean(row)) / statistics.stdev(row) for z in row] for row in logits.tolist()]
+    return torch.tensor(rows, dtype=logits.dtype)
+
+
+def test_standardised_logits_are_compared_where_it_is_asked_for(made_up):
+    student, teacher = made_up(0), made_up(1)
+    found = KD(temperature=2.5, standardise=True).terms(student, [teacher], None)["kd"]
+    torch.testing.assert_close(found, kl(standardised(teacher.logits), standardised(student.logits), 2.5))
+    # Size and mean of either network's logits say nothing any more.
+    louder = student._replace(logits=3 * student.logits + 7)
+    torch.testing.assert_close(KD(temperature=2.5, standardise=True).terms(louder, [teacher], None)["kd"], found)
+    assert KD(standardise=True).terms(louder, [student], None)["kd"].item() == pytest.approx(0, abs=1e-12)
 
 
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):

@@ -73,6 +73,7 @@ def test_published_is_the_authors_example_command():
         "temperature": 4.0,
         "kl_reduction": "mean",
         "merge": "published",
+        "standardise": False,
     }
 
 
@@ -138,6 +139,18 @@ def test_terms_are_the_functions_with_the_settings(made_up):
         for name, of in student.maps.items()
     ]
     torch.testing.assert_close(terms["sp"], torch.stack(differences).mean())
+
+
+def test_standardised_logits_of_all_are_compared_where_it_is_asked_for(made_up):
+    student, teachers = made_up(0), [made_up(1), made_up(2)]
+    terms = TGD(alphas=(0.6, 0.4), temperature=2.5, standardise=True).terms(student, teachers, TARGET)
+    student_scores, *scores = (
+        (z.logits - z.logits.mean(1, keepdim=True)) / z.logits.std(1, keepdim=True) for z in (student, *teachers)
+    )
+    expected = 0.6 * kl(scores[0], student_scores, 2.5) + 0.4 * kl(scores[1], student_scores, 2.5)
+    torch.testing.assert_close(terms["kd"], expected)
+    plain = TGD(alphas=(0.6, 0.4), temperature=2.5).terms(student, teachers, TARGET)
+    assert terms["sp"] == plain["sp"]
 
 
 def test_one_teacher_is_kd_and_sp(made_up):

@@ -1,0 +1,36 @@
+"""The baselines side by side on handwritten digits, each added to the labels alone, with the usual weights.
+
+    persistill run baselines_digits
+
+1,797 gray pictures of 8x8 pixels that ship with scikit-learn; 300 are trained on, 100 choose, 1,000 test. Three
+minutes on two cores. It shows that they run and what each costs; which of them is best on real pictures it cannot
+show. Weights are the usual ones, except for AT and AMD, whose terms grow as maps get smaller (see their pages).
+"""
+
+from persistill.methods import AMD, AT, DIST, DKD, KD, NST, PKT, RKD, SP
+from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+
+IMAGE = ("image",)
+
+recipe = Recipe(
+    name="baselines_digits",
+    data=Data(source="digits", train=400, validation=100, test=1000),
+    teachers={"image": Teacher(model=Model(name="wrn-16-2"))},
+    student=Model(name="resnet-8"),
+    arms={
+        "alone": Arm(),
+        "kd": Arm(cross_entropy=0.1, methods=(KD(weight=0.9),), teachers=IMAGE),
+        "standardised kd": Arm(
+            cross_entropy=0.1, methods=(KD(weight=9.0, temperature=2.0, standardise=True),), teachers=IMAGE
+        ),
+        "dkd": Arm(methods=(DKD(alpha=1.0, beta=8.0),), teachers=IMAGE),
+        "dist": Arm(methods=(DIST(inter=2.0, intra=2.0),), teachers=IMAGE),
+        "at": Arm(methods=(AT(weight=1000.0 / 16),), teachers=IMAGE),
+        "amd": Arm(methods=(AMD(weight=30.0),), teachers=IMAGE),
+        "nst": Arm(methods=(NST(weight=50.0),), teachers=IMAGE),
+        "sp": Arm(methods=(SP(weight=3000.0),), teachers=IMAGE),
+        "pkt": Arm(methods=(PKT(weight=30000.0),), teachers=IMAGE),
+        "rkd": Arm(methods=(RKD(distance=25.0, angle=50.0),), teachers=IMAGE),
+    },
+    train=Train(epochs=20, batch_size=50, lr=0.1, schedule="one-cycle"),
+)

@@ -1,6 +1,6 @@
 """What a TGD step costs beside a plain one, by the way in which its teachers are asked.
 
-    python benchmarks/training.py [--steps 10] [--device cpu]
+    python benchmarks/training.py [--quick] [--device cpu]
 
 CIFAR-10 shapes: WRN-16-3 teachers, one on 3x32x32 pictures, one on 6x50x50 persistence images; WRN-16-1 student; batch
 128. The ways: both teachers inside the graph, as in the published code; frozen teachers, asked at every step; stored
@@ -50,9 +50,10 @@ class Pictures:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="5 steps instead of 20")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    steps = 5 if options.quick else 20
     device = torch.device(options.device)
     torch.manual_seed(0)
     pictures = Pictures(device)
@@ -96,7 +97,7 @@ def main() -> None:
             ),
         }
         seconds: dict[str, list[float]] = {way: [] for way in ways}
-        for number in range(options.steps + 1):
+        for number in range(steps + 1):
             batch = pictures.at(torch.randint(PICTURES, (BATCH,)))
             for way, run in ways.items():
                 began = time.perf_counter()
@@ -106,7 +107,7 @@ def main() -> None:
                 if number > 0:  # the first round warms up
                     seconds[way].append(time.perf_counter() - began)
     base = statistics.median(seconds["plain step, no teacher"])
-    print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, median of {options.steps} steps\n")
+    print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, median of {steps} steps\n")
     print("| step | ms | ratio to plain | stored a picture |\n|---|---:|---:|---:|")
     for way, times in seconds.items():
         median = statistics.median(times)

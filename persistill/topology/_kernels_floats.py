@@ -1,7 +1,7 @@
 """Compiled kernel that draws diagrams of arbitrary numbers, in float32 and about as fast as those of 8-bit levels.
 
 On an even grid the profile of a point depends only on its place between two boxes, so it is read from a table of
-places and mended by three terms of a series (``_tables.Axis``): no exponential, no error function. The points of a
+places and mended by two terms of a series (``_tables.Axis``): no exponential, no error function. The points of a
 diagram are taken ``POINTS`` at a time; each writes its profile along births, its weighted profile along persistences,
 and its number in the lists of those groups of rows that it reaches. A group of rows of the image is then a sum of few
 profiles, with all sums in registers. So few float32 numbers add up to within 1e-6 even if all are equal, which is the
@@ -21,7 +21,7 @@ from persistill.topology._kernels_images import MAXIMUM, PLAIN, draw
 from persistill.topology._kernels_lanes import CHUNK, pair, scan
 from persistill.topology._kernels_levels import GROUP, PANEL, finish
 from persistill.topology._kernels_signals import merge
-from persistill.topology._vectors import LANES, WIDTH, clear, cubic, weighted_sums
+from persistill.topology._vectors import LANES, WIDTH, clear, quadratic, weighted_sums
 
 POINTS = 32
 _BATCHES = 8  # of points, whose sums are added in float32
@@ -122,8 +122,8 @@ def place(
     for c in range(0, boxes, WIDTH):
         clear(start + c * 4)
     for c in range(0, length * 4, WIDTH * 4):
-        source = table + row * 4 * length * 4 + c
-        cubic(source, length * 4, np.float32(rest - row), np.float32(weight), start + first * 4 + c)
+        source = table + row * 3 * length * 4 + c
+        quadratic(source, length * 4, np.float32(rest - row), np.float32(weight), start + first * 4 + c)
     for c in range(boxes, padded, WIDTH):
         clear(start + c * 4)
     return first

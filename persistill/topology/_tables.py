@@ -15,7 +15,7 @@ from persistill.topology._vectors import WIDTH
 # Entries of the float32 profiles below this are 0: the sums shorten, and no denormal number slows them down.
 CUT = 1e-13
 # An image whose maximum is below this share of what its points would give at the centre of a box is drawn again with
-# all digits: the tables for arbitrary points are good to 1e-10 of that.
+# all digits: the tables for arbitrary points leave out less than 1e-7 of that.
 FAINT = 1e-3
 _REACH = 7.5  # bandwidths, beyond which less than CUT of a Gaussian lies
 _MOST = 4096  # steps from box to box, and boxes in a profile; more would make tables of many megabytes
@@ -76,14 +76,14 @@ class Axis(NamedTuple):
 
     A point at ``value`` lies at ``u = (value - origin) * rate`` boxes, and its profile begins ``reach`` boxes before
     the whole part of u. With the rest of u in steps, rounded to a whole number q, the profile is
-    ``table[q, 0] + d (table[q, 1] + d (table[q, 2] + d table[q, 3]))``, d the rest of the rounding.
+    ``table[q, 0] + d (table[q, 1] + d table[q, 2])``, d the rest of the rounding.
 
     Attributes:
         origin: where the first box begins, or the last one if boxes are counted downwards.
         rate: boxes for a unit of value, negative if they are counted downwards.
         steps: steps from one box to the next.
         reach: boxes before the point that its profile covers, and after it.
-        table: (steps + 1, 4, length) float32, the length at least twice the reach and a whole number of vectors.
+        table: (steps + 1, 3, length) float32, the length at least twice the reach and a whole number of vectors.
     """
 
     origin: float
@@ -133,7 +133,7 @@ def offset_tables(settings: Settings) -> tuple[Axis, Axis, float]:
     across = _axis(*settings.edges("births"), settings.bandwidth, mirrored=False)
     down = _axis(*settings.edges("persistences"), settings.bandwidth, mirrored=True)
     if across is None or down is None:
-        nothing = Axis(0.0, 1.0, 1, 1, np.zeros((2, 4, WIDTH), np.float32))
+        nothing = Axis(0.0, 1.0, 1, 1, np.zeros((2, 3, WIDTH), np.float32))
         return nothing, nothing, math.inf
     return across, down, FAINT * float(across.table[:, 0].max()) * float(down.table[:, 0].max())
 
@@ -141,7 +141,7 @@ def offset_tables(settings: Settings) -> tuple[Axis, Axis, float]:
 def _axis(lower: NDArray[np.float64], upper: NDArray[np.float64], bandwidth: float, *, mirrored: bool) -> Axis | None:
     width = upper[0] - lower[0]
     pitch = (lower[-1] - lower[0]) / (len(lower) - 1) if len(lower) > 1 else width
-    steps = max(8, math.ceil(100 * pitch / bandwidth))  # the fourth power of half a step is left out
+    steps = max(8, math.ceil(64 * pitch / bandwidth))  # the cube of half a step is left out
     reach = math.ceil((_REACH * bandwidth + width) / pitch)
     if max(steps, reach) > _MOST:
         return None
@@ -155,8 +155,7 @@ def _axis(lower: NDArray[np.float64], upper: NDArray[np.float64], bandwidth: flo
     step = -sign * pitch / bandwidth / steps  # how far a box moves, in bandwidths, when the point moves by a step
     slope = step * (bells[1] - bells[0])
     curvature = step**2 / 2 * (low * bells[0] - high * bells[1])
-    twist = step**3 / 6 * ((high**2 - 1) * bells[1] - (low**2 - 1) * bells[0])
-    series = np.where(value < CUT * value.max(), 0.0, np.stack([value, slope, curvature, twist]))
+    series = np.where(value < CUT * value.max(), 0.0, np.stack([value, slope, curvature]))
     table = np.ascontiguousarray(series.swapaxes(0, 1), dtype=np.float32)
     return Axis(float(lower[-1] if mirrored else lower[0]), sign / pitch, steps, reach, table)
 

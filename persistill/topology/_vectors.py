@@ -175,8 +175,8 @@ def clear(typing: Any, target: Any) -> Any:
 
 
 @intrinsic
-def cubic(typing: Any, source: Any, part: Any, place: Any, factor: Any, target: Any) -> Any:
-    """Write factor * (a + place * (b + place * (c + place * d))) for ``WIDTH`` float32 numbers each of a, b, c, d.
+def quadratic(typing: Any, source: Any, part: Any, place: Any, factor: Any, target: Any) -> Any:
+    """Write factor * (a + place * (b + place * c)) for ``WIDTH`` float32 numbers each of a, b and c.
 
     ``source`` is the address of those called a, and the others follow ``part`` bytes apart.
     """
@@ -185,7 +185,7 @@ def cubic(typing: Any, source: Any, part: Any, place: Any, factor: Any, target: 
         source, part, place, factor, target = arguments
         at = _splat(builder, place, _FLOATS)
         value = ir.Constant(_FLOATS, None)
-        for k in (3, 2, 1, 0):
+        for k in (2, 1, 0):
             coefficient = _at(builder, builder.add(source, builder.mul(part, _long(k))), _FLOATS)
             value = builder.fmul(at, value, flags=_MULTIPLY_ADD)
             value = builder.fadd(value, builder.load(coefficient, align=4), flags=_MULTIPLY_ADD)

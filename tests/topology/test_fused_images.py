@@ -164,6 +164,16 @@ def test_an_empty_batch_is_fine(dtype):
     assert persistence_images(np.zeros((0, 3, 8, 8), dtype), TGD).shape == (0, 6, 50, 50)
 
 
+def test_points_three_bandwidths_outside_are_drawn_from_tables_of_places():
+    # Their profiles are steep: this is where a shorter series would show, and where the window's edge is the maximum.
+    places = np.linspace(0.3 + 0.027, 0.3 + 0.039, 41)
+    pictures = np.stack([np.array([0.0, birth + 0.1234, birth]).reshape(1, 1, 3) for birth in places])
+    found = persistence_images(pictures, TGD, scans=("rows",))[:, 0]
+    for number, birth in enumerate(places):
+        raw = image_by_formula([(birth, birth + 0.1234)], TGD.edges("persistences"), TGD.edges("births"), 0.01)
+        np.testing.assert_allclose(found[number], raw / raw.max(), atol=3e-7)
+
+
 def test_equal_bars_do_not_round_in_one_direction():
     # 40,000 bars of one kind and a few of another, in every number format; float32 sums would drift to 1e-4.
     signal = np.tile(np.array([40, 60], np.uint8), 40_000)

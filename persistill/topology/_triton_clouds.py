@@ -159,9 +159,9 @@ def _prim(
         else:
             entry = tl.minimum(point, newest).to(tl.int64) * n + tl.maximum(point, newest)
         row = tl.load(distances + entry, mask=outside, other=0)
-        row = tl.where(row < far, row, far)
-        parent = tl.where(outside & (row < near), newest, parent)
-        near = tl.where(outside, tl.minimum(near, row), float("inf"))
+        nearer = outside & (row < near)
+        parent = tl.where(nearer, newest, parent)
+        near = tl.where(nearer, row, tl.where(outside, near, float("inf")))
     real = (point > 0) & (point < n)
     tl.store(edges + 2 * place, tl.minimum(parent, point).to(tl.int64), mask=real)
     tl.store(edges + 2 * place + 1, tl.maximum(parent, point).to(tl.int64), mask=real)

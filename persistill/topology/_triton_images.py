@@ -110,7 +110,7 @@ def draw(bars: Tensor, starts: Tensor, counts: Tensor, settings: PersistenceImag
     """Draw n diagrams, without waiting for the device.
 
     Args:
-        bars: (P, 2) births and deaths, uint8, float32 or float64, contiguous.
+        bars: (P, 2) births and deaths, uint8, float32 or float64, contiguous, finite.
         starts: (n,) int64, the first bar of each diagram.
         counts: (n,) integers, how many bars it has; a negative number asks for an image of NaN.
         settings: how to draw.
@@ -239,7 +239,7 @@ def _draw(
     if BARS > 1 or tl.load(peaks + image) < FAINT:
         bars += 2 * tl.load(starts + image)
         count = tl.load(counts + image).to(tl.int32)
-        longest, sound = _survey(bars, count, LEVELS)
+        longest = _longest(bars, count, LEVELS)
         wide = tl.cdiv(columns, COLUMNS)
         tiles = tl.cdiv(rows, ROWS) * wide
         peak = longest * 0
@@ -266,26 +266,24 @@ def _draw(
             elif LINEAR and not WEIGHTED:
                 drawn *= longest
             if SCALING == _LOGARITHM:
-                drawn = _log1p(drawn / tl.load(numbers + 2))
-            value = tl.where(sound, drawn, float("nan")).to(tl.float32)
+                drawn = tl.log(1 + drawn / tl.load(numbers + 2))
+            value = tl.where(count >= 0, drawn, float("nan")).to(tl.float32)
             if out.dtype.element_ty == tl.uint8:
-                value = tl.where(sound, tl.floor(value * 255), 0.0)
+                value = tl.where(count >= 0, tl.floor(value * 255), 0.0)
             place = out + image * rows * columns + r[:, None] * columns + c[None, :]
             tl.store(place, value.to(out.dtype.element_ty), mask=(r < rows)[:, None] & (c < columns)[None, :])
         tl.store(peaks + image, peak)
 
 
 @triton.jit
-def _survey(bars: tl.tensor, count: tl.tensor, LEVELS: tl.constexpr) -> tl.tensor:
-    """The length of the longest bar, in the units of the settings, and whether all are finite."""
+def _longest(bars: tl.tensor, count: tl.tensor, LEVELS: tl.constexpr) -> tl.tensor:
+    """The length of the longest bar, in the units of the settings."""
     longest = tl.zeros((64,), tl.float64)
-    strange = tl.zeros((64,), tl.int32)
     for begin in range(0, count, 64):
         k = begin + tl.arange(0, 64)
         _, length = _bar(bars, k, k < count)
         longest = tl.maximum(longest, length / 255.0 if LEVELS else length)
-        strange += (length - length != 0).to(tl.int32)
-    return tl.max(longest, 0), (tl.sum(strange, 0) == 0) & (count >= 0)
+    return tl.max(longest, 0)
 
 
 @triton.jit
@@ -369,11 +367,3 @@ def _tail(z: tl.tensor, ratio: tl.tensor) -> tl.tensor:
     for k in tl.static_range(1, 17):
         p = p * t + tl.load(ratio + k)
     return tl.exp(-0.5 * z * z) * p * (z + 4) * inverse
-
-
-@triton.jit
-def _log1p(x: tl.tensor) -> tl.tensor:
-    """Logarithm of 1 + x, x >= 0, whose rounding in 1 + x cancels."""
-    more = 1 + x
-    rest = more - 1
-    return tl.where(rest > 0, tl.log(more) * (x / tl.where(rest > 0, rest, 1.0)), x)

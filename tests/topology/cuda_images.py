@@ -18,9 +18,9 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TGD = PersistenceImages.tgd()
 SMALL = dataclasses.replace(TGD, pixels=(20, 17))
 HARD = hard_signals()
-# Bars in the window, ties, images of nothing but tails (1e-63 and 1e-235, which is 0 in float32), less than the least
-# number of float64, no bar at all, and a mixture.
-SIGNALS = [HARD["alternating 40 60"], HARD["ties of two values"], [170, 120, 160], [210, 160, 205]]
+# Bars in the window, ties, images of nothing but tails (1e-43, which has few digits in float32, and 1e-235, which has
+# none), less than the least number of float64, no bar at all, and a mixture.
+SIGNALS = [HARD["alternating 40 60"], HARD["ties of two values"], [160, 116, 150], [210, 160, 205]]
 SIGNALS += [HARD["beyond the births"], HARD["constant"], HARD["walk"]]
 PICTURES = np.stack([np.resize(signal, (1, 4, 12)) for signal in SIGNALS]).astype(np.uint8)
 

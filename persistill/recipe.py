@@ -50,7 +50,11 @@ class Data(Spec):
 
 
 class Model(Spec):
-    """A network by its name: "wrn-16-3", "timm/mobilenetv3_small_100", "torchvision/resnet18", "package.module:function"."""
+    """A network by its name.
+
+    Attributes:
+        name: "wrn-16-3", "timm/mobilenetv3_small_100", "torchvision/resnet18", or "package.module:function" of your own.
+    """
 
     name: str
 

@@ -40,11 +40,13 @@ class Network(nn.Module, ABC):
 def initialise(network: nn.Module) -> None:
     """Draw the weights as the literature of these networks does; ``torch.manual_seed`` decides them.
 
-    Convolutions: normal, mean 0, variance 2 / (kernel area x output channels) (He et al. 2015, fan-out).
+    Convolutions: normal, mean 0, variance 2 / (kernel area x output channels) (He et al. 2015, fan-out), bias 0.
     Batch normalisation: scale 1, shift 0. Last layer: PyTorch's uniform weights, bias 0.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)

@@ -7,8 +7,11 @@ from persistill.errors import UserError, unknown
 from persistill.models.factories import build_own, find_factory
 from persistill.models.foreign import build_timm, build_torchvision, check_timm, check_torchvision
 from persistill.models.layouts import Size
+from persistill.models.mobilenet import MobileNetV2
 from persistill.models.network import Network
 from persistill.models.resnet import ResNet
+from persistill.models.shufflenet import ShuffleNetV1, ShuffleNetV2
+from persistill.models.vgg import VGG
 from persistill.models.wrn import WideResNet
 
 _TABLE: dict[str, Callable[[int, int], Network]] = {
@@ -37,6 +40,11 @@ _TABLE: dict[str, Callable[[int, int], Network]] = {
     "wrn-40-1": partial(WideResNet, 40, 1),
     "wrn-40-2": partial(WideResNet, 40, 2),
     "wrn-40-3": partial(WideResNet, 40, 3),
+    "vgg-8": partial(VGG, 8),
+    "vgg-13": partial(VGG, 13),
+    "mobilenet-v2-half": MobileNetV2,
+    "shufflenet-v1": ShuffleNetV1,
+    "shufflenet-v2": ShuffleNetV2,
 }
 
 NAMES = tuple(_TABLE)

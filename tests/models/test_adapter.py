@@ -220,9 +220,12 @@ def test_threads_do_not_see_each_other():
 
     class Meeting(ConvNet):
         def forward(self, x):
-            if threading.current_thread() is not threading.main_thread():
-                barrier.wait()  # both have hooks on the same modules now
-            return super().forward(x)
+            if threading.current_thread() is threading.main_thread():
+                return super().forward(x)
+            barrier.wait()  # both have hooks on the same modules now
+            logits = super().forward(x)
+            barrier.wait()  # and keep them until both are through
+            return logits
 
     network = adapt(Meeting(), 3, 5, image_size=(8, 8)).eval()
     pictures = [torch.randn(2, 3, 8, 8) for _ in range(2)]

@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.models.resnet import BasicBlock
+from torchvision.models.shufflenetv2 import InvertedResidual
+from torchvision.models.vgg import make_layers
 
 from persistill.errors import UserError
-from persistill.models import NAMES, ResNet, WideResNet, build
+from persistill.models import NAMES, VGG, ResNet, WideResNet, build
 
 SIZES = [(50, 50), (28, 28), (8, 8), (33, 17)]
 
@@ -64,11 +66,16 @@ def test_small_networks_take_any_picture(name, channels, size):
         ("wrn-28-1", 3, 10, 369_498),
         ("wrn-40-1", 3, 10, 563_930),
         ("wrn-40-2", 3, 10, 2_243_546),
-        # RepDistiller's networks
+        # RepDistiller's networks, counted by making them with its code (commit b84f547)
         ("resnet-20", 3, 100, 278_324),
         ("resnet-56", 3, 100, 861_620),
         ("resnet-8x4", 3, 100, 1_233_540),
         ("resnet-32x4", 3, 100, 7_433_860),
+        ("vgg-8", 3, 100, 3_965_028),
+        ("vgg-13", 3, 100, 9_462_180),
+        ("mobilenet-v2-half", 3, 100, 812_836),
+        ("shufflenet-v1", 3, 100, 949_258),
+        ("shufflenet-v2", 3, 100, 1_355_528),
     ],
 )
 def test_parameter_counts_are_those_of_the_literature(name, channels, classes, count):
@@ -154,6 +161,129 @@ def test_resnet_is_made_of_torchvisions_blocks(name, blocks, widths):
         torch.testing.assert_close(ours, other[: end + 1](x))
 
 
+def given_the_weights_of(network, other):
+    """The second network, holding the first one's weights, which it has in the same order under other names."""
+    other.load_state_dict(dict(zip(other.state_dict(), network.state_dict().values(), strict=True)))
+    return other.double().eval()
+
+
+@pytest.mark.parametrize(("name", "each"), [("vgg-8", 1), ("vgg-13", 2)])
+def test_vgg_is_made_of_torchvisions_layers(name, each):
+    torch.manual_seed(3)
+    network = shake(build(name, 3, 5)).double()
+    stages = [["M", *[width] * each] for width in (128, 256, 512)] + [[512] * each]
+    layers = make_layers([64] * each + [entry for stage in stages for entry in stage], batch_norm=True)
+    other = given_the_weights_of(network, nn.Sequential(*layers, nn.Linear(512, 5)))
+    x = torch.randn(2, 3, 24, 16, dtype=torch.float64)
+    features = network(x)
+    end = 3 * each
+    for stage, ours in zip(stages, features.maps.values(), strict=True):
+        end += 3 * each + ("M" in stage)
+        torch.testing.assert_close(ours, other[:end](x))
+    torch.testing.assert_close(features.logits, other[-1](other[:-1](x).mean((2, 3))))
+
+
+def test_shufflenet_2_is_made_of_torchvisions_blocks():
+    torch.manual_seed(4)
+    network = shake(build("shufflenet-v2", 3, 5)).double()
+
+    def pointwise(channels_in, channels_out):
+        return nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()
+        )
+
+    stages, channels = [], 24
+    for width, more in [(116, 3), (232, 7), (464, 3)]:
+        others = [InvertedResidual(width, width, 1) for _ in range(more)]
+        stages.append(nn.Sequential(InvertedResidual(channels, width, 2), *others))
+        channels = width
+    parts = nn.Sequential(pointwise(3, 24), *stages, pointwise(464, 1024), nn.Linear(1024, 5))
+    other = given_the_weights_of(network, parts)
+    x = torch.randn(2, 3, 12, 9, dtype=torch.float64)
+    features = network(x)
+    for end, ours in enumerate(features.maps.values(), 2):
+        torch.testing.assert_close(ours, other[:end](x))
+    torch.testing.assert_close(features.logits, other[-1](other[:-1](x).mean((2, 3))))
+
+
+def formulas(network):
+    """Batch normalisation, convolution and what follows, out of a dictionary of weights."""
+    state = network.state_dict()
+
+    def norm(x, name):
+        mean, var, weight, bias = (
+            state[f"{name}.{key}"][:, None, None] for key in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (var + 1e-5).sqrt() * weight + bias
+
+    def convolve(x, name, **options):
+        weight = state[f"{name}.weight"]
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=x.shape[1] // weight.shape[1], **options)
+
+    def classify(x):
+        return x.mean((2, 3)) @ state["classifier.weight"].T + state["classifier.bias"]
+
+    return norm, convolve, classify
+
+
+def test_mobilenet_is_its_formulas():
+    torch.manual_seed(5)
+    network = shake(build("mobilenet-v2-half", 3, 5)).double()
+    norm, convolve, classify = formulas(network)
+    x = torch.randn(2, 3, 17, 12, dtype=torch.float64)
+    features = network(x)
+    x = norm(convolve(x, "stem.0", stride=2), "stem.1").clamp(min=0)
+    strides = {"stage2": [2, 1, 1], "stage3": [2] + 6 * [1], "stage4": [2, 1, 1, 1]}
+    for stage, ours in features.maps.items():
+        for block, stride in enumerate(strides.get(stage, [1, 1, 1])):
+            at = f"stages.{stage}.{block}"
+            out = norm(convolve(x, f"{at}.expand"), f"{at}.norm1").clamp(min=0)
+            out = norm(convolve(out, f"{at}.filter", stride=stride), f"{at}.norm2").clamp(min=0)
+            out = norm(convolve(out, f"{at}.project"), f"{at}.norm3")
+            x = x + out if x.shape == out.shape else out
+        torch.testing.assert_close(ours, x)
+    x = norm(convolve(x, "last.0"), "last.1").clamp(min=0)
+    torch.testing.assert_close(features.embedding, x.mean((2, 3)))
+    torch.testing.assert_close(features.logits, classify(x))
+
+
+def test_shufflenet_1_is_its_formulas():
+    torch.manual_seed(6)
+    network = shake(build("shufflenet-v1", 3, 5)).double()
+    norm, convolve, classify = formulas(network)
+    x = torch.randn(2, 3, 17, 12, dtype=torch.float64)
+    features = network(x)
+    x = norm(convolve(x, "stem.0"), "stem.1").clamp(min=0)
+    for (stage, ours), blocks in zip(features.maps.items(), (4, 8, 4), strict=True):
+        for block in range(blocks):
+            at, stride = f"stages.{stage}.{block}", 1 if block else 2
+            groups = 1 if x.shape[1] == 24 else 3
+            out = norm(convolve(x, f"{at}.conv1"), f"{at}.norm1").clamp(min=0)
+            # The shuffle, channel by channel: new channel i comes from group i % groups.
+            each = out.shape[1] // groups
+            out = out[:, [i % groups * each + i // groups for i in range(out.shape[1])]]
+            out = norm(convolve(out, f"{at}.conv2", stride=stride), f"{at}.norm2").clamp(min=0)
+            out = norm(convolve(out, f"{at}.conv3"), f"{at}.norm3")
+            x = torch.cat([out, F.avg_pool2d(x, 3, 2, 1)], 1).clamp(min=0) if stride == 2 else (x + out).clamp(min=0)
+        torch.testing.assert_close(ours, x)
+    torch.testing.assert_close(features.logits, classify(x))
+
+
+@pytest.mark.parametrize(("name", "layer"), [("vgg-8", "stages.stage4.0"), ("mobilenet-v2-half", "last.0")])
+def test_weights_of_vgg_and_mobilenet_are_drawn_as_repdistiller_does(name, layer):
+    torch.manual_seed(7)
+    network = build(name, 3, 10)
+    convolution = network.get_submodule(layer)
+    expected = math.sqrt(2 / (convolution.kernel_size[0] ** 2 * convolution.out_channels))
+    assert convolution.weight.std().item() == pytest.approx(expected, rel=0.05)
+    assert network.classifier.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert all(
+        module.bias.abs().max() == 0
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d) and module.bias is not None
+    )
+
+
 @pytest.mark.parametrize("name", ["wrn-16-1", "resnet-20"])
 def test_weights_follow_the_seed_and_the_literature(name):
     def drawn(seed):
@@ -172,7 +302,7 @@ def test_weights_follow_the_seed_and_the_literature(name):
     assert one.classifier.bias.abs().max() == 0
 
 
-@pytest.mark.parametrize("name", ["wrn-10-2", "resnet-8"])
+@pytest.mark.parametrize("name", ["wrn-10-2", "resnet-8", "vgg-8", "mobilenet-v2-half", "shufflenet-v1"])
 def test_channels_last_and_half_precision(name):
     torch.manual_seed(5)
     network = build(name, 3, 10).eval()
@@ -188,7 +318,9 @@ def test_channels_last_and_half_precision(name):
             torch.testing.assert_close(half.float(), plain, rtol=0.1, atol=0.1)
 
 
-@pytest.mark.parametrize("name", ["wrn-10-1", "resnet-8"])
+@pytest.mark.parametrize(
+    "name", ["wrn-10-1", "resnet-8", "vgg-8", "mobilenet-v2-half", "shufflenet-v1", "shufflenet-v2"]
+)
 def test_gradients_reach_every_weight(name):
     network = build(name, 1, 4)
     features = network(torch.randn(4, 1, 8, 8))
@@ -205,7 +337,7 @@ class Logits(nn.Module):
         return self.network(x).logits
 
 
-@pytest.mark.parametrize("name", ["wrn-10-1", "resnet-8"])
+@pytest.mark.parametrize("name", ["wrn-10-1", "resnet-8", "vgg-8", "shufflenet-v1"])
 def test_onnx_gives_the_same_logits_for_any_batch(name, tmp_path):
     torch.manual_seed(6)
     network = shake(build(name, 3, 10))
@@ -240,6 +372,8 @@ def test_unknown_names_and_numbers_say_what_is_allowed():
         WideResNet(18, 1)
     with pytest.raises(UserError, match=r"6n \+ 2 .*; 18 was given"):
         ResNet(18)
+    with pytest.raises(UserError, match=r"VGG-8 and VGG-13 .*; the depth 16 was given"):
+        VGG(16)
     with pytest.raises(UserError, match="width"):
         WideResNet(16, 0)
     with pytest.raises(UserError, match="width"):

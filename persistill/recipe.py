@@ -53,7 +53,7 @@ class Model(Spec):
     """A network by its name.
 
     Attributes:
-        name: "wrn-16-3", "timm/mobilenetv3_small_100", "torchvision/resnet18", or "package.module:function" of your own.
+        name: "wrn-16-3", "timm/mobilenetv3_small_100", "torchvision/resnet18", or your own "package.module:function".
     """
 
     name: str

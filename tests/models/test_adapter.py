@@ -70,6 +70,83 @@ def test_layers_without_blocks_and_what_pooling_leaves():
     assert list(adapt(module, 1, 3, image_size=(8, 8)).spec.maps) == ["0", "1", "2"]
 
 
+class Pooled(nn.Module):
+    """A block that averages over all positions, as heads of some networks do."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.inner = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x):
+        return self.inner(x).relu()
+
+
+class Split(nn.Module):
+    """Windows, stacked along the batch."""
+
+    def forward(self, x):
+        return x.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+
+
+class Join(nn.Module):
+    """The windows of pictures of 8x8, put together again."""
+
+    def forward(self, x):
+        return x.unflatten(0, (-1, 2, 2)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+def test_pooling_in_a_block_identities_and_windows_are_seen_through():
+    end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.pooled, self.head = Block(1, 4, 2), Pooled(4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(self.pooled(self.block(x)).flatten(1))
+
+    assert list(adapt(Net(), 1, 3, image_size=(8, 8)).spec.maps) == ["block"]
+    module = nn.Sequential(Block(1, 4, 1), nn.Identity(), Block(4, 4, 2), nn.Identity(), *end)
+    assert list(adapt(module, 1, 3, image_size=(8, 8)).spec.maps) == ["0", "2"]
+    module = nn.Sequential(nn.Conv2d(1, 4, 1), Split(), nn.ReLU(), Join(), *end)
+    assert adapt(module, 1, 3, image_size=(8, 8)).spec.maps == {"3": MapSpec(4, 1)}
+
+
+def test_a_module_of_many_stages_is_opened_and_the_way_back_up_is_not_followed():
+    class Hourglass(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.third = Block(4, 4, 2), Block(4, 4, 2), Block(4, 4, 2)
+            self.up = nn.Upsample(scale_factor=2)
+            self.merge = Block(4, 4, 1)
+
+        def forward(self, x):
+            half = self.first(x)
+            quarter = self.second(half)
+            eighth = self.third(quarter)
+            return self.merge(self.up(eighth) + quarter)
+
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]
+    network = adapt(nn.Sequential(Block(1, 4, 1), Hourglass(), *head), 1, 3, image_size=(16, 16))
+    assert list(network.spec.maps) == ["0", "1.first", "1.second", "1.third"]
+
+
+def test_a_stated_classifier_is_believed():
+    class Helped(ConvNet):
+        def __init__(self):
+            super().__init__()
+            self.helper = nn.Linear(4, 5)
+
+        def forward(self, x):
+            return super().forward(x) + self.helper(self.stem(x).mean((2, 3)))
+
+    module = Helped()
+    assert adapt(module, 3, 5, image_size=(8, 8)).spec.embedding_dim == 4
+    module.pretrained_cfg = {"classifier": ("head", "helper")}
+    assert adapt(module, 3, 5, image_size=(8, 8)).spec.embedding_dim == 8
+
+
 def test_other_sizes_come_later():
     network = adapt(ConvNet(), 3, 5, image_size=(32, 32))
     for size in [(32, 32), (9, 5), (40, 64)]:

@@ -100,6 +100,10 @@ def test_networks_of_others_by_name(name, channels, size, maps, width):
     assert [tuple(found.shape[:2]) for found in features.maps.values()] == [(2, number) for number, _ in maps]
 
 
+def test_networks_for_one_size_are_made_for_ours():
+    assert plain(build("timm/test_vit", 3, 5, (32, 64))).pos_embed.shape == (1, 1 + 2 * 4, 64)
+
+
 def test_sizes_by_default(own):
     assert build("timm/test_vit", 3, 5).image_size == (160, 160)
     assert build("own_networks:Small", 3, 5).image_size == (32, 32)

@@ -12,8 +12,8 @@ Five steps, the first two for all 64 signals at once.
    then sums of few rows of that table, weighted by the profiles along persistences.
 5. *Scaling*, and the only write to memory beyond the cache.
 
-Where an image is to be divided by its maximum and the maximum is as small as what the float32 tables leave out, steps
-3 to 5 are done again in float64 with all bars (``_far``).
+Where an image is to be divided by its maximum and the maximum is as small as what the float32 tables leave out, the
+image is left to ``_kernels_tails``.
 """
 
 import math
@@ -23,9 +23,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from persistill.topology._kernels_images import LOGARITHM, MAXIMUM, NEGLIGIBLE, PLAIN
+from persistill.topology._kernels_images import LOGARITHM, MAXIMUM
 from persistill.topology._kernels_lanes import to_lanes
-from persistill.topology._kernels_signals import merge
 from persistill.topology._vectors import LANES, WIDTH, add_scaled, bits_set, trailing_zeros, turn, weighted_sums
 
 GROUP, PANEL = 4, 4  # rows and vectors that are summed at once: 16 registers of 64 bytes
@@ -196,40 +195,6 @@ def _rank(words: Any, level: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def far(
-    signal: NDArray[np.uint8],
-    threshold: int,
-    exact_columns: NDArray[np.float64],
-    exact_rows: NDArray[np.float64],
-    column_distances: NDArray[np.float64],
-    row_distances: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    pairs: NDArray[np.int64],
-    image: NDArray[np.float64],
-) -> None:
-    """Draw one signal with all digits, from the bars that are nearest to the window."""
-    image[:] = 0.0
-    counts = np.empty(1, np.int64)
-    found = merge(signal.reshape(1, -1), threshold, False, pairs, counts)
-    nearest = math.inf
-    heaviest = 0.0
-    for k in range(found):
-        birth = np.int64(signal[pairs[k, 0]])
-        length = np.int64(signal[pairs[k, 1]]) - birth
-        pairs[k, 0], pairs[k, 1] = birth, length
-        nearest = min(nearest, column_distances[birth] + row_distances[length])
-        heaviest = max(heaviest, weights[length])
-    for k in range(found):
-        birth, length = pairs[k]
-        if column_distances[birth] + row_distances[length] <= nearest + NEGLIGIBLE:
-            weight = weights[length] * (1.0 / heaviest)
-            for r in range(image.shape[0]):
-                if exact_rows[length, r] > 0:
-                    for c in range(image.shape[1]):
-                        image[r, c] += exact_columns[birth, c] * exact_rows[length, r] * weight
-
-
-@njit(nogil=True, cache=True)
 def finish(
     image: NDArray[Any],
     rows: int,
@@ -273,11 +238,7 @@ def draw_levels(
     columns: NDArray[np.float32],
     rows: NDArray[np.float32],
     groups: NDArray[np.int64],
-    exact_columns: NDArray[np.float64],
-    exact_rows: NDArray[np.float64],
-    column_distances: NDArray[np.float64],
-    row_distances: NDArray[np.float64],
-    weights: NDArray[np.float64],
+    shape: tuple[int, int],
     threshold: int,
     limit: int,
     longest: int,
@@ -286,11 +247,16 @@ def draw_levels(
     scale: float,
     full: float,
     out: NDArray[Any],
-) -> None:
+    left: NDArray[np.int64],
+) -> int:
     """Draw planes (n, H * W), the channels of consecutive pictures from number ``start`` of them on.
 
     ``scans`` holds true for a scan by columns, ``out`` is (B, scans * C, rows * columns) and receives ``full`` times
-    the images. An image that is scaled by its maximum is drawn again, exactly, if that is below ``faint``.
+    the images, of ``shape`` (rows, columns). An image that is to be divided by its maximum is left alone if that is not
+    above ``faint``: the numbers of its plane and its scan come into ``left`` instead.
+
+    Returns:
+        How many were left alone.
     """
     samples = height * width
     wide = columns.shape[1]
@@ -305,9 +271,7 @@ def draw_levels(
     lengths = np.empty(256, np.int64)
     peaks = np.empty(WIDTH, np.float32)
     image = np.empty((rows.shape[1], wide), np.float32)
-    shape = (exact_rows.shape[1], exact_columns.shape[1])
-    exact = np.empty(shape, np.float64)
-    pairs = np.empty((samples // 2 + 1, 2), np.int64)
+    unfinished = 0
     for first in range(0, len(planes), LANES):
         block = planes[first : first + LANES]
         to_lanes(block, 0, samples, lanes)
@@ -315,27 +279,12 @@ def draw_levels(
             extrema(lanes, height, width, scans[scan], np.uint8(threshold), np.uint8(limit), streams, counts)
             for lane in range(len(block)):
                 picture, channel = divmod(start + first + lane, channels)
-                target = out[picture, scan * channels + channel]
                 found = count_bars(streams[lane], counts[lane], longest, lows, barriers, seen, bars)
                 largest = paint(bars, found, seen, columns, rows, groups, longest, sheet, lengths, peaks, image)
-                if scaling != MAXIMUM or largest >= faint:
+                if scaling != MAXIMUM or largest > faint:
+                    target = out[picture, scan * channels + channel]
                     finish(image, shape[0], shape[1], scaling, largest, scale, full, target)
-                    continue
-                signal = block[lane]
-                if scans[scan]:
-                    signal = signal.reshape(height, width).T.copy().reshape(-1)
-                far(
-                    signal,
-                    threshold,
-                    exact_columns,
-                    exact_rows,
-                    column_distances,
-                    row_distances,
-                    weights,
-                    pairs,
-                    exact,
-                )
-                top = exact.max()
-                if top > 0:
-                    exact /= top
-                finish(exact, shape[0], shape[1], PLAIN, 1.0, 1.0, full, target)
+                else:
+                    left[unfinished, 0], left[unfinished, 1] = first + lane, scan
+                    unfinished += 1
+    return unfinished

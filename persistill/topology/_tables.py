@@ -56,6 +56,9 @@ class LevelTables:
         threshold: bars of so many levels are too short, and one more is enough.
         limit: the last birth with a profile above ``CUT``.
         longest: the last length with one.
+        column_spans: (256, 2) int64, the first column that matters beside the largest entry of each exact profile,
+            and one past the last.
+        row_spans: (256, 2) int64, the rows that matter.
     """
 
     columns: NDArray[np.float32]
@@ -69,6 +72,8 @@ class LevelTables:
     threshold: int
     limit: int
     longest: int
+    column_spans: NDArray[np.int64]
+    row_spans: NDArray[np.int64]
 
 
 class Axis(NamedTuple):
@@ -120,6 +125,8 @@ def level_tables(settings: Settings, group: int, panel: int) -> LevelTables:
         int(short.sum()) - 1,
         _last(columns),
         _last(rows),
+        _spans(exact_columns),
+        _spans(exact_rows),
     )
 
 
@@ -185,3 +192,10 @@ def _padded(profiles: NDArray[np.float64], width: int) -> NDArray[np.float32]:
 def _last(profiles: NDArray[np.float32]) -> int:
     reached = np.flatnonzero(profiles.any(1))
     return int(reached[-1]) if len(reached) else 0
+
+
+def _spans(profiles: NDArray[np.float64]) -> NDArray[np.int64]:
+    matters = (profiles > 1e-12 * profiles.max(1, keepdims=True)) & (profiles > 0)
+    first = matters.argmax(1)
+    last = profiles.shape[1] - matters[:, ::-1].argmax(1)
+    return np.stack([first, np.where(matters.any(1), last, first)], 1).astype(np.int64)

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology import _kernels_levels as kernels
 from persistill.topology._devices import on_gpu
 from persistill.topology._kernels_floats import draw_planes
+from persistill.topology._kernels_levels import GROUP, PANEL, draw_levels
+from persistill.topology._kernels_tails import draw_tails
 from persistill.topology._tables import CUT, level_tables
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology._vectors import LANES, WIDTH
@@ -110,13 +111,16 @@ def _draw_levels(
 ) -> None:
     count, channels, height, width = pictures.shape
     planes = pictures.reshape(count * channels, height * width)
-    tables = level_tables(settings, kernels.GROUP, kernels.PANEL * WIDTH)
+    tables = level_tables(settings, GROUP, PANEL * WIDTH)
     by_columns = np.array([scan == "columns" for scan in scans])
     # What the tables leave out of an image is below this; 1e-7 of its maximum is allowed.
     omitted = (height * width // 2 + 1) * CUT * max(float(tables.columns.max()), float(tables.rows.max()))
 
+    full = 255.0 if out.dtype == np.uint8 else 1.0
+
     def work(start: int, stop: int) -> None:
-        kernels.draw_levels(
+        left = np.empty(((stop - start) * len(scans), 2), np.int64)
+        unfinished = draw_levels(
             planes[start:stop],
             start,
             channels,
@@ -126,22 +130,40 @@ def _draw_levels(
             tables.columns,
             tables.rows,
             tables.groups,
-            tables.exact_columns,
-            tables.exact_rows,
-            tables.column_distances,
-            tables.row_distances,
-            tables.weights,
+            settings.pixels,
             tables.threshold,
             tables.limit,
             tables.longest,
             omitted * 1e7,
             SCALINGS[settings.scaling],
             settings.scale,
-            255.0 if out.dtype == np.uint8 else 1.0,
+            full,
             out,
+            left,
         )
+        if unfinished:
+            draw_tails(
+                planes[start:stop],
+                left[:unfinished],
+                start,
+                channels,
+                height,
+                width,
+                by_columns,
+                tables.threshold,
+                tables.exact_columns,
+                tables.exact_rows,
+                tables.column_distances,
+                tables.row_distances,
+                tables.column_spans,
+                tables.row_spans,
+                tables.weights,
+                full,
+                out,
+            )
 
-    spread(work, len(planes), LANES, threads)
+    # Tails are rare, and worth collecting.
+    spread(work, len(planes), LANES * max(1, min(16, len(planes) // (4 * threads * LANES))), threads)
 
 
 def _draw_floats(

@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer and smaller images")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    pictures, source = real_pictures(1000 if quick else 6000)
+    pictures, source = real_pictures(1000 if quick else 6000, "test")
     tiles = pictures.reshape(-1, 32, 32)
     start = time.perf_counter()
     cubical_persistence(tiles[0])

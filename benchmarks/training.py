@@ -66,7 +66,7 @@ def main() -> None:
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9)
 
     def step(loss: Objective, taught: Callable[[Batch], Sequence[Features]], batch: Batch) -> None:
-        terms = loss.terms(student(batch.views["image"]), taught(batch), batch.target)
+        terms = loss.terms(student(batch.views["image"]), taught(batch), batch)
         optimizer.zero_grad()
         loss.total(terms).backward()
         optimizer.step()

@@ -1,6 +1,6 @@
 """From a recipe to its stages: the one place that knows all rooms.
 
-    recipe -> views -> teachers (-> their features) -> students (arms x seeds) -> evaluation -> export -> report
+    recipe -> views -> teachers (-> features, preparations) -> students (arms x seeds) -> evaluation -> export -> report
 
 Each stage is a ``Stage``: what it depends on, and the work that fills its run folder. Running a recipe walks through
 the list; a stage whose folder is complete is passed over, so an interrupted recipe goes on where it stopped.
@@ -9,7 +9,7 @@ the list; a stage whose folder is complete is passed over, so an interrupted rec
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from persistill.recipe import Arm, Recipe, Teacher, Train, as_methods
 from persistill.runs import RunFolder
 from persistill.stages import Stage, problems
 from persistill.training import CHECKPOINT, Frozen, LiveTeacher, Objective, StoredTeacher, Teaching, fit, make_fabric
-from persistill.types import Part
+from persistill.types import Batch, Features, Part, Preparation, PreparedMethod, Setting
 
 WEIGHTS = "model.safetensors"
 FEATURES_BATCH = 256
@@ -95,6 +95,7 @@ class Pipeline:
             *self.views.values(),
             *self.teachers.values(),
             *self.features.values(),
+            *self.preparations.values(),
             *students,
             *(self.evaluations[stage.key] for stage in evaluated),
             self.exported,
@@ -132,6 +133,16 @@ class Pipeline:
             for name in self.recipe.teachers
         }
         return {name: self._features(name, needed) for name, needed in parts.items() if needed}
+
+    @cached_property
+    def preparations(self) -> dict[tuple[str, int], Stage]:
+        """Arm name and position of a method in it -> stage, for methods that need one before any student."""
+        return {
+            (name, position): self._preparation(arm, method.preparation)
+            for name, arm in self.recipe.arms.items()
+            for position, method in enumerate(as_methods(arm.methods))
+            if isinstance(method, PreparedMethod) and method.preparation is not None
+        }
 
     @cached_property
     def students(self) -> dict[tuple[str, int], Stage]:
@@ -199,19 +210,46 @@ class Pipeline:
 
         return Stage("features", name, inputs, work)
 
+    def _preparation(self, arm: Arm, preparation: Preparation) -> Stage:
+        settings = arm.train or self.recipe.train
+        inputs = {
+            "preparation": preparation.to_json(),
+            "teachers": self._teacher_inputs(arm),
+            "batches": {
+                "size": settings.batch_size,
+                "augment": list(settings.augment),
+                "padding": settings.crop_padding,
+            },
+            "seed": self.recipe.teacher_seed,
+        }
+
+        def work(folder: RunFolder) -> dict[str, Any]:
+            torch.manual_seed(self.recipe.teacher_seed)
+            teachers = [self._teaching(teacher, settings) for teacher in arm.teachers]
+            loader = self._training_loader(settings, self.recipe.teacher_seed, _views(teachers))
+
+            def lessons(epoch: int) -> Iterator[Sequence[Features]]:
+                for batch in loader.epoch(epoch):
+                    yield [teacher(batch) for teacher in teachers]
+
+            return preparation.prepare(lessons, folder.path, self._progress)
+
+        return Stage("preparation", "-".join([type(preparation).__name__, *arm.teachers]), inputs, work)
+
     def _student(self, name: str, arm: Arm, seed: int, start: Stage | None) -> Stage:
         settings = arm.train or self.recipe.train
         inputs: dict[str, Any] = {
             **self._network_inputs(self.recipe.student.name),
             "cross_entropy": arm.cross_entropy,
             "methods": [method.to_json() for method in arm.methods],
-            "teachers": [self.teachers[teacher].key for teacher in arm.teachers],
             "start": start.key if start else None,
             "train": settings.to_json(),
             "seed": seed,
+            **self._teacher_inputs(arm),
         }
-        if arm.teachers and self.recipe.teacher_cache != "off":
-            inputs["features"] = [self.features[teacher].key for teacher in arm.teachers if teacher in self.features]
+        preparations = [self.preparations.get((name, position)) for position in range(len(arm.methods))]
+        if any(preparations):
+            inputs["preparations"] = [stage.key if stage else None for stage in preparations]
 
         def work(folder: RunFolder) -> dict[str, Any]:
             torch.manual_seed(seed)
@@ -219,9 +257,7 @@ class Pipeline:
             if start is not None:
                 models.load_into(network, self.out / start.folder_name / WEIGHTS)
             teachers = [self._teaching(teacher, settings) for teacher in arm.teachers]
-            objective = Objective(
-                as_methods(arm.methods), cross_entropy=arm.cross_entropy, label_smoothing=settings.label_smoothing
-            )
+            objective = self._objective(name, arm, network, teachers, prepared=True)
             return self._fit(
                 network, objective, settings, folder, seed, f"student {name}, seed {seed}", "image", teachers
             )
@@ -231,6 +267,12 @@ class Pipeline:
     def _evaluation(self, stage: Stage, view: str) -> Stage:
         inputs = {"network": stage.key, "settings": self.recipe.evaluate.to_json(), "data": self.splits.fingerprint}
         return Stage("evaluation", stage.name, inputs, lambda folder: self._evaluate(stage, view, folder))
+
+    def _teacher_inputs(self, arm: Arm) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"teachers": [self.teachers[teacher].key for teacher in arm.teachers]}
+        if arm.teachers and self.recipe.teacher_cache != "off":
+            inputs["features"] = [self.features[teacher].key for teacher in arm.teachers if teacher in self.features]
+        return inputs
 
     def _network_inputs(self, model: str) -> dict[str, Any]:
         mean, std = self.normalisation
@@ -270,21 +312,53 @@ class Pipeline:
         Raises:
             UserError: if networks, views and methods do not fit together.
         """
-        pictures = torch.rand(2, *self.splits.train.shape)
-        target = torch.arange(2) % len(self.splits.classes)
-        student = self._build(self.recipe.student.name, "image").eval()
+        student = self._build(self.recipe.student.name, "image").to(self._device)
         for name, arm in self.recipe.arms.items():
-            taught = []
+            teachers: list[Teaching] = []
             for teacher_name in arm.teachers:
                 teacher = self.recipe.teachers[teacher_name]
-                network = self._build(teacher.model.name, teacher.view)
-                taught.append(Frozen(network)(torch.rand(2, *self._view_shape(teacher.view))))
+                network = self._build(teacher.model.name, teacher.view).to(self._device)
+                teachers.append(LiveTeacher(Frozen(network), teacher.view))
+            example = self._example()
             try:
-                Objective(as_methods(arm.methods), cross_entropy=arm.cross_entropy).terms(
-                    student(pictures), taught, target
-                )
+                objective = self._objective(name, arm, student, teachers, prepared=False)
+                with torch.no_grad():
+                    taught = [teacher(example) for teacher in teachers]
+                    objective.to(self._device).terms(student(example.views["image"]), taught, example)
             except UserError as error:
                 raise UserError(f"arm {name!r}: {error}") from None
+
+    def _example(self) -> Batch:
+        """Two random pictures in all views."""
+        generator = torch.Generator().manual_seed(0)
+        views = {"image", *(teacher.view for teacher in self.recipe.teachers.values())}
+        return Batch(
+            {
+                view: torch.rand(2, *self._view_shape(view), generator=generator).to(self._device)
+                for view in sorted(views)
+            },
+            self.splits.train.targets[:2].to(self._device),
+            torch.arange(2, device=self._device),
+        )
+
+    def _objective(
+        self, name: str, arm: Arm, student: models.Network, teachers: Sequence[Teaching], *, prepared: bool
+    ) -> Objective:
+        """The loss of an arm, with the trainable parts of its methods, built for what networks say of an example."""
+        example, methods = self._example(), as_methods(arm.methods)
+        student.to(self._device).eval()
+        with torch.no_grad():
+            features = student(example.views["image"]), [teacher(example) for teacher in teachers]
+        stages = [self.preparations.get((name, position)) if prepared else None for position in range(len(methods))]
+        return Objective(
+            methods,
+            cross_entropy=arm.cross_entropy,
+            label_smoothing=(arm.train or self.recipe.train).label_smoothing,
+            settings=[
+                Setting(*features, self.splits.train.targets, self.out / stage.folder_name if stage else None)
+                for stage in stages
+            ],
+        )
 
     def _view_shape(self, view: str) -> tuple[int, int, int]:
         picture = self.splits.train.shape
@@ -304,6 +378,17 @@ class Pipeline:
         opened = {name: self._open_view(name).split(split) for name in sorted(views - {"image"})}
         return Loader(getattr(self.splits, split), opened, mean=mean, std=std, device=self._device, **options)
 
+    def _training_loader(self, settings: Train, seed: int, views: set[str]) -> Loader:
+        return self._loader(
+            "train",
+            views,
+            batch_size=settings.batch_size,
+            shuffle_seed=seed,
+            augment=settings.augment,
+            crop_padding=settings.crop_padding,
+            drop_last=True,
+        )
+
     def _fit(
         self,
         network: models.Network,
@@ -316,15 +401,7 @@ class Pipeline:
         teachers: list[Teaching] | None = None,
     ) -> dict[str, Any]:
         teachers = teachers or []
-        loader = self._loader(
-            "train",
-            {view, *(teacher.view for teacher in teachers if isinstance(teacher, LiveTeacher))},
-            batch_size=settings.batch_size,
-            shuffle_seed=seed,
-            augment=settings.augment,
-            crop_padding=settings.crop_padding,
-            drop_last=True,
-        )
+        loader = self._training_loader(settings, seed, {view, *_views(teachers)})
         held_out = self._loader("validation", {view}, batch_size=self.recipe.evaluate.batch_size, shuffle_seed=None)
 
         def validate(trained: nn.Module) -> Mapping[str, float]:
@@ -429,6 +506,11 @@ class Pipeline:
             "export": self.exported.folder_name,
             "unreadable": list(self.splits.unreadable),
         }
+
+
+def _views(teachers: Sequence[Teaching]) -> set[str]:
+    """What has to be loaded for teachers that are asked at every step."""
+    return {teacher.view for teacher in teachers if isinstance(teacher, LiveTeacher)}
 
 
 def _file_hash(path: Path) -> str:

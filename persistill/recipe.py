@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from persistill.errors import unknown
 from persistill.specs import Spec
-from persistill.types import Method
+from persistill.types import LearningMethod, Method, PureMethod
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -213,7 +213,9 @@ def as_methods(specs: Sequence[Spec]) -> list[Method]:
     """
     methods: list[Method] = []
     for spec in specs:
-        if not all(hasattr(spec, name) for name in ("weights", "terms", "teachers_needed", "reads")):
-            raise ValueError(f"methods must hold distillation methods; {type(spec).__name__} is none.")
-        methods.append(spec)  # type: ignore[arg-type]
+        if not isinstance(spec, PureMethod | LearningMethod):
+            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
+                f"methods must hold distillation methods; {type(spec).__name__} is none."
+            )
+        methods.append(spec)
     return methods

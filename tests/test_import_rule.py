@@ -15,7 +15,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
-    "types": set(),
+    "types": {"progress"},
     "specs": {"errors"},
     "recipe": {"errors", "specs", "types"},
     "runs": {"errors"},
@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors", "specs", "types"},
     "losses": {"errors", "specs", "types"},
     "data": {"errors", "progress", "recipe", "runs", "specs", "topology", "types"},
-    "methods": {"errors", "losses", "specs", "topology", "types"},
+    "methods": {"errors", "losses", "progress", "specs", "topology", "types"},
     "training": {"data", "errors", "losses", "progress", "recipe", "runs", "types"},
     "evaluation": {"data", "errors", "losses", "progress", "recipe", "runs", "topology", "types"},
     "report": {"errors", "runs"},

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from persistill.methods import KD, SP, TGD
 from persistill.pipeline import WEIGHTS, Pipeline
 from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.runs import RunFolder
+from persistill.specs import Spec
 from persistill.training import LiveTeacher
 
 
@@ -97,6 +99,86 @@ def test_a_run_leaves_what_the_contract_names(finished: RunFolder) -> None:
         if not path.parent.name.startswith("comparison")
     )
     assert result["seconds"] == pytest.approx(total)
+
+
+class Centre(Spec):
+    """A preparation: the mean of the first teacher's embeddings over one epoch."""
+
+    factor: float = 1.0
+
+    def prepare(self, lessons, folder, progress):
+        progress.start("centre", 1)
+        seen = torch.cat([taught[0].embedding for taught in lessons(0)])
+        np.save(folder / "centre.npy", self.factor * seen.mean(0).cpu().numpy())
+        progress.finish()
+        return {"pictures": len(seen)}
+
+
+class Near(Spec):
+    """A method whose part that learns starts from what its preparation left."""
+
+    weight: float = 1.0
+    factor: float = 1.0
+    teachers_needed: ClassVar[int] = 1
+    reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
+
+    @property
+    def weights(self):
+        return {"near": self.weight}
+
+    @property
+    def preparation(self):
+        return Centre(factor=self.factor) if self.factor else None
+
+    def learner(self, setting):
+        return Bias(setting)
+
+
+class Bias(torch.nn.Module):
+    def __init__(self, setting):
+        super().__init__()
+        start = torch.zeros(setting.teachers[0].embedding.shape[1])
+        if setting.prepared is not None:
+            start = torch.from_numpy(np.load(setting.prepared / "centre.npy"))
+        SEEN.append((start, setting))
+        self.bias = torch.nn.Parameter(start.clone())
+
+    def forward(self, student, teachers, batch):
+        return {"near": (student.embedding + self.bias - teachers[0].embedding).square().mean()}
+
+
+SEEN = []
+
+
+@pytest.mark.parametrize("cache", ["off", "exact"])
+def test_a_preparation_is_a_stage_between_teachers_and_students(tmp_path: Path, cache: str) -> None:
+    SEEN.clear()
+    arms = {
+        "alone": Arm(),
+        "plain": Arm(methods=(Near(factor=0.0),), teachers=("image",)),
+        "near": Arm(methods=(KD(), Near(weight=0.5)), teachers=("image",)),
+        "nearer": Arm(methods=(Near(weight=2.0),), teachers=("image",)),
+    }
+    pipeline = Pipeline(recipe(arms=arms, teacher_cache=cache), tmp_path, device="cpu")
+    pipeline.run()
+    kinds = [stage.kind for stage in pipeline.stages()]
+    last_teacher = max(i for i, kind in enumerate(kinds) if kind in ("teacher", "features"))
+    first_student = kinds.index("student")
+    assert kinds[last_teacher + 1 : first_student] == ["preparation", "preparation"]
+    # one folder serves both arms, for both prepare the same
+    (folder,) = tmp_path.glob("preparation-*")
+    assert RunFolder.open(folder).result()["pictures"] == 100
+    centre = torch.from_numpy(np.load(folder / "centre.npy"))
+    built = [(start, setting) for start, setting in SEEN if setting.prepared is not None]
+    assert [setting.prepared for _, setting in built] == [folder, folder]
+    assert all(torch.equal(start, centre) and start.any() for start, _ in built)
+    assert all(torch.equal(s.targets, pipeline.splits.train.targets) for _, s in SEEN)
+    (last,) = tmp_path.glob("student-near-*")
+    assert set(RunFolder.open(last).records()[-1]["terms"]) == {"ce", "kd", "near"}
+
+    changed = Pipeline(recipe(arms=arms, teacher_cache=cache).with_value("arms.near.methods.1.factor", 2.0), tmp_path)
+    differ = [name for name, stage in changed.students.items() if stage.key != pipeline.students[name].key]
+    assert differ == [("near", 0)]
 
 
 def test_the_annealing_start_is_the_student_alone(finished: RunFolder, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """All that an interrupted training needs to go on as if nothing had happened, in one safetensors file."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,17 @@ from persistill.errors import UserError
 from persistill.runs import atomic
 
 
-def save(path: Path, network: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Write network, optimiser, random states and ``state`` (plain JSON) atomically.
+def save(path: Path, modules: Mapping[str, nn.Module], optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Write what is trained, optimiser, random states and ``state`` (plain JSON) atomically.
 
     Args:
         path: the file; an older checkpoint there is replaced only once the new one is whole.
-        network: its whole state dict is kept, running statistics included.
+        modules: name -> module; whole state dicts are kept, running statistics included.
         optimizer: its moments are kept as tensors, its numbers as JSON.
         state: position in the data, sums for the log, the key of the run.
     """
     packed = optimizer.state_dict()
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors = _tensors(modules)
     numbers: dict[str, dict[str, Any]] = {}
     for index, moments in packed["state"].items():
         for name, value in moments.items():
@@ -42,12 +43,12 @@ def save(path: Path, network: nn.Module, optimizer: Optimizer, state: dict[str, 
         save_file(tensors, temporary, metadata={"state": json.dumps(whole)})
 
 
-def load(path: Path, network: nn.Module, optimizer: Optimizer, key: str) -> dict[str, Any]:
-    """Bring network, optimiser and random states back to a checkpoint.
+def load(path: Path, modules: Mapping[str, nn.Module], optimizer: Optimizer, key: str) -> dict[str, Any]:
+    """Bring what is trained, optimiser and random states back to a checkpoint.
 
     Args:
         path: a file that ``save`` wrote.
-        network: a network of the same architecture; changed in place.
+        modules: of the same names and architectures; changed in place.
         optimizer: an optimiser of the same kind; changed in place.
         key: the run's key, which the checkpoint must carry.
 
@@ -68,12 +69,13 @@ def load(path: Path, network: nn.Module, optimizer: Optimizer, key: str) -> dict
         raise UserError(f"the checkpoint {path} is cut short or no checkpoint ({error}). {advice}") from None
     if found != key:
         raise UserError(f"the checkpoint {path} belongs to run {found}, not to this one ({key}). {advice}")
-    own = {name: value.shape for name, value in network.state_dict().items()}
-    saved = {name.removeprefix("network."): t.shape for name, t in tensors.items() if name.startswith("network.")}
+    own = {name: value.shape for name, value in _tensors(modules).items()}
+    saved = {name: t.shape for name, t in tensors.items() if not name.startswith(("optimizer.", "random."))}
     if own != saved:
         differing = sorted(name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name))
         raise UserError(f"the checkpoint {path} is of another model: {differing[0]!r} differs. {advice}")
-    network.load_state_dict({name: tensors[f"network.{name}"] for name in own})
+    for name, module in modules.items():
+        module.load_state_dict({own: tensors[f"{name}.{own}"] for own in module.state_dict()})
     moments: dict[int, dict[str, Any]] = {int(index): dict(items) for index, items in packed["numbers"].items()}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
@@ -84,3 +86,7 @@ def load(path: Path, network: nn.Module, optimizer: Optimizer, key: str) -> dict
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
     return state
+
+
+def _tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {f"{name}.{own}": value for name, module in modules.items() for own, value in module.state_dict().items()}

@@ -1,7 +1,7 @@
 """The training loop, readable from top to bottom."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,7 +76,7 @@ def fit(
     Args:
         network: returns ``Features``; trained in place. It keeps the weights of the last epoch.
         loader: yields batches that hold ``view`` and the views of all teachers.
-        objective: the loss.
+        objective: the loss; its own parameters are trained along.
         settings: optimiser, schedule, precision.
         folder: receives ``log.jsonl`` and, until the training ends, ``checkpoint.safetensors``.
         fabric: from ``make_fabric``.
@@ -96,7 +96,9 @@ def fit(
     progress = progress or Silent()
     steps, layout = len(loader), torch.channels_last if settings.channels_last else torch.contiguous_format
     network.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
-    plain = _optimizer(network, settings)
+    objective.to(fabric.device)
+    trained = {"network": network, "objective": objective}
+    plain = _optimizer(trained.values(), settings)
     model, optimizer = fabric.setup(network, plain)
 
     state: dict[str, Any] = {
@@ -110,7 +112,7 @@ def fit(
     }
     path = folder.file(CHECKPOINT)
     if path.exists():
-        state = checkpoints.load(path, network, plain, folder.key)
+        state = checkpoints.load(path, trained, plain, folder.key)
         fabric.strategy.precision.load_state_dict(state.get("precision", {}))
     folder.cut_log(state["log_size"])
     first, began = state["step"], time.perf_counter() - state["seconds"]
@@ -125,7 +127,7 @@ def fit(
         state.update(sums={name: value.item() for name, value in sums.items()}, right=right.item(), seen=seen)
         health.check(f"{label}, step {step}")
         state["precision"] = fabric.strategy.precision.state_dict()
-        checkpoints.save(path, network, plain, state)
+        checkpoints.save(path, trained, plain, state)
         saved = time.perf_counter()
 
     progress.start(label, settings.epochs * steps, first)
@@ -133,12 +135,13 @@ def fit(
         step = first
         for epoch in range(first // steps, settings.epochs):
             model.train()
+            objective.train()
             for batch in loader.epoch(epoch, start=step - epoch * steps):
                 plain.param_groups[0]["lr"] = lr = learning_rate(settings, step, steps)
                 with fabric.autocast(), torch.no_grad():
                     taught = [_fp32(teacher(batch)) for teacher in teachers]
                 features: Features = model(batch.views[view].contiguous(memory_format=layout))
-                terms = objective.terms(features, taught, batch.target)
+                terms = objective.terms(features, taught, batch)
                 health.observe(terms)
                 loss = objective.total(terms)
                 optimizer.zero_grad(set_to_none=True)
@@ -195,8 +198,8 @@ def fit(
     return record or {**folder.records()[-1], "seconds": state["seconds"]}
 
 
-def _optimizer(network: nn.Module, settings: Train) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+def _optimizer(modules: Iterable[nn.Module], settings: Train) -> torch.optim.Optimizer:
+    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
     return torch.optim.SGD(

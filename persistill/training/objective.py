@@ -4,15 +4,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persistill.errors import UserError
-from persistill.types import Features, Method
+from persistill.types import Batch, Features, LearningMethod, Method, PureMethod, Setting
 
 
-class Objective:
+class Objective(nn.Module):
     """``cross_entropy * CE + sum(weight * term)`` over all terms of all methods.
+
+    Its parameters are the trainable parts of the methods; most have none.
+
+    Args:
+        methods: pure ones, or with parts that learn.
+        cross_entropy: weight of the cross-entropy.
+        label_smoothing: share of the target that is spread over all classes there.
+        settings: what parts that learn are built for, one a method; empty where no method has any.
 
     Attributes:
         weights: term name -> weight; the cross-entropy is called "ce". Where two methods share a term's name, the
@@ -20,10 +28,25 @@ class Objective:
     """
 
     def __init__(
-        self, methods: Sequence[Method] = (), *, cross_entropy: float = 1.0, label_smoothing: float = 0.0
+        self,
+        methods: Sequence[Method] = (),
+        *,
+        cross_entropy: float = 1.0,
+        label_smoothing: float = 0.0,
+        settings: Sequence[Setting] = (),
     ) -> None:
+        super().__init__()
         self._methods = tuple(methods)
         self._label_smoothing = label_smoothing
+        self._learners = nn.ModuleDict()
+        for position, method in enumerate(self._methods):
+            if isinstance(method, LearningMethod):
+                if len(settings) != len(self._methods):
+                    raise UserError(
+                        f"{type(method).__name__} has parts that learn, and needs to know what for: {len(settings)} "
+                        f"setting(s) were given for {len(self._methods)} method(s); give one each."
+                    )
+                self._learners[str(position)] = method.learner(settings[position])
         counts = Counter(name for method in methods for name in method.weights)
         self._names = [
             {name: name if counts[name] == 1 else f"{type(method).__name__}.{name}" for name in method.weights}
@@ -36,18 +59,22 @@ class Objective:
                     raise UserError(f"two methods of one arm are both {names[name]!r}; use one, with the sum of both.")
                 self.weights[names[name]] = weight
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
         """All unweighted terms, scalars of float32, in the order of ``weights``.
 
         Args:
             student: features of the batch with gradient.
             teachers: features of the same pictures, in the arm's order.
-            target: (B,) class numbers.
+            batch: the batch itself.
         """
         logits = student.logits.float()
-        terms = {"ce": F.cross_entropy(logits, target, label_smoothing=self._label_smoothing)}
-        for method, names in zip(self._methods, self._names, strict=True):
-            for name, value in method.terms(student, teachers, target).items():
+        terms = {"ce": F.cross_entropy(logits, batch.target, label_smoothing=self._label_smoothing)}
+        for position, (method, names) in enumerate(zip(self._methods, self._names, strict=True)):
+            if isinstance(method, PureMethod):
+                found = method.terms(student, teachers, batch.target)
+            else:
+                found = self._learners[str(position)](student, teachers, batch)
+            for name, value in found.items():
                 terms[names[name]] = value.float()
         return terms
 

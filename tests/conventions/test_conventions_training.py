@@ -12,7 +12,7 @@ from persistill.export import load_student
 from persistill.losses import kl, similarity
 from persistill.methods import KD, SP
 from persistill.training import Frozen, Objective
-from persistill.types import Features
+from persistill.types import Batch, Features
 
 
 def test_the_loss_is_the_weighted_sum(run):
@@ -20,7 +20,7 @@ def test_the_loss_is_the_weighted_sum(run):
     logits, target = torch.randn(2, 6, 5), torch.arange(6) % 5
     student, teacher = (Features(z, z, {"stage": z[:, :, None, None]}) for z in logits)
     objective = Objective([KD(weight=0.3, temperature=2.0), SP(weight=7.0)], cross_entropy=0.25)
-    terms = objective.terms(student, [teacher], target)
+    terms = objective.terms(student, [teacher], Batch({}, target, torch.arange(6)))
     kd = kl(teacher.logits, student.logits, 2.0)
     sp = (similarity(student.maps["stage"]) - similarity(teacher.maps["stage"])).square().mean()
     expected = 0.25 * F.cross_entropy(student.logits, target) + 0.3 * kd + 7.0 * sp

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_objective import Pull
+from test_objective import Adapted, Pull, setting
 from tiny_training import SyntheticBatches, TinyNet
 
 from persistill.errors import UserError
@@ -79,6 +79,30 @@ def test_an_interrupted_training_ends_with_the_same_weights_bit_for_bit(
         return [{k: v for k, v in r.items() if k != "seconds"} for r in folder_in(tmp_path, run).records()]
 
     assert numbers("whole") == numbers("cut")
+
+
+def test_parts_that_learn_are_trained_along_and_come_back_after_an_interruption(tmp_path: Path) -> None:
+    def options() -> dict:
+        teacher = Frozen(TinyNet(classes=5))
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            objective = Objective([Adapted(weight=2.0)], settings=[setting(3, 5)])
+        teacher.load_state_dict(fixed)
+        return {"objective": objective, "teachers": [LiveTeacher(teacher)]}
+
+    fixed = {f"network.{name}": value for name, value in TinyNet(classes=5).state_dict().items()}
+    whole, cut, resumed = options(), options(), options()
+    before = copy.deepcopy(whole["objective"].state_dict())
+    torch.manual_seed(7)
+    train(tmp_path, fresh(), name="whole", **whole)
+    torch.manual_seed(7)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, fresh(), name="cut", loader=StopsAfter(8), **cut)
+    torch.manual_seed(99)
+    train(tmp_path, TinyNet(), name="cut", **resumed)
+    for name, value in whole["objective"].state_dict().items():
+        assert not torch.equal(value, before[name]), name
+        assert torch.equal(value, resumed["objective"].state_dict()[name]), name
 
 
 def test_the_log_after_a_crash_goes_back_to_the_checkpoint(tmp_path: Path) -> None:
@@ -175,7 +199,7 @@ def test_a_checkpoint_cut_short_is_refused_and_kept(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, fresh(), loader=StopsAfter(3))
-    with pytest.raises(UserError, match=r"another model: 'conv\.weight' differs"):
+    with pytest.raises(UserError, match=r"another model: 'network\.conv\.weight' differs"):
         train(tmp_path, TinyNet(width=5))
 
 

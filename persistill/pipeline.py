@@ -271,7 +271,8 @@ class Pipeline:
     def _teacher_inputs(self, arm: Arm) -> dict[str, Any]:
         inputs: dict[str, Any] = {"teachers": [self.teachers[teacher].key for teacher in arm.teachers]}
         if arm.teachers and self.recipe.teacher_cache != "off":
-            inputs["features"] = [self.features[teacher].key for teacher in arm.teachers if teacher in self.features]
+            # Which parts are stored depends on the other arms, and changes nothing for this one.
+            inputs["teacher_cache"] = self.recipe.teacher_cache
         return inputs
 
     def _network_inputs(self, model: str) -> dict[str, Any]:

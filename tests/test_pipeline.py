@@ -285,7 +285,8 @@ def test_a_stored_teacher_teaches_like_a_live_one(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LiveTeacher, "__call__", counted)
         pipeline.run()
-    assert sum(asked) == 2 * 100  # each of two teachers, once about each training picture
+    # beside the examples on which all is tried before: each of two teachers, once about each training picture
+    assert [count for count in asked if count > 2] == [100, 100]
     losses = [
         RunFolder.open(folder).records()[-1]["loss"]
         for folder in (

@@ -112,29 +112,51 @@ def blocks(page):
     return [code for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "--8<--" not in code]
 
 
-def test_the_smallest_method_of_the_page_works(seen):
-    smallest, in_a_recipe, in_the_package = blocks("add_a_method.md")
+@pytest.fixture(scope="module")
+def page():
+    """All names of docs/add_a_method.md, its code run from top to bottom."""
+    smallest, in_a_recipe, with_a_learner, in_the_package = blocks("add_a_method.md")
     names = {}
-    exec(compile(smallest + in_a_recipe, "add_a_method.md", "exec"), names)
+    exec(compile(smallest + in_a_recipe + with_a_learner, "add_a_method.md", "exec"), names)
     exec(compile(in_the_package, "add_a_method.md", "exec"), {})
-    arm = names["arm"]
-    assert isinstance(arm, Arm)
-    objective = Objective(as_methods(arm.methods), cross_entropy=arm.cross_entropy)
-    assert objective.weights == {"ce": 0.5, "logits": 2.0}
-    _, pictures, teachers = seen
+    return names
+
+
+def trained(objective, seen, term, teacher, steps=10):
+    _, pictures, _ = seen
     torch.manual_seed(1)
     network = build("resnet-8", 3, 5)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
+    optimizer = torch.optim.SGD([*network.parameters(), *objective.parameters()], lr=0.02)
     values = []
-    for _ in range(10):
-        terms = objective.terms(network(pictures), teachers[:1], BATCH)
-        values.append(terms["logits"].item())
+    for _ in range(steps):
+        terms = objective.terms(network(pictures), [teacher], BATCH)
+        values.append(terms[term].item())
         optimizer.zero_grad()
         objective.total(terms).backward()
         optimizer.step()
+    return values
+
+
+def test_the_smallest_method_of_the_page_works(page, seen):
+    arm = page["arm"]
+    assert isinstance(arm, Arm)
+    objective = Objective(as_methods(arm.methods), cross_entropy=arm.cross_entropy)
+    assert objective.weights == {"ce": 0.5, "logits": 2.0}
+    values = trained(objective, seen, "logits", seen[2][0])
     assert values[-1] < values[0] / 2
     with pytest.raises(UserError, match=r"Logits\.weight"):
-        names["Logits"](weight=-1.0)
+        page["Logits"](weight=-1.0)
+
+
+def test_the_method_of_the_page_with_a_part_that_learns_works(page, seen):
+    network, pictures, teachers = seen
+    setting = Setting(network(pictures), teachers[:1], BATCH.target)
+    torch.manual_seed(0)
+    objective = Objective(as_methods([page["Hint"](weight=5.0)]), settings=[setting])
+    before = [parameter.clone() for parameter in objective.parameters()]
+    values = trained(objective, seen, "hint", teachers[0], 20)
+    assert values[-1] < values[0] / 2
+    assert all(not torch.equal(old, new) for old, new in zip(before, objective.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("method", CLASSES)

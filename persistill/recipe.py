@@ -4,11 +4,11 @@ recipe -> views -> teachers -> students (arms x seeds) -> evaluation -> report -
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from persistill.errors import unknown
+from persistill.errors import UserError, unknown
 from persistill.specs import Spec
 from persistill.types import LearningMethod, Method, PureMethod
 
@@ -152,6 +152,22 @@ class Evaluate(Spec):
     batch_size: Positive = 500
 
 
+class Published(Spec):
+    """Published figures beside which a recipe's own are to be set, and what keeps the two apart.
+
+    Attributes:
+        source: paper, table or log, with an address.
+        accuracies: arm or teacher -> top-1 accuracy on the test pictures, 0 to 1.
+        chosen: how the epoch was chosen: "last epoch", "best of 200 epochs, chosen on the test pictures".
+        differences: of protocol between the publication and this recipe, a sentence each.
+    """
+
+    source: str
+    accuracies: Annotated[dict[str, Share], Field(min_length=1)]
+    chosen: str
+    differences: tuple[str, ...] = ()
+
+
 class Recipe(Spec):
     """A whole comparison.
 
@@ -163,6 +179,8 @@ class Recipe(Spec):
         teacher_cache: compute what the methods read of each teacher once and store it, maps in float16 ("half") or
             float32 ("exact"); only where pictures are not augmented. "off" asks the teacher at every step.
         export: the arm whose student, of the first seed, is exported; None for the last arm.
+        published: figures that this recipe is to reproduce.
+        small: changes, field path -> value, that make a sibling of this recipe for two cores (see ``smaller``).
     """
 
     name: str
@@ -177,6 +195,21 @@ class Recipe(Spec):
     teacher_seed: int = 0
     teacher_cache: Literal["off", "half", "exact"] = "off"
     export: str | None = None
+    published: tuple[Published, ...] = ()
+    small: dict[str, Any] = Field(default_factory=dict)
+
+    def smaller(self) -> Self:
+        """The sibling for two cores: the changes of ``small`` made, "_small" added to the name.
+
+        Raises:
+            UserError: if the recipe names no such changes, or one of them leads nowhere.
+        """
+        if not self.small:
+            raise UserError(f"the recipe {self.name!r} has no small sibling: it names no changes in `small`.")
+        smaller = self.with_value("name", f"{self.name}_small")
+        for path, value in self.small.items():
+            smaller = smaller.with_value(path, value)
+        return smaller
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -200,6 +233,9 @@ class Recipe(Spec):
                 known(f"teacher of arm {name!r}:", teacher_name, list(self.teachers))
             known(f"start of arm {name!r} (an arm before it):", arm.start, names[: names.index(name)])
         known("arm to export:", self.export, names)
+        for published in self.published:
+            for name in published.accuracies:
+                known("published arm or teacher:", name, [*names, *self.teachers])
         if problems:
             raise ValueError(" ".join(problems))
         return self

@@ -15,8 +15,9 @@ from rich.table import Table
 
 from persistill import __version__, report, runs
 from persistill.cli import recipes, topology
+from persistill.cli import reproduce as reproduction
 from persistill.cli.progress import Bars
-from persistill.errors import UserError
+from persistill.errors import UserError, unknown
 from persistill.recipe import Evaluate, Recipe
 from persistill.runs import RunFolder
 
@@ -38,6 +39,9 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
 ]
 Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="One student per arm and seed.")]
+Small = Annotated[
+    bool, typer.Option("--small", help="The recipe's sibling for two cores: fewer pictures, epochs, smaller networks.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 
 
@@ -117,10 +121,39 @@ def run(
     device: Device = "auto",
     seeds: Seeds = None,
     changes: Changes = None,
+    small: Small = False,
     dry_run: DryRun = False,
 ) -> None:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused."""
-    _run(recipe, f"persistill run {recipe}", out, device, seeds, changes, dry_run=dry_run)
+    _run(recipe, f"persistill run {recipe}", out, device, seeds, changes, small=small, dry_run=dry_run)
+
+
+@app.command(
+    epilog=examples("persistill reproduce", "persistill reproduce tgd_cifar10_published --small --seeds 0"),
+    short_help="Run a published row, and print ours beside it.",
+)
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="A row's name; without one, all rows are listed.")] = None,
+    out: Out = Path("runs"),
+    device: Device = "auto",
+    seeds: Seeds = None,
+    changes: Changes = None,
+    small: Small = False,
+) -> None:
+    """Run a published row with its seeds, and print our figures beside the published ones.
+
+    Ours are of the last epoch, test pictures read once; how the published epoch was chosen, and what else differs
+    between the two protocols, is printed below. Most rows want a GPU and hours; --small shows that a row runs.
+    """
+    known = reproduction.rows()
+    if name is None:
+        reproduction.print_rows(console, known)
+        return
+    if name not in known:
+        raise unknown("published row", name, known, "persistill reproduce lists them.")
+    folder = _run(name, f"persistill reproduce {name}", out, device, seeds, changes, small=small)
+    assert folder is not None
+    reproduction.print_beside(console, folder, small=small)
 
 
 @app.command(
@@ -132,9 +165,10 @@ def check(
     out: Out = Path("runs"),
     device: Device = "auto",
     changes: Changes = None,
+    small: Small = False,
 ) -> None:
     """Check a recipe without training: its fields, its data, and whether networks, views and methods fit together."""
-    _run(recipe, "", out, device, None, changes, dry_run=True)
+    _run(recipe, "", out, device, None, changes, small=small, dry_run=True)
     console.print(f"{recipe}: no problem found.", highlight=False)
 
 
@@ -254,16 +288,25 @@ def version(
 
 
 def _run(
-    name: str, command: str, out: Path, device: str, seeds: str | None, changes: list[str] | None, *, dry_run: bool
-) -> None:
+    name: str,
+    command: str,
+    out: Path,
+    device: str,
+    seeds: str | None,
+    changes: list[str] | None,
+    *,
+    small: bool = False,
+    dry_run: bool = False,
+) -> RunFolder | None:
     changed = [*(changes or []), *([f"seeds=({seeds},)"] if seeds else [])]
-    recipe = recipes.read(name, changed)
-    words = [command, *(f"--set '{change}'" for change in changes or [])]
+    recipe = recipes.read(name, changed, small=small)
+    words = [command, *(["--small"] if small else []), *(f"--set '{change}'" for change in changes or [])]
     words += [f"--seeds {seeds}"] if seeds else []
-    _execute(recipe, " ".join(words), out, device, dry_run=dry_run)
+    return _execute(recipe, " ".join(words), out, device, dry_run=dry_run)
 
 
-def _execute(recipe: Recipe, command: str, out: Path, device: str, *, dry_run: bool = False) -> None:
+def _execute(recipe: Recipe, command: str, out: Path, device: str, *, dry_run: bool = False) -> RunFolder | None:
+    """Run a recipe and print what came of it; or, in a dry run, the plan alone."""
     with _quiet_start():
         from persistill.pipeline import Pipeline  # noqa: PLC0415 - torch is slow to import; --help must not wait for it
     with Bars(console) as bars:
@@ -279,8 +322,9 @@ def _execute(recipe: Recipe, command: str, out: Path, device: str, *, dry_run: b
             done = (out / stage.folder_name / "done.json").exists()
             table.add_row(stage.kind, stage.folder_name, "complete" if done else "to do")
         console.print(table)
-        return
+        return None
     _print_comparison(folder)
+    return folder
 
 
 def _print_comparison(folder: RunFolder) -> None:

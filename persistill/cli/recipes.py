@@ -27,7 +27,7 @@ def summary(path: Path) -> str:
 
 
 def locate(given: str) -> Path:
-    """A recipe by its path, or by the name of a shipped one.
+    """A recipe's file by its path, or by the name of a shipped one.
 
     Raises:
         UserError: if it is neither, with the near names.
@@ -43,30 +43,58 @@ def locate(given: str) -> Path:
     raise unknown("recipe", given, recipes, "Or give the path of a recipe file.")
 
 
-def read(given: str, changes: Sequence[str] = ()) -> Recipe:
+def read(given: str, changes: Sequence[str] = (), *, small: bool = False) -> Recipe:
     """Read a recipe, apply ``field=value`` changes, and check all of it.
+
+    Args:
+        given: a path or a name; "FILE:NAME" for one of the recipes of a file that defines several.
+        changes: "field=value" each.
+        small: take the recipe's small sibling, before the changes.
 
     Raises:
         UserError: with all problems at once, one a line.
     """
-    path = locate(given)
-    try:
-        with collecting():
-            recipe = runpy.run_path(str(path)).get("recipe")
-    except UserError as error:
-        raise UserError(f"{path}:\n{error}") from None
-    except SyntaxError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}.") from None
-    except Exception as error:
-        raise UserError(f"{path} stopped with {type(error).__name__}: {error}.") from error
-    if not isinstance(recipe, Recipe):
-        raise UserError(f"{path} defines no recipe: it must end with `recipe = Recipe(...)`.")
+    file, colon, name = (given, "", "") if ":" not in given or Path(given).is_file() else given.rpartition(":")
+    path = locate(file)
+    recipes = defined(path)
+    if not colon and len(recipes) > 1:
+        known = ", ".join(f"{file}:{one}" for one in recipes)
+        raise UserError(f"{path} defines {len(recipes)} recipes; name one of them: {known}.")
+    if colon and name not in recipes:
+        raise unknown(f"recipe in {path.name}:", name, recipes)
+    recipe = recipes[name or next(iter(recipes))]
+    if small:
+        recipe = recipe.smaller()
     for change in changes:
         field, equals, value = change.partition("=")
         if not equals:
             raise UserError(f"--set {change!r} lacks '=': write --set field=value, e.g. --set train.epochs=5.")
         recipe = recipe.with_value(field.strip(), value.strip())
     return recipe
+
+
+def defined(path: Path) -> dict[str, Recipe]:
+    """The recipes of a file: its ``recipe`` under its own name, or all of its ``recipes``.
+
+    Raises:
+        UserError: with all problems of the file at once, or if it defines none.
+    """
+    try:
+        with collecting():
+            names = runpy.run_path(str(path))
+    except UserError as error:
+        raise UserError(f"{path}:\n{error}") from None
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}.") from None
+    except Exception as error:
+        raise UserError(f"{path} stopped with {type(error).__name__}: {error}.") from error
+    recipes = names.get("recipes", {"recipe": names.get("recipe")})
+    if not isinstance(recipes, dict) or not recipes or not all(isinstance(r, Recipe) for r in recipes.values()):
+        raise UserError(
+            f"{path} defines no recipe: it must end with `recipe = Recipe(...)`, or with "
+            "`recipes = {'one name': Recipe(...), ...}`."
+        )
+    return recipes
 
 
 def copy(name: str, target: Path) -> Path:

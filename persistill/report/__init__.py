@@ -2,6 +2,7 @@
 
 from persistill.report.comparison import ArmSummary, Comparison, Epoch, Run, Sample, View, read
 from persistill.report.page import write
+from persistill.report.published import differences, published
 from persistill.report.table import Table, header, markdown, note, rows
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     "Sample",
     "Table",
     "View",
+    "differences",
     "header",
     "markdown",
     "note",
+    "published",
     "read",
     "rows",
     "write",

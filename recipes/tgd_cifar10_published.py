@@ -1,6 +1,7 @@
 """TGD on CIFAR-10 by the protocol of the authors' code (Jeon et al. 2024, arXiv 2407.05316), trap by trap.
 
-    persistill run tgd_cifar10_published --device cuda
+    persistill reproduce tgd_cifar10_published --device cuda
+    persistill reproduce tgd_cifar10_published --small          (an hour on two cores)
 
 WRN-16-3 teachers, one on pictures and one on persistence images with 6 channels; WRN-16-1 student; 200 epochs. Days on
 two cores: meant for a GPU. The authors' released weights score 84.55 % (alone), 85.16 % (KD) and 85.94 % (TGD) on the
@@ -22,7 +23,7 @@ And what it does not keep, with the reason:
 
 from persistill.data import PersistenceView
 from persistill.methods import KD, TGD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.recipe import Arm, Data, Model, Published, Recipe, Teacher, Train
 
 recipe = Recipe(
     name="tgd_cifar10_published",
@@ -79,4 +80,29 @@ recipe = Recipe(
         augment=(),
     ),
     seeds=(0, 1, 2),
+    published=(
+        Published(
+            source="Released weights of Jeon et al. 2024 (arXiv 2407.05316), measured on all CIFAR-10 test pictures.",
+            accuracies={"alone": 0.8455, "kd": 0.8516, "tgd": 0.8594},
+            chosen="best of 200 epochs, chosen on the test pictures; one seed",
+            differences=(
+                "The published epochs (42, 40, 40 of 200) were chosen on the test pictures; ours are the last, so a "
+                "few tenths lower at equal quality.",
+                "500 training pictures are held out for validation here, and none there.",
+                "The column scan is a true transpose; in the published notebook it does nothing.",
+                "Persistence images are normalised by measured statistics of each half, not by those of the row scan.",
+            ),
+        ),
+    ),
+    small={
+        "data.train": 10_000,
+        "data.validation": 2_000,
+        "teachers.image.model.name": "wrn-16-2",
+        "teachers.topology.model.name": "wrn-16-1",
+        "teacher_cache": "half",
+        "train.epochs": 12,
+        "train.schedule": "one-cycle",
+        "train.weight_decay": 5e-4,
+        "train.channels_last": True,
+    },
 )

@@ -8,10 +8,10 @@ import torch
 from persistill import evaluation, export, models
 from persistill.data import Loader, Splits, load, open_view
 from persistill.errors import UserError
-from persistill.pipeline import WEIGHTS
 from persistill.progress import Progress
 from persistill.recipe import Data, Evaluate
 from persistill.runs import RunFolder, find
+from persistill.workshop import WEIGHTS
 
 
 def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progress: Progress) -> dict[str, Any]:

@@ -12,11 +12,12 @@ import torch
 from persistill.data import FittedPersistenceView
 from persistill.errors import UserError
 from persistill.methods import KD, SP, TGD
-from persistill.pipeline import WEIGHTS, Pipeline
+from persistill.pipeline import Pipeline
 from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.runs import RunFolder
 from persistill.specs import Spec
 from persistill.training import LiveTeacher
+from persistill.workshop import WEIGHTS
 
 
 def recipe(**changes) -> Recipe:

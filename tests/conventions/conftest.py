@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from persistill import evaluation, pipeline
+from persistill import evaluation, workshop
 from persistill.data import Splits, load
 from persistill.methods import KD, SP
+from persistill.pipeline import Pipeline
 from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.runs import RunFolder
 
@@ -69,8 +70,8 @@ def recipe(digits: Data) -> Recipe:
 def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The recipe's stages, one after another, but for the report."""
     run = Run(tmp_path_factory.mktemp("runs"))
-    line = pipeline.Pipeline(recipe, run.out, device="cpu")
-    real_fit, real_evaluate = pipeline.fit, evaluation.evaluate
+    line = Pipeline(recipe, run.out, device="cpu")
+    real_fit, real_evaluate = workshop.fit, evaluation.evaluate
     outside: list[tuple[str, int]] = []
     now = [outside]
 
@@ -93,7 +94,7 @@ def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "fit", fit)
+        patch.setattr(workshop, "fit", fit)
         patch.setattr(evaluation, "evaluate", evaluate)
         for part in ("train", "validation", "test"):
             pictures = getattr(line.splits, part)

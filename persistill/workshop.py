@@ -1,0 +1,365 @@
+"""The work of the stages: the pictures of a recipe, the networks, loaders and teachers made for them, and their use."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from persistill import evaluation, export, models, runs
+from persistill.data import (
+    Loader,
+    Splits,
+    load,
+    make_view,
+    measure_normalisation,
+    open_features,
+    open_view,
+    write_features,
+)
+from persistill.errors import UserError
+from persistill.progress import Progress
+from persistill.recipe import Arm, Recipe, Teacher, Train, as_methods
+from persistill.runs import RunFolder
+from persistill.stages import Stage
+from persistill.training import Frozen, LiveTeacher, Objective, StoredTeacher, Teaching, fit, make_fabric
+from persistill.types import Batch, Features, Part, Preparation, Setting
+
+WEIGHTS = "model.safetensors"
+FEATURES_BATCH = 256
+"""Pictures that a teacher is asked about at a time when its features are stored."""
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tutor:
+    """A teacher of an arm, and the stages that it comes from.
+
+    Attributes:
+        settings: its network, and the view that it sees.
+        trained: the stage that leaves its weights.
+        features: the stage that stores what it says of the training pictures; None if it is asked at every step.
+    """
+
+    settings: Teacher
+    trained: Stage
+    features: Stage | None = None
+
+
+class Workshop:
+    """Where the stages of one recipe are worked at. Each method that takes a ``folder`` does the work of one stage:
+    it fills the folder and returns the result.
+
+    Args:
+        recipe: what to do.
+        out: where the run folders lie.
+        device: "auto", "cpu", "cuda" or "mps".
+        progress: told of everything that takes time.
+
+    Attributes:
+        device: where networks and batches are.
+
+    Raises:
+        UserError: if there is no such device, or it cannot train as the recipe asks.
+    """
+
+    def __init__(self, recipe: Recipe, out: Path, device: str, progress: Progress) -> None:
+        self._recipe, self._out, self._progress = recipe, out, progress
+        self.device = make_fabric(device, recipe.train).device
+
+    # --- the pictures, and what is seen of them -------------------------------------------------------------------
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The pictures, on the device where they are small."""
+        return load(self._recipe.data, self._progress).to(self.device)
+
+    @cached_property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Channel means and standard deviations of the pictures: stated by the recipe or measured on training data."""
+        data = self._recipe.data
+        if data.mean is not None or data.std is not None:
+            channels = self.splits.train.shape[0]
+            if data.mean is None or data.std is None or not len(data.mean) == len(data.std) == channels:
+                raise UserError(
+                    f"data.mean and data.std go together, with one value for each of the {channels} channel(s); "
+                    f"{data.mean} and {data.std} were given."
+                )
+            return data.mean, data.std
+        return measure_normalisation(self.splits.train)
+
+    @cached_property
+    def views(self) -> dict[str, Stage]:
+        """View name -> stage. It depends on the pictures and on nothing else that is made here."""
+        return {
+            name: Stage(
+                "view",
+                name,
+                {"data": self.splits.fingerprint, "view": view.to_json()},
+                lambda folder, view=view: make_view(view, self.splits, folder.path, self._progress),  # type: ignore[misc]
+            )
+            for name, view in self._recipe.views.items()
+        }
+
+    def _view_shape(self, view: str) -> tuple[int, int, int]:
+        picture = self.splits.train.shape
+        shape: tuple[int, int, int] = picture if view == "image" else self._recipe.views[view].shape(picture)  # type: ignore[attr-defined]
+        return shape
+
+    def _loader(self, split: str, views: set[str], **options: Any) -> Loader:
+        mean, std = self.normalisation
+        opened = {}
+        for name in sorted(views - {"image"}):
+            folder = self._open(self.views[name])
+            opened[name] = open_view(folder.path, folder.result(), self.splits).split(split)
+        return Loader(getattr(self.splits, split), opened, mean=mean, std=std, device=self.device, **options)
+
+    def _training_loader(self, settings: Train, seed: int, views: set[str]) -> Loader:
+        return self._loader(
+            "train",
+            views,
+            batch_size=settings.batch_size,
+            shuffle_seed=seed,
+            augment=settings.augment,
+            crop_padding=settings.crop_padding,
+            drop_last=True,
+        )
+
+    def _example(self) -> Batch:
+        """Two random pictures in all views."""
+        generator = torch.Generator().manual_seed(0)
+        views = {"image", *(teacher.view for teacher in self._recipe.teachers.values())}
+        return Batch(
+            {
+                view: torch.rand(2, *self._view_shape(view), generator=generator).to(self.device)
+                for view in sorted(views)
+            },
+            self.splits.train.targets[:2].to(self.device),
+            torch.arange(2, device=self.device),
+        )
+
+    # --- teachers -------------------------------------------------------------------------------------------------
+
+    def train_teacher(self, name: str, teacher: Teacher, folder: RunFolder) -> Result:
+        """Train a teacher on its view."""
+        settings, seed = teacher.train or self._recipe.train, self._recipe.teacher_seed
+        torch.manual_seed(seed)
+        network = self._build(teacher.model.name, teacher.view)
+        objective = Objective(label_smoothing=settings.label_smoothing)
+        return self._fit(network, objective, settings, folder, seed, f"teacher {name}", teacher.view)
+
+    def adopt_teacher(self, teacher: Teacher, weights: Path, folder: RunFolder) -> Result:
+        """Take a teacher's weights from a file."""
+        network = self._build(teacher.model.name, teacher.view)
+        models.load_into(network, weights)
+        self._save(network, folder, teacher.view)
+        return {"epochs": 0, "parameters": _size(network), "weights": str(weights)}
+
+    def store_features(self, tutor: Tutor, parts: frozenset[Part], folder: RunFolder) -> Result:
+        """Ask a teacher once about every training picture."""
+        precision = self._recipe.teacher_cache
+        assert precision != "off"
+        teacher = self._live(tutor, self._recipe.train)
+        batches = self._loader("train", {teacher.view}, batch_size=FEATURES_BATCH, shuffle_seed=None)
+        return write_features(folder.path, batches, len(self.splits.train), teacher, parts, precision, self._progress)
+
+    def prepare(self, preparation: Preparation, tutors: Sequence[Tutor], settings: Train, folder: RunFolder) -> Result:
+        """Do what a method needs done before any student."""
+        seed = self._recipe.teacher_seed
+        torch.manual_seed(seed)
+        teachers = [self._teaching(tutor, settings) for tutor in tutors]
+        loader = self._training_loader(settings, seed, _views(teachers))
+
+        def lessons(epoch: int) -> Iterator[Sequence[Features]]:
+            for batch in loader.epoch(epoch):
+                yield [teacher(batch) for teacher in teachers]
+
+        return preparation.prepare(lessons, folder.path, self._progress)
+
+    def _teaching(self, tutor: Tutor, settings: Train) -> Teaching:
+        if tutor.features is None:
+            return self._live(tutor, settings)
+        folder = self._open(tutor.features)
+        return StoredTeacher(open_features(folder.path, folder.result(), self.device).fetch)
+
+    def _live(self, tutor: Tutor, settings: Train) -> LiveTeacher:
+        network, _ = self._trained(tutor.trained, tutor.settings.view)
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
+        return LiveTeacher(Frozen(network), tutor.settings.view)
+
+    # --- students -------------------------------------------------------------------------------------------------
+
+    def probe(self) -> None:
+        """Send two random pictures through every arm, untrained: what does not fit shows now, not after the teachers.
+
+        Raises:
+            UserError: if networks, views and methods do not fit together.
+        """
+        student = self._build(self._recipe.student.name, "image").to(self.device)
+        example = self._example()
+        for name, arm in self._recipe.arms.items():
+            teachers: list[Teaching] = []
+            for teacher_name in arm.teachers:
+                teacher = self._recipe.teachers[teacher_name]
+                network = self._build(teacher.model.name, teacher.view).to(self.device)
+                teachers.append(LiveTeacher(Frozen(network), teacher.view))
+            try:
+                objective = self._objective(arm, student, teachers, [None] * len(arm.methods))
+                with torch.no_grad():
+                    taught = [teacher(example) for teacher in teachers]
+                    objective.to(self.device).terms(student(example.views["image"]), taught, example)
+            except UserError as error:
+                raise UserError(f"arm {name!r}: {error}") from None
+
+    def train_student(
+        self,
+        arm: Arm,
+        seed: int,
+        folder: RunFolder,
+        *,
+        label: str,
+        start: Stage | None,
+        tutors: Sequence[Tutor],
+        preparations: Sequence[Stage | None],
+    ) -> Result:
+        """Train a student.
+
+        Args:
+            arm: how.
+            seed: of its first weights and of the order of the pictures.
+            folder: the stage's.
+            label: of the training, for whoever watches.
+            start: the student whose weights it starts from; None for random ones.
+            tutors: the arm's teachers.
+            preparations: one for each of the arm's methods, None where a method has none.
+        """
+        settings = arm.train or self._recipe.train
+        torch.manual_seed(seed)
+        network = self._build(self._recipe.student.name, "image")
+        if start is not None:
+            models.load_into(network, self._open(start).file(WEIGHTS))
+        teachers = [self._teaching(tutor, settings) for tutor in tutors]
+        objective = self._objective(arm, network, teachers, preparations)
+        return self._fit(network, objective, settings, folder, seed, label, "image", teachers)
+
+    def _objective(
+        self, arm: Arm, student: models.Network, teachers: Sequence[Teaching], preparations: Sequence[Stage | None]
+    ) -> Objective:
+        """The loss of an arm, with the trainable parts of its methods, built for what networks say of an example."""
+        example = self._example()
+        student.to(self.device).eval()
+        with torch.no_grad():
+            features = student(example.views["image"]), [teacher(example) for teacher in teachers]
+        return Objective(
+            as_methods(arm.methods),
+            cross_entropy=arm.cross_entropy,
+            label_smoothing=(arm.train or self._recipe.train).label_smoothing,
+            settings=[
+                Setting(*features, self.splits.train.targets, self._open(stage).path if stage else None)
+                for stage in preparations
+            ],
+        )
+
+    # --- what is done with a network, whichever it is -------------------------------------------------------------
+
+    def evaluate(self, stage: Stage, view: str, folder: RunFolder) -> Result:
+        """Measure a trained network on the test pictures."""
+        network, _ = self._trained(stage, view)
+        settings = self._recipe.evaluate
+        return evaluation.evaluate(
+            network.to(self.device),
+            lambda transform: self._loader(
+                "test", {view}, batch_size=settings.batch_size, shuffle_seed=None, transform=transform
+            ),
+            view,
+            settings,
+            folder.path,
+            self._progress,
+            label=f"evaluation of {stage.kind} {stage.name}",
+        )
+
+    def export(self, student: Stage, folder: RunFolder) -> Result:
+        """Write a student as safetensors and ONNX."""
+        network, about = self._trained(student, "image")
+        test = self.splits.test
+        pictures = test.fetch(torch.arange(min(64, len(test)))).cpu()
+        self._progress.start(f"export of {student.name}", 1)
+        result = export.export_student(network, about, pictures, folder.path)
+        self._progress.finish()
+        return result
+
+    def _build(self, model: str, view: str) -> models.Network:
+        channels, height, width = self._view_shape(view)
+        return models.build(model, channels, len(self.splits.classes), (height, width))
+
+    def _fit(
+        self,
+        network: models.Network,
+        objective: Objective,
+        settings: Train,
+        folder: RunFolder,
+        seed: int,
+        label: str,
+        view: str,
+        teachers: Sequence[Teaching] = (),
+    ) -> Result:
+        loader = self._training_loader(settings, seed, {view, *_views(teachers)})
+        held_out = self._loader("validation", {view}, batch_size=self._recipe.evaluate.batch_size, shuffle_seed=None)
+
+        def validate(trained: nn.Module) -> Mapping[str, float]:
+            predictions = evaluation.predict(trained, held_out, view)
+            return {
+                "accuracy": evaluation.accuracy(predictions.logits, predictions.target),
+                "nll": evaluation.nll(predictions.logits, predictions.target),
+            }
+
+        record = fit(
+            network,
+            loader,
+            objective=objective,
+            settings=settings,
+            folder=folder,
+            fabric=make_fabric(self.device.type, settings),
+            view=view,
+            teachers=teachers,
+            validate=validate,
+            progress=self._progress,
+            label=label,
+        )
+        self._save(network, folder, view)
+        return {
+            "epochs": settings.epochs,
+            "parameters": _size(network),
+            "train_accuracy": record["train_accuracy"],
+            "validation": record["validation"],
+            "seconds": record["seconds"],
+        }
+
+    def _save(self, network: models.Network, folder: RunFolder, view: str) -> None:
+        mean, std = self.normalisation
+        about = {"classes": list(self.splits.classes), "mean": list(mean), "std": list(std), "view": view}
+        about["shape"] = list(self._view_shape(view))
+        with runs.atomic(folder.file(WEIGHTS)) as temporary:
+            models.save(network, temporary, about)
+
+    def _trained(self, stage: Stage, view: str) -> tuple[models.Network, dict[str, Any]]:
+        network = self._build(stage.inputs["model"], view)
+        about = models.load_into(network, self._open(stage).file(WEIGHTS))
+        return network.eval(), about
+
+    def _open(self, stage: Stage) -> RunFolder:
+        return RunFolder.open(self._out / stage.folder_name)
+
+
+def _size(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _views(teachers: Sequence[Teaching]) -> set[str]:
+    """What has to be loaded for teachers that are asked at every step."""
+    return {teacher.view for teacher in teachers if isinstance(teacher, LiveTeacher)}

@@ -1,0 +1,50 @@
+"""Layers that bring features to another width, for methods with parts that learn."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def apply(layer: nn.Module, features: Tensor) -> Tensor:
+    """What a layer makes of features, in the precision of its parameters.
+
+    Features of half precision and an autocast around the loss would round what the loss is to compare.
+
+    Args:
+        layer: with parameters.
+        features: (B, ...), of any floating type.
+
+    Returns:
+        What the layer returns.
+    """
+    precision = next(layer.parameters()).dtype
+    with torch.autocast(features.device.type, enabled=False):
+        result: Tensor = layer(features.to(precision))
+    return result
+
+
+class ConvNorm(nn.Module):
+    """A convolution that keeps height and width, and batch normalisation.
+
+    Args:
+        channels: of the features.
+        wanted: channels of the result.
+        kernel: side of the convolution, odd.
+    """
+
+    def __init__(self, channels: int, wanted: int, kernel: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(channels, wanted, kernel, padding=kernel // 2, bias=False), _Norm(wanted))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps (B, channels, H, W) to (B, wanted, H, W), in the precision of the weights."""
+        return apply(self.layers, features)
+
+
+class _Norm(nn.BatchNorm2d):
+    """Batch normalisation by the running statistics where one value a channel has no statistics of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        if self.training and input.numel() == self.num_features:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)

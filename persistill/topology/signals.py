@@ -163,12 +163,14 @@ def bars(
             indices if placed else None,
         )
 
+    # Many lanes a block, or two threads would spend their time on handing blocks out; enough blocks for all of them.
+    block = LANES * max(1, min(16, n // (4 * threads * LANES)))
     # Twice through the signals, and the second time the bars have their place: no list of parts to join.
-    spread(count, n, LANES, threads)
+    spread(count, n, block, threads)
     np.cumsum(offsets, out=offsets)
     values = np.empty((offsets[-1], 2), signals.dtype)
     indices = np.empty((offsets[-1] if placed else 0, 2), np.int64)
-    spread(find, n, LANES, threads)
+    spread(find, n, block, threads)
     if superlevel:
         (np.invert if values.dtype == np.uint8 else np.negative)(values, out=values)
     return values, indices, offsets

@@ -1,0 +1,80 @@
+"""Every shipped recipe takes a few real steps, from pictures to the report, on pictures made here."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from persistill.cli import recipes
+from persistill.pipeline import Pipeline
+from persistill.recipe import Recipe
+
+SHIPPED = recipes.shipped()
+EACH = 6  # training pictures a class
+
+
+def pictures(folder: Path, classes: int) -> str:
+    """A folder of Parquet files in the layout of CIFAR: 32x32 colour pictures, a stripe of its own for every class."""
+    random = np.random.default_rng(classes)
+    for split, each in (("train", EACH), ("test", 1)):
+        target = np.repeat(np.arange(classes), each)
+        pixels = random.integers(0, 80, (len(target), 32, 32, 3), dtype=np.uint8)
+        pixels[np.arange(len(target)), target % 32] += 150
+        images = []
+        for one in pixels:
+            file = io.BytesIO()
+            Image.fromarray(one).save(file, "PNG")
+            images.append({"bytes": file.getvalue(), "path": None})
+        pq.write_table(pa.table({"img": images, "label": target}), folder / f"{split}.parquet")
+    return str(folder)
+
+
+def tiny(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with its networks and methods, at a size that takes two or three steps a network."""
+    classes = 100 if "cifar100" in recipe.data.source else 10
+    if recipe.data.source != "digits":
+        recipe = recipe.with_value("data.source", pictures(folder, classes))
+        recipe = recipe.with_value("data.mean", None).with_value("data.std", None).with_value("data.size", (16, 16))
+    changes = {
+        "data.train": 4 * classes,
+        "data.validation": classes,
+        "data.test": classes,
+        "train.epochs": 1,
+        "train.batch_size": classes,
+        "train.channels_last": False,
+        "seeds": (0,),
+    }
+    for name, arm in recipe.arms.items():
+        assert arm.train is None, f"arm {name!r} needs its own small settings here"
+        for position, method in enumerate(arm.methods):
+            if "clouds" in type(method).model_fields:  # of a preparation
+                changes |= {
+                    f"arms.{name}.methods.{position}.clouds": 12,
+                    f"arms.{name}.methods.{position}.fit_epochs": 2,
+                }
+    for name, teacher in recipe.teachers.items():
+        if teacher.train is not None:
+            changes[f"teachers.{name}.train"] = None
+    for path, value in changes.items():
+        recipe = recipe.with_value(path, value)
+    return recipe
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_recipe_takes_a_few_steps(name: str, tmp_path: Path) -> None:
+    first, *others = recipes.defined(SHIPPED[name]).values()
+    for recipe in (first, *others):
+        if recipe.small:
+            assert recipe.smaller().name.endswith("_small")
+    (tmp_path / "pictures").mkdir()
+    folder = Pipeline(tiny(first, tmp_path / "pictures"), tmp_path / "runs", device="cpu", command="test").run()
+    assert folder.file("report.html").is_file()
+    rows = folder.result()["rows"]
+    assert [row["arm"] for row in rows] == list(first.arms)
+    for other in others:
+        Pipeline(tiny(other, tmp_path / "pictures"), tmp_path / "none", device="cpu").probe()
+    assert not (tmp_path / "none").exists()

@@ -1,5 +1,6 @@
 """What every method keeps, whichever there are; and the page that tells how to add one, by running it."""
 
+import copy
 import inspect
 import math
 import re
@@ -36,11 +37,11 @@ BATCH = Batch({}, torch.arange(4), torch.arange(4))
 
 
 def terms_of(method, student, teachers):
-    """What gives the method's terms: itself, or the part that learns."""
+    """What gives the method's terms: itself, or the part that learns, afresh each time."""
     if not isinstance(method, LearningMethod):
         return lambda student, teachers: method.terms(student, teachers, BATCH.target)
     learner = method.learner(Setting(student, teachers, torch.arange(8) % 5))
-    return lambda student, teachers: learner(student, teachers, BATCH)
+    return lambda student, teachers: copy.deepcopy(learner)(student, teachers, BATCH)  # it may remember what it saw
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -104,7 +105,7 @@ def test_every_method_has_its_file_its_test_and_its_page(method):
 
 
 def test_public_names_are_sorted():
-    assert methods.__all__ == sorted(methods.__all__)
+    assert methods.__all__ == sorted(methods.__all__, key=lambda name: (not name.isupper(), name))
 
 
 def blocks(page):

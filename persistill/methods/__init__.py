@@ -4,6 +4,7 @@ from persistill.methods.amd import AMD, angular_margin
 from persistill.methods.at import AT, attention, attention_transfer
 from persistill.methods.dist import DIST, correlation_distance, relational_match
 from persistill.methods.dkd import DKD, decoupled_kl
+from persistill.methods.fitnet import FitNet, hint_difference
 from persistill.methods.kd import KD
 from persistill.methods.nst import NST, neuron_selectivity
 from persistill.methods.pkt import PKT, probabilistic_transfer
@@ -22,6 +23,7 @@ __all__ = [
     "RKD",
     "SP",
     "TGD",
+    "FitNet",
     "angle_relation",
     "angular_margin",
     "attention",
@@ -29,6 +31,7 @@ __all__ = [
     "correlation_distance",
     "decoupled_kl",
     "distance_relation",
+    "hint_difference",
     "merged_similarity",
     "neuron_selectivity",
     "probabilistic_transfer",

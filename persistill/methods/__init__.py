@@ -2,6 +2,7 @@
 
 from persistill.methods.amd import AMD, angular_margin
 from persistill.methods.at import AT, attention, attention_transfer
+from persistill.methods.channelgraphs import channel_graph, laplacian, spectral_difference, spectral_residual
 from persistill.methods.dist import DIST, correlation_distance, relational_match
 from persistill.methods.dkd import DKD, decoupled_kl
 from persistill.methods.fitnet import FitNet, hint_difference
@@ -9,6 +10,7 @@ from persistill.methods.kd import KD
 from persistill.methods.nst import NST, neuron_selectivity
 from persistill.methods.pkt import PKT, probabilistic_transfer
 from persistill.methods.rkd import RKD, angle_relation, distance_relation
+from persistill.methods.sekd import SEKD, attention_masks, edge_difference, vertex_difference
 from persistill.methods.sp import SP, similarity_preserving
 from persistill.methods.tgd import TGD, merged_similarity
 
@@ -17,24 +19,32 @@ __all__ = [
     "AT",
     "DIST",
     "DKD",
+    "FitNet",
     "KD",
     "NST",
     "PKT",
     "RKD",
+    "SEKD",
     "SP",
     "TGD",
-    "FitNet",
     "angle_relation",
     "angular_margin",
     "attention",
+    "attention_masks",
     "attention_transfer",
+    "channel_graph",
     "correlation_distance",
     "decoupled_kl",
     "distance_relation",
+    "edge_difference",
     "hint_difference",
+    "laplacian",
     "merged_similarity",
     "neuron_selectivity",
     "probabilistic_transfer",
     "relational_match",
     "similarity_preserving",
+    "spectral_difference",
+    "spectral_residual",
+    "vertex_difference",
 ]

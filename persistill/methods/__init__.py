@@ -6,6 +6,7 @@ from persistill.methods.channelgraphs import channel_graph, laplacian, spectral_
 from persistill.methods.dist import DIST, correlation_distance, relational_match
 from persistill.methods.dkd import DKD, decoupled_kl
 from persistill.methods.fitnet import FitNet, hint_difference
+from persistill.methods.ickd import ICKD, channel_correlation
 from persistill.methods.kd import KD
 from persistill.methods.nst import NST, neuron_selectivity
 from persistill.methods.pkt import PKT, probabilistic_transfer
@@ -19,7 +20,7 @@ __all__ = [
     "AT",
     "DIST",
     "DKD",
-    "FitNet",
+    "ICKD",
     "KD",
     "NST",
     "PKT",
@@ -27,11 +28,13 @@ __all__ = [
     "SEKD",
     "SP",
     "TGD",
+    "FitNet",
     "angle_relation",
     "angular_margin",
     "attention",
     "attention_masks",
     "attention_transfer",
+    "channel_correlation",
     "channel_graph",
     "correlation_distance",
     "decoupled_kl",

@@ -42,9 +42,17 @@ class ConvNorm(nn.Module):
 
 
 class _Norm(nn.BatchNorm2d):
-    """Batch normalisation by the running statistics where one value a channel has no statistics of its own."""
+    """Batch normalisation that takes rounding for no signal, and one value a channel by the running statistics.
+
+    What is left of a constant channel after its mean is taken away is rounding. Scaled up, it would be a map of noise,
+    with a gradient to match; here such a channel becomes its bias and passes no gradient.
+    """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        if self.training and input.numel() == self.num_features:
+        if not self.training:
+            return super().forward(input)
+        if input.numel() == self.num_features:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(input)
+        deviation, mean = torch.std_mean(input.detach(), (0, 2, 3), keepdim=True)
+        constant = deviation <= 16 * torch.finfo(input.dtype).eps * mean.abs()
+        return torch.where(constant, self.bias[:, None, None], super().forward(input))

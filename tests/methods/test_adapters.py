@@ -45,3 +45,16 @@ def test_one_value_a_channel_is_normalised_by_the_running_statistics():
     assert one.grad.isfinite().all()
     assert one.grad.any()
     assert torch.equal(found, layer.eval()(one))
+
+
+def test_rounding_of_a_constant_channel_is_no_signal():
+    torch.manual_seed(3)
+    layer, constant = ConvNorm(8, 3), torch.rand(8, 1, 1).expand(2, 8, 5, 7).clone().requires_grad_()
+    convolution, norm = layer.layers
+    assert convolution(constant).flatten(2).std(2).max() > 0, "rounding does not show on this machine"
+    torch.nn.init.normal_(norm.bias)
+    found = layer(constant)
+    found.square().sum().backward()
+    assert torch.equal(found, norm.bias[:, None, None].expand(2, 3, 5, 7))
+    assert constant.grad.eq(0).all()
+    assert norm.bias.grad.any()

@@ -10,11 +10,6 @@ from persistill.errors import UserError
 from persistill.recipe import Recipe
 from persistill.runs import RunFolder
 
-_FIXED_VIEW = (
-    "the view {view!r} is made once, from whole pictures, and train.augment would show crops and flips of other "
-    "pictures beside it; set augment=() there, or leave that view out."
-)
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -55,14 +50,9 @@ def problems(recipe: Recipe) -> list[str]:
     for name, teacher in recipe.teachers.items():
         if teacher.weights is not None and not Path(teacher.weights).is_file():
             found.append(f"teacher {name!r}: there is no file {teacher.weights!r} (weights).")
-        if teacher.view != "image" and teacher.weights is None and (teacher.train or recipe.train).augment:
-            found.append(f"teacher {name!r}: {_FIXED_VIEW.format(view=teacher.view)}")
     for name, arm in recipe.arms.items():
-        fixed = [recipe.teachers[t].view for t in arm.teachers if recipe.teachers[t].view != "image"]
         augmented = (arm.train or recipe.train).augment
-        if fixed and augmented:
-            found.append(f"arm {name!r}: {_FIXED_VIEW.format(view=fixed[0])}")
-        elif arm.teachers and augmented and recipe.teacher_cache != "off":
+        if arm.teachers and augmented and recipe.teacher_cache != "off":
             found.append(
                 f"arm {name!r}: teacher_cache={recipe.teacher_cache!r} stores what teachers say of whole pictures, and "
                 f"train.augment={augmented} shows other crops and flips at every epoch; set teacher_cache=off."

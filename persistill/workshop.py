@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -110,13 +110,29 @@ class Workshop:
         shape: tuple[int, int, int] = picture if view == "image" else self._recipe.views[view].shape(picture)  # type: ignore[attr-defined]
         return shape
 
-    def _loader(self, split: str, views: set[str], **options: Any) -> Loader:
+    def _loader(
+        self, split: str, views: set[str], *, augment: Sequence[Literal["crop", "flip"]] = (), **options: Any
+    ) -> Loader:
+        """Batches of a split. Where pictures are augmented, persistence images are drawn from what came of them."""
         mean, std = self.normalisation
-        opened = {}
+        stored, drawn = {}, {}
         for name in sorted(views - {"image"}):
             folder = self._open(self.views[name])
-            opened[name] = open_view(folder.path, folder.result(), self.splits).split(split)
-        return Loader(getattr(self.splits, split), opened, mean=mean, std=std, device=self.device, **options)
+            opened = open_view(folder.path, folder.result(), self.splits)
+            if augment:
+                drawn[name] = opened.drawn
+            else:
+                stored[name] = opened.split(split)
+        return Loader(
+            getattr(self.splits, split),
+            stored,
+            drawn=drawn,
+            mean=mean,
+            std=std,
+            augment=augment,
+            device=self.device,
+            **options,
+        )
 
     def _training_loader(self, settings: Train, seed: int, views: set[str]) -> Loader:
         return self._loader(

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from persistill.data import FittedPersistenceView
+from persistill import workshop
+from persistill.data import FittedPersistenceView, Loader, open_view
 from persistill.errors import UserError
 from persistill.methods import KD, SP, TGD
 from persistill.pipeline import Pipeline
 from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.runs import RunFolder
 from persistill.specs import Spec
-from persistill.training import LiveTeacher
+from persistill.training import LiveTeacher, fit
 from persistill.workshop import WEIGHTS
 
 
@@ -238,7 +239,6 @@ def test_a_teacher_with_the_wrong_channels_is_named(finished: RunFolder, tmp_pat
 def test_what_does_not_fit_together_is_found_before_any_training(tmp_path: Path) -> None:
     cases = [
         (recipe(student=Model(name="resnet-9")), r"student: unknown model"),
-        (recipe(train=Train(augment=("crop",))), r"arm 'tgd': the view 'persistence' is made once"),
         (recipe().with_value("data.mean", (0.5, 0.5, 0.5)).with_value("data.std", (1.0, 1.0, 1.0)), r"1 channel"),
         (recipe().with_value("data.mean", (0.5,)), r"data.mean and data.std"),
         (recipe(train=Train(batch_size=500)), r"do not fill one batch of 500"),
@@ -299,12 +299,43 @@ def test_a_stored_teacher_teaches_like_a_live_one(
     assert losses[0] != losses[1] or cache == "exact"
 
 
+def test_crops_and_flips_reach_the_topology_teacher(tmp_path: Path) -> None:
+    """In its own training and in the student's, every batch holds the persistence images of its cropped pictures."""
+    loaders: dict[str, Loader] = {}
+
+    def watched(network, loader, *, label, **options):
+        loaders[label] = loader
+        return fit(network, loader, label=label, **options)
+
+    pipeline = Pipeline(recipe(train=Train(epochs=1, batch_size=25, augment=("crop",))), tmp_path, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workshop, "fit", watched)
+        for stage in pipeline.stages():
+            if stage.kind in ("view", "teacher", "student"):
+                folder = RunFolder.create(tmp_path, stage.kind, stage.name, stage.inputs)
+                folder.finish(stage.work(folder))
+    made = RunFolder.open(tmp_path / pipeline.views["persistence"].folder_name)
+    view = open_view(made.path, made.result(), pipeline.splits)
+    (mean,), (std,) = pipeline.normalisation
+    assert list(next(loaders["student alone, seed 0"].epoch(0)).views) == ["image"]
+    for label in ("teacher topology", "student tgd, seed 0"):
+        for batch in loaders[label].epoch(0):
+            pixels = ((batch.views["image"] * std + mean) * 255).round().to(torch.uint8)
+            whole = pipeline.splits.train.fetch(batch.index)
+            assert sum(not torch.equal(one, other) for one, other in zip(pixels, whole, strict=True)) > 20
+            unit = batch.views["persistence"] * torch.tensor(view.std)[:, None, None]
+            unit += torch.tensor(view.mean)[:, None, None]
+            torch.testing.assert_close(unit, view.drawn.draw(pixels))
+
+
 def test_a_stored_teacher_and_augmentation_exclude_each_other(tmp_path: Path) -> None:
     arms = {"kd": Arm(methods=(KD(),), teachers=("image",))}
     teachers = {"image": Teacher(model=Model(name="resnet-8"))}
-    given = recipe(arms=arms, teachers=teachers, views={}, teacher_cache="half", train=Train(augment=("flip",)))
-    with pytest.raises(UserError, match="set teacher_cache=off"):
-        Pipeline(given, tmp_path, device="cpu")
+    image = recipe(arms=arms, teachers=teachers, views={}, teacher_cache="half", train=Train(augment=("flip",)))
+    topology = recipe(teacher_cache="exact", train=Train(augment=("crop",)))
+    for given in (image, topology):
+        with pytest.raises(UserError, match="set teacher_cache=off"):
+            Pipeline(given, tmp_path, device="cpu")
 
 
 def test_only_what_the_methods_read_is_stored(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Sources of pictures, their three splits, augmentation, views and batches."""
 
 from persistill.data.augment import augment
+from persistill.data.drawn import DrawnView
 from persistill.data.loader import Loader
 from persistill.data.normalisation import measure_normalisation
 from persistill.data.pictures import MemoryPictures, Pictures, StreamedPictures
@@ -11,6 +12,7 @@ from persistill.data.taught import StoredFeatures, open_features, write_features
 from persistill.data.views import FittedPersistenceView, PersistenceView, make_view, open_view
 
 __all__ = [
+    "DrawnView",
     "FittedPersistenceView",
     "Loader",
     "MemoryPictures",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from persistill.data.augment import augment as augmented
+from persistill.data.drawn import DrawnView
 from persistill.data.pictures import Pictures
 from persistill.errors import UserError
 from persistill.types import Batch
@@ -50,8 +51,8 @@ class Loader:
 
     Args:
         pictures: the split.
-        views: name -> view of the same pictures, in the same order. Views are of the pictures as they are stored:
-            augmentation changes "image" only.
+        views: name -> stored view of the same pictures, in the same order: of the pictures as they are, for neither
+            augmentation nor ``transform`` reaches it.
         batch_size: pictures in a batch; the last one of an epoch may be smaller.
         mean: channel means by which "image" is normalised, pixels in [0, 1].
         std: channel standard deviations, likewise.
@@ -62,6 +63,7 @@ class Loader:
         device: where batches are put.
         transform: called with (pixels in [0, 1], number of the batch), before normalisation; its answer, of the same
             shape, is normalised instead.
+        drawn: name -> view that is computed in every batch from what "image" shows, after augmentation and transform.
 
     Raises:
         UserError: if there are fewer pictures than one batch needs, or a view has another number of them.
@@ -82,10 +84,11 @@ class Loader:
         drop_last: bool = False,
         device: torch.device | str = "cpu",
         transform: Transform | None = None,
+        drawn: Mapping[str, DrawnView] | None = None,
     ) -> None:
         self.device = torch.device(device)
         self._pictures = pictures
-        self._views = dict(views)
+        self._views, self._drawn = dict(views), dict(drawn or {})
         self._batch_size = batch_size
         self._shuffle_seed = shuffle_seed
         self._augment = tuple(augment)
@@ -100,6 +103,8 @@ class Loader:
                     "other data. Move its folder away and run the recipe again."
                 )
             self._normalise[name] = _Normalise(view.mean, view.std, len(view.mean), self.device)
+        for name, drawing in self._drawn.items():
+            self._normalise[name] = _Normalise(drawing.mean, drawing.std, len(drawing.mean), self.device)
         if len(self) == 0:
             raise UserError(
                 f"{len(pictures)} pictures do not fill one batch of {batch_size}: choose a smaller train.batch_size, "
@@ -114,7 +119,8 @@ class Loader:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch.
 
-        Streamed pictures and views are fetched two batches ahead by a thread, which ends with the iterator.
+        Streamed pictures are decoded and views fetched or drawn two batches ahead by a thread, which ends with the
+        iterator.
 
         Args:
             number: of the epoch.
@@ -122,7 +128,7 @@ class Loader:
         """
         order = self._order(number)
         steps = range(start, len(self))
-        if self._pictures.in_memory and not self._views:
+        if self._pictures.in_memory and not self._views and not self._drawn:
             for step in steps:
                 yield self._batch(order, number, step)
             return
@@ -151,10 +157,12 @@ class Loader:
             pixels = augmented(pixels, self._augment, self._crop_padding, generator)
         image = pixels.float() / 255
         if self._transform is not None:
-            image = self._transform(image, step)
+            pixels = image = self._transform(image, step)
         views = {"image": self._normalise["image"](image)}
         for name, view in self._views.items():
             views[name] = self._normalise[name](view.fetch(index).to(self.device))
+        for name, drawn in self._drawn.items():
+            views[name] = self._normalise[name](drawn.draw(pixels))
         target = self._pictures.targets[index.to(self._pictures.device)].to(self.device)
         return Batch(views, target, index.to(self.device))
 

@@ -1,7 +1,7 @@
 """Arrays of a view on disk: written in one go, read memory-mapped."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,41 +39,17 @@ class StoredView:
 
     def fetch(self, index: Tensor) -> Tensor:
         """(B, C, H, W) float32 in [0, 1], on the CPU, of the pictures at ``index`` ((B,) int64)."""
-        return torch.from_numpy(unit(self._array[index.cpu().numpy()]))
+        return unit(torch.from_numpy(self._array[index.cpu().numpy()]))
 
 
-class ViewArrays:
-    """A view of all three splits.
-
-    Attributes:
-        shape: (C, H, W).
-        mean: per channel, measured on training pictures, values in [0, 1].
-        std: likewise.
-    """
-
-    def __init__(self, splits: Mapping[str, StoredView]) -> None:
-        self._splits = dict(splits)
-        first = splits["train"]
-        self.shape, self.mean, self.std = first.shape, first.mean, first.std
-
-    def split(self, name: str) -> StoredView:
-        """The view of one split: "train", "validation" or "test"."""
-        return self._splits[name]
-
-    def fetch(self, split: str, index: Tensor) -> Tensor:
-        """(B, C, H, W) float32 in [0, 1], on the CPU, of the pictures at ``index`` of a split."""
-        return self._splits[split].fetch(index)
-
-
-def unit(stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def unit(stored: Tensor) -> Tensor:
     """Stored values as float32 in [0, 1]."""
-    values: npt.NDArray[np.float32] = stored.astype(np.float32)
-    return values / np.float32(255) if stored.dtype == np.uint8 else values
+    return stored.float() / 255 if stored.dtype == torch.uint8 else stored.float()
 
 
-def stored(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
+def stored(values: Tensor, dtype: str) -> Tensor:
     """Values in [0, 1] as they are kept: "uint8" holds floor(255 * value), as the code of the TGD paper does."""
-    return np.floor(values * np.float32(255)).astype(np.uint8) if dtype == "uint8" else values.astype(dtype)
+    return (values * 255).floor_().to(torch.uint8) if dtype == "uint8" else values.to(getattr(torch, dtype))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -11,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
+from persistill.data.drawn import Drawing, DrawnView
 from persistill.data.pictures import Pictures
 from persistill.data.reading import Splits
-from persistill.data.stored import Shape, StoredView, ViewArrays, measure, open_array, stored, unit, write_array
+from persistill.data.stored import Shape, StoredView, measure, open_array, unit, write_array
 from persistill.errors import UserError
 from persistill.progress import Progress, Silent
 from persistill.runs import atomic
@@ -155,16 +158,15 @@ def make_view(
     shape = view.shape(splits.train.shape)
     sample = _sample(splits.train, len(view.scans))
     images = view.images(sample, threads)
-    peak = _peak(images, sample, view, threads)
+    drawing = Drawing(images, view.scans, _peak(images, sample, view, threads), view.dtype, threads)
     pictures = {name: getattr(splits, name) for name in _SPLITS}
     there = {name for name in _SPLITS if (folder / f"{name}.npy").exists()}
     progress.start("persistence images", sum(map(len, pictures.values())), sum(len(pictures[name]) for name in there))
 
     def draw(split: Pictures) -> Iterator[npt.NDArray[Any]]:
         for start in range(0, len(split), _CHUNK):
-            pixels = split.fetch(torch.arange(start, min(start + _CHUNK, len(split)))).cpu().numpy()
-            values = persistence_images(pixels, images, scans=view.scans, threads=threads)
-            yield stored(np.minimum(values / np.float32(peak), 1), view.dtype)
+            pixels = split.fetch(torch.arange(start, min(start + _CHUNK, len(split)))).cpu()
+            yield drawing(pixels).numpy()
             progress.advance(len(pixels))
 
     arrays = {}
@@ -181,7 +183,7 @@ def make_view(
         "mean": list(mean),
         "std": list(std),
         "scans": list(view.scans),
-        "settings": {**images.to_json(), "peak": peak, "dtype": view.dtype},
+        "settings": {**images.to_json(), "peak": drawing.peak, "dtype": view.dtype},
         "range": {"births": list(images.births), "persistences": list(images.persistences)},
         "count": {name: len(split) for name, split in pictures.items()},
         "fingerprint": splits.fingerprint,
@@ -189,7 +191,33 @@ def make_view(
     }
 
 
-def open_view(folder: Path, result: Mapping[str, Any], splits: Splits) -> ViewArrays:
+@dataclass(frozen=True)
+class OpenView:
+    """A view that was made.
+
+    Attributes:
+        shape: (C, H, W).
+        mean: per channel, measured on training pictures, values in [0, 1].
+        std: likewise.
+        drawn: the view of pictures that are not stored, as augmented ones are.
+    """
+
+    shape: Shape
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    drawn: DrawnView
+    _splits: Mapping[str, StoredView]
+
+    def split(self, name: str) -> StoredView:
+        """The stored view of one split: "train", "validation" or "test"."""
+        return self._splits[name]
+
+    def fetch(self, split: str, index: Tensor) -> Tensor:
+        """(B, C, H, W) float32 in [0, 1], on the CPU, of the pictures at ``index`` of a split."""
+        return self._splits[split].fetch(index)
+
+
+def open_view(folder: Path, result: Mapping[str, Any], splits: Splits) -> OpenView:
     """Open what ``make_view`` wrote.
 
     Args:
@@ -206,12 +234,15 @@ def open_view(folder: Path, result: Mapping[str, Any], splits: Splits) -> ViewAr
             "Move that folder away and run the recipe again."
         )
     shape: Shape = tuple(result["shape"])
+    mean, std = tuple(result["mean"]), tuple(result["std"])
+    settings = dict(result["settings"])
+    peak, dtype = settings.pop("peak"), settings.pop("dtype")
     opened = {}
     for name in _SPLITS:
         full = (len(getattr(splits, name)), *shape)
-        array = open_array(folder / f"{name}.npy", full, result["settings"]["dtype"])
-        opened[name] = StoredView(array, result["mean"], result["std"])
-    return ViewArrays(opened)
+        opened[name] = StoredView(open_array(folder / f"{name}.npy", full, dtype), mean, std)
+    drawing = Drawing(PersistenceImages.from_json(settings), tuple(result["scans"]), peak, dtype)
+    return OpenView(shape, mean, std, DrawnView(drawing, mean, std), opened)
 
 
 def _sample(pictures: Pictures, scans: int) -> npt.NDArray[np.uint8]:
@@ -247,7 +278,7 @@ def _write_gallery(file: Path, pictures: Pictures, array: npt.NDArray[Any], scan
             out,
             pictures=pixels,
             target=pictures.targets.cpu().numpy()[index],
-            images=unit(array[index]),
+            images=unit(torch.from_numpy(array[index])).numpy(),
             values=diagrams.values.astype(np.float32) / np.float32(255),
             offsets=diagrams.offsets,
         )

@@ -30,6 +30,17 @@ class MadeUpView:
         return self.values[index]
 
 
+class Mirror:
+    """A view that is drawn: the pixels, and what they lack of 1."""
+
+    mean = (0.25,) * 6
+    std = (0.5,) * 6
+
+    def draw(self, pixels):
+        levels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+        return torch.cat([levels, 1 - levels], 1)
+
+
 def loader(data=None, views=None, **changes):
     data = data or pictures()
     plain = {"mean": (0.5,) * data.shape[0], "std": (0.25,) * data.shape[0], "batch_size": 5, "shuffle_seed": 1}
@@ -68,7 +79,9 @@ def test_an_epoch_sees_every_picture_once_in_an_order_of_its_own():
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_resumed_epoch_goes_on_with_the_same_bits(stream, tmp_path):
     data = streamed(tmp_path, 23) if stream else pictures()
-    make = lambda: loader(data, {"persistence": MadeUpView()}, augment=("crop", "flip"), crop_padding=2)
+    make = lambda: loader(
+        data, {"persistence": MadeUpView()}, drawn={"drawn": Mirror()}, augment=("crop", "flip"), crop_padding=2
+    )
     whole = list(make().epoch(3))
     for start in range(len(whole) + 1):
         rest = list(make().epoch(3, start))
@@ -83,6 +96,37 @@ def test_views_belong_to_their_pictures_and_are_normalised():
             :, None, None
         ]
         torch.testing.assert_close(batch.views["persistence"], expected)
+
+
+def test_drawn_views_are_of_the_pictures_that_the_batch_shows():
+    """Cropped, flipped and transformed as "image" is, in every batch; the transform sees no view."""
+    whole = pictures().fetch(torch.arange(23)) / 255
+    for transform in (None, lambda pixels, number: pixels * 0.5):
+        changed = 0
+        for batch in loader(drawn={"drawn": Mirror()}, augment=("crop", "flip"), transform=transform).epoch(1):
+            shown = batch.views["image"] * 0.25 + 0.5
+            expected = (torch.cat([shown, 1 - shown], 1) - 0.25) / 0.5
+            torch.testing.assert_close(batch.views["drawn"], expected, atol=1e-5, rtol=0)
+            changed += sum(not torch.allclose(a, b) for a, b in zip(shown, whole[batch.index], strict=True))
+        assert changed > 20
+
+
+def test_the_loop_does_not_wait_for_drawn_views():
+    class Watched(Mirror):
+        def __init__(self):
+            self.threads = []
+
+        def draw(self, pixels):
+            self.threads.append(threading.current_thread())
+            return super().draw(pixels)
+
+    view = Watched()
+    epoch = loader(drawn={"drawn": view}).epoch(1)
+    next(epoch)
+    next(epoch)
+    assert len(view.threads) >= 3
+    assert threading.main_thread() not in view.threads
+    epoch.close()
 
 
 def test_augmentation_changes_with_epoch_and_step():

@@ -79,6 +79,32 @@ def test_statistics_are_those_of_the_stored_training_values(tmp_path, dtype):
     assert len(opened.split("test")) == 9
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+@pytest.mark.parametrize("kind", [PersistenceView, FittedPersistenceView])
+def test_a_drawn_view_is_the_stored_one_bit_for_bit(tmp_path, kind, dtype):
+    splits = made_up()
+    result = make_view(kind(pixels=(6, 4), dtype=dtype), splits, tmp_path)
+    opened = open_view(tmp_path, json.loads(json.dumps(result)), splits)
+    assert (opened.drawn.mean, opened.drawn.std) == (opened.mean, opened.std)
+    for name in SPLITS:
+        pictures, index = getattr(splits, name), torch.arange(len(getattr(splits, name)))
+        drawn = opened.drawn.draw(pictures.fetch(index))
+        assert drawn.dtype == torch.float32
+        assert torch.equal(drawn, opened.fetch(name, index))
+    mirrored = opened.drawn.draw(everything(splits.test).flip(3))
+    assert not torch.equal(mirrored, drawn)
+    assert 0 <= mirrored.min() <= mirrored.max() <= 1
+
+
+def test_pictures_of_floats_are_drawn_too(tmp_path):
+    splits = made_up()
+    opened = open_view(tmp_path, make_view(FittedPersistenceView(pixels=(6, 4)), splits, tmp_path), splits)
+    pixels = everything(splits.test)
+    levels, floats = opened.drawn.draw(pixels), opened.drawn.draw(pixels.float() / 255)
+    torch.testing.assert_close(levels, floats, atol=1.01 / 255, rtol=0)  # a value on an edge may fall to either side
+    assert (levels == floats).float().mean() > 0.99
+
+
 def test_one_scan_alone_and_gray_pictures(tmp_path):
     splits = made_up(channels=1)
     view = PersistenceView(pixels=(5, 5), bandwidth=0.1, scans=("columns",), dtype="float16")

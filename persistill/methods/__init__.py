@@ -2,6 +2,7 @@
 
 from persistill.methods.amd import AMD, angular_margin
 from persistill.methods.at import AT, attention, attention_transfer
+from persistill.methods.cc import CC, correlation_congruence, neighbour_congruence
 from persistill.methods.channelgraphs import channel_graph, laplacian, spectral_difference, spectral_residual
 from persistill.methods.dist import DIST, correlation_distance, relational_match
 from persistill.methods.dkd import DKD, decoupled_kl
@@ -18,6 +19,7 @@ from persistill.methods.tgd import TGD, merged_similarity
 __all__ = [
     "AMD",
     "AT",
+    "CC",
     "DIST",
     "DKD",
     "ICKD",
@@ -36,6 +38,7 @@ __all__ = [
     "attention_transfer",
     "channel_correlation",
     "channel_graph",
+    "correlation_congruence",
     "correlation_distance",
     "decoupled_kl",
     "distance_relation",
@@ -43,6 +46,7 @@ __all__ = [
     "hint_difference",
     "laplacian",
     "merged_similarity",
+    "neighbour_congruence",
     "neuron_selectivity",
     "probabilistic_transfer",
     "relational_match",

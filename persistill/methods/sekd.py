@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persistill.losses import full_precision, match_maps, to_common_size
+from persistill.methods._adapters import ConvNorm
 from persistill.methods.channelgraphs import Edges, SpectralForm, channel_graph, spectral_difference
 from persistill.specs import Spec
 from persistill.types import Batch, Features, Part, Setting
@@ -156,37 +157,11 @@ def _levels(settings: SEKD, student: Features, teacher: Features) -> list[tuple[
     return pairs if settings.levels == "all" else pairs[-1:]
 
 
-class Adapter(nn.Module):
-    """A student's map with a teacher's channels: 1x1 convolution without bias, batch normalisation.
-
-    Args:
-        channels: the student's.
-        teacher_channels: the teacher's.
-    """
-
-    def __init__(self, channels: int, teacher_channels: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(channels, teacher_channels, 1, bias=False)
-        self.normalisation = nn.BatchNorm2d(teacher_channels)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C', H, W), in the precision of the weights, whatever an autocast around it."""
-        with torch.autocast(maps.device.type, enabled=False):
-            widened: Tensor = self.convolution(maps.to(self.convolution.weight.dtype))
-            norm = self.normalisation
-            if widened.shape[0] * widened.shape[2:].numel() == 1:  # one value a channel has no variance
-                return F.batch_norm(
-                    widened, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=False, eps=norm.eps
-                )
-            normalised: Tensor = norm(widened)
-            return normalised
-
-
 class _Terms(nn.Module):
     def __init__(self, settings: SEKD, channels: Sequence[tuple[int, int]]) -> None:
         super().__init__()
         self._settings = settings
-        self.adapters = nn.ModuleList(Adapter(*pair) for pair in channels)
+        self.adapters = nn.ModuleList(ConvNorm(*pair) for pair in channels)
 
     def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
         pairs = _levels(self._settings, student, teachers[0])

@@ -327,8 +327,9 @@ def test_a_student_that_equals_its_teacher_through_an_adapter_that_changes_nothi
     student = made_up(0)
     learner = learner_of(SEKD(form=form, levels="all"), student, made_up(0)).eval()
     for adapter in learner.adapters:
-        torch.nn.init.dirac_(adapter.convolution.weight)
-        adapter.normalisation.eps = 0.0
+        convolution, normalisation = adapter.layers
+        torch.nn.init.dirac_(convolution.weight)
+        normalisation.eps = 0.0
     for value in learner(student, [made_up(0)], BATCH).values():
         assert value.item() == pytest.approx(0, abs=1e-12)
 
@@ -339,7 +340,7 @@ def test_the_adapter_learns_and_lies_in_the_state(made_up):
     assert [tuple(p.shape) for p in learner.parameters()] == [(12, 8, 1, 1), (12,), (12,)]
     torch.stack(list(learner(student, [teacher], BATCH).values())).sum().backward()
     assert all(p.grad.abs().max() > 0 for p in learner.parameters())
-    assert learner.adapters[0].normalisation.num_batches_tracked == 1
+    assert learner.adapters[0].layers[1].num_batches_tracked == 1
 
 
 def test_one_picture_with_one_place_is_enough(made_up):

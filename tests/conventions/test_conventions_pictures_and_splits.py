@@ -16,6 +16,7 @@ from persistill.data import (
     load,
     make_view,
     measure_normalisation,
+    open_view,
 )
 from persistill.pipeline import Pipeline
 from persistill.recipe import Data
@@ -87,3 +88,19 @@ def test_fitted_on_training_pictures(splits, tmp_path):
     test = [np.load(tmp_path / folder / "test.npy") for folder in ("a", "b")]
     assert np.array_equal(*train)
     assert not np.array_equal(*test)
+
+
+def test_augmentation_reaches_views(splits, tmp_path):
+    """Cropped pictures as a data set of their own have the stored view that the training loop draws."""
+    view = PersistenceView(pixels=(8, 8))
+    (tmp_path / "whole").mkdir()
+    opened = open_view(tmp_path / "whole", make_view(view, splits, tmp_path / "whole"), splits)
+    options = {"batch_size": 80, "mean": (0.0,), "std": (1.0,), "shuffle_seed": 0, "augment": ("crop",)}
+    batch = next(Loader(splits.train, {}, drawn={"persistence": opened.drawn}, **options).epoch(0))
+    cropped = MemoryPictures((batch.views["image"] * 255).round().to(torch.uint8), batch.target)
+    assert not torch.equal(cropped.fetch(torch.arange(80)), splits.train.fetch(batch.index))
+    (tmp_path / "cropped").mkdir()
+    make_view(view, dataclasses.replace(splits, train=cropped), tmp_path / "cropped")
+    stored = torch.from_numpy(np.load(tmp_path / "cropped" / "train.npy")) / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (opened.mean, opened.std))
+    torch.testing.assert_close(batch.views["persistence"], (stored - mean) / std)

@@ -14,6 +14,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from persistill import report
 from persistill.data import Splits
 from persistill.errors import UserError
@@ -35,13 +37,21 @@ class Pipeline:
         device: "auto", "cpu", "cuda" or "mps".
         progress: told of everything that takes time.
         command: the command line that repeats this, for the report.
+        splits: the recipe's pictures, if they were read already or others shall stand in for them.
 
     Raises:
         UserError: if the recipe asks for what does not exist or does not fit together. Found before any training.
     """
 
     def __init__(
-        self, recipe: Recipe, out: Path, *, device: str = "auto", progress: Progress | None = None, command: str = ""
+        self,
+        recipe: Recipe,
+        out: Path,
+        *,
+        device: str = "auto",
+        progress: Progress | None = None,
+        command: str = "",
+        splits: Splits | None = None,
     ) -> None:
         self.recipe, self.out, self.command = recipe, out, command
         self._progress = progress or Silent()
@@ -49,6 +59,13 @@ class Pipeline:
         if found:
             raise UserError("\n".join(found))
         self._workshop = Workshop(recipe, out, device, self._progress)
+        if splits is not None:
+            self._workshop.splits = splits.to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks and batches are."""
+        return self._workshop.device
 
     @property
     def splits(self) -> Splits:

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Room -> the other rooms that it may import. Rooms that are not named here may import everything but recipes."""
 
-EVERYTHING = {"cli", "finished", "pipeline", "stages", "workshop"}
+EVERYTHING = {"cli", "distill", "estimate", "finished", "pipeline", "stages", "workshop"}
 
 ONLY_ATOMIC = {"data", "evaluation"}
 """Rooms that write files but know nothing of run folders: all that they may take from ``runs`` is ``atomic``."""

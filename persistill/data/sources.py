@@ -35,7 +35,7 @@ def load(settings: Data, progress: Progress = _SILENT) -> Splits:
         UserError: if the source is unknown, empty or damaged, has too few pictures, pictures of different sizes
             without ``settings.size``, or pictures that cannot be read without ``settings.skip_unreadable``.
     """
-    source = _open(settings)
+    source = open_source(settings)
     drawn = draw_splits({part: rows.targets for part, rows in source.parts.items()}, settings, source.classes)
     return read_splits(source, drawn, settings, progress)
 
@@ -71,7 +71,12 @@ _BUILT_IN: dict[str, Callable[[], Source]] = {"digits": _digits}
 _HUB_NAMES = ("uoft-cs/cifar10", "uoft-cs/cifar100", "ylecun/mnist", "zalando-datasets/fashion_mnist")  # for hints only
 
 
-def _open(settings: Data) -> Source:
+def open_source(settings: Data) -> Source:
+    """Find the pictures of a recipe, without reading any.
+
+    Raises:
+        UserError: if the source is unknown, empty or damaged.
+    """
     name = settings.source
     known = (*_BUILT_IN, *_HUB_NAMES)
     if name in _BUILT_IN:

@@ -1,0 +1,94 @@
+"""A teacher's weights that somebody brings along: do they fit, and how were its pictures normalised?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from persistill import models
+from persistill.data.outline import Outline
+from persistill.errors import UserError
+
+Numbers = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of a teacher that is trained already.
+
+    Attributes:
+        size: height and width of the pictures that it was trained on; None if the file does not say.
+        mean: channel means by which these were normalised; None likewise.
+        std: channel standard deviations.
+        source: where the two were found, in words.
+    """
+
+    size: tuple[int, int] | None = None
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    source: str = ""
+
+
+def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int], data: str) -> Given:
+    """Check that a file holds weights of a network for these classes.
+
+    Args:
+        path: a safetensors file.
+        model: the network's name.
+        seen: the pictures in outline.
+        size: their height and width.
+        data: what to call them.
+
+    Raises:
+        UserError: if the file is missing, no safetensors, of another network, of other classes, or of a network that
+            does not see pictures.
+    """
+    channels, classes = 1 if seen.gray else 3, len(seen.classes)
+    if path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".tar") and path.is_file():
+        raise UserError(
+            f"{path} is a pickle by its name, and reading one can run any code: it is not opened. Where you trust it, "
+            "write its state dict as safetensors: "
+            f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), {path.stem + '.safetensors'!r})"
+        )
+    network = models.build(model, channels, classes, size)
+    try:
+        about = models.load_into(network, path)
+    except UserError as error:
+        raise UserError(
+            f"--teacher-weights: {error} The teacher has to tell the {classes} classes of {data} apart, in pictures "
+            f"with {'one channel' if channels == 1 else 'three channels'}. Without --teacher-weights it is trained on "
+            "them first."
+        ) from None
+    found = about.get("classes")
+    if found is not None and tuple(found) != seen.classes:
+        raise UserError(
+            f"--teacher-weights: the classes of {path} are {_few(found)}, and those of {data} are "
+            f"{_few(seen.classes)}: names and order must be the same."
+        )
+    if about.get("view", "image") != "image":
+        raise UserError(
+            f"--teacher-weights: {path} was trained on the view {about['view']!r} and not on pictures. Give a teacher "
+            "of pictures; the one of persistence images is trained here."
+        )
+    if "mean" in about and "std" in about:
+        shape = about.get("shape")
+        trained_on = None if shape is None else (int(shape[1]), int(shape[2]))
+        return Given(trained_on, tuple(about["mean"]), tuple(about["std"]), f"as {path.name} says")
+    mean, std, source = _usual(model) if channels == 3 else (None, None, "")
+    return Given(None, mean, std, source)
+
+
+def _usual(model: str) -> tuple[Numbers | None, Numbers | None, str]:
+    """Means and deviations that networks of a library are trained with, unless somebody says otherwise."""
+    library, _, name = model.partition("/")
+    if library == "timm":
+        import timm  # noqa: PLC0415  slow to import
+
+        config = timm.get_pretrained_cfg(name)
+        if config is not None:
+            return tuple(config.mean), tuple(config.std), f"as timm states for {name}"
+    if library == "torchvision":
+        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "as is usual with torchvision (ImageNet's)"
+    return None, None, ""
+
+
+def _few(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")

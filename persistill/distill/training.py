@@ -1,0 +1,69 @@
+"""How a network is trained if nobody says how: short, and safe for the kind of network."""
+
+from typing import Literal
+
+from persistill.models import NAMES
+from persistill.recipe import Train
+
+_LARGE = 128 * 128
+"""Pixels from which on batches are smaller."""
+_USUAL_BATCH = 128
+_STEPS = 10_000
+_EPOCHS = 30, 100
+
+
+def choose_batch_size(pictures: int, size: tuple[int, int]) -> int:
+    """128, or 64 for large pictures; less where an epoch would have fewer than eight steps. At least 2."""
+    most = 64 if size[0] * size[1] >= _LARGE else _USUAL_BATCH
+    wanted = min(most, max(8, pictures // 8))
+    return max(2, min(1 << (wanted.bit_length() - 1), pictures))
+
+
+def choose_epochs(steps: int) -> int:
+    """About 10,000 steps, in 30 to 100 epochs.
+
+    Args:
+        steps: in an epoch.
+    """
+    least, most = _EPOCHS
+    return max(least, min(most, _STEPS // max(1, steps)))
+
+
+def choose_training(
+    model: str,
+    *,
+    epochs: int,
+    batch_size: int,
+    lr: float | None,
+    augment: tuple[Literal["crop", "flip"], ...],
+    size: tuple[int, int],
+) -> Train:
+    """One cycle of the learning rate, by SGD for our own networks, by AdamW for those of others.
+
+    AdamW because it trains convolutional networks and transformers alike; our own have the rates of RepDistiller, 0.1
+    a batch of 128, and 0.02 for the MobileNet and the ShuffleNets.
+
+    Args:
+        model: the network's name.
+        epochs: how long.
+        batch_size: by which the rate of SGD is scaled.
+        lr: peak rate, if it is stated.
+        augment: crops and flips.
+        size: height and width of the pictures; crops move by an eighth of the shorter side.
+    """
+    ours = model in NAMES
+    rate = 0.02 if model.startswith(("mobilenet", "shufflenet")) else 0.1
+    usual = float(f"{rate * batch_size / _USUAL_BATCH:.2g}") if ours else 1e-3
+    return Train(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer="sgd" if ours else "adamw",
+        lr=usual if lr is None else lr,
+        nesterov=ours,
+        weight_decay=5e-4 if ours else 0.05,
+        schedule="one-cycle",
+        augment=augment,
+        crop_padding=max(1, round(min(size) / 8)),
+        clip_norm=None if ours else 1.0,
+        channels_last=True,
+    )

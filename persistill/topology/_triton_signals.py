@@ -61,7 +61,8 @@ def sublevel_persistence(
     positions = where.clamp(min=0) + starts.repeat_interleave(counts, output_size=len(where))[:, None]
     values = signals.reshape(-1)[positions]
     if essential:
-        values = torch.where(where < 0, torch.inf, values if values.is_floating_point() else values.float())
+        values = values if values.is_floating_point() else values.float()
+        values = values.masked_fill(where < 0, -torch.inf if superlevel else torch.inf)
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     return Diagrams(values, offsets, signals.shape[:-1], indices=where if indices else None)
 

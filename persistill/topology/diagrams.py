@@ -163,7 +163,10 @@ class Diagrams(Generic[Array]):
         return self.keep(mask)
 
     def cut(self, death: float) -> "Diagrams[Array]":
-        """Let the classes that never die end at ``death``; their death index stays -1."""
+        """Let the classes that never die end at ``death``; their death index stays -1.
+
+        In superlevel diagrams these end at the least value that they are to be followed to.
+        """
         library: Any = _library(self.values)
         values: Array = library.where(library.isfinite(self.values), self.values, death)
         return Diagrams(values, self.offsets, self.shape, indices=self.indices, dimension=self.dimension)

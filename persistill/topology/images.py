@@ -1,7 +1,9 @@
 """H0 and H1 of the sublevel sets of 2-D images, as cubical complexes."""
 
+import functools
+import math
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ Construction = Literal["top_cells", "vertices"]
 _CONSTRUCTIONS = ("top_cells", "vertices")
 _DTYPES = ("uint8", "float32", "float64")
 _BLOCK = 1 << 18  # pixels in one block of work: 2 MB at most, and its pairs about as much
+_ROUND = 4  # blocks that each thread works on before their bars are put together
 _LARGEST = 1 << 30  # pixels of one image: with a margin of two rows, positions must fit into 32 bits
 
 
@@ -69,8 +72,9 @@ def cubical_persistence(
         superlevel: follow {x >= t} as t falls instead: births at maxima, birth >= death. The same as the negated
             diagrams of the negated images; equal pixels still enter in raster order.
         min_persistence: only bars that are longer than this, in the units of ``images``, are reported.
-        essential: also report the component that never dies, (global minimum, inf), as the last point of each
-            diagram of dimension 0. Its levels, of 8-bit images, then become float32, which can hold inf.
+        essential: also report the component that never dies, as the last point of each diagram of dimension 0:
+            (global minimum, inf), or (global maximum, -inf) of superlevel sets. Its levels, of 8-bit images, then
+            become float32, which can hold them.
         threads: how many threads; None for torch's number.
 
     Returns:
@@ -99,25 +103,60 @@ def cubical_persistence(
     steps = tables(width, diagonal=construction == "top_cells")
     room = height * width // 2 + 1
 
-    def work(start: int, stop: int) -> list[NDArray[np.int64]]:
-        # A copy, for one layout in memory and one compiled kernel: C-contiguous and not read-only.
-        block = np.array(batch[start:stop], order="C")
+    def work(begin: int, start: int, stop: int) -> list[_Bars]:
+        start, stop = begin + start, begin + stop
+        # One layout in memory for one compiled kernel; a copy only of what has another or is read-only.
+        block = np.require(batch[start:stop], requirements=["C", "A", "W"])
         bits = block.view(f"u{block.itemsize}")
         kind = bits.dtype.type
         sign = kind(0 if block.dtype == np.uint8 else 1 << 8 * block.itemsize - 1)
         flip = kind(np.iinfo(kind).max if superlevel else 0)
         pairs = [np.empty(((stop - start) * room if d in wanted else 0, 2), np.int64) for d in (0, 1)]
         found = merge(block, bits, sign, flip, *steps, float(min_persistence), essential, *pairs, counts[start:stop])
-        return [of_dimension[:number].copy() for of_dimension, number in zip(pairs, found, strict=True)]
+        return [_bars(block, pairs[d][: found[d]].copy(), counts[start:stop, d]) for d in wanted]
 
-    # No more images in a block than gives every thread one.
+    # No more images in a block than gives every thread one; few blocks at a time, because their bars are held twice.
     block_size = max(1, min(_BLOCK // (height * width), -(-len(batch) // number_of_threads)))
-    parts = spread(work, len(batch), block_size, number_of_threads)
-    diagrams = []
-    for dimension in wanted:
-        indices = np.concatenate([np.empty((0, 2), np.int64), *(part[dimension] for part in parts)])
-        diagrams.append(_gather(images, data, indices, counts[:, dimension], dimension, essential))
-    return tuple(diagrams)
+    round_size = block_size * number_of_threads * _ROUND
+    whole = [_Bars(np.empty((0, 2), np.int64), np.empty((0, 2), data.dtype)) for _ in wanted]
+    for first in range(0, len(batch), round_size):
+        parts = spread(
+            functools.partial(work, first), min(round_size, len(batch) - first), block_size, number_of_threads
+        )
+        for bars, added in zip(whole, zip(*parts, strict=True), strict=True):
+            bars.append(added)
+    never = -math.inf if superlevel else math.inf
+    return tuple(
+        _diagrams(images, bars, counts[:, dimension], dimension, never if essential and dimension == 0 else None)
+        for dimension, bars in zip(wanted, whole, strict=True)
+    )
+
+
+class _Bars(NamedTuple):
+    """Pixels (P, 2) of births and deaths, within their images, and their values (P, 2)."""
+
+    indices: NDArray[np.int64]
+    values: NDArray[Any]
+
+    def append(self, parts: Sequence["_Bars"]) -> None:
+        """Make room at the end, without a copy where the memory can grow in its place, and write ``parts`` there."""
+        for whole, *added in zip(self, *parts, strict=True):
+            end = len(whole)
+            whole.resize((end + sum(map(len, added)), 2), refcheck=False)
+            for part in added:
+                whole[end : end + len(part)] = part
+                end += len(part)
+
+
+def _bars(images: NDArray[Any], indices: NDArray[np.int64], counts: NDArray[np.int64]) -> _Bars:
+    """With the values at ``indices``, of which each image (n, H, W) has ``counts``; what is at -1 means nothing."""
+    return _Bars(indices, images.reshape(-1).take(_positions(indices, counts, images[0].size)))
+
+
+def _positions(indices: NDArray[np.int64], counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    starts = np.repeat(np.arange(len(counts)) * size, counts)
+    positions: NDArray[np.int64] = starts[:, None] + indices.clip(min=0)
+    return positions
 
 
 def _checked(images: Any) -> NDArray[Any]:
@@ -135,31 +174,21 @@ def _checked(images: Any) -> NDArray[Any]:
     return data.astype(data.dtype.newbyteorder("="), copy=False)
 
 
-def _gather(
-    images: Any,
-    data: NDArray[Any],
-    indices: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    dimension: int,
-    essential: bool,
+def _diagrams(
+    images: Any, bars: _Bars, counts: NDArray[np.int64], dimension: int, never: float | None
 ) -> Diagrams[Any]:
-    """Diagrams with the values at ``indices``, inf at -1; ``data`` is what ``images`` holds."""
-    size = data.shape[-2] * data.shape[-1]
+    """Diagrams of ``counts`` bars each; unless None, ``never`` is the death that the index -1 stands for."""
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    positions = indices + np.repeat(np.arange(len(counts)) * size, counts)[:, None]
-    # A death at -1 takes the value of some pixel, until it is replaced.
-    never = indices < 0 if essential and dimension == 0 else None
-    shape = data.shape[:-2]
-    if isinstance(images, Tensor):
-        device = images.device
-        tensor = images.reshape(-1)[torch.from_numpy(positions).to(device)]
-        if never is not None:
-            tensor = tensor if tensor.is_floating_point() else tensor.float()
-            tensor = tensor.masked_fill(torch.from_numpy(never).to(device), torch.inf)
-        places = torch.from_numpy(indices).to(device)
-        return Diagrams(tensor, torch.from_numpy(offsets).to(device), shape, indices=places, dimension=dimension)
-    values = data.reshape(-1).take(positions)
+    indices, values = bars
+    shape = tuple(images.shape[:-2])
     if never is not None:
         values = values.astype(np.float32) if values.dtype == np.uint8 else values
-        values[never] = np.inf
-    return Diagrams(values, offsets, shape, indices=indices, dimension=dimension)
+        values[indices < 0] = never
+    if not isinstance(images, Tensor):
+        return Diagrams(values, offsets, shape, indices=indices, dimension=dimension)
+    where, bounds, tensor = (torch.from_numpy(array).to(images.device) for array in (indices, offsets, values))
+    if images.requires_grad:
+        positions = torch.from_numpy(_positions(indices, counts, images.shape[-2] * images.shape[-1]))
+        gathered = images.reshape(-1)[positions.to(images.device)]
+        tensor = gathered if never is None else gathered.masked_fill(where < 0, never)
+    return Diagrams(tensor, bounds, shape, indices=where, dimension=dimension)

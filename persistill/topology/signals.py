@@ -71,8 +71,9 @@ def sublevel_persistence(
         signals: (..., N) uint8, float32 or float64, finite, N >= 1; 8-bit samples are not converted.
         superlevel: follow {x >= t} as t falls instead: births at maxima, birth >= death.
         min_persistence: only bars that are longer than this, in the units of ``signals``, are reported.
-        essential: also report the component that never dies, (global minimum, inf), as the last point of each
-            diagram. Levels of 8-bit signals then become float32, which can hold inf.
+        essential: also report the component that never dies, as the last point of each diagram: (global minimum,
+            inf), or (global maximum, -inf) of superlevel sets. Levels of 8-bit signals then become float32, which
+            can hold them.
         indices: record the positions of births and deaths, 16 bytes a bar.
         threads: how many threads; None for torch's number.
 
@@ -108,16 +109,17 @@ def sublevel_persistence(
         flat, min_persistence, superlevel, essential, indices or follows or essential, checked_threads(threads)
     )
     shape = shape[:-1]
+    never = -math.inf if superlevel else math.inf
     if essential:
         values = values.astype(np.float32) if values.dtype == np.uint8 else values
-        values[places < 0] = np.inf
+        values[places < 0] = never
     if not isinstance(signals, Tensor):
         return Diagrams(values, offsets, shape, indices=places if indices else None)
     tensor, bounds, where = (torch.from_numpy(array).to(signals.device) for array in (values, offsets, places))
     if follows:
         starts = torch.arange(len(flat), device=signals.device) * flat.shape[1]
         positions = where.clamp(min=0) + starts.repeat_interleave(bounds.diff())[:, None]
-        tensor = torch.where(where < 0, torch.inf, signals.reshape(-1)[positions])
+        tensor = torch.where(where < 0, never, signals.reshape(-1)[positions])
     return Diagrams(tensor, bounds, shape, indices=where if indices else None)
 
 

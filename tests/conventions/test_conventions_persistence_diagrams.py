@@ -56,6 +56,7 @@ def test_the_essential_class():
     signal = [3.0, 1.0, 4.0, 0.5]
     assert bars(signal) == [(1, 4)]
     assert bars(signal, essential=True) == [(0.5, math.inf), (1, 4)]
+    assert bars(signal, essential=True, superlevel=True) == [(3, 1), (4, -math.inf)]
     found = sublevel_persistence(np.array([signal]), essential=True)
     assert found.finite().values.tolist() == [[1, 4]]
     assert sorted(found.cut(9.0).values.tolist()) == [[0.5, 9], [1, 4]]

@@ -104,6 +104,9 @@ def test_diagrams_of_levels_of_nothing_and_of_nan():
     found = kernels.sublevel_persistence(levels, 0.0, essential=True, **options)
     assert found.values.dtype == torch.float32
     assert found.values.tolist() == [[9, 200], [3, torch.inf]]
+    options = {**options, "superlevel": True}
+    found = kernels.sublevel_persistence(levels, 0.0, essential=True, **options)
+    assert found.values.tolist() == [[200, -torch.inf]]
     assert len(kernels.sublevel_persistence(levels[:0], 0.0, essential=True, **options)) == 0
     with pytest.raises(ValueError, match=r"signals\[1, 2\] is nan; all values must be finite"):
         strange = torch.zeros(2, 3, device=DEVICE)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
-from persistill.topology import cubical_persistence
+from persistill.topology import betti_curves, cubical_persistence
 from persistill.topology._kernels_cubical import _start, tables
 from persistill.topology._reference_cubical import cubical_pairs
 
@@ -261,6 +261,21 @@ def test_the_class_that_never_dies_is_the_last_point():
     assert cubical_persistence(images[:0], essential=True)[0].values.dtype == np.float32
 
 
+@pytest.mark.parametrize("construction", CONSTRUCTIONS)
+def test_superlevel_components_that_never_die_end_below_everything(construction):
+    images = np.random.default_rng(0).integers(0, 9, (4, 7, 8))
+    options = {"construction": construction, "essential": True, "dimensions": (0,)}
+    (below,) = cubical_persistence(-images.astype(np.float32), **options)
+    for dtype in (np.uint8, np.float32):
+        (above,) = cubical_persistence(images.astype(dtype), superlevel=True, **options)
+        last = above.offsets[1:] - 1
+        assert above.values[last].tolist() == [[image.max(), -np.inf] for image in images]
+        np.testing.assert_array_equal(above.values, -below.values)
+        np.testing.assert_array_equal(above.indices, below.indices)
+        rising = betti_curves(below, np.arange(-9.5, 1))
+        np.testing.assert_array_equal(betti_curves(above, np.arange(0.5, 10))[:, :9], rising[:, 9:0:-1])
+
+
 def test_bars_of_the_least_length_are_left_out():
     images = np.random.default_rng(1).integers(0, 256, (20, 16, 16)).astype(np.uint8)
     for dtype, unit in ((np.uint8, 1), (np.float32, 1 / 256), (np.float64, 1 / 256)):
@@ -383,6 +398,7 @@ class Holes(Dataset):
         return len(cubical_persistence(image)[1].values)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_workers_of_a_data_loader_may_call():
     expected = [Holes()[number] for number in range(6)]
     loader = DataLoader(Holes(), batch_size=3, num_workers=2, multiprocessing_context="fork")

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from ripser import ripser
 from torch.utils.data import DataLoader, Dataset
 
-from persistill.topology import columns, rows, sublevel_persistence
+from persistill.topology import (
+    Diagrams,
+    betti_curves,
+    bottleneck,
+    columns,
+    rows,
+    sublevel_persistence,
+    wasserstein,
+)
 from persistill.topology._reference import sublevel_pairs
 
 HARD = hard_signals()
@@ -155,6 +163,31 @@ def test_batches_of_any_size_agree_with_the_reference(count, samples, dtype, lea
         part = slice(found.offsets[number], found.offsets[number + 1])
         assert set(map(tuple, found.indices[part].tolist())) == expected
         assert len(found.indices[part]) == len(expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_superlevel_components_that_never_die_end_below_everything(dtype):
+    signals = np.array([[3, 1, 4, 1, 5, 0], [2, 2, 2, 2, 2, 2]], dtype)
+    found = sublevel_persistence(signals, superlevel=True, essential=True)
+    assert [one[-1].tolist() for one in found] == [[5, -np.inf], [2, -np.inf]]
+    assert found.indices[found.offsets[1:] - 1].tolist() == [[4, -1], [0, -1]]
+    assert np.isposinf(found.persistences[found.offsets[1:] - 1]).all()
+    # As many components as there are runs of samples at or above a level.
+    expected = [[1, 1, 3, 3, 2, 1, 0], [1, 1, 1, 0, 0, 0, 0]]
+    np.testing.assert_array_equal(betti_curves(found, np.arange(7)), expected)
+    below = sublevel_persistence(-signals.astype(np.float64), essential=True)
+    np.testing.assert_array_equal(bottleneck(found, found), [0, 0])
+    upside_down = Diagrams(-below.values, below.offsets)
+    np.testing.assert_array_equal(bottleneck(found, upside_down), [0, 0])
+    np.testing.assert_array_equal(wasserstein(found, below), [np.inf, np.inf])
+
+
+def test_gradients_of_superlevel_components_that_never_die_reach_the_maximum():
+    signal = torch.tensor([3.0, 1, 4, 1, 5, 0], requires_grad=True)
+    found = sublevel_persistence(signal, superlevel=True, essential=True)
+    assert found[0][-1].tolist() == [5, -math.inf]
+    found.births[-1].backward()
+    assert signal.grad.tolist() == [0, 0, 0, 0, 1, 0]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
@@ -311,7 +344,7 @@ class Lifetimes(Dataset):
 
 
 # From Python 3.12 on, forking a process that has ever had threads is warned of.
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:This DataLoader will create")
 def test_forked_workers_compute_what_the_parent_computes():
     expected = [Lifetimes()[number] for number in range(8)]
     loader = DataLoader(Lifetimes(), batch_size=4, num_workers=2, multiprocessing_context="fork")

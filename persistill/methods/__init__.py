@@ -15,6 +15,7 @@ from persistill.methods.rkd import RKD, angle_relation, distance_relation
 from persistill.methods.sekd import SEKD, attention_masks, edge_difference, vertex_difference
 from persistill.methods.sp import SP, similarity_preserving
 from persistill.methods.tgd import TGD, merged_similarity
+from persistill.methods.vid import VID, gaussian_surprise
 
 __all__ = [
     "AMD",
@@ -30,6 +31,7 @@ __all__ = [
     "SEKD",
     "SP",
     "TGD",
+    "VID",
     "FitNet",
     "angle_relation",
     "angular_margin",
@@ -43,6 +45,7 @@ __all__ = [
     "decoupled_kl",
     "distance_relation",
     "edge_difference",
+    "gaussian_surprise",
     "hint_difference",
     "laplacian",
     "merged_similarity",

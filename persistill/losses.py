@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persistill.errors import UserError, unknown
+from persistill.grams import gram_matrix
 
 Reduction = Literal["batchmean", "mean"]
 
@@ -112,8 +113,7 @@ def gram(features: Tensor) -> Tensor:
         (B, B), symmetric.
     """
     with torch.autocast(features.device.type, enabled=False):
-        flat = full_precision(features).flatten(1)
-        return flat @ flat.T
+        return gram_matrix(full_precision(features).flatten(1))
 
 
 def normalise_rows(matrix: Tensor, eps: float | Tensor = 1e-12) -> Tensor:

@@ -11,6 +11,7 @@ from persistill.methods.ickd import ICKD, channel_correlation
 from persistill.methods.kd import KD
 from persistill.methods.nst import NST, neuron_selectivity
 from persistill.methods.pkt import PKT, probabilistic_transfer
+from persistill.methods.reviewkd import ReviewKD, hierarchical_context
 from persistill.methods.rkd import RKD, angle_relation, distance_relation
 from persistill.methods.sekd import SEKD, attention_masks, edge_difference, vertex_difference
 from persistill.methods.sp import SP, similarity_preserving
@@ -33,6 +34,7 @@ __all__ = [
     "TGD",
     "VID",
     "FitNet",
+    "ReviewKD",
     "angle_relation",
     "angular_margin",
     "attention",
@@ -46,6 +48,7 @@ __all__ = [
     "distance_relation",
     "edge_difference",
     "gaussian_surprise",
+    "hierarchical_context",
     "hint_difference",
     "laplacian",
     "merged_similarity",

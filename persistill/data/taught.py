@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from persistill.data.lending import Lender
 from persistill.data.stored import array_writer, open_array
 from persistill.progress import Progress, Silent
 from persistill.types import Batch, Batches, Features, Part
@@ -35,17 +36,20 @@ class StoredFeatures:
     def __init__(self, arrays: Mapping[str, Any], device: torch.device) -> None:
         self._arrays = dict(arrays)
         self._device = device
+        self._lender = Lender()
 
     def fetch(self, index: Tensor) -> Features:
         """Features in float32 of the pictures at ``index`` ((B,) int64)."""
         rows = index.cpu().numpy()
-        found = {
-            name: torch.from_numpy(np.asarray(array[rows])).to(self._device).float()
-            for name, array in self._arrays.items()
-        }
+        found = {name: self._float(torch.from_numpy(array[rows])) for name, array in self._arrays.items()}
         nothing = torch.empty(len(rows), 0, device=self._device)
         maps = {name.removeprefix("map."): value for name, value in found.items() if name.startswith("map.")}
         return Features(found.get("logits", nothing), found.get("embedding", nothing), maps)
+
+    def _float(self, values: Tensor) -> Tensor:
+        if self._device.type != "cpu":
+            return values.to(self._device).float()
+        return values if values.dtype == torch.float32 else self._lender.lend(tuple(values.shape)).copy_(values)
 
 
 def write_features(

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from persistill.data import open_features, write_features
+from persistill.data.lending import Lender
 from persistill.errors import UserError
 from persistill.types import Batch, Features
 
@@ -79,3 +80,32 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(UserError, match=r"logits\.npy is damaged"):
         open_features(tmp_path, result, torch.device("cpu"))
+
+
+def test_what_is_still_looked_at_is_not_overwritten(tmp_path: Path) -> None:
+    stored = open_features(tmp_path, write(tmp_path, {"maps"}, "half"), torch.device("cpu"))
+    first = stored.fetch(torch.tensor([0, 1]))
+    row, before = first.maps["stage1"][1].flatten(), first.maps["stage1"][1].flatten().clone()
+    del first  # but a view of it is held
+    second = stored.fetch(torch.tensor([2, 3]))
+    assert torch.equal(row, before)
+    kept = second.maps["stage1"].clone()
+    third = stored.fetch(torch.tensor([4, 5]))
+    assert torch.equal(second.maps["stage1"], kept)
+    assert not torch.equal(third.maps["stage1"], kept)
+
+
+def test_memory_is_lent_again_once_nobody_looks() -> None:
+    lender = Lender()
+    one = lender.lend((3, 4))
+    part = one[1:, 2:]
+    assert one.dtype == torch.float32
+    place = one.data_ptr()
+    del one
+    assert lender.lend((3, 4)).data_ptr() != place
+    graph = (part.requires_grad_() ** 2).sum()
+    del part
+    assert lender.lend((3, 4)).data_ptr() != place
+    del graph
+    assert place in {tensor.data_ptr() for tensor in [lender.lend((3, 4)) for _ in range(3)]}
+    assert lender.lend((4, 3)).shape == (4, 3)

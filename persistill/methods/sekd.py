@@ -21,6 +21,9 @@ from persistill.methods.channelgraphs import Edges, SpectralForm, channel_graph,
 from persistill.specs import Spec
 from persistill.types import Batch, Features, Part, Setting
 
+GRAPH_ENTRIES = 2**23
+"""Entries of all graphs that a batch may have: of more than 256 channels and 128 pictures, not all get one."""
+
 
 class Masks(NamedTuple):
     """Where and at which channels a teacher's map is strong.
@@ -100,7 +103,9 @@ class SEKD(Spec):
 
     Attributes:
         vertex: weight of "vertex", the masked mean squared difference of maps.
-        edge: weight of "edge", the masked mean squared difference of graphs, one a picture.
+        edge: weight of "edge", the masked mean squared difference of graphs, one a picture (where there are more
+            than 256 channels, of the first 2^23 / channels^2 pictures of a batch, so that graphs do not dominate a
+            step).
         spectral: weight of "spectral", the squared difference of spectral embeddings.
         form: how those are compared, see ``spectral_difference``; "residual" is safest and cheapest.
         eigenpairs: of the teacher's graph that are compared, from the first non-trivial one on.
@@ -173,15 +178,18 @@ class _Terms(nn.Module):
     def _level(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
         settings = self._settings
         ours, theirs = to_common_size(student, teacher)
+        masks = None
+        # Batches come shuffled: their first pictures are as good as any.
+        some = max(1, GRAPH_ENTRIES // theirs.shape[1] ** 2)
         with torch.no_grad():
-            masks = (
-                None
-                if settings.masks == "none"
-                else attention_masks(theirs, settings.mask_temperature, relative=settings.masks == "relative")
-            )
-            taught = channel_graph(theirs, settings.edges, settings.bandwidth)
-        learnt = channel_graph(ours, settings.edges, settings.bandwidth)
-        terms = {"vertex": vertex_difference(ours, theirs, masks), "edge": edge_difference(learnt, taught, masks)}
+            if settings.masks != "none":
+                masks = attention_masks(theirs, settings.mask_temperature, relative=settings.masks == "relative")
+            taught = channel_graph(theirs[:some], settings.edges, settings.bandwidth)
+        learnt = channel_graph(ours[:some], settings.edges, settings.bandwidth)
+        terms = {
+            "vertex": vertex_difference(ours, theirs, masks),
+            "edge": edge_difference(learnt, taught, masks and Masks(masks.places[:some], masks.channels[:some])),
+        }
         if settings.spectral_graph == "mean":
             learnt, taught = learnt.mean(0, keepdim=True), taught.mean(0, keepdim=True)
         return {**terms, "spectral": spectral_difference(learnt, taught, settings.eigenpairs, settings.form)}

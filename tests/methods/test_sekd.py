@@ -322,6 +322,25 @@ def test_by_default_the_last_stage_and_the_mean_graph_count(made_up):
         assert terms["spectral"].item() == pytest.approx(spectral_residual(*means, count).item())
 
 
+@pytest.mark.parametrize("masks", ["fgd", "none"])
+def test_where_channels_are_many_not_all_pictures_get_a_graph(made_up, monkeypatch, masks):
+    student, teacher = made_up(0), made_up(1)
+    whole = learner_of(SEKD(masks=masks), student, teacher)(student, [teacher], BATCH)
+    monkeypatch.setattr(sekd, "GRAPH_ENTRIES", 8 * 8 * 3 - 1)
+    learner = learner_of(SEKD(masks=masks), student, teacher)
+    part = learner(student, [teacher], BATCH)
+    ours, theirs = learner.adapters[0](student.maps["stage2"])[:2], teacher.maps["stage2"][:2]
+    graphs = [channel_graph(maps) for maps in (ours, theirs)]
+    weights = attention_masks(theirs) if masks == "fgd" else None
+    assert part["vertex"].item() == pytest.approx(whole["vertex"].item())
+    assert part["edge"].item() == pytest.approx(edge_difference(*graphs, weights).item())
+    assert part["spectral"].item() == pytest.approx(
+        spectral_residual(*(g.mean(0, keepdim=True) for g in graphs)).item()
+    )
+    monkeypatch.setattr(sekd, "GRAPH_ENTRIES", 1)
+    assert learner(student, [teacher], BATCH)["edge"].isfinite()  # one picture always gets one
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_student_that_equals_its_teacher_through_an_adapter_that_changes_nothing_has_nothing_to_learn(made_up, form):
     student = made_up(0)

@@ -1,0 +1,105 @@
+"""What SEKD adds to a step as channels grow, beside a plain step of a student with that many.
+
+    python benchmarks/sekd.py [--batch 128] [--device cpu]
+
+32x32 pictures. The terms are computed on random maps of the teacher's last stage, forward and backward down to the
+student's map; the plain step is that of the student in its row. Median of five in turns; processor time on a CPU, wall
+time on a GPU. Memory is what the terms keep for their backward pass.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+
+from persistill.methods import SEKD
+from persistill.models import build
+from persistill.recipe import as_methods
+from persistill.training import Objective
+from persistill.types import Batch, Features, Setting
+
+PAIRS = (("wrn-16-1", 128), ("resnet-8x4", 256), ("vgg-8", 512))
+VARIANTS = (
+    ("mean graph", SEKD()),
+    ("heat", SEKD(form="heat")),
+    ("projector", SEKD(form="projector")),
+    ("graph of each", SEKD(spectral_graph="each")),
+)
+CLASSES = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    target = torch.arange(options.batch, device=device) % CLASSES
+    batch = Batch({}, target, torch.arange(options.batch, device=device))
+
+    def now() -> float:
+        if device.type == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    def plain(student: torch.nn.Module, pictures: torch.Tensor) -> float:
+        begun = now()
+        F.cross_entropy(student(pictures).logits, target).backward()
+        return now() - begun
+
+    def loss(objective: Objective, seen: Features, taught: Features) -> tuple[float, int]:
+        kept: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        begun = now()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            total = objective.total(objective.terms(seen, [taught], batch))
+        total.backward()
+        return now() - begun, sum(kept.values())
+
+    print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} thread(s), batch {options.batch}")
+    print()
+    names = " | ".join(name for name, _ in VARIANTS)
+    print(f"| student, plain step | channels of the teacher | {names} | memory, mean graph |")
+    print("|---|--:|" + "--:|" * (len(VARIANTS) + 1))
+    for name, channels in PAIRS:
+        torch.manual_seed(0)
+        student = build(name, 3, CLASSES).to(device).train()
+        pictures = torch.randn(options.batch, 3, 32, 32, device=device)
+        with torch.no_grad():
+            features = student(pictures)
+        last = list(features.maps)[-1]
+        shape = features.maps[last].shape
+        taught = Features(
+            features.logits, features.embedding, {last: torch.randn(shape[0], channels, *shape[2:], device=device)}
+        )
+        seen = features._replace(maps={last: features.maps[last].detach().requires_grad_()})
+        objectives = [
+            Objective(as_methods([spec]), cross_entropy=0.0, settings=[Setting(seen, [taught], target)]).to(device)
+            for _, spec in VARIANTS
+        ]
+        steps, times, memory = list[float](), [list[float]() for _ in VARIANTS], [0 for _ in VARIANTS]
+        for number in range(6):
+            taken = [plain(student, pictures)]
+            for position, objective in enumerate(objectives):
+                seconds, memory[position] = loss(objective, seen, taught)
+                taken.append(seconds)
+            if number:  # the first is warm-up
+                for series, seconds in zip([steps, *times], taken, strict=True):
+                    series.append(seconds)
+        step = statistics.median(steps)
+        cells = " | ".join(
+            f"{1e3 * statistics.median(series):.0f} ms, {100 * statistics.median(series) / step:.0f} %"
+            for series in times
+        )
+        print(f"| {name}, {1e3 * step:.0f} ms | {channels} | {cells} | {memory[0] / 1e6:.0f} MB |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

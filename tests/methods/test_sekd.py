@@ -16,6 +16,7 @@ from persistill.methods import (
     channelgraphs,
     edge_difference,
     laplacian,
+    sekd,
     spectral_difference,
     spectral_residual,
     vertex_difference,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from persistill import evaluation, export, models
-from persistill.data import Loader, Splits, load, open_view
+from persistill.data import Splits, load, open_view
 from persistill.errors import UserError
 from persistill.progress import Progress
 from persistill.recipe import Data, Evaluate
@@ -42,19 +42,14 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
         made = find(root, lambda other: other.kind == "view" and other.key == run.inputs["view"])
         if not made:
             raise UserError(f"the view {about['view']!r} that {path} sees is not below {root}; run its recipe again.")
-        opened[about["view"]] = open_view(made[0].path, made[0].result(), splits).split("test")
+        opened[about["view"]] = open_view(made[0].path, made[0].result(), splits)
+    ood = None
+    if settings.ood is not None:
+        ood = evaluation.ood_pictures(settings.ood, splits.test, settings.ood_pictures, progress)
+    normalisation = (tuple(run.inputs["mean"]), tuple(run.inputs["std"]))
     result = evaluation.evaluate(
         network.to(device),
-        lambda transform: Loader(
-            splits.test,
-            opened,
-            batch_size=settings.batch_size,
-            mean=tuple(run.inputs["mean"]),
-            std=tuple(run.inputs["std"]),
-            shuffle_seed=None,
-            device=device,
-            transform=transform,
-        ),
+        evaluation.Material.of(splits, opened, settings, normalisation, device=device, ood=ood),
         about["view"],
         settings,
         folder.path,

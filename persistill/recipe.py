@@ -143,13 +143,25 @@ class Evaluate(Spec):
     Attributes:
         noise: standard deviations of Gaussian noise added to pictures in [0, 1].
         noise_seed: draws the noise, the same for every network.
-        ece_bins: equal-width bins of the expected calibration error.
+        ece_bins: bins of the calibration errors.
+        batch_size: pictures that a network is asked about at a time.
+        embeddings: test pictures whose embedding is kept.
+        attacks: strengths of FGSM and PGD, the largest change of a value in 255ths; empty for none.
+        attack_pictures: test pictures that are attacked.
+        ood: a source of pictures of other things, named as ``Data.source``, that confidence should tell from the test
+            pictures; None for none.
+        ood_pictures: how many of them.
     """
 
     noise: tuple[Annotated[float, Field(gt=0)], ...] = (0.02, 0.04, 0.08)
     noise_seed: int = 0
     ece_bins: Positive = 15
     batch_size: Positive = 500
+    embeddings: Positive = 2000
+    attacks: tuple[Annotated[float, Field(gt=0, le=255)], ...] = (2.0, 8.0)
+    attack_pictures: Positive = 500
+    ood: str | None = None
+    ood_pictures: Positive = 10_000
 
 
 class Published(Spec):

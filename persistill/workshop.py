@@ -12,6 +12,8 @@ from torch import nn
 from persistill import evaluation, export, models, runs
 from persistill.data import (
     Loader,
+    OpenView,
+    Pictures,
     Splits,
     load,
     make_view,
@@ -93,6 +95,14 @@ class Workshop:
         return measure_normalisation(self.splits.train)
 
     @cached_property
+    def ood(self) -> Pictures | None:
+        """Pictures of other things, where the recipe names a source of them."""
+        settings = self._recipe.evaluate
+        if settings.ood is None:
+            return None
+        return evaluation.ood_pictures(settings.ood, self.splits.test, settings.ood_pictures, self._progress)
+
+    @cached_property
     def views(self) -> dict[str, Stage]:
         """View name -> stage. It depends on the pictures and on nothing else that is made here."""
         return {
@@ -117,8 +127,7 @@ class Workshop:
         mean, std = self.normalisation
         stored, drawn = {}, {}
         for name in sorted(views - {"image"}):
-            folder = self._open(self.views[name])
-            opened = open_view(folder.path, folder.result(), self.splits)
+            opened = self._open_view(name)
             if augment:
                 drawn[name] = opened.drawn
             else:
@@ -133,6 +142,10 @@ class Workshop:
             device=self.device,
             **options,
         )
+
+    def _open_view(self, name: str) -> OpenView:
+        folder = self._open(self.views[name])
+        return open_view(folder.path, folder.result(), self.splits)
 
     def _training_loader(self, settings: Train, seed: int, views: set[str]) -> Loader:
         return self._loader(
@@ -287,11 +300,10 @@ class Workshop:
         """Measure a trained network on the test pictures."""
         network, _ = self._trained(stage, view)
         settings = self._recipe.evaluate
+        opened = {view: self._open_view(view)} if view != "image" else {}
         return evaluation.evaluate(
             network.to(self.device),
-            lambda transform: self._loader(
-                "test", {view}, batch_size=settings.batch_size, shuffle_seed=None, transform=transform
-            ),
+            evaluation.Material.of(self.splits, opened, settings, self.normalisation, device=self.device, ood=self.ood),
             view,
             settings,
             folder.path,

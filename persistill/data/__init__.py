@@ -9,13 +9,14 @@ from persistill.data.reading import Splits
 from persistill.data.sources import load
 from persistill.data.splits import stratified
 from persistill.data.taught import StoredFeatures, open_features, write_features
-from persistill.data.views import FittedPersistenceView, PersistenceView, make_view, open_view
+from persistill.data.views import FittedPersistenceView, OpenView, PersistenceView, make_view, open_view
 
 __all__ = [
     "DrawnView",
     "FittedPersistenceView",
     "Loader",
     "MemoryPictures",
+    "OpenView",
     "PersistenceView",
     "Pictures",
     "Splits",

@@ -1,17 +1,42 @@
 """Metrics of frozen networks: what a network answers, and how good its answers are."""
 
+from persistill.evaluation.attacks import fgsm, pgd
+from persistill.evaluation.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
 from persistill.evaluation.evaluate import evaluate
-from persistill.evaluation.metrics import accuracy, ece, nll
+from persistill.evaluation.likeness import agreement, cka, diagram_distance, mean_kl, v_measure
+from persistill.evaluation.material import Material
+from persistill.evaluation.metrics import accuracy, brier, nll, top_k
 from persistill.evaluation.noise import Transform, gaussian_noise
+from persistill.evaluation.ood import auroc, max_softmax, negative_energy, ood_pictures
 from persistill.evaluation.predictions import Predictions, predict
+from persistill.evaluation.selective import aurc, risk_coverage
 
 __all__ = [
+    "Material",
     "Predictions",
     "Transform",
     "accuracy",
+    "agreement",
+    "aurc",
+    "auroc",
+    "brier",
+    "cka",
+    "classwise_ece",
+    "diagram_distance",
     "ece",
+    "ece_equal_mass",
     "evaluate",
+    "fgsm",
+    "fit_temperature",
     "gaussian_noise",
+    "max_softmax",
+    "mean_kl",
+    "negative_energy",
     "nll",
+    "ood_pictures",
+    "pgd",
     "predict",
+    "risk_coverage",
+    "top_k",
+    "v_measure",
 ]

@@ -1,7 +1,7 @@
 """What a network answers on a whole split, kept so that metrics are computed from it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError, unknown
 from persistill.progress import Progress, Silent
-from persistill.types import Batches
+from persistill.types import Batch, Batches, Features
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,13 @@ class Predictions:
     index: Tensor
 
 
-def predict(network: nn.Module, loader: Batches, view: str, progress: Progress | None = None) -> Predictions:
+def predict(
+    network: nn.Module,
+    loader: Batches,
+    view: str,
+    progress: Progress | None = None,
+    watch: Callable[[Batch, Features], None] | None = None,
+) -> Predictions:
     """Ask a network for its logits on all pictures of a loader.
 
     The network answers in evaluation mode and without gradients; afterwards each of its modules is in the
@@ -38,20 +44,23 @@ def predict(network: nn.Module, loader: Batches, view: str, progress: Progress |
         loader: gives the pictures.
         view: name of the view that the network sees.
         progress: advanced by one for each batch. The caller starts and finishes the stage.
+        watch: called with each batch and all that the network says of it, for those who want more than logits.
 
     Raises:
         UserError: if the batches do not hold the view, or if there are no batches.
     """
     progress = progress or Silent()
     logits, target, index = [], [], []
-    with _evaluating(network):
+    with evaluating(network):
         for batch in loader.epoch(0):
             if view not in batch.views:
                 raise unknown("view:", view, batch.views)
             # Around the network alone: what the loader makes and keeps must stay fit for training.
             with torch.inference_mode():
-                answer = network(batch.views[view]).logits
-            logits.append(answer.float().cpu())
+                answer: Features = network(batch.views[view])
+                if watch is not None:
+                    watch(batch, answer)
+            logits.append(answer.logits.float().cpu())
             target.append(batch.target.cpu())
             index.append(batch.index.cpu())
             progress.advance(1)
@@ -62,7 +71,8 @@ def predict(network: nn.Module, loader: Batches, view: str, progress: Progress |
 
 
 @contextlib.contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, for each module the mode in which it was afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -78,10 +78,10 @@ def test_validation_is_not_trained_on(run):
 
 
 def test_test_pictures_are_seen_once(run):
-    # All trainings come first. An evaluation sees 50 pictures, as they are and at one strength of noise.
+    # All trainings come first. An evaluation sees 50 pictures: as they are, noisy, and attacked.
     assert [name for name, _ in run.calls] == ["fit"] * 4 + ["evaluate"] * 4
     seen = [sum(count for part, count in fetched if part == "test") for _, fetched in run.calls]
-    assert seen == [0] * 4 + [100] * 4
+    assert seen == [0] * 4 + [150] * 4
 
 
 def test_the_last_epoch_counts(run, splits):

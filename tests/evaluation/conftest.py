@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from persistill.evaluation import Material
 from persistill.types import Batch, Features
 
 
@@ -99,6 +100,19 @@ def target() -> Tensor:
 def loader(pixels: Tensor, target: Tensor) -> Callable[..., Pictures]:
     """Makes a loader over the pictures, with the options of ``Pictures``."""
     return lambda **options: Pictures(pixels, target, **options)
+
+
+@pytest.fixture
+def material(loader) -> Callable[..., Material]:
+    """Makes material of the pictures, the last nine being those of validation; options are those of ``Pictures``."""
+
+    def make(ood: Pictures | None = None, **options) -> Material:
+        held_out = loader(**options)
+        held_out.pixels, held_out.target = held_out.pixels[-9:], held_out.target[-9:]
+        mean, std = (0.5,) * 3, (0.25,) * 3
+        return Material(lambda transform: loader(transform=transform, **options), held_out, mean, std, ood)
+
+    return make
 
 
 @pytest.fixture

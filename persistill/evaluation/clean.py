@@ -1,0 +1,145 @@
+"""The first part of an evaluation: pictures as they are, and how the network lays them out."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from persistill.evaluation.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
+from persistill.evaluation.likeness import v_measure
+from persistill.evaluation.material import Material
+from persistill.evaluation.metrics import accuracy, brier, nll, top_k
+from persistill.evaluation.parts import Measured, Part
+from persistill.evaluation.predictions import evaluating, predict
+from persistill.evaluation.selective import risk_coverage
+from persistill.losses import gram
+from persistill.progress import Progress
+from persistill.recipe import Evaluate
+from persistill.types import Batch, Features
+
+PREDICTIONS = "predictions.npz"
+FEATURES = "features.npz"
+COVERAGES = tuple(number / 20 for number in range(1, 21))
+SIMILAR = 100
+"""Pictures of the similarity maps, as many of each class."""
+
+
+def clean_part(network: nn.Module, material: Material, view: str, settings: Evaluate) -> Part:
+    """Pictures as they are: all that ``docs/evaluation.md`` lists above the noise, and both npz files."""
+    test, validation = material.test(None), material.validation
+
+    def measure(progress: Progress) -> Measured:
+        seen = _Features(view)
+        held_out = predict(network, validation, view, progress)
+        found = predict(network, test, view, progress, seen)
+        logits, target = found.logits, found.target
+        rows = sample(len(target), settings.embeddings)
+        embedding = seen.embedding[rows]
+        metrics = {
+            "pictures": len(target),
+            "accuracy": accuracy(logits, target),
+            "top_k": {"k": 5, "accuracy": top_k(logits, target, 5)},
+            **_sureness(logits, target, settings.ece_bins),
+            "calibrated": _calibrated(logits, target, held_out.logits, held_out.target, settings.ece_bins),
+            **_selective(logits, target),
+            "v_measure": v_measure(embedding, target[rows], logits.shape[1]),
+        }
+        predictions = {
+            "target": target,
+            "index": found.index,
+            "logits": logits,
+            "validation_target": held_out.target,
+            "validation_index": held_out.index,
+            "validation_logits": held_out.logits,
+        }
+        features = {"embedding_rows": rows, "embedding": _narrow(embedding), **seen.similarity(network)}
+        return Measured(metrics, {PREDICTIONS: _arrays(predictions), FEATURES: _arrays(features)})
+
+    return Part("clean", len(validation) + len(test), measure)
+
+
+def sample(size: int, most: int) -> Tensor:
+    """Rows (n,) int64 out of ``range(size)``, ascending: all, or ``most`` of them drawn from a fixed seed."""
+    return torch.randperm(size, generator=torch.Generator().manual_seed(0))[:most].sort().values
+
+
+class _Features:
+    """Watches a network: keeps all embeddings, and the first pictures of each class for its similarity maps."""
+
+    def __init__(self, view: str) -> None:
+        self._view = view
+        self._embeddings: list[Tensor] = []
+        self._wanted: Counter[int] | None = None
+        self._pictures: list[Tensor] = []
+        self._classes: list[int] = []
+        self._rows: list[int] = []
+        self._passed = 0
+
+    def __call__(self, batch: Batch, features: Features) -> None:
+        self._embeddings.append(features.embedding.float().cpu())
+        if self._wanted is None:
+            classes = features.logits.shape[1]
+            self._wanted = Counter(dict.fromkeys(range(min(classes, SIMILAR)), max(1, SIMILAR // classes)))
+        if self._wanted.total():
+            for place, number in enumerate(batch.target.tolist()):
+                if self._wanted[number]:
+                    self._wanted[number] -= 1
+                    self._pictures.append(batch.views[self._view][place])
+                    self._classes.append(number)
+                    self._rows.append(self._passed + place)
+        self._passed += len(batch.target)
+
+    @property
+    def embedding(self) -> Tensor:
+        """(N, D) float32."""
+        return torch.cat(self._embeddings)
+
+    def similarity(self, network: nn.Module) -> dict[str, Tensor]:
+        """Rows ("similarity_rows", (B,), sorted by class), and for each stage "gram_<stage>", (B, B)."""
+        order = sorted(range(len(self._rows)), key=lambda place: (self._classes[place], self._rows[place]))
+        pictures = torch.stack([self._pictures[place] for place in order])
+        with evaluating(network), torch.inference_mode():
+            maps: dict[str, Tensor] = network(pictures).maps
+            grams = {f"gram_{stage}": gram(stage_map).cpu() for stage, stage_map in maps.items()}
+        return {"similarity_rows": torch.tensor([self._rows[place] for place in order]), **grams}
+
+
+def _sureness(logits: Tensor, target: Tensor, bins: int) -> dict[str, Any]:
+    return {
+        "nll": nll(logits, target),
+        "brier": brier(logits, target),
+        "ece": ece(logits, target, bins),
+        "ece_equal_mass": ece_equal_mass(logits, target, bins),
+        "classwise_ece": classwise_ece(logits, target, bins),
+    }
+
+
+def _calibrated(logits: Tensor, target: Tensor, held_out: Tensor, held_out_target: Tensor, bins: int) -> dict[str, Any]:
+    temperature = fit_temperature(held_out, held_out_target)
+    # In float64, because dividing may not make ties.
+    return {"temperature": temperature, **_sureness(logits.double() / temperature, target, bins)}
+
+
+def _selective(logits: Tensor, target: Tensor) -> dict[str, Any]:
+    risk = risk_coverage(logits, target)
+    answered = [-(-number * len(risk) // len(COVERAGES)) for number in range(1, len(COVERAGES) + 1)]
+    return {
+        "aurc": float(risk.mean()),
+        "selective": {
+            "coverage": [count / len(risk) for count in answered],
+            "accuracy": [1 - float(risk[count - 1]) for count in answered],
+        },
+    }
+
+
+def _narrow(embedding: Tensor) -> Tensor:
+    """In float16, unless it is too large for that."""
+    narrow = embedding.half()
+    return narrow if narrow.isfinite().all() else embedding
+
+
+def _arrays(tensors: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: np.asarray(tensor.cpu().numpy()) for name, tensor in tensors.items()}

@@ -1,0 +1,94 @@
+"""Further parts of an evaluation: pictures that are noisy, attacked, or of other things."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from persistill.evaluation.attacks import PGD_STEPS, fgsm, pgd
+from persistill.evaluation.clean import PREDICTIONS, sample
+from persistill.evaluation.material import Material
+from persistill.evaluation.metrics import accuracy
+from persistill.evaluation.noise import gaussian_noise
+from persistill.evaluation.ood import ood_metrics
+from persistill.evaluation.parts import Measured, Part
+from persistill.evaluation.predictions import evaluating, predict
+from persistill.progress import Progress
+from persistill.recipe import Evaluate
+from persistill.types import Batches
+
+
+def noise_part(network: nn.Module, material: Material, settings: Evaluate, folder: Path, sigma: float) -> Part:
+    """Accuracy at one strength of Gaussian noise, and the classes that the network names then."""
+    loader = material.test(gaussian_noise(sigma, settings.noise_seed))
+
+    def measure(progress: Progress) -> Measured:
+        noisy = predict(network, loader, "image", progress)
+        with np.load(folder / PREDICTIONS) as clean:
+            if not np.array_equal(noisy.index.numpy(), clean["index"]):
+                raise ValueError("the test loader gave the pictures in two orders; it must not shuffle them.")
+        answers = {"answer": noisy.logits.argmax(1).numpy()}
+        metrics = {"noise": {str(sigma): accuracy(noisy.logits, noisy.target)}}
+        return Measured(metrics, {f"noise-{sigma}.npz": answers})
+
+    return Part(f"noise-{sigma}", len(loader), measure)
+
+
+def attack_part(network: nn.Module, material: Material, settings: Evaluate, folder: Path, level: float) -> Part:
+    """Accuracy on some of the test pictures under FGSM and PGD of one strength, given in 255ths."""
+    loader, epsilon = material.test(None), level / 255
+
+    def answer(plain: Tensor) -> Tensor:
+        logits: Tensor = network(material.normalised(plain)).logits
+        return logits.float()
+
+    def measure(progress: Progress) -> Measured:
+        with np.load(folder / PREDICTIONS) as clean:
+            pictures = len(clean["target"])
+        chosen = torch.zeros(pictures, dtype=torch.bool)
+        chosen[sample(pictures, settings.attack_pictures)] = True
+        count = int(chosen.sum())
+        right = {"clean": 0, "fgsm": 0, "pgd": 0}
+        passed = 0
+        with evaluating(network):
+            for number, batch in enumerate(loader.epoch(0)):
+                keep = chosen[passed : passed + len(batch.target)].to(batch.target.device)
+                passed += len(batch.target)
+                if keep.any():
+                    plain, target = material.plain(batch.views["image"][keep]), batch.target[keep]
+                    start = _seed(settings.noise_seed, level, number)
+                    attacked = {
+                        "clean": plain,
+                        "fgsm": fgsm(answer, plain, target, epsilon),
+                        "pgd": pgd(answer, plain, target, epsilon, seed=start),
+                    }
+                    with torch.inference_mode():
+                        for name, changed in attacked.items():
+                            right[name] += int((answer(changed).argmax(1) == target).sum())
+                progress.advance(1)
+        found = {name: {f"{level:g}": right[name] / count} for name in ("fgsm", "pgd")}
+        return Measured(
+            {"attacks": {"pictures": count, "steps": PGD_STEPS, "accuracy": right["clean"] / count, **found}}
+        )
+
+    return Part(f"attack-{level:g}", len(loader), measure)
+
+
+def ood_part(network: nn.Module, loader: Batches, source: str, folder: Path) -> Part:
+    """How well the network's confidence tells test pictures from those of another source."""
+
+    def measure(progress: Progress) -> Measured:
+        other = predict(network, loader, "image", progress)
+        with np.load(folder / PREDICTIONS) as clean:
+            inside = torch.from_numpy(clean["logits"])
+        metrics = {"source": source, "pictures": len(other.logits), **ood_metrics(inside, other.logits)}
+        return Measured({"ood": metrics}, {"ood.npz": {"logits": other.logits.numpy()}})
+
+    return Part("ood", len(loader), measure)
+
+
+def _seed(seed: int, level: float, batch: int) -> int:
+    text = f"pgd {seed} {float(level)!r} {batch}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -4,6 +4,7 @@ from persistill.methods.amd import AMD, angular_margin
 from persistill.methods.at import AT, attention, attention_transfer
 from persistill.methods.cc import CC, correlation_congruence, neighbour_congruence
 from persistill.methods.channelgraphs import channel_graph, laplacian, spectral_difference, spectral_residual
+from persistill.methods.crd import CRD, contrastive_estimation
 from persistill.methods.dist import DIST, correlation_distance, relational_match
 from persistill.methods.dkd import DKD, decoupled_kl
 from persistill.methods.fitnet import FitNet, hint_difference
@@ -22,6 +23,7 @@ __all__ = [
     "AMD",
     "AT",
     "CC",
+    "CRD",
     "DIST",
     "DKD",
     "ICKD",
@@ -42,6 +44,7 @@ __all__ = [
     "attention_transfer",
     "channel_correlation",
     "channel_graph",
+    "contrastive_estimation",
     "correlation_congruence",
     "correlation_distance",
     "decoupled_kl",

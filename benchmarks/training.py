@@ -3,8 +3,11 @@
     python benchmarks/training.py [--quick] [--device cpu]
 
 CIFAR-10 shapes: WRN-16-3 teachers, one on 3x32x32 pictures, one on 6x50x50 persistence images; WRN-16-1 student; batch
-128. The ways: both teachers inside the graph, as in the published code; frozen teachers, asked at every step; stored
-features, in float16 and float32. Medians over the steps, all ways in turn, step by step, in one run.
+128. Pictures are whole: both teachers inside the graph, as in the published code; frozen teachers, asked at every step
+about stored persistence images; stored features, in float16 and float32. Or they are cropped and flipped anew at every
+step, and so are the persistence images: the time to make them is in the step, though a training makes them on another
+thread. Medians over the steps, ratios within each turn, all ways in turn, in one run. With one thread, time is
+processor time, so that other work on the machine is not in it; with more, or on a GPU, it is wall time.
 """
 
 import argparse
@@ -15,37 +18,53 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from topology import real_pictures
+from torch import Tensor, nn
 
-from persistill.data import StoredFeatures, open_features, write_features
+from persistill.data import DrawnView, augment, open_features, write_features
+from persistill.data.drawn import Drawing
 from persistill.methods import TGD
 from persistill.models import build
+from persistill.topology import PersistenceImages
 from persistill.training import Frozen, Objective
 from persistill.types import Batch, Features, Part
 
-BATCH, PICTURES = 128, 2048
+BATCH, PICTURES, ROUND = 128, 2048, 256
 READS: frozenset[Part] = frozenset({"logits", "maps"})
+IMAGES = {
+    "published": PersistenceImages.tgd(),
+    "small": PersistenceImages(pixels=(32, 32), births=(0.0, 0.8), persistences=(0.0, 0.6), grid="tiled"),
+}
 
 
 class Pictures:
-    """Random pictures and persistence images, in order."""
+    """Pictures with their persistence images, in order, and any batch of them, as it is or augmented."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.views = {
-            "image": torch.randn(PICTURES, 3, 32, 32, device=device),
-            "persistence": torch.randn(PICTURES, 6, 50, 50, device=device),
+    def __init__(self, pixels: Tensor) -> None:
+        self.pixels = pixels
+        self.target = torch.arange(len(pixels), device=pixels.device) % 10
+        self.drawn = {
+            name: DrawnView(Drawing(images, ("rows", "columns"), 1.0, "uint8"), (0.05,) * 6, (0.125,) * 6)
+            for name, images in IMAGES.items()
         }
-        self.target = torch.randint(10, (PICTURES,), device=device)
+        self.stored = torch.cat([self.drawn["published"].draw(part) for part in pixels.split(ROUND)])
+        self.generator = torch.Generator().manual_seed(0)
 
     def __len__(self) -> int:
-        return PICTURES // BATCH
+        return len(self.pixels) // ROUND
 
     def epoch(self, number: int, start: int = 0):
-        for index in torch.arange(PICTURES).split(BATCH)[start:]:
-            yield self.at(index)
+        for index in torch.arange(len(self.pixels)).split(ROUND)[start:]:
+            yield self.whole(index)
 
-    def at(self, index: Tensor) -> Batch:
-        return Batch({name: view[index] for name, view in self.views.items()}, self.target[index], index)
+    def whole(self, index: Tensor) -> Batch:
+        views = {"image": self.pixels[index] / 255 - 0.5, "published": (self.stored[index] - 0.05) / 0.125}
+        return Batch(views, self.target[index], index)
+
+    def moved(self, index: Tensor, *views: str) -> Batch:
+        pixels = augment(self.pixels[index], ("crop", "flip"), 4, self.generator)
+        drawn = {view: (self.drawn[view].draw(pixels) - 0.05) / 0.125 for view in views}
+        return Batch({"image": pixels / 255 - 0.5, **drawn}, self.target[index], index)
 
 
 def main() -> None:
@@ -53,69 +72,87 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="5 steps instead of 20")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    steps = 5 if options.quick else 20
-    device = torch.device(options.device)
+    steps, device = 5 if options.quick else 20, torch.device(options.device)
     torch.manual_seed(0)
-    pictures = Pictures(device)
-    teachers = {"image": build("wrn-16-3", 3, 10).to(device), "persistence": build("wrn-16-3", 6, 10).to(device)}
-    frozen = {
-        view: Frozen(build("wrn-16-3", view_channels, 10).to(device)) for view, view_channels in _CHANNELS.items()
-    }
-    objective, plain = Objective([TGD.published()], cross_entropy=0.1), Objective()
+    pixels, source = real_pictures(PICTURES, "train")
+    pictures = Pictures(torch.from_numpy(pixels).to(device))
+
+    def teacher(name: str, channels: int) -> nn.Module:
+        return build(name, channels, 10).to(device)
+
+    live = [teacher("wrn-16-3", 3), teacher("wrn-16-3", 6)]
+    image, topology, small = (
+        Frozen(teacher(name, channels)) for name, channels in (("wrn-16-3", 3), ("wrn-16-3", 6), ("wrn-16-1", 6))
+    )
+    tgd, plain = Objective([TGD.published()], cross_entropy=0.1), Objective()
     student = build("wrn-16-1", 3, 10).to(device)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9)
 
-    def step(loss: Objective, taught: Callable[[Batch], Sequence[Features]], batch: Batch) -> None:
-        terms = loss.terms(student(batch.views["image"]), taught(batch), batch)
+    def step(loss: Objective, batch: Batch, taught: Sequence[Features] = ()) -> None:
+        terms = loss.terms(student(batch.views["image"]), taught, batch)
         optimizer.zero_grad()
         loss.total(terms).backward()
         optimizer.step()
 
+    def asked(batch: Batch, view: str, second: nn.Module) -> None:
+        step(tgd, batch, [image(batch.views["image"]), second(batch.views[view])])
+
     with tempfile.TemporaryDirectory() as folder:
-        stored: dict[str, list[StoredFeatures]] = {"half": [], "exact": []}
-        size: dict[str, float] = {"half": 0.0, "exact": 0.0}
-        for precision, found in stored.items():
-            for view, network in frozen.items():
+        stored, size = {}, {}
+        for precision in ("half", "exact"):
+            stored[precision], size[precision] = [], 0.0
+            for view, network in (("image", image), ("published", topology)):
                 place = Path(folder) / f"{precision}-{view}"
                 place.mkdir()
                 result = write_features(
                     place, pictures, PICTURES, lambda b, v=view, n=network: n(b.views[v]), READS, precision
                 )
-                found.append(open_features(place, result, device))
-                size[precision] += result["bytes"] / PICTURES
-        ways: dict[str, Callable[[Batch], None]] = {
-            "plain step, no teacher": lambda b: step(plain, lambda _: [], b),
-            "TGD, teachers inside the graph (as published)": lambda b: step(
-                objective, lambda b: [teachers[v](b.views[v]) for v in teachers], b
+                stored[precision].append(open_features(place, result, device))
+                size[precision] += result["bytes"] / PICTURES / 1000
+
+        def read(index: Tensor, precision: str) -> None:
+            step(tgd, pictures.whole(index), [features.fetch(index) for features in stored[precision]])
+
+        def inside_the_graph(index: Tensor) -> None:
+            batch = pictures.whole(index)
+            step(tgd, batch, [live[0](batch.views["image"]), live[1](batch.views["published"])])
+
+        ways: dict[str, Callable[[Tensor], object]] = {
+            "plain step, no teacher": lambda i: step(plain, pictures.whole(i)),
+            "TGD, teachers inside the graph (as published)": inside_the_graph,
+            "TGD, frozen teachers": lambda i: asked(pictures.whole(i), "published", topology),
+            "TGD, stored in float16": lambda i: read(i, "half"),
+            "TGD, stored in float32": lambda i: read(i, "exact"),
+            "plain step on crops and flips": lambda i: step(plain, pictures.moved(i)),
+            "crops, flips and persistence images alone": lambda i: pictures.moved(i, "published"),
+            "TGD on crops and flips": lambda i: asked(pictures.moved(i, "published"), "published", topology),
+            "TGD on crops and flips, a small topology teacher": lambda i: asked(
+                pictures.moved(i, "small"), "small", small
             ),
-            "TGD, frozen teachers": lambda b: step(objective, lambda b: [frozen[v](b.views[v]) for v in frozen], b),
-            "TGD, stored in float16": lambda b: step(
-                objective, lambda b: [f.fetch(b.index) for f in stored["half"]], b
-            ),
-            "TGD, stored in float32": lambda b: step(
-                objective, lambda b: [f.fetch(b.index) for f in stored["exact"]], b
-            ),
+            "crops, flips and the image teacher's answer alone": lambda i: image(pictures.moved(i).views["image"]),
         }
+        one = device.type == "cpu" and torch.get_num_threads() == 1
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(steps + 1):
-            batch = pictures.at(torch.randint(PICTURES, (BATCH,)))
+            index = torch.randint(PICTURES, (BATCH,))
             for way, run in ways.items():
-                began = time.perf_counter()
-                run(batch)
+                began = time.process_time() if one else time.perf_counter()
+                run(index)
                 if device.type == "cuda":
                     torch.cuda.synchronize()
                 if number > 0:  # the first round warms up
-                    seconds[way].append(time.perf_counter() - began)
-    base = statistics.median(seconds["plain step, no teacher"])
-    print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, median of {steps} steps\n")
+                    seconds[way].append((time.process_time() if one else time.perf_counter()) - began)
+    base = seconds["plain step, no teacher"]
+    kind = "processor time" if one else "wall time"
+    print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} thread(s), {kind}, median of {steps} steps")
+    print(f"{source}; the small topology teacher is WRN-16-1 on 6x32x32\n")
     print("| step | ms | ratio to plain | stored a picture |\n|---|---:|---:|---:|")
     for way, times in seconds.items():
-        median = statistics.median(times)
-        kilobytes = next((f"{size[p] / 1000:.0f} kB" for p, n in _NAMES.items() if way.endswith(n)), "")
-        print(f"| {way} | {1000 * median:.0f} | {median / base:.2f} | {kilobytes} |")
+        ratio = statistics.median(mine / plain for mine, plain in zip(times, base, strict=True))
+        kilobytes = next((f"{size[p]:.0f} kB" for p, name in _NAMES.items() if way.endswith(name)), "")
+        print(f"| {way} | {1000 * statistics.median(times):.0f} | {ratio:.2f} | {kilobytes} |")
 
 
-_CHANNELS = {"image": 3, "persistence": 6}
 _NAMES = {"half": "float16", "exact": "float32"}
 
 if __name__ == "__main__":

@@ -41,8 +41,9 @@ def mst_lengths(points: Any, *, distances: bool = False, threads: int | None = N
         (..., n - 1) lengths, in the units of ``points``; float32, or float64 for float64. A cloud of one or no point
         has none. On the CPU they are exact but for the rounding of the result.
 
-        Tensors on another device are worked on there, by torch operations that never wait for the device. NaN and
-        infinities are not looked for there: they give meaningless lengths.
+        Tensors on a GPU are worked on there, by Triton's kernels up to 16,384 points where there is Triton, and
+        otherwise, as on any other device, by torch operations. Neither waits for the device. NaN and infinities are not
+        looked for there: they give meaningless lengths.
 
     Raises:
         TypeError: if ``points`` is no floating-point array or tensor.
@@ -100,7 +101,7 @@ def rips_persistence(
     diameter, as in GUDHI and ripser, and not a radius. Edges of equal length enter in a fixed order; a merge is decided
     by the elder rule. Bars of no length are never reported.
 
-    Time, on one core: 64 points in 64 dimensions take 0.02 ms for H0 and 0.08 ms for H1; H0 grows with n^2 d, H1 with
+    Time, on one core: 64 points in 64 dimensions take 0.02 ms for H0 and 0.07 ms for H1; H0 grows with n^2 d, H1 with
     n^3. Memory beyond input and output, for each thread: H0 n^2 numbers up to 1024 points and n d above; H1 about
     24 n^2 bytes (float32), and 8 n^2 more for every 63 classes that are alive at once.
 

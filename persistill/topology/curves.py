@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from persistill.topology._batches import Grid, as_tensor, checked_grid, points, require_one_batch, shaped, sums
+from persistill.topology._kernels_curves import alive
+from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
 
+_BLOCK = 256  # diagrams in one block of work
 
-def betti_curves(diagrams: Diagrams[Array], grid: Grid, *, mean: bool = False) -> Array:
+
+def betti_curves(diagrams: Diagrams[Array], grid: Grid, *, mean: bool = False, threads: int | None = None) -> Array:
     """How many classes are alive at each value of a grid.
 
     ``beta(t) = #{(b, d): b <= t < d}``, and for superlevel diagrams ``#{(b, d): d < t <= b}``. Classes that never
@@ -22,6 +27,7 @@ def betti_curves(diagrams: Diagrams[Array], grid: Grid, *, mean: bool = False) -
         mean: instead of values at the grid's points, means over its cells: the integral of beta over
             [grid[i], grid[i + 1]] divided by its length, exact. Beta itself is a step function, which has no
             useful gradient; its means are differentiable.
+        threads: how many threads count (not for means, and on the CPU); None for torch's number.
 
     Returns:
         (..., G), or (..., G - 1) means, floating point.
@@ -32,12 +38,18 @@ def betti_curves(diagrams: Diagrams[Array], grid: Grid, *, mean: bool = False) -
     """
     values = points(diagrams, infinite=True)
     steps = checked_grid(grid, values, 2 if mean else 1)
-    numbers = as_tensor(diagrams.numbers)
-    curves: Array = shaped((_means if mean else _counts)(values, numbers, len(diagrams), steps), diagrams)
+    workers = checked_threads(threads)
+    if not mean and values.device.type == "cpu":
+        counts = _counted(values.detach(), as_tensor(diagrams.offsets), steps, workers)
+    else:
+        counts = (_means if mean else _counts)(values, as_tensor(diagrams.numbers), len(diagrams), steps)
+    curves: Array = shaped(counts, diagrams)
     return curves
 
 
-def euler_curves(diagrams: Sequence[Diagrams[Array]], grid: Grid, *, mean: bool = False) -> Array:
+def euler_curves(
+    diagrams: Sequence[Diagrams[Array]], grid: Grid, *, mean: bool = False, threads: int | None = None
+) -> Array:
     """Euler characteristic along the filtration: the alternating sum of the Betti curves of all dimensions.
 
     ``chi(t) = sum_k (-1)^k beta_k(t)``. It is the Euler characteristic of the complex where the diagrams hold all
@@ -47,6 +59,7 @@ def euler_curves(diagrams: Sequence[Diagrams[Array]], grid: Grid, *, mean: bool 
         diagrams: one for each dimension, all of one shape (...), whose ``dimension`` gives the sign.
         grid: as for ``betti_curves``.
         mean: as for ``betti_curves``.
+        threads: as for ``betti_curves``.
 
     Returns:
         (..., G), or (..., G - 1) means, floating point.
@@ -58,13 +71,26 @@ def euler_curves(diagrams: Sequence[Diagrams[Array]], grid: Grid, *, mean: bool 
     require_one_batch(diagrams)
     curves: Any = 0
     for one in diagrams:
-        curve: Any = betti_curves(one, grid, mean=mean)
+        curve: Any = betti_curves(one, grid, mean=mean, threads=threads)
         curves = curves + (-1) ** one.dimension * curve
     result: Array = curves
     return result
 
 
+def _counted(values: Tensor, offsets: Tensor, grid: Tensor, threads: int) -> Tensor:
+    """Counts by the kernel: (n, G)."""
+    plain, bounds, steps = values.contiguous().numpy(), offsets.numpy(), grid.numpy()
+    out = np.empty((len(bounds) - 1, len(steps)), plain.dtype)
+
+    def work(start: int, stop: int) -> None:
+        alive(plain, bounds[start : stop + 1], steps, out[start:stop])
+
+    spread(work, len(out), _BLOCK, threads)
+    return torch.from_numpy(out)
+
+
 def _counts(values: Tensor, numbers: Tensor, count: int, grid: Tensor) -> Tensor:
+    # For other devices than the CPU.
     births, deaths = values.detach().unbind(1)
     # A bar covers the grid's points from `first` to before `last`: closed at the birth, open at the death.
     falling = deaths < births

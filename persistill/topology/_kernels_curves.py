@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 @njit(nogil=True, cache=True)
 def _rate(grid: NDArray[Any]) -> float:
-    """Steps of the grid in one unit, if all its values are less than a step from where an even grid has them; else 0."""
+    """Steps of the grid in one unit, if its values are less than a step from where an even grid has them; else 0."""
     low, last = np.float64(grid[0]), len(grid) - 1
     span = np.float64(grid[last]) - low
     if last == 0 or not np.isfinite(span):

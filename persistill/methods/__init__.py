@@ -2,6 +2,7 @@
 
 from persistill.methods.amd import AMD, angular_margin
 from persistill.methods.at import AT, attention, attention_transfer
+from persistill.methods.averagedkd import AveragedKD, averaged_kl
 from persistill.methods.cc import CC, correlation_congruence, neighbour_congruence
 from persistill.methods.channelgraphs import channel_graph, laplacian, spectral_difference, spectral_residual
 from persistill.methods.crd import CRD, contrastive_estimation
@@ -35,6 +36,7 @@ __all__ = [
     "SP",
     "TGD",
     "VID",
+    "AveragedKD",
     "FitNet",
     "ReviewKD",
     "angle_relation",
@@ -42,6 +44,7 @@ __all__ = [
     "attention",
     "attention_masks",
     "attention_transfer",
+    "averaged_kl",
     "channel_correlation",
     "channel_graph",
     "contrastive_estimation",

@@ -1,48 +1,30 @@
-"""Accuracy, NLL and ECE against loops, scikit-learn, torchmetrics and cases worked out by hand."""
+"""Accuracy, top-k, NLL and Brier score against loops, scikit-learn, torchmetrics and cases worked out by hand."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from drawn_logits import drawn, shares
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, log_loss
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
+from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from persistill.errors import UserError
-from persistill.evaluation import accuracy, ece, nll
+from persistill.evaluation import (
+    accuracy,
+    aurc,
+    brier,
+    classwise_ece,
+    ece,
+    ece_equal_mass,
+    fit_temperature,
+    nll,
+    top_k,
+)
 
-
-def drawn(n: int, k: int, seed: int, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that favour the right class somewhat, so that neither accuracy nor calibration is extreme."""
-    random = np.random.default_rng(seed)
-    target = random.integers(k, size=n)
-    logits = scale * random.normal(size=(n, k))
-    logits[np.arange(n), target] += scale / 2
-    return torch.tensor(logits, dtype=torch.float32), torch.tensor(target)
-
-
-def softmax(row: np.ndarray) -> list[float]:
-    powers = [math.exp(value - max(row)) for value in row]
-    return [power / sum(powers) for power in powers]
-
-
-def ece_by_loops(logits: torch.Tensor, target: torch.Tensor, bins: int) -> float:
-    rows = [softmax(row) for row in logits.double().numpy()]
-    total = 0.0
-    for m in range(bins):
-        confidences, hits = [], []
-        for shares, right in zip(rows, target.tolist(), strict=True):
-            confidence = max(shares)
-            if m / bins < confidence <= (m + 1) / bins:
-                confidences.append(confidence)
-                hits.append(shares.index(confidence) == right)
-        if confidences:
-            gap = abs(sum(hits) / len(hits) - sum(confidences) / len(confidences))
-            total += len(hits) / len(rows) * gap
-    return total
-
+METRICS = [accuracy, top_k, nll, brier, ece, ece_equal_mass, classwise_ece, aurc, fit_temperature]
 
 many = pytest.mark.parametrize(("n", "k", "seed"), [(1, 2, 0), (7, 3, 1), (200, 10, 2), (500, 100, 3)])
 
@@ -57,83 +39,86 @@ def test_accuracy_is_that_of_scikit_learn_and_torchmetrics(n, k, seed):
 
 
 @many
-def test_nll_is_that_of_scikit_learn(n, k, seed):
+@pytest.mark.parametrize("best", [1, 2, 5, 1000])
+def test_top_k_counts_right_classes_among_the_best(n, k, seed, best):
     logits, target = drawn(n, k, seed)
-    shares = np.array([softmax(row) for row in logits.double().numpy()])
-    expected = log_loss(target.numpy(), shares, labels=list(range(k)))
-    assert nll(logits, target) == pytest.approx(expected, rel=1e-9)
+    ranked = np.argsort(-logits.numpy(), axis=1)[:, :best]
+    expected = np.mean([right in row for right, row in zip(target.tolist(), ranked.tolist(), strict=True)])
+    assert top_k(logits, target, best) == pytest.approx(expected, abs=1e-12)
+    if best == 1:
+        assert top_k(logits, target, 1) == accuracy(logits, target)
+    if best < k:
+        other = multiclass_accuracy(logits, target, num_classes=k, average="micro", top_k=best)
+        assert top_k(logits, target, best) == pytest.approx(float(other), abs=1e-6)
+
+
+def test_the_lower_class_wins_a_tie_in_top_k():
+    logits = torch.zeros(4, 4)
+    target = torch.arange(4)
+    assert [top_k(logits, target, best) for best in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
+    assert top_k(logits, target, 1) == accuracy(logits, target)
 
 
 @many
-@pytest.mark.parametrize("bins", [1, 2, 10, 15])
-def test_ece_is_that_of_the_loops(n, k, seed, bins):
+def test_nll_and_brier_are_those_of_scikit_learn(n, k, seed):
     logits, target = drawn(n, k, seed)
-    assert ece(logits, target, bins) == pytest.approx(ece_by_loops(logits, target, bins), abs=1e-12)
+    rows, labels = shares(logits), list(range(k))
+    assert nll(logits, target) == pytest.approx(log_loss(target.numpy(), rows, labels=labels), rel=1e-9)
+    expected = brier_score_loss(target.numpy(), rows, labels=labels, scale_by_half=False)
+    assert brier(logits, target) == pytest.approx(expected, rel=1e-9)
 
 
-def test_ece_is_that_of_torchmetrics_where_no_confidence_rounds_to_one():
-    logits, target = drawn(400, 10, 5, scale=1.0)
-    assert logits.softmax(1).max() < 1
-    expected = multiclass_calibration_error(logits, target, num_classes=10, n_bins=15, norm="l1")
-    assert ece(logits, target) == pytest.approx(float(expected), abs=1e-6)
-
-
-def test_ece_keeps_certain_answers_in_the_last_bin():
-    # Confidences 1 (rounded) and 0.95 share the bin (14/15, 1]; half of the answers are right. A bin of its
-    # own for confidence 1 would give 0.5 * |1 - 0| + 0.5 * |0.95 - 1| = 0.525.
-    logits = torch.tensor([[200.0, 0.0], [math.log(0.95 / 0.05), 0.0]], dtype=torch.float64)
-    assert ece(logits, torch.tensor([1, 0])) == pytest.approx(abs(0.5 - (1 + 0.95) / 2))
-
-
-def test_logits_between_zero_and_one_are_logits():
-    logits = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
-    confidence = (math.exp(0.9) / (math.exp(0.9) + math.exp(0.1)) + math.exp(0.8) / (math.exp(0.8) + math.exp(0.2))) / 2
-    assert ece(logits, torch.tensor([0, 1]), 1) == pytest.approx(1 - confidence, abs=1e-6)
-
-
-def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
-    # Two classes, equal logits: confidence exactly 1/2. With two bins it belongs to (0, 1/2], apart from 0.9;
-    # one answer is right: 0.5 * |1 - 0.5| + 0.5 * |0 - 0.9| = 0.7, and in one bin |0.5 - 0.7| = 0.2.
-    logits = torch.tensor([[0.0, 0.0], [math.log(9.0), 0.0]], dtype=torch.float64)
-    assert ece(logits, torch.tensor([0, 1]), 2) == pytest.approx(0.7)
-    assert ece(logits, torch.tensor([0, 1]), 1) == pytest.approx(0.2)
+def test_brier_by_hand():
+    # Probabilities 0.8, 0.2: wrong, 0.64 + 0.64; right, 0.04 + 0.04.
+    logits = torch.tensor([[math.log(4.0), 0.0], [math.log(4.0), 0.0]])
+    assert brier(logits, torch.tensor([1, 0])) == pytest.approx((1.28 + 0.08) / 2)
 
 
 def test_a_network_that_knows_nothing():
     logits, target = torch.zeros(40, 10), torch.arange(40) % 10
     assert nll(logits, target) == pytest.approx(math.log(10))
-    assert accuracy(logits, target) == 0.1
+    assert brier(logits, target) == pytest.approx(0.9)
+    assert (accuracy(logits, target), top_k(logits, target)) == (0.1, 0.5)
     assert ece(logits, target) == pytest.approx(0, abs=1e-12)
+    assert classwise_ece(logits, target) == pytest.approx(0, abs=1e-12)
+    assert aurc(logits, target) == pytest.approx(0.9)
 
 
 def test_a_network_that_is_sure_and_wrong():
     logits, target = torch.zeros(5, 3), torch.ones(5, dtype=torch.int64)
     logits[:, 0] = 100
-    assert (accuracy(logits, target), ece(logits, target)) == (0.0, 1.0)
+    assert (accuracy(logits, target), ece(logits, target), aurc(logits, target)) == (0.0, 1.0, 1.0)
     assert nll(logits, target) == pytest.approx(100)
+    assert brier(logits, target) == pytest.approx(2)
+    # Class 0 is never right and always expected, class 1 the other way round, class 2 neither.
+    assert classwise_ece(logits, target) == pytest.approx(2 / 3)
 
 
 def test_a_class_that_is_ruled_out_is_no_error():
-    logits = torch.tensor([[0.0, -math.inf, 0.0]])
-    assert nll(logits, torch.tensor([0])) == pytest.approx(math.log(2))
+    logits, target = torch.tensor([[0.0, -math.inf, 0.0]]), torch.tensor([0])
+    assert nll(logits, target) == pytest.approx(math.log(2))
+    assert brier(logits, target) == pytest.approx(0.5)
+    for metric in METRICS:
+        assert math.isfinite(metric(logits, target))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 60), st.integers(2, 12), st.integers(0, 10**6), st.floats(-50, 50))
 def test_metrics_see_neither_the_order_of_pictures_nor_a_constant_added_to_logits(n, k, seed, shift):
     logits, target = drawn(n, k, seed)
-    logits = logits.double()
+    logits = logits.double().round(decimals=3)  # a shift may not part what is equal but for rounding
     order = torch.tensor(np.random.default_rng(seed).permutation(n))
-    for metric in (accuracy, nll, ece):
+    for metric in METRICS:
         value = metric(logits, target)
         assert metric(logits[order], target[order]) == pytest.approx(value, abs=1e-9)
-        assert metric(logits + shift, target) == pytest.approx(value, abs=1e-9)
-    assert 0 <= ece(logits, target) <= 1
-    # More, nested bins cannot lower the error: |a + b| <= |a| + |b|.
-    assert ece(logits, target, 5) <= ece(logits, target, 15) + 1e-12
+        if metric is not ece_equal_mass:  # whose edges are confidences themselves
+            assert metric(logits + round(shift), target) == pytest.approx(value, abs=1e-9)
+    for metric in (accuracy, top_k, ece, ece_equal_mass, classwise_ece, aurc):
+        assert 0 <= metric(logits, target) <= 1
+    assert 0 <= brier(logits, target) <= 2
 
 
-@pytest.mark.parametrize("metric", [accuracy, nll, ece])
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
     ("logits", "target", "said"),
     [
@@ -143,8 +128,9 @@ def test_metrics_see_neither_the_order_of_pictures_nor_a_constant_added_to_logit
         (torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), r"nothing to measure.*\(0, 2\)"),
         (torch.zeros(3, 0), torch.zeros(3, dtype=torch.int64), r"nothing to measure.*\(3, 0\)"),
         (torch.zeros(2, 2), torch.zeros(2), "integers; its type is torch.float32"),
-        (torch.zeros(2, 2), torch.tensor([0, 2]), r"from 0 to 1.*target\[1\] is 2"),
-        (torch.zeros(2, 2), torch.tensor([-1, 0]), r"target\[0\] is -1"),
+        (torch.zeros(2, 2), torch.tensor([True, False]), "integers; its type is torch.bool"),
+        (torch.zeros(3, 2), torch.tensor([0, 2, 1]), r"from 0 to 1.*target\[1\] is 2"),
+        (torch.zeros(3, 2), torch.tensor([0, 1, -1]), r"from 0 to 1.*target\[2\] is -1"),
         (
             torch.tensor([[0.0, 1], [math.nan, 0]]),
             torch.tensor([0, 0]),
@@ -158,6 +144,6 @@ def test_what_cannot_be_measured_is_said(metric, logits, target, said):
         metric(logits, target)
 
 
-def test_no_bins_are_an_error():
-    with pytest.raises(UserError, match="bins=0"):
-        ece(torch.zeros(1, 2), torch.tensor([0]), 0)
+def test_no_k_is_an_error():
+    with pytest.raises(UserError, match="at least 1; 0 was given"):
+        top_k(torch.zeros(1, 2), torch.tensor([0]), 0)

@@ -27,6 +27,8 @@ _COLOURS = "magma"
 _DPI = 160
 _TILE = 1.3  # inches, one picture of a contact sheet
 _CHANNELS = ("red", "green", "blue")
+_SAMPLES = 2500  # of a signal that can be told apart in one figure
+_BARS = 300  # that can be told apart, one below the other
 
 
 def explain(
@@ -35,7 +37,8 @@ def explain(
     """One channel of a picture, its samples as a signal, its bars, its diagram and its persistence image.
 
     Bars that the window of the persistence image holds are drawn in colour, the others in grey. Lengths and positions
-    are in the units of the settings: levels of 8-bit pictures are divided by 255.
+    are in the units of the settings: levels of 8-bit pictures are divided by 255. Of a large picture, the 2,500 samples
+    in the middle and one bar in so many are shown, which the headings say; the diagram and the image hold all of them.
 
     Args:
         picture: (C, H, W), or (H, W) for a single channel; uint8, float32 or float64.
@@ -72,8 +75,8 @@ def explain(
         grid = figure.add_gridspec(2, 4, height_ratios=(0.8, 1))
         share = lengths[seen].sum() / lengths.sum() if len(lengths) else 0.0
         figure.suptitle(
-            f"{len(values)} bars are longer than {settings.min_persistence:g}. The window of the persistence image "
-            f"holds {seen.sum()} of them (in colour), {100 * share:.0f} % of the total persistence.",
+            f"{len(values):,} bars are longer than {settings.min_persistence:g}. The window of the persistence image "
+            f"holds {seen.sum():,} of them (in colour), {100 * share:.0f} % of the total persistence.",
             x=0.008,
             ha="left",
             fontsize=11,
@@ -151,12 +154,16 @@ def _draw_signal(
     seen: NDArray[np.bool_],
     scan: str,
 ) -> None:
-    axes.plot(signal, color=_PALE, linewidth=0.6)
-    for mask, colour in ((~seen, _INK), (seen, _SEEN)):
+    start = max(0, (len(signal) - _SAMPLES) // 2)
+    stop = min(len(signal), start + _SAMPLES)
+    axes.plot(np.arange(start, stop), signal[start:stop], color=_PALE, linewidth=0.6)
+    shown = (places >= start) & (places < stop)
+    for mask, colour in ((shown & ~seen, _INK), (shown & seen, _SEEN)):
         segments = [[(x, birth), (x, death)] for x, (birth, death) in zip(places[mask], values[mask], strict=True)]
         axes.add_collection(LineCollection(segments, colors=colour, linewidths=1.2))
     axes.margins(x=0.005)
-    axes.set_title(f"The channel read by {scan}: every bar stands on the minimum that it is born at", loc="left")
+    part = f", {_SAMPLES:,} of its {len(signal):,} samples" if stop - start < len(signal) else ""
+    axes.set_title(f"The channel read by {scan}{part}: every bar stands on the minimum that it is born at", loc="left")
     axes.set(xlabel="sample", ylabel="value")
 
 
@@ -169,14 +176,15 @@ def _draw_picture(axes: Axes, pixels: NDArray[Any], channel: int) -> None:
 
 
 def _draw_bars(axes: Axes, values: NDArray[Any], seen: NDArray[np.bool_]) -> None:
-    order = np.lexsort((values[:, 1], values[:, 0]))
+    every = -(-len(values) // _BARS) or 1
+    order = np.lexsort((values[:, 1], values[:, 0]))[::every]
     segments = [[(birth, k), (death, k)] for k, (birth, death) in enumerate(values[order])]
     colours = [_SEEN if inside else _INK for inside in seen[order]]
-    width = min(2.0, max(0.4, 110 / max(len(segments), 1)))
+    width = min(2.0, 110 / max(len(segments), 1))
     axes.add_collection(LineCollection(segments, colors=colours, linewidths=width))
     axes.autoscale()
     axes.set_box_aspect(1)
-    axes.set_title("Bars", loc="left")
+    axes.set_title("Bars" if every == 1 else f"One bar in {every}, by birth", loc="left")
     axes.set(xlabel="value, from birth to death", yticks=[])
     axes.spines["left"].set_visible(False)
 
@@ -190,8 +198,11 @@ def _draw_diagram(axes: Axes, values: NDArray[Any], seen: NDArray[np.bool_], set
     span = (min(ends) - margin, max(ends) + margin)
     axes.plot(span, span, color=_PALE, linewidth=0.8)
     axes.set(xlim=span, ylim=span)
+    crowded = min(1.0, (2 * _BARS / max(len(values), 1)) ** 0.5)
     for mask, colour in ((~seen, _INK), (seen, _SEEN)):
-        axes.scatter(values[mask, 0], values[mask, 1], s=8, color=colour, linewidths=0, alpha=0.7)
+        axes.scatter(
+            values[mask, 0], values[mask, 1], s=max(2, 8 * crowded), color=colour, linewidths=0, alpha=0.7 * crowded
+        )
     axes.set_box_aspect(1)
     axes.set_title("Diagram, and the window", loc="left")
     axes.set(xlabel="birth", ylabel="death")

@@ -32,7 +32,7 @@ def test_a_picture_is_explained_by_its_own_bars(cifar):
     figure = explain(picture, TGD, channel=1)
     signal, shown, bars, _, image = figure.axes
     diagram = sublevel_persistence(picture[1].reshape(-1), min_persistence=5).values[:] / 255.0
-    assert figure.get_suptitle().startswith(f"{len(diagram)} bars are longer than 0.02")
+    assert figure.get_suptitle().startswith(f"{len(diagram):,} bars are longer than 0.02")
     np.testing.assert_allclose(sorted(line[0][0] for line in bars_in(bars)), sorted(diagram[:, 0]))
     assert len(bars_in(signal)) == len(diagram)
     np.testing.assert_allclose(signal.lines[0].get_ydata(), picture[1].reshape(-1) / 255)
@@ -40,6 +40,23 @@ def test_a_picture_is_explained_by_its_own_bars(cifar):
     expected = persistence_images(picture[None], TGD)[0, 1]
     np.testing.assert_allclose(image.images[0].get_array(), expected, atol=1e-6)
     assert rendered(figure).shape == (992, 1920, 3)
+
+
+def test_a_large_picture_is_shown_in_part_and_the_headings_say_so():
+    picture = np.random.default_rng(0).integers(0, 256, (120, 150), dtype=np.uint8)
+    figure = explain(picture, TGD)
+    signal, _, bars, diagram, _ = figure.axes
+    found = sublevel_persistence(picture.reshape(-1), min_persistence=5)
+    count = len(found.values)
+    assert figure.get_suptitle().startswith(f"{count:,} bars")
+    assert "2,500 of its 18,000 samples" in signal.get_title(loc="left")
+    np.testing.assert_array_equal(signal.lines[0].get_xdata(), np.arange(7750, 10250))
+    minima = found.indices[:, 0]
+    assert len(bars_in(signal)) == ((minima >= 7750) & (minima < 10250)).sum()
+    every = -(-count // 300)
+    assert bars.get_title(loc="left") == f"One bar in {every}, by birth"
+    assert len(bars_in(bars)) == -(-count // every) <= 300
+    assert sum(len(dots.get_offsets()) for dots in diagram.collections) == count
 
 
 def test_bars_inside_the_window_are_counted(cifar):

@@ -1,5 +1,6 @@
 """Distillation methods: one file each, pure functions first, then settings that name terms and weights."""
 
+from persistill.methods.ab import AB, activation_boundary
 from persistill.methods.amd import AMD, angular_margin
 from persistill.methods.at import AT, attention, attention_transfer
 from persistill.methods.averagedkd import AveragedKD, averaged_kl
@@ -21,6 +22,7 @@ from persistill.methods.tgd import TGD, merged_similarity
 from persistill.methods.vid import VID, gaussian_surprise
 
 __all__ = [
+    "AB",
     "AMD",
     "AT",
     "CC",
@@ -39,6 +41,7 @@ __all__ = [
     "AveragedKD",
     "FitNet",
     "ReviewKD",
+    "activation_boundary",
     "angle_relation",
     "angular_margin",
     "attention",

@@ -56,7 +56,7 @@ def points(diagrams: Diagrams[Any], name: str = "diagrams", *, infinite: bool = 
 def finite(values: Tensor) -> bool:
     """Whether no value is NaN or infinite."""
     # The extremes are found with vector instructions, and NaN is passed on: ten times faster than all().
-    return values.numel() == 0 or all(bool(extreme.isfinite()) for extreme in values.detach().aminmax())
+    return values.numel() == 0 or all(math.isfinite(extreme) for extreme in values.detach().aminmax())
 
 
 def as_tensor(array: Any) -> Tensor:

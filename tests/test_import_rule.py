@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "grams": set(),
     "losses": {"errors", "grams", "specs", "types"},
     "data": {"errors", "progress", "recipe", "runs", "specs", "topology", "types"},
-    "methods": {"errors", "losses", "progress", "specs", "topology", "types"},
+    "methods": {"errors", "losses", "progress", "runs", "specs", "topology", "types"},
     "training": {"data", "errors", "losses", "progress", "recipe", "runs", "types"},
     "evaluation": {"data", "errors", "losses", "progress", "recipe", "runs", "topology", "types"},
     "report": {"errors", "runs"},
@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 EVERYTHING = {"cli", "distill", "estimate", "finished", "pipeline", "stages", "workshop"}
 
-ONLY_ATOMIC = {"data", "evaluation"}
+ONLY_ATOMIC = {"data", "evaluation", "methods"}
 """Rooms that write files but know nothing of run folders: all that they may take from ``runs`` is ``atomic``."""
 
 LIBRARIES: dict[str, set[str]] = {

@@ -21,6 +21,7 @@ from persistill.evaluation import (
     fit_temperature,
     gaussian_noise,
     predict,
+    robustness,
     v_measure,
 )
 from persistill.evaluation import clean as clean_module
@@ -78,12 +79,18 @@ def test_top_k_says_its_k(tiny, material, tmp_path):
 
 
 def test_the_temperature_is_fitted_on_validation_pictures(tiny, material, tmp_path):
-    calibrated = evaluate(tiny, material(), "image", Evaluate(noise=(), attacks=(), ece_bins=6), tmp_path)["metrics"][
-        "calibrated"
-    ]
+    given = material()
+    with torch.no_grad():
+        answers = tiny.eval()((given.validation.pixels - 0.5) / 0.25).logits.argsort(1)
+    # Mostly right on validation pictures, and hardly ever on the test pictures.
+    given.validation.target = torch.where(torch.arange(9) % 3 > 0, answers[:, -1], answers[:, -2])
+    settings = Evaluate(noise=(), attacks=(), ece_bins=6)
+    calibrated = evaluate(tiny, given, "image", settings, tmp_path)["metrics"]["calibrated"]
     file = stored(tmp_path / "predictions.npz")
     temperature = fit_temperature(torch.tensor(file["validation_logits"]), torch.tensor(file["validation_target"]))
-    assert calibrated["temperature"] == temperature != 1
+    assert calibrated["temperature"] == temperature
+    assert 0.1 < temperature < 10
+    assert fit_temperature(torch.tensor(file["logits"]), torch.tensor(file["target"])) > 1.5 * temperature
     powers = np.exp(file["logits"].astype(np.float64) / temperature)
     shares, truth = powers / powers.sum(1, keepdims=True), file["target"]
     assert calibrated["nll"] == pytest.approx(log_loss(truth, shares, labels=range(4)))
@@ -146,7 +153,14 @@ def test_noise_goes_onto_pictures_before_they_are_normalised(tiny, material, pix
     assert not np.array_equal(answer, stored(tmp_path / "predictions.npz")["logits"].argmax(1))
 
 
-def test_attacks_are_measured_on_a_fixed_part_of_the_pictures(tiny, material, pixels, target, tmp_path):
+def test_attacks_are_measured_on_a_fixed_part_of_the_pictures(tiny, material, pixels, target, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(answer, plain, right, epsilon, **options):
+        seen.append((plain, epsilon, options))
+        return fgsm(answer, plain, right, epsilon)
+
+    monkeypatch.setattr(robustness, "fgsm", watched)
     settings = Evaluate(noise=(), attacks=(2.0, 25.5), attack_pictures=16)
     found = evaluate(tiny, material(), "image", settings, tmp_path)["metrics"]["attacks"]
     assert (found["pictures"], found["steps"]) == (16, 10)
@@ -156,11 +170,14 @@ def test_attacks_are_measured_on_a_fixed_part_of_the_pictures(tiny, material, pi
     def answer(x):
         return tiny((x - 0.5) / 0.25).logits
 
-    with torch.no_grad():
-        right = (answer(pixels[rows]).argmax(1) == target[rows]).double().mean()
-    assert found["accuracy"] == pytest.approx(float(right))
-    attacked = fgsm(answer, pixels[rows], target[rows], 0.1)
-    assert found["fgsm"]["25.5"] == pytest.approx(float((answer(attacked).argmax(1) == target[rows]).double().mean()))
+    def share(x):
+        with torch.no_grad():
+            return pytest.approx(float((answer(x).argmax(1) == target[rows]).double().mean()))
+
+    assert [epsilon for _, epsilon, _ in seen] == pytest.approx([2 / 255] * 3 + [0.1] * 3, rel=1e-12)
+    assert torch.allclose(torch.cat([plain for plain, *_ in seen[:3]]), pixels[rows], atol=1e-6)
+    assert found["accuracy"] == share(pixels[rows])
+    assert found["fgsm"]["25.5"] == share(fgsm(answer, pixels[rows], target[rows], 0.1))
     assert set(found["fgsm"]) == set(found["pgd"]) == {"2", "25.5"}
     assert found["pgd"]["25.5"] <= found["fgsm"]["25.5"] < found["accuracy"]
 

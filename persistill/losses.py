@@ -58,16 +58,33 @@ def kl(
     Raises:
         UserError: if the shapes differ, the temperature is not above 0, or the reduction is unknown.
     """
-    check_logits(teacher_logits, student_logits, temperature)
     if reduction not in ("batchmean", "mean"):
         raise unknown("reduction", reduction, ("batchmean", "mean"))
-    with torch.autocast(student_logits.device.type, enabled=False):
-        teacher = F.log_softmax(full_precision(teacher_logits) / temperature, dim=1)
-        student = F.log_softmax(full_precision(student_logits) / temperature, dim=1)
-        divergence = (teacher.exp() * (teacher - student)).sum(1).mean()
+    divergence = divergences(teacher_logits, student_logits, temperature).mean()
     if reduction == "mean":
         divergence = divergence / teacher_logits.shape[1]
     return temperature**2 * divergence
+
+
+def divergences(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
+    """KL(teacher || student) of each picture at a temperature, without the factor of ``kl``.
+
+    Args:
+        teacher_logits: (B, K).
+        student_logits: (B, K).
+        temperature: divides the logits, above 0.
+
+    Returns:
+        (B,), 0 or more.
+
+    Raises:
+        UserError: if the shapes differ or the temperature is not above 0.
+    """
+    check_logits(teacher_logits, student_logits, temperature)
+    with torch.autocast(student_logits.device.type, enabled=False):
+        teacher = F.log_softmax(full_precision(teacher_logits) / temperature, dim=1)
+        student = F.log_softmax(full_precision(student_logits) / temperature, dim=1)
+        return (teacher.exp() * (teacher - student)).sum(1)
 
 
 def check_batches(student: Tensor, teacher: Tensor, what: str) -> None:

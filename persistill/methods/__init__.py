@@ -12,6 +12,7 @@ from persistill.methods.dkd import DKD, decoupled_kl
 from persistill.methods.fitnet import FitNet, hint_difference
 from persistill.methods.ickd import ICKD, channel_correlation
 from persistill.methods.kd import KD
+from persistill.methods.learnedtgd import LearnedTGD, mixture_cross_entropy
 from persistill.methods.nst import NST, neuron_selectivity
 from persistill.methods.pkt import PKT, probabilistic_transfer
 from persistill.methods.reviewkd import ReviewKD, hierarchical_context
@@ -20,27 +21,30 @@ from persistill.methods.sekd import SEKD, attention_masks, edge_difference, vert
 from persistill.methods.sp import SP, similarity_preserving
 from persistill.methods.tgd import TGD, merged_similarity
 from persistill.methods.vid import VID, gaussian_surprise
+from persistill.methods.weightedtgd import WeightedTGD, confidence_weights
 
 __all__ = [
     "AB",
     "AMD",
     "AT",
+    "AveragedKD",
     "CC",
     "CRD",
     "DIST",
     "DKD",
+    "FitNet",
     "ICKD",
     "KD",
+    "LearnedTGD",
     "NST",
     "PKT",
     "RKD",
+    "ReviewKD",
     "SEKD",
     "SP",
     "TGD",
     "VID",
-    "AveragedKD",
-    "FitNet",
-    "ReviewKD",
+    "WeightedTGD",
     "activation_boundary",
     "angle_relation",
     "angular_margin",
@@ -50,6 +54,7 @@ __all__ = [
     "averaged_kl",
     "channel_correlation",
     "channel_graph",
+    "confidence_weights",
     "contrastive_estimation",
     "correlation_congruence",
     "correlation_distance",
@@ -61,6 +66,7 @@ __all__ = [
     "hint_difference",
     "laplacian",
     "merged_similarity",
+    "mixture_cross_entropy",
     "neighbour_congruence",
     "neuron_selectivity",
     "probabilistic_transfer",

@@ -29,12 +29,14 @@ from persistill.types import Features, Part
 Merge = Literal["published", "normalised"]
 
 
-def merged_similarity(teachers: Sequence[Tensor], alphas: Sequence[float], merge: Merge = "published") -> Tensor:
+def merged_similarity(
+    teachers: Sequence[Tensor], alphas: Sequence[float | Tensor], merge: Merge = "published"
+) -> Tensor:
     """One similarity matrix out of several teachers' maps.
 
     Args:
         teachers: one map a teacher, (B, ...), of the same batch; all other sizes may differ.
-        alphas: one weight a teacher.
+        alphas: one weight a teacher: a number, or (B, 1), one for each row.
         merge: "published": Gram matrices are mixed, then rows are scaled to unit norm, so that teachers with large
             features or many positions weigh more than their alpha says. "normalised": each teacher's rows are scaled
             to unit norm, mixed, and scaled again, so that alphas alone decide.
@@ -55,6 +57,18 @@ def merged_similarity(teachers: Sequence[Tensor], alphas: Sequence[float], merge
     return normalise_rows(
         torch.stack([alpha * matrix(teacher) for alpha, teacher in zip(alphas, teachers, strict=True)]).sum(0)
     )
+
+
+def shared_stages(student: Features, teachers: Sequence[Features]) -> list[tuple[Tensor, list[Tensor]]]:
+    """The stages that a student and all teachers have, paired from the last: its map, and one of each teacher.
+
+    Raises:
+        UserError: if there is nothing to pair, or the batches differ.
+    """
+    pairs = [match_maps(student.maps, teacher.maps) for teacher in teachers]
+    count = min(len(of_teacher) for of_teacher in pairs)
+    stages = zip(*(of_teacher[-count:] for of_teacher in pairs), strict=True)
+    return [(stage[0][0], [teacher for _, teacher in stage]) for stage in stages]
 
 
 class TGD(Spec):
@@ -135,14 +149,8 @@ class TGD(Spec):
             alpha * kl(seen(teacher.logits), seen(student.logits), self.temperature, self.kl_reduction)
             for alpha, teacher in zip(self.alphas, teachers, strict=True)
         ]
-        pairs = [match_maps(student.maps, teacher.maps) for teacher in teachers]
-        count = min(len(of_teacher) for of_teacher in pairs)
-        stages = zip(*(of_teacher[-count:] for of_teacher in pairs), strict=True)
         differences = [
-            F.mse_loss(
-                similarity(stage[0][0]),
-                merged_similarity([teacher for _, teacher in stage], self.alphas, self.merge),
-            )
-            for stage in stages
+            F.mse_loss(similarity(of_student), merged_similarity(of_teachers, self.alphas, self.merge))
+            for of_student, of_teachers in shared_stages(student, teachers)
         ]
         return {"kd": torch.stack(divergences).sum(), "sp": torch.stack(differences).mean()}

@@ -1,9 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from persistill.data import open_features, write_features
+from persistill.data import lending, open_features, write_features
 from persistill.data.lending import Lender
 from persistill.errors import UserError
 from persistill.types import Batch, Features
@@ -95,17 +96,22 @@ def test_what_is_still_looked_at_is_not_overwritten(tmp_path: Path) -> None:
     assert not torch.equal(third.maps["stage1"], kept)
 
 
-def test_memory_is_lent_again_once_nobody_looks() -> None:
+def test_memory_is_lent_again_once_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(lending.np, "empty", lambda *given, real=np.empty: made.append(given) or real(*given))
     lender = Lender()
     one = lender.lend((3, 4))
-    part = one[1:, 2:]
-    assert one.dtype == torch.float32
-    place = one.data_ptr()
-    del one
-    assert lender.lend((3, 4)).data_ptr() != place
+    assert (one.shape, one.dtype) == ((3, 4), torch.float32)
+    place, part = one.data_ptr(), one[1:, 2:]
+    del one  # but a part of it is held
+    other = lender.lend((3, 4))
+    assert other.data_ptr() != place
     graph = (part.requires_grad_() ** 2).sum()
-    del part
+    del part, other  # but a graph holds the part
     assert lender.lend((3, 4)).data_ptr() != place
+    assert len(made) == 2
     del graph
-    assert place in {tensor.data_ptr() for tensor in [lender.lend((3, 4)) for _ in range(3)]}
+    assert place in {tensor.data_ptr() for tensor in [lender.lend((3, 4)), lender.lend((3, 4))]}
+    assert len(made) == 2
     assert lender.lend((4, 3)).shape == (4, 3)
+    assert len(made) == 3

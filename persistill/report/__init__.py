@@ -2,23 +2,29 @@
 
 from persistill.report.comparison import ArmSummary, Comparison, Epoch, Run, Sample, View, read
 from persistill.report.page import write
+from persistill.report.paired import against_baseline
 from persistill.report.published import differences, published
+from persistill.report.significance import Difference, paired_difference, sentence
 from persistill.report.table import Table, header, markdown, note, rows
 
 __all__ = [
     "ArmSummary",
     "Comparison",
+    "Difference",
     "Epoch",
     "Run",
     "Sample",
     "Table",
     "View",
+    "against_baseline",
     "differences",
     "header",
     "markdown",
     "note",
+    "paired_difference",
     "published",
     "read",
     "rows",
+    "sentence",
     "write",
 ]

@@ -1,0 +1,159 @@
+"""Whether a difference between two arms is more than chance: of the seeds, and of the test pictures.
+
+Two arms are compared seed by seed and picture by picture, and the difference gets a 95 % interval from the bootstrap.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persistill.errors import UserError
+
+LEVEL = 0.95
+DRAWS = 2000
+_BLOCK = 250  # draws whose counts are in float at a time
+_STUDENT = {1: 12.706205, 2: 4.302653, 3: 3.182446, 4: 2.776445}
+
+Verdict = Literal["better", "worse", "not distinguishable"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one arm differs from the baseline.
+
+    Attributes:
+        mean: arm less baseline, over all seeds and pictures.
+        low: lower end of the 95 % interval.
+        high: its upper end.
+        seeds: pairs of networks.
+        pictures: on which each was measured.
+        larger_is_better: whether a positive difference is a gain.
+    """
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    pictures: int
+    larger_is_better: bool = True
+
+    @property
+    def verdict(self) -> Verdict:
+        """Better or worse if the interval excludes 0."""
+        if self.low <= 0 <= self.high:
+            return "not distinguishable"
+        return "better" if (self.low > 0) == self.larger_is_better else "worse"
+
+
+def paired_difference(
+    arm: NDArray[np.floating], baseline: NDArray[np.floating], *, larger_is_better: bool = True, seed: int = 0
+) -> Difference:
+    """Mean difference of two arms, with a bootstrap interval over seeds and pictures.
+
+    Each of 2,000 draws takes as many seeds as there are, with replacement, and as many pictures, with replacement; all
+    seeds of a draw see the same pictures, because all networks answered the same ones (the two-way bootstrap of Owen,
+    "The pigeonhole bootstrap", Annals of Applied Statistics 2007). The interval holds the middle 95 % of the draws.
+
+    Few seeds resampled look more alike than new seeds would: their spread is short by sqrt((n - 1) / n), and of two or
+    three values no sample has tails. So each seed's deviation from the mean is first stretched by sqrt(n / (n - 1)),
+    and by the ratio of Student's quantile with n - 1 degrees of freedom to the normal one. One seed cannot be
+    resampled: the interval is of the pictures alone. Where seeds hardly differ the interval is too wide rather than
+    too narrow, since what chance does picture by picture moves the seeds' means as well.
+
+    Args:
+        arm: (S, N), the figure of seed s on picture i whose mean is compared: 1 or 0 for a right or wrong answer, or a
+            picture's negative log-likelihood.
+        baseline: (S, N), the same seeds and pictures.
+        larger_is_better: False for a loss.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: if the shapes differ, are empty, or hold what is not finite.
+    """
+    if arm.shape != baseline.shape or arm.ndim != 2 or arm.size == 0:
+        raise UserError(
+            "a paired difference needs one figure for each seed and picture, of the same ones in both arms; shapes "
+            f"{arm.shape} and {baseline.shape} were given."
+        )
+    differences = arm.astype(np.float64) - baseline.astype(np.float64)
+    if not np.isfinite(differences).all():
+        raise UserError("a paired difference needs finite figures; some are NaN or infinite.")
+    seeds, pictures = differences.shape
+    mean = float(differences.mean())
+    if seeds > 1:
+        deviations = differences.mean(1, keepdims=True) - mean
+        differences += deviations * (_stretch(seeds) - 1)
+    of_seeds, of_pictures = _counts(seeds, seed, "seeds"), _counts(pictures, seed, "pictures")
+    draws = np.empty(DRAWS)
+    for start in range(0, DRAWS, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        resampled = differences @ of_pictures[block].T.astype(np.float64)  # (S, draws)
+        draws[block] = (resampled * of_seeds[block].T).sum(0) / differences.size
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return Difference(mean, float(low), float(high), seeds, pictures, larger_is_better)
+
+
+def sentence(
+    name: str, baseline: str, difference: Difference, what: str, show: Callable[[float], str] = "{:.3f}".format
+) -> str:
+    """A difference in words, never without its interval.
+
+    Args:
+        name: of the arm.
+        baseline: of the arm that it is compared with.
+        difference: between the two.
+        what: that was measured ("accuracy").
+        show: a number with its unit ("1.20 points").
+    """
+    if difference.verdict == "not distinguishable":
+        verdict = f"{name} is not distinguishable from {baseline} in {what}"
+    else:
+        verdict = f"{name} is {difference.verdict} than {baseline} in {what}"
+    by = f"by {show(difference.mean)}, 95 % interval {show(difference.low)} to {show(difference.high)},"
+    if difference.seeds == 1:
+        return (
+            f"{verdict}: it differs {by} over {difference.pictures:,} test pictures. Only one seed was trained, so how "
+            "much another seed would change is not in the interval."
+        )
+    return f"{verdict}: it differs {by} over {difference.seeds} seeds and {difference.pictures:,} test pictures."
+
+
+def student_quantile(freedom: int) -> float:
+    """The value that a Student's t exceeds with probability 2.5 %.
+
+    Args:
+        freedom: degrees of freedom, at least 1. From 5 on it is expanded around the normal quantile (Abramowitz and
+            Stegun, 26.7.5), to three digits after the point.
+    """
+    if freedom in _STUDENT:
+        return _STUDENT[freedom]
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + math.fsum(term / freedom ** (power + 1) for power, term in enumerate(terms))
+
+
+def _stretch(seeds: int) -> float:
+    normal = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    return math.sqrt(seeds / (seeds - 1)) * student_quantile(seeds - 1) / normal
+
+
+@lru_cache(maxsize=4)
+def _counts(size: int, seed: int, of: str) -> NDArray[np.uint8]:
+    """(DRAWS, size): how often each of ``size`` things is in each draw of ``size`` with replacement."""
+    random = np.random.default_rng([seed, len(of), size])
+    counts = np.empty((DRAWS, size), np.uint8)
+    for row in counts:
+        row[:] = np.bincount(random.integers(size, size=size), minlength=size)
+    return counts

@@ -182,6 +182,13 @@ class _Known:
     numbers: Tensor
 
 
+def edges_of(settings: PersistenceImages, device: torch.device) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Lower and upper edges of the boxes along births and along persistences, in rising order, float64."""
+    rows, columns = settings.pixels
+    across, down = (known.unbind() for known in _known(settings, device).edges)
+    return (across[0][:columns], across[1][:columns]), (down[0][:rows].flip(0), down[1][:rows].flip(0))
+
+
 @functools.lru_cache(maxsize=16)
 def _known(settings: PersistenceImages, device: torch.device) -> _Known:
     tables = level_tables(settings, 1, 1)

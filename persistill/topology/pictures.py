@@ -16,8 +16,9 @@ from persistill.topology._kernels_tails import draw_tails
 from persistill.topology._tables import CUT, level_tables
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology._vectors import LANES, WIDTH
+from persistill.topology.diagrams import Diagrams
 from persistill.topology.persistence_image import SCALINGS, PersistenceImages
-from persistill.topology.signals import columns, require_finite, rows
+from persistill.topology.signals import columns, require_finite, rows, sublevel_persistence
 
 Scan = Literal["rows", "columns"]
 SCANS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {"rows": rows, "columns": columns}
@@ -54,7 +55,8 @@ def persistence_images(
 
     Each scan turns a channel into a signal, the signal's sublevel persistence (H0, without the class that never
     dies) is drawn by ``settings``. The same as ``settings.images(sublevel_persistence(rows(pictures)))`` and so on,
-    without the diagrams in between; gradients do not pass (use the two functions for that).
+    without the diagrams in between. Where ``pictures`` require gradients, the images carry them, once; that is a
+    slower path, through diagrams.
 
     Args:
         pictures: (B, C, H, W), uint8, or float32 or float64 (usually in [0, 1], as the published windows expect).
@@ -63,7 +65,7 @@ def persistence_images(
         threads: how many threads; None for torch's number.
         out: where to write, float32 or uint8, C-contiguous, of the shape of the result; uint8 holds
             floor(255 * value), the cast of the TGD paper's code, and wants ``scaling="max"``. None for
-            a new float32 array.
+            a new float32 array, and where gradients are followed.
 
     Returns:
         (B, len(scans) * C, rows, columns): all channels of the first scan, then all of the second. A NumPy array or
@@ -86,12 +88,21 @@ def persistence_images(
     unknown = [scan for scan in scans if scan not in SCANS]
     if unknown or not scans:
         raise ValueError(f"scans must be one or more of {', '.join(map(repr, SCANS))}; got {tuple(scans)!r}.")
+    follows = isinstance(pictures, Tensor) and pictures.requires_grad and torch.is_grad_enabled()
+    if follows and out is not None:
+        raise ValueError("out must be None for pictures that require gradients; detach() them to do without.")
+    if on_gpu(pictures) and follows and len(pictures):
+        from persistill.topology import _triton_gradients  # noqa: PLC0415  (Triton need not be there)
+
+        return _triton_gradients.persistence_images(pictures, settings, scans)
     if on_gpu(pictures):
         from persistill.topology import _triton_images  # noqa: PLC0415  (Triton need not be there)
 
         return _triton_images.persistence_images(pictures, settings, scans, out)
     data: NDArray[Any] = pictures.detach().cpu().numpy() if isinstance(pictures, Tensor) else pictures
     require_finite(data, "pictures")
+    if follows:
+        return torch.cat([_followed(pictures, scan, settings, threads) for scan in scans], 1)
     shape = (len(data), len(scans) * data.shape[1], *settings.pixels)
     target = _target(out, shape, settings)
 
@@ -104,6 +115,15 @@ def persistence_images(
     if not isinstance(pictures, Tensor):
         return target
     return torch.from_numpy(target).to(pictures.device) if out is None else out
+
+
+def _followed(pictures: Any, scan: Scan, settings: PersistenceImages, threads: int | None) -> Tensor:
+    """Images (B, C, rows, columns) by one scan of pictures (B, C, H, W) that require gradients."""
+    signals: Any = SCANS[scan](pictures)
+    diagrams: Diagrams[Tensor] = sublevel_persistence(
+        signals, min_persistence=settings.min_persistence, indices=False, threads=threads
+    )
+    return settings.images(diagrams, threads=threads)
 
 
 def _draw_levels(

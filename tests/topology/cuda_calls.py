@@ -1,13 +1,17 @@
 """Run by test_cuda.py, in a process of their own: public functions find the kernels, on a GPU or in the interpreter."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 from hard_signals import as_multiset, hard_signals
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from persistill.topology import (
     PersistenceImages,
     _devices,
+    _triton_gradients,
     _triton_images,
     _triton_signals,
     mst_lengths,
@@ -32,6 +36,7 @@ def called(monkeypatch):
     spy(_triton_signals, "padded_pairs")
     spy(_triton_images, "images")
     spy(_triton_images, "persistence_images")
+    spy(_triton_gradients, "persistence_images")
     if DEVICE == "cpu":
         for module in ("signals", "pictures", "persistence_image"):
             monkeypatch.setattr(f"persistill.topology.{module}.on_gpu", lambda array: isinstance(array, torch.Tensor))
@@ -65,6 +70,57 @@ def test_gradients_take_the_path_that_has_them(called):
     assert signals.grad.isfinite().all()
 
 
+class NothingIsReadOut(TorchDispatchMode):
+    """Refuses what would make the host wait for a GPU; copies to the CPU are the interpreter's own."""
+
+    waiting = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "is_nonzero", "equal.default")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = str(func).removeprefix("aten.")
+        assert not name.startswith(self.waiting), f"{name} makes the host wait"
+        if name.startswith(("index.", "index_put")):
+            assert all(one is None or one.dtype != torch.bool for one in args[1]), "a mask has as many points as it has"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_of_pictures_without_waiting(called, dtype, monkeypatch):
+    pictures = torch.from_numpy(PICTURES).to(dtype) / 255
+    settings = PersistenceImages((8, 6), bandwidth=0.05, births=(0, 1), persistences=(0, 1), scaling="log", scale=0.1)
+    weights = torch.rand(2, 2, 8, 6)
+    monkeypatch.setattr(_triton_gradients, "_NUMBERS", 700)  # three signals are drawn at a time
+    gradients = []
+    for device, mode in ((DEVICE, NothingIsReadOut), ("cpu", contextlib.nullcontext)):
+        leaf = pictures.to(device).requires_grad_()
+        if mode is contextlib.nullcontext:
+            monkeypatch.setattr("persistill.topology.pictures.on_gpu", lambda array: False)
+            monkeypatch.setattr("persistill.topology.signals.on_gpu", lambda array: False)
+            monkeypatch.setattr("persistill.topology.persistence_image.on_gpu", lambda array: False)
+        with mode():
+            images = persistence_images(leaf, settings)
+            (images * weights.to(device)).sum().backward()
+        gradients.append((images.detach().cpu(), leaf.grad.cpu()))
+    assert called == ["persistence_images"]
+    for ours, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-5 * float(expected.abs().max()))
+    assert gradients[0][1].any()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_images_of_what_is_not_finite_and_gradients_through_nothing():
+    pictures = torch.rand(3, 1, 3, 4, device=DEVICE)
+    pictures[1, 0, 1, 2] = torch.nan
+    images = persistence_images(pictures.requires_grad_(), SETTINGS)
+    assert images.isnan().all((1, 2, 3)).tolist() == [False, True, False]
+    for shape in ((2, 1, 1, 1), (0, 2, 3, 4)):
+        leaf = torch.rand(shape, device=DEVICE, requires_grad=True)
+        found = persistence_images(leaf, SETTINGS)
+        assert found.shape == (shape[0], 2 * shape[1], *SETTINGS.pixels)
+        assert not found.any()
+    with pytest.raises(ValueError, match="out must be None"):
+        persistence_images(pictures, SETTINGS, out=torch.zeros(3, 2, 16, 12))
+
+
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 def test_clouds():
     clouds = torch.randn(3, 20, 4, device=DEVICE)
@@ -80,6 +136,7 @@ def test_the_host_never_waits():
         persistence_images(pictures, SETTINGS)
         persistence_images(pictures.float() / 255, SETTINGS)
         mst_lengths(clouds).sum().backward()
+        persistence_images((pictures.float() / 255).requires_grad_(), SETTINGS).sum().backward()
 
     step()  # compiles, and makes tables
     torch.cuda.synchronize()

@@ -205,6 +205,31 @@ def test_two_threads_at_once_do_not_disturb_each_other(cifar):
         np.testing.assert_array_equal(images, expected)
 
 
+def test_gradients_reach_the_pixels_where_bars_begin_and_end():
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(2, 2, 4, 5, dtype=torch.float64, generator=generator)
+    weights = torch.rand(2, 4, 8, 9, dtype=torch.float64, generator=generator)
+    settings = dataclasses.replace(FITTED, pixels=(8, 9), bandwidth=0.1, scaling="none")
+
+    def total(values):
+        return float((persistence_images(values, settings).double() * weights).sum())
+
+    leaf = pictures.clone().requires_grad_()
+    images = persistence_images(leaf, settings, threads=1)
+    np.testing.assert_allclose(images.detach(), persistence_images(pictures, settings), rtol=1e-5, atol=1e-7)
+    (images.double() * weights).sum().backward()
+    for place in [(0, 0, 0, 0), (0, 1, 2, 3), (1, 0, 3, 4), (1, 1, 1, 1), (1, 1, 3, 0)]:
+        step = torch.zeros_like(pictures)
+        step[place] = 1e-3
+        slope = (total(pictures + step) - total(pictures - step)) / 2e-3
+        assert leaf.grad[place].item() == pytest.approx(slope, abs=2e-3)
+    assert leaf.grad.abs().max() > 0.1
+    with torch.no_grad():
+        assert not persistence_images(leaf, settings).requires_grad
+    with pytest.raises(ValueError, match="out must be None for pictures that require gradients"):
+        persistence_images(leaf, settings, out=torch.empty(2, 4, 8, 9))
+
+
 def test_bad_input_is_named():
     pictures = np.zeros((2, 3, 4, 5), np.float32)
     pictures[1, 2, 3, 4] = np.nan

@@ -6,7 +6,7 @@ recipe -> views -> teachers -> students (arms x seeds) -> evaluation -> report -
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from persistill.errors import UserError, unknown
 from persistill.specs import Spec
@@ -142,7 +142,7 @@ class Evaluate(Spec):
 
     Attributes:
         noise: standard deviations of Gaussian noise added to pictures in [0, 1].
-        noise_seed: draws the noise, the same for every network.
+        noise_seed: draws noise and corruptions, the same for every network.
         ece_bins: bins of the calibration errors.
         batch_size: pictures that a network is asked about at a time.
         embeddings: test pictures whose embedding is kept.
@@ -151,6 +151,9 @@ class Evaluate(Spec):
         ood: a source of pictures of other things, named as ``Data.source``, that confidence should tell from the test
             pictures; None for none.
         ood_pictures: how many of them.
+        corruptions: what pictures are corrupted by, at five severities: names, "standard" for the fifteen that make the
+            mean corruption error, "all" for these and four more; empty for none.
+        corruption_pictures: test pictures that are corrupted.
     """
 
     noise: tuple[Annotated[float, Field(gt=0)], ...] = (0.02, 0.04, 0.08)
@@ -162,6 +165,14 @@ class Evaluate(Spec):
     attack_pictures: Positive = 500
     ood: str | None = None
     ood_pictures: Positive = 10_000
+    corruptions: tuple[str, ...] = ("standard",)
+    corruption_pictures: Positive = 1000
+
+    @field_validator("corruptions", mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        """A name alone, as it is typed on a command line, stands for itself."""
+        return (value,) if isinstance(value, str) else value
 
 
 class Published(Spec):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persistill import models, runs
+from persistill import evaluation, models, runs
 from persistill.errors import UserError
 from persistill.recipe import Recipe
 from persistill.runs import RunFolder
@@ -47,6 +47,10 @@ def problems(recipe: Recipe) -> list[str]:
             models.check(model.name)
         except UserError as error:
             found.append(f"{role}: {error}")
+    try:
+        evaluation.corruption_names(recipe.evaluate.corruptions)
+    except UserError as error:
+        found.append(f"evaluate.corruptions: {error}")
     for name, teacher in recipe.teachers.items():
         if teacher.weights is not None and not Path(teacher.weights).is_file():
             found.append(f"teacher {name!r}: there is no file {teacher.weights!r} (weights).")

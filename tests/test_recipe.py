@@ -4,7 +4,7 @@ import pytest
 
 from persistill.errors import UserError
 from persistill.methods import KD, SP
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train, as_methods
+from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train, as_methods
 
 
 def recipe(**changes) -> Recipe:
@@ -93,3 +93,9 @@ def test_a_share_or_a_count_of_pictures_is_held_out() -> None:
     for wrong in (0, 0.0, 1.5, -3):
         with pytest.raises(UserError, match=r"Data\.validation"):
             Data(source="digits", validation=wrong)
+
+
+def test_one_corruption_may_be_named_without_a_tuple() -> None:
+    assert Evaluate(corruptions="all").corruptions == ("all",)
+    assert Evaluate().with_value("corruptions", "fog").corruptions == ("fog",)
+    assert Evaluate().with_value("corruptions", "()").corruptions == ()

@@ -47,6 +47,7 @@ def tiny(recipe: Recipe, folder: Path) -> Recipe:
         "train.batch_size": classes,
         "train.channels_last": False,
         "seeds": (0,),
+        "evaluate.corruptions": ("contrast",),
     }
     for name, arm in recipe.arms.items():
         assert arm.train is None, f"arm {name!r} needs its own small settings here"

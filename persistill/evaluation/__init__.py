@@ -2,9 +2,19 @@
 
 from persistill.evaluation.attacks import fgsm, pgd
 from persistill.evaluation.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
+from persistill.evaluation.corruptions import (
+    CORRUPTIONS,
+    EXTRA_CORRUPTIONS,
+    SEVERITIES,
+    corrupt,
+    corruption_error,
+    corruption_names,
+    mean_accuracies,
+    relative_corruption_error,
+)
 from persistill.evaluation.evaluate import evaluate
 from persistill.evaluation.likeness import agreement, cka, diagram_distance, mean_kl, v_measure
-from persistill.evaluation.material import Material
+from persistill.evaluation.material import Material, Sample
 from persistill.evaluation.metrics import accuracy, brier, nll, top_k
 from persistill.evaluation.noise import Transform, gaussian_noise
 from persistill.evaluation.ood import auroc, max_softmax, negative_energy, ood_pictures
@@ -12,8 +22,12 @@ from persistill.evaluation.predictions import Predictions, predict
 from persistill.evaluation.selective import aurc, risk_coverage
 
 __all__ = [
+    "CORRUPTIONS",
+    "EXTRA_CORRUPTIONS",
+    "SEVERITIES",
     "Material",
     "Predictions",
+    "Sample",
     "Transform",
     "accuracy",
     "agreement",
@@ -22,6 +36,9 @@ __all__ = [
     "brier",
     "cka",
     "classwise_ece",
+    "corrupt",
+    "corruption_error",
+    "corruption_names",
     "diagram_distance",
     "ece",
     "ece_equal_mass",
@@ -30,12 +47,14 @@ __all__ = [
     "fit_temperature",
     "gaussian_noise",
     "max_softmax",
+    "mean_accuracies",
     "mean_kl",
     "negative_energy",
     "nll",
     "ood_pictures",
     "pgd",
     "predict",
+    "relative_corruption_error",
     "risk_coverage",
     "top_k",
     "v_measure",

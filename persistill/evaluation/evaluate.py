@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from persistill.evaluation.clean import clean_part
+from persistill.evaluation.corrupted import corruption_parts
 from persistill.evaluation.material import Material
 from persistill.evaluation.parts import measure_parts
 from persistill.evaluation.robustness import attack_part, noise_part, ood_part
@@ -30,8 +31,9 @@ def evaluate(
     ``docs/evaluation.md`` defines every figure and lists the files that are left in the folder. Each is written whole
     or not at all. What another network or other settings left there is measured again.
 
-    Pictures are made noisy, attacked and compared with others. A network that sees another view (a teacher of
-    persistence images) is measured without that: ``noise`` and ``attacks`` are empty, ``ood`` is None.
+    Pictures are made noisy, attacked, corrupted and compared with others. A network that sees another view (a teacher
+    of persistence images) is measured without that: ``noise``, ``attacks`` and ``corruptions`` are empty, ``ood`` is
+    None.
 
     Args:
         network: returns ``Features``; it is left as it was.
@@ -55,11 +57,13 @@ def evaluate(
         parts += [attack_part(network, material, settings, folder, level) for level in settings.attacks]
         if settings.ood is not None and material.ood is not None:
             parts.append(ood_part(network, material.ood, settings.ood, folder))
+        parts += corruption_parts(network, material, settings, folder)
     made_of = {"network": _weights(network), "view": view, "settings": settings.to_json()}
     found, seconds = measure_parts(parts, folder, made_of, progress or Silent(), label)
     pictures = found.pop("pictures")
     # What a network was not asked is there too, and empty.
-    return {"metrics": {"noise": {}, "attacks": {}, "ood": None, **found}, "pictures": pictures, "seconds": seconds}
+    metrics = {"noise": {}, "attacks": {}, "ood": None, "corruptions": {}, **found}
+    return {"metrics": metrics, "pictures": pictures, "seconds": seconds}
 
 
 def _weights(network: nn.Module) -> str:

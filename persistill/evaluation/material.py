@@ -4,13 +4,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.data import Loader, OpenView, Pictures, Splits
+from persistill.data import Loader, OpenView, Pictures, Splits, stratified
 from persistill.evaluation.noise import Transform
 from persistill.recipe import Evaluate
 from persistill.types import Batches
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some of the test pictures, every class with its share.
+
+    Attributes:
+        rows: (n,) int64, their positions among the test pictures, ascending.
+        loader: makes their loader, in this order, with a transform as that of ``Material.test``.
+    """
+
+    rows: Tensor
+    loader: Callable[[Transform], Batches]
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,7 @@ class Material:
         mean: channel means, of pictures in [0, 1].
         std: channel standard deviations, likewise.
         ood: loader of pictures of other things; None to measure no detection of them.
+        corruptible: test pictures that are corrupted; None to measure no robustness against that.
     """
 
     test: Callable[[Transform | None], Batches]
@@ -31,6 +46,7 @@ class Material:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     ood: Batches | None = None
+    corruptible: Sample | None = None
 
     @classmethod
     def of(
@@ -48,7 +64,7 @@ class Material:
         Args:
             splits: of the recipe.
             views: what the network sees beside the pictures; empty for one that sees pictures.
-            settings: size of the batches.
+            settings: size of the batches, and how many pictures are corrupted.
             normalisation: channel means and standard deviations of the pictures.
             device: where batches are put.
             ood: pictures of other things, of the same shape.
@@ -67,12 +83,17 @@ class Material:
                 transform=transform,
             )
 
+        targets = splits.test.targets.cpu().numpy()
+        count = min(settings.corruption_pictures, len(targets))
+        rows = torch.from_numpy(stratified(targets, count, np.random.default_rng(0)))
+        corruptible = splits.test.subset(rows)
         return cls(
             test=lambda transform: loader(splits.test, "test", transform),
             validation=loader(splits.validation, "validation"),
             mean=mean,
             std=std,
             ood=None if ood is None else loader(ood, None),
+            corruptible=Sample(rows, lambda transform: loader(corruptible, None, transform)),
         )
 
     def normalised(self, pictures: Tensor) -> Tensor:

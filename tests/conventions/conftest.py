@@ -61,7 +61,7 @@ def recipe(digits: Data) -> Recipe:
             "started": Arm(cross_entropy=0.1, methods=(KD(weight=0.9), SP()), teachers=("image",), start="alone"),
         },
         train=Train(epochs=2, batch_size=20, lr=0.05, schedule="constant"),
-        evaluate=Evaluate(noise=(0.05,), attacks=(8.0,), batch_size=25),
+        evaluate=Evaluate(noise=(0.05,), attacks=(8.0,), corruptions=("contrast",), batch_size=25),
         seeds=(3,),
     )
 

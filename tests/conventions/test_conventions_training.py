@@ -82,6 +82,9 @@ def test_test_pictures_are_seen_once(run):
     assert [name for name, _ in run.calls] == ["fit"] * 4 + ["evaluate"] * 4
     seen = [sum(count for part, count in fetched if part == "test") for _, fetched in run.calls]
     assert seen == [0] * 4 + [150] * 4
+    # And once at each severity of the one corruption.
+    with np.load(run.folder("evaluation", "alone-seed3").file("corruption-contrast.npz")) as file:
+        assert {name: len(file[name]) for name in file} == dict.fromkeys(["rows", "1", "2", "3", "4", "5"], 50)
 
 
 def test_the_last_epoch_counts(run, splits):

@@ -5,12 +5,13 @@ There are two sets of parameters: those of CIFAR-10-C, for pictures of 32 x 32, 
 and the code that they published with it).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from persistill.errors import unknown
 from persistill.evaluation.corruptions import blur, digital, noise, weather
 from persistill.evaluation.corruptions.spatter import spatter
 
@@ -174,3 +175,22 @@ CORRUPTIONS = tuple(COUNTED)
 
 EXTRA_CORRUPTIONS = tuple(EXTRA)
 """Names of the four that count in no mean."""
+
+_SETS = {"standard": CORRUPTIONS, "all": CORRUPTIONS + EXTRA_CORRUPTIONS}
+
+
+def corruption_names(given: Iterable[str]) -> tuple[str, ...]:
+    """The corruptions that a recipe means, each once, in the order of the table.
+
+    Args:
+        given: names of corruptions, "standard" for the fifteen that count, "all" for these and the four extra ones.
+
+    Raises:
+        UserError: if there is no such corruption.
+    """
+    wanted: set[str] = set()
+    for name in given:
+        if name not in _SETS and name not in TABLE:
+            raise unknown("corruption:", name, [*_SETS, *TABLE])
+        wanted.update(_SETS.get(name, (name,)))
+    return tuple(name for name in TABLE if name in wanted)

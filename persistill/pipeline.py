@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from persistill import report
+from persistill import evaluation, report
 from persistill.data import Splits
 from persistill.errors import UserError
 from persistill.progress import Progress, Silent
@@ -284,6 +284,31 @@ class Pipeline:
             "rows": [{"arm": arm, "seed": seed, **reference(s)} for (arm, seed), s in self.students.items()],
             "export": self.exported.folder_name,
             "unreadable": list(self.splits.unreadable),
+            "relative_corruption_error": self._relative_corruption_error(),
+        }
+
+    def _relative_corruption_error(self) -> dict[str, Any]:
+        """Of every network that was shown corrupted pictures, by its run folder; the first arm's mean is the base."""
+
+        def accuracies(stage: Stage) -> Any:
+            evaluated = self.out / self.evaluations[stage.key].folder_name
+            return RunFolder.open(evaluated).result()["metrics"]["corruptions"].get("accuracy")
+
+        baseline = next(iter(self.recipe.arms))
+        base = [accuracies(stage) for (arm, _), stage in self.students.items() if arm == baseline]
+        measured = {
+            stage.folder_name: accuracies(stage) for stage in (*self.teachers.values(), *self.students.values())
+        }
+        if None in base:
+            return {}
+        mean = evaluation.mean_accuracies(base)
+        return {
+            "baseline": baseline,
+            "of": {
+                name: evaluation.relative_corruption_error(own, mean)
+                for name, own in measured.items()
+                if own is not None
+            },
         }
 
 

@@ -36,7 +36,7 @@ def recipe(**changes) -> Recipe:
             "tgd": Arm(methods=(TGD(),), teachers=("image", "topology"), start="alone"),
         },
         "train": Train(epochs=1, batch_size=25, lr=0.05, schedule="constant"),
-        "evaluate": Evaluate(noise=(0.1,)),
+        "evaluate": Evaluate(noise=(0.1,), corruptions=("contrast",)),
         "seeds": (0,),
     }
     return Recipe(**(values | changes))
@@ -101,6 +101,20 @@ def test_a_run_leaves_what_the_contract_names(finished: RunFolder) -> None:
         if not path.parent.name.startswith("comparison")
     )
     assert result["seconds"] == pytest.approx(total)
+
+
+def test_errors_under_corruption_are_set_beside_those_of_the_first_arm(finished: RunFolder) -> None:
+    root, result = finished.path.parent, finished.result()
+    relative = result["relative_corruption_error"]
+    assert relative["baseline"] == "alone"
+
+    def error(entry: dict) -> float:
+        found = RunFolder.open(root / entry["evaluation"]).result()["metrics"]["corruptions"]
+        return sum(1 - accuracy for accuracy in found["accuracy"]["contrast"].values())
+
+    alone, tgd = result["rows"]
+    image = result["teachers"]["image"]  # the other teacher sees no pictures
+    assert relative["of"] == {entry["run"]: pytest.approx(error(entry) / error(alone)) for entry in (image, alone, tgd)}
 
 
 class Centre(Spec):
@@ -239,6 +253,7 @@ def test_a_teacher_with_the_wrong_channels_is_named(finished: RunFolder, tmp_pat
 def test_what_does_not_fit_together_is_found_before_any_training(tmp_path: Path) -> None:
     cases = [
         (recipe(student=Model(name="resnet-9")), r"student: unknown model"),
+        (recipe(evaluate=Evaluate(corruptions=("fogg",))), r"evaluate.corruptions: unknown corruption: 'fogg'"),
         (recipe().with_value("data.mean", (0.5, 0.5, 0.5)).with_value("data.std", (1.0, 1.0, 1.0)), r"1 channel"),
         (recipe().with_value("data.mean", (0.5,)), r"data.mean and data.std"),
         (recipe(train=Train(batch_size=500)), r"do not fill one batch of 500"),

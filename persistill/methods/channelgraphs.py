@@ -118,8 +118,7 @@ class _Eigenvectors(torch.autograd.Function):
         gaps = values.unsqueeze(-2) - values.unsqueeze(-1)
         with torch.autocast(vectors.device.type, enabled=False):
             inner = gaps / (gaps.square() + _GAP**2) * (vectors.mT @ gradients[0])
-            found = vectors @ inner @ vectors.mT
-        return (found + found.mT) / 2, None
+            return vectors @ inner @ vectors.mT, None
 
 
 def spectral_residual(student: Tensor, teacher: Tensor, count: int = 8) -> Tensor:

@@ -54,7 +54,7 @@ def confidence_weights(
         unsure = torch.stack(
             [F.cross_entropy(full_precision(z) / temperature, target, reduction="none") for z in logits]
         )
-        weights = prior * (1 - unsure.softmax(0)) / (len(logits) - 1)
+        weights = prior * (1 - unsure.softmax(0))  # CA-MKD's 1 / (T - 1) cancels in the sum
         return weights / weights.sum(0)
 
 

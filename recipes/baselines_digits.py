@@ -4,10 +4,11 @@
 
 1,797 gray pictures of 8x8 pixels that ship with scikit-learn; 300 are trained on, 100 choose, 1,000 test. Three
 minutes on two cores. It shows that they run and what each costs; which of them is best on real pictures it cannot
-show. Weights are the usual ones, except for AT and AMD, whose terms grow as maps get smaller (see their pages).
+show. Weights are the usual ones, except for AT and AMD, whose terms grow as maps get smaller (see their pages). Those
+that bring parts which learn along are in baselines_learning_digits.
 """
 
-from persistill.methods import AMD, AT, DIST, DKD, KD, NST, PKT, RKD, SP
+from persistill.methods import AMD, AT, DIST, DKD, KD, NST, PKT, RKD, SP, AveragedKD
 from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
 
 IMAGE = ("image",)
@@ -15,7 +16,7 @@ IMAGE = ("image",)
 recipe = Recipe(
     name="baselines_digits",
     data=Data(source="digits", train=400, validation=100, test=1000),
-    teachers={"image": Teacher(model=Model(name="wrn-16-2"))},
+    teachers={"image": Teacher(model=Model(name="wrn-16-2")), "other": Teacher(model=Model(name="resnet-20"))},
     student=Model(name="resnet-8"),
     arms={
         "alone": Arm(),
@@ -23,6 +24,7 @@ recipe = Recipe(
         "standardised kd": Arm(
             cross_entropy=0.1, methods=(KD(weight=9.0, temperature=2.0, standardise=True),), teachers=IMAGE
         ),
+        "averaged kd": Arm(cross_entropy=0.1, methods=(AveragedKD(weight=0.9),), teachers=("image", "other")),
         "dkd": Arm(methods=(DKD(alpha=1.0, beta=8.0),), teachers=IMAGE),
         "dist": Arm(methods=(DIST(inter=2.0, intra=2.0),), teachers=IMAGE),
         "at": Arm(methods=(AT(weight=1000.0 / 16),), teachers=IMAGE),

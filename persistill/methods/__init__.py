@@ -20,6 +20,7 @@ from persistill.methods.rkd import RKD, angle_relation, distance_relation
 from persistill.methods.sekd import SEKD, attention_masks, edge_difference, vertex_difference
 from persistill.methods.sp import SP, similarity_preserving
 from persistill.methods.tgd import TGD, merged_similarity
+from persistill.methods.topkd import TopKD, topology_loss
 from persistill.methods.vid import VID, gaussian_surprise
 from persistill.methods.weightedtgd import WeightedTGD, confidence_weights
 
@@ -44,6 +45,7 @@ __all__ = [
     "FitNet",
     "LearnedTGD",
     "ReviewKD",
+    "TopKD",
     "WeightedTGD",
     "activation_boundary",
     "angle_relation",
@@ -74,5 +76,6 @@ __all__ = [
     "similarity_preserving",
     "spectral_difference",
     "spectral_residual",
+    "topology_loss",
     "vertex_difference",
 ]

@@ -6,6 +6,8 @@ from typing import Any
 
 from latex2mathml.converter import convert
 
+_SIZE = re.compile(r"\\[bB]igg?[lrm]?(?=\\[lr]?([vV]ert|angle))")
+"""Sizes of brackets that latex2mathml would show as they are written."""
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 
 
@@ -15,6 +17,6 @@ def on_page_content(content: str, **_: Any) -> str:
     def replace(match: re.Match[str]) -> str:
         latex = html.unescape(match[2]).strip()
         display = "block" if latex.startswith(r"\[") else "inline"
-        return str(convert(latex[2:-2], display=display))
+        return str(convert(_SIZE.sub("", latex[2:-2]), display=display))
 
     return _FORMULA.sub(replace, content)

@@ -5,7 +5,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from persistill import __version__, report, runs
-from persistill.cli import recipes, topology
+from persistill.cli import distill, execution, recipes, topology
 from persistill.cli import reproduce as reproduction
+from persistill.cli.execution import console, quiet_start
 from persistill.cli.progress import Bars
 from persistill.errors import UserError, unknown
-from persistill.recipe import Evaluate, Recipe
+from persistill.recipe import Evaluate
 from persistill.runs import RunFolder
 
 app = typer.Typer(
@@ -30,7 +31,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Start with: persistill demo",
 )
-console = Console(width=None if sys.stdout.isatty() else 160)
 errors = Console(stderr=True, soft_wrap=True)
 
 Out = Annotated[Path, typer.Option("--out", help="Where run folders are written and looked for.")]
@@ -42,7 +42,9 @@ Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="One
 Small = Annotated[
     bool, typer.Option("--small", help="The recipe's sibling for two cores: fewer pictures, epochs, smaller networks.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Measure a few steps, print the plan with its costs, and stop.")
+]
 
 
 def examples(*lines: str) -> str:
@@ -168,7 +170,7 @@ def check(
     small: Small = False,
 ) -> None:
     """Check a recipe without training: its fields, its data, and whether networks, views and methods fit together."""
-    _run(recipe, "", out, device, None, changes, small=small, dry_run=True)
+    execution.check(recipes.read(recipe, changes or [], small=small), out, device)
     console.print(f"{recipe}: no problem found.", highlight=False)
 
 
@@ -222,7 +224,7 @@ def evaluate(
     """
     settings = Evaluate().with_value("noise", f"({noise},)")
     settings = settings.with_value("noise_seed", noise_seed).with_value("ece_bins", ece_bins)
-    with _quiet_start():
+    with quiet_start():
         from persistill.finished import evaluate_network  # noqa: PLC0415 - torch is slow to import
         from persistill.training import find_device  # noqa: PLC0415
     with Bars(console) as bars:
@@ -274,6 +276,7 @@ def export_run(
         console.print(f"{name}: {target / path}", highlight=False)
 
 
+app.command("distill", epilog=examples(*distill.EXAMPLES), short_help=distill.SUMMARY)(distill.distill)
 app.command("topology", epilog=examples(*topology.EXAMPLES), short_help=topology.SUMMARY)(topology.topology)
 
 
@@ -300,59 +303,12 @@ def _run(
 ) -> RunFolder | None:
     changed = [*(changes or []), *([f"seeds=({seeds},)"] if seeds else [])]
     recipe = recipes.read(name, changed, small=small)
+    if dry_run:
+        execution.plan(recipe, out, device)
+        return None
     words = [command, *(["--small"] if small else []), *(f"--set '{change}'" for change in changes or [])]
     words += [f"--seeds {seeds}"] if seeds else []
-    return _execute(recipe, " ".join(words), out, device, dry_run=dry_run)
-
-
-def _execute(recipe: Recipe, command: str, out: Path, device: str, *, dry_run: bool = False) -> RunFolder | None:
-    """Run a recipe and print what came of it; or, in a dry run, the plan alone."""
-    with _quiet_start():
-        from persistill.pipeline import Pipeline  # noqa: PLC0415 - torch is slow to import; --help must not wait for it
-    with Bars(console) as bars:
-        pipeline = Pipeline(recipe, out, device=device, progress=bars, command=command)
-        if dry_run:
-            pipeline.probe()
-            stages = pipeline.stages()
-        else:
-            folder = pipeline.run()
-    if dry_run:
-        table = Table("Stage", "Run folder", "State", box=None, header_style="bold")
-        for stage in stages:
-            done = (out / stage.folder_name / "done.json").exists()
-            table.add_row(stage.kind, stage.folder_name, "complete" if done else "to do")
-        console.print(table)
-        return None
-    _print_comparison(folder)
-    return folder
-
-
-def _print_comparison(folder: RunFolder) -> None:
-    comparison = report.read(folder.path)
-    titles, rows = report.header(comparison), report.rows(comparison)
-    # A narrow terminal shows what matters most; the report has the rest.
-    shown = [i for i, title in enumerate(titles) if console.width >= 130 or "noise" not in title]
-    table = Table(title=comparison.recipe, box=None, header_style="bold", title_justify="left")
-    for i in shown:
-        table.add_column(titles[i], justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for row in rows:
-        table.add_row(*(row[i] for i in shown))
-    console.print()
-    console.print(table)
-    console.print(report.note(comparison), style="dim", highlight=False)
-    console.print()
-    console.print(f"Report            {folder.path / 'report.html'}", highlight=False)
-    result = folder.result()
-    console.print(f"Exported student  {folder.path.parent / result['export']}", highlight=False)
-    if result["unreadable"]:
-        names, count = ", ".join(result["unreadable"][:3]), len(result["unreadable"])
-        console.print(f"Left out          {count} unreadable picture(s): {names}", highlight=False)
-
-
-@contextlib.contextmanager
-def _quiet_start() -> Iterator[None]:
-    with console.status("starting"):
-        yield
+    return execution.execute(recipe, " ".join(words), out, device)
 
 
 def _literal(text: str) -> str:

@@ -63,14 +63,34 @@ def read(given: str, changes: Sequence[str] = (), *, small: bool = False) -> Rec
     if colon and name not in recipes:
         raise unknown(f"recipe in {path.name}:", name, recipes)
     recipe = recipes[name or next(iter(recipes))]
-    if small:
-        recipe = recipe.smaller()
-    for change in changes:
-        field, equals, value = change.partition("=")
-        if not equals:
-            raise UserError(f"--set {change!r} lacks '=': write --set field=value, e.g. --set train.epochs=5.")
-        recipe = recipe.with_value(field.strip(), value.strip())
+    return changed(recipe.smaller() if small else recipe, changes)
+
+
+def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """A recipe with some fields changed.
+
+    Args:
+        recipe: the recipe.
+        changes: "field=value" each, as ``--set`` takes them.
+
+    Raises:
+        UserError: if one lacks "=", leads nowhere or has a value that is not allowed there.
+    """
+    for field, value in map(parted, changes):
+        recipe = recipe.with_value(field, value)
     return recipe
+
+
+def parted(change: str) -> tuple[str, str]:
+    """Field and value of a "field=value".
+
+    Raises:
+        UserError: if it lacks "=".
+    """
+    field, equals, value = change.partition("=")
+    if not equals:
+        raise UserError(f"--set {change!r} lacks '=': write --set field=value, e.g. --set train.epochs=5.")
+    return field.strip(), value.strip()
 
 
 def defined(path: Path) -> dict[str, Recipe]:

@@ -1,9 +1,19 @@
 """A recipe for somebody who has pictures and two networks, and does not want to write one."""
 
 from persistill.distill.arms import names
-from persistill.distill.given import Given, look_at_weights
+from persistill.distill.given import Given, look_at_weights, try_teacher
 from persistill.distill.options import Options
 from persistill.distill.python import as_python
 from persistill.distill.recipe import Chosen, choose_size, make_recipe
 
-__all__ = ["Chosen", "Given", "Options", "as_python", "choose_size", "look_at_weights", "make_recipe", "names"]
+__all__ = [
+    "Chosen",
+    "Given",
+    "Options",
+    "as_python",
+    "choose_size",
+    "look_at_weights",
+    "make_recipe",
+    "names",
+    "try_teacher",
+]

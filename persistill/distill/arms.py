@@ -14,6 +14,8 @@ _REPLACES_LABELS = {"kd", "tgd"}
 """Methods whose published weights leave 0.1 of the loss to the labels; the others are added to them."""
 _STARTS_FROM_ALONE = {"tgd"}
 _USUAL_AREA = 32 * 32
+_PER_PAIR = {"tgd": ("similarity", 3000.0, 128), "sp": ("weight", 3000.0, 128), "pkt": ("weight", 30000.0, 64)}
+"""Field, published weight, and the batch that it is for."""
 
 
 def names() -> tuple[str, ...]:
@@ -21,16 +23,19 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_table()))
 
 
-def make_arm(wish: str, size: tuple[int, int]) -> Arm:
+def make_arm(wish: str, size: tuple[int, int], batch_size: int) -> Arm:
     """The arm of one method, or of several added up.
 
     Settings are the defaults of each method's class, with these exceptions. TGD has ``alphas=(0.9, 0.1)`` and merges
     normalised maps, which on CIFAR-10 did better than the published values with a fitted view (docs/results.md). The
-    weights of AT and AMD, whose terms grow as maps get smaller, are lowered for pictures below 32 x 32.
+    weights of TGD's maps, SP and PKT are lowered with batches smaller than the published ones, because their terms, one
+    entry a pair of pictures, grow as one over the batch. Those of AT and AMD are lowered for pictures below 32 x 32,
+    because their terms grow as maps get smaller.
 
     Args:
         wish: "tgd", or "kd+at".
         size: height and width of the pictures.
+        batch_size: of the student's training.
 
     Raises:
         UserError: if there is no such method, with the near names, or one is named twice.
@@ -42,7 +47,7 @@ def make_arm(wish: str, size: tuple[int, int]) -> Arm:
     for name in wanted:
         if name not in table:
             raise unknown("method", name, table, "Several are added up with a plus: kd+at.")
-    specs = tuple(_settings(name, table[name], size) for name in wanted)
+    specs = tuple(_settings(name, table[name], size, batch_size) for name in wanted)
     needed = max(method.teachers_needed for method in as_methods(specs))
     return Arm(
         cross_entropy=0.1 if _REPLACES_LABELS & set(wanted) else 1.0,
@@ -62,12 +67,18 @@ def _table() -> dict[str, type[Spec]]:
     }
 
 
-def _settings(name: str, method: type[Spec], size: tuple[int, int]) -> Spec:
+def _settings(name: str, method: type[Spec], size: tuple[int, int], batch_size: int) -> Spec:
     area = min(1.0, size[0] * size[1] / _USUAL_AREA)
-    if name == "tgd":
-        return method(alphas=(0.9, 0.1), merge="normalised")
+    if name in _PER_PAIR:
+        field, weight, usual = _PER_PAIR[name]
+        values = {field: _rounded(weight * min(1.0, batch_size / usual))}
+        return method(**values, alphas=(0.9, 0.1), merge="normalised") if name == "tgd" else method(**values)
     if name == "at":
-        return method(weight=1000.0 * area)
+        return method(weight=_rounded(1000.0 * area))
     if name == "amd":
-        return method(weight=5000.0 * area**2)
+        return method(weight=_rounded(5000.0 * area**2))
     return method()
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2g}")

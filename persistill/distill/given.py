@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from persistill import models
+import torch
+
+from persistill import evaluation, models
+from persistill.data import Loader, Splits
 from persistill.data.outline import Outline
+from persistill.distill.arms import IMAGE
 from persistill.errors import UserError
+from persistill.recipe import Recipe
 
 Numbers = tuple[float, ...]
+_ASKED = 500
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,16 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
             does not see pictures.
     """
     channels, classes = 1 if seen.gray else 3, len(seen.classes)
-    if path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".tar") and path.is_file():
+    if not path.is_file():
         raise UserError(
-            f"{path} is a pickle by its name, and reading one can run any code: it is not opened. Where you trust it, "
-            "write its state dict as safetensors: "
-            f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), {path.stem + '.safetensors'!r})"
+            f"--teacher-weights: there is no file {path}. Leave the option out to have the teacher trained on {data} "
+            "first."
+        )
+    if path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
+        raise UserError(
+            f"--teacher-weights: {path} is a pickle by its name, and reading one can run any code: it is not opened. "
+            "Where you trust it, write its state dict as safetensors: safetensors.torch.save_file("
+            f"torch.load({path.name!r}, weights_only=True), {path.stem + '.safetensors'!r})"
         )
     network = models.build(model, channels, classes, size)
     try:
@@ -92,3 +103,32 @@ def _usual(model: str) -> tuple[Numbers | None, Numbers | None, str]:
 
 def _few(names: tuple[str, ...] | list[str]) -> str:
     return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")
+
+
+def try_teacher(
+    recipe: Recipe, splits: Splits, normalisation: tuple[Numbers, Numbers], device: torch.device
+) -> tuple[int, int]:
+    """Ask a teacher with weights of its own about validation pictures, before anything is trained.
+
+    Args:
+        recipe: its teacher "image" has weights.
+        splits: the pictures.
+        normalisation: channel means and standard deviations.
+        device: where to ask.
+
+    Returns:
+        On how many pictures it is right, and how many it was asked about, 500 at most.
+    """
+    teacher = recipe.teachers[IMAGE]
+    assert teacher.weights is not None
+    channels, height, width = splits.train.shape
+    network = models.build(teacher.model.name, channels, len(splits.classes), (height, width))
+    models.load_into(network, Path(teacher.weights))
+    count = min(_ASKED, len(splits.validation))
+    some = splits.validation.subset(torch.arange(count) * len(splits.validation) // count)
+    mean, std = normalisation
+    loader = Loader(
+        some, {}, batch_size=recipe.evaluate.batch_size, mean=mean, std=std, shuffle_seed=None, device=device
+    )
+    found = evaluation.predict(network.to(device), loader, "image")
+    return int((found.logits.argmax(1) == found.target).sum()), count

@@ -19,7 +19,9 @@ def as_python(recipe: Recipe, docstring: str) -> str:
     imports = "\n".join(
         f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(_imports(recipe).items())
     )
-    said = docstring.replace("\\", "\\\\").replace('"""', "'''").strip()
+    said = docstring.strip().replace("\\", "\\\\")
+    if '"""' in said or said.endswith('"'):
+        said = said.replace('"', '\\"')
     ending = "\n" if "\n" in said else ""
     return f'"""{said}{ending}"""\n\n{imports}\n\nrecipe = {_text(recipe, 0, len("recipe = "))}\n'
 

@@ -24,6 +24,8 @@ STORED_AT_MOST = 8 * 1024**3
 """Bytes that stored answers of teachers may take; beyond, teachers are asked at every step."""
 TOPOLOGY_TEACHER = "wrn-16-2"
 
+_SMALL = 64 * 64
+"""Pixels up to which a network is asked about a picture often: corrupted in 75 ways, and attacked."""
 _LARGEST_OWN_SIZE = 256
 _USUAL_LARGE = 224
 _VIEW, _SMALL_VIEW = (32, 32), (16, 16)
@@ -80,7 +82,7 @@ def make_recipe(options: Options, seen: Outline, given: Given | None = None) -> 
         )
     epochs = options.epochs or choose_epochs(seen.train // batch_size)
     augment = _augment(options, seen)
-    arms = {ALONE: Arm(), **{wish.lower(): make_arm(wish, size) for wish in options.methods}}
+    arms = {ALONE: Arm(), **{wish.lower(): make_arm(wish, size, batch_size) for wish in options.methods}}
     topology = any(TOPOLOGY in arm.teachers for arm in arms.values())
 
     def training(model: str, lr: float | None = None) -> Train:
@@ -115,7 +117,7 @@ def make_recipe(options: Options, seen: Outline, given: Given | None = None) -> 
         arms=arms,
         teacher_cache="off" if augment else _cache(teachers, arms, seen, size),
         train=own,
-        evaluate=Evaluate(batch_size=500 if math.prod(size) <= 64 * 64 else batch_size),
+        evaluate=Evaluate() if _small(size) else Evaluate(batch_size=batch_size, attacks=(), corruptions=()),
         seeds=options.seeds,
     )
     return Chosen(recipe, (*reasons, *_reasons(options, seen, given, recipe)))
@@ -173,6 +175,10 @@ def stored_bytes(model: str, view: tuple[int, int, int], classes: int, parts: fr
     return int(np.sum([sizes[part] for part in parts], dtype=np.int64))
 
 
+def _small(size: Size) -> bool:
+    return math.prod(size) <= _SMALL
+
+
 def _name(options: Options) -> str:
     source = Path(options.data).name or options.data
     words = ["distill", source, options.student.rpartition("/")[2], *(wish.lower() for wish in options.methods)]
@@ -206,6 +212,12 @@ def _reasons(options: Options, seen: Outline, given: Given | None, recipe: Recip
         said.append(
             f"The student of {' and '.join(started)} starts from the one trained {ALONE}, as published: together it "
             f"trains for {2 * train.epochs} epochs."
+        )
+    if not recipe.evaluate.corruptions:
+        said.append(
+            "Pictures are large, so networks are measured under noise but not under corruptions and attacks, which "
+            "would ask them about each picture a hundred times: --set evaluate.corruptions=standard, --set "
+            "evaluate.attacks=8."
         )
     if options.epochs is None:
         said.append(f"{train.epochs} epochs of {seen.train // train.batch_size} steps; --epochs chooses others.")

@@ -63,7 +63,7 @@ def choose_training(
         weight_decay=5e-4 if ours else 0.05,
         schedule="one-cycle",
         augment=augment,
-        crop_padding=max(1, round(min(size) / 8)),
+        crop_padding=max(1, round(min(size) / 8)) if "crop" in augment else 4,
         clip_norm=None if ours else 1.0,
         channels_last=True,
     )

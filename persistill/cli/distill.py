@@ -1,0 +1,388 @@
+"""`persistill distill`: pictures and two networks in, a compared and exported student out. No recipe needed."""
+
+import math
+import shlex
+import shutil
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from persistill import report, runs
+from persistill.cli import recipes
+from persistill.cli.execution import cells, console, execute, print_totals, quiet_start, size
+from persistill.cli.progress import Bars
+from persistill.errors import UserError
+from persistill.recipe import Data, Recipe
+
+if TYPE_CHECKING:
+    from persistill.data import Splits
+    from persistill.distill import Chosen, Given, Options
+    from persistill.estimate import Cost, Estimate
+    from persistill.pipeline import Pipeline
+
+SUMMARY = "Distil a student from a folder of pictures and the names of two networks."
+EXAMPLES = (
+    (
+        "persistill distill --data pictures --teacher timm/resnet50 --teacher-weights resnet50.safetensors "
+        "--student timm/mobilenetv3_small_100 --method tgd"
+    ),
+    "persistill distill --data digits --teacher wrn-16-2 --student resnet-8 --method kd --method sp --dry-run",
+)
+_MANY = 500  # test pictures
+_CHOICES, _RUN = "Choices", "Run"
+
+
+def distill(
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="FOLDER",
+            help="A folder with one folder of pictures a class, a folder of Parquet files, or a hub name (owner/name).",
+        ),
+    ],
+    teacher: Annotated[
+        str,
+        typer.Option(
+            "--teacher", metavar="NETWORK", help="wrn-16-2, timm/NAME, torchvision/NAME or package.module:function."
+        ),
+    ],
+    student: Annotated[str, typer.Option("--student", metavar="NETWORK", help="Likewise.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="tgd (the default), kd, sp, at, amd, dkd, ...; repeatable: one student each. kd+at adds two up.",
+        ),
+    ] = None,
+    teacher_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--teacher-weights",
+            metavar="FILE",
+            help="Safetensors for these classes: a teacher's of persistill, or plain weights of a timm or torchvision "
+            "network. Without them the teacher is trained first.",
+        ),
+    ] = None,
+    picture_size: Annotated[
+        str | None,
+        typer.Option(
+            "--size", metavar="224", rich_help_panel=_CHOICES, help="To which pictures are brought: 224, or 120x160."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, rich_help_panel=_CHOICES, help="Of every training.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=2, rich_help_panel=_CHOICES, help="Of every training.")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option("--lr", rich_help_panel=_CHOICES, help="The student's peak learning rate.")
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option("--seeds", metavar="0,1,2", rich_help_panel=_CHOICES, help="One student per method and seed.")
+    ] = "0,1,2",
+    augment: Annotated[
+        bool | None,
+        typer.Option(
+            "--augment/--no-augment",
+            rich_help_panel=_CHOICES,
+            help="Random crops, and flips of coloured pictures; on by default.",
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            rich_help_panel=_CHOICES,
+            help="Change any other field of the recipe (--save-recipe shows them); repeatable.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", rich_help_panel=_RUN, help="Where run folders are written.")] = Path(
+        "runs"
+    ),
+    device: Annotated[str, typer.Option("--device", rich_help_panel=_RUN, help="auto, cpu, cuda or mps.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=_RUN, help="Print the plan and what it will cost, and stop.")
+    ] = False,
+    save_recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-recipe",
+            metavar="FILE",
+            rich_help_panel=_RUN,
+            help="Also write the recipe, a Python file to be edited and run with persistill run.",
+        ),
+    ] = None,
+) -> None:
+    """Distil a student from a folder of pictures and the names of two networks; no recipe needed.
+
+    The student is trained alone, and once more for each method with the teacher's help, on several seeds, so that the
+    table and the report at the end tell whether distillation helped. The plan is printed first, with an estimate of
+    time, memory and disk that is measured on a few steps; nothing is asked. What is not stated is chosen, and the plan
+    says what and why. Interrupted and run again, it goes on where it stopped.
+    """
+    if save_recipe is not None and save_recipe.exists():
+        raise UserError(f"{save_recipe} exists already and was not overwritten; give --save-recipe another name.")
+    if save_recipe is not None and not save_recipe.parent.is_dir():
+        raise UserError(f"--save-recipe: there is no folder {save_recipe.parent}; make it first.")
+    if lr is not None and not 0 < lr < math.inf:
+        raise UserError(f"--lr {lr:g}: a learning rate is larger than 0; 0.1 is usual for SGD, 0.001 for AdamW.")
+    with quiet_start():
+        from persistill.distill import Options  # noqa: PLC0415 - torch is slow to import
+    options = Options(
+        data=data,
+        teacher=teacher,
+        student=student,
+        methods=tuple(method) if method else ("tgd",),
+        teacher_weights=None if teacher_weights is None else str(teacher_weights),
+        size=None if picture_size is None else _size(picture_size),
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seeds=_seeds(seeds),
+        augment=augment,
+    )
+    command = _command(options, changes or [], out)
+    chosen, given = _choose(options, changes or [])
+    splits, estimate = _plan(chosen, given, out, device)
+    if save_recipe is not None:
+        _save(chosen, command, save_recipe)
+    if dry_run:
+        return
+    _room(estimate, out)
+    console.print()
+    folder = execute(chosen.recipe, command, out, device, splits)
+    for line in verdict(report.read(folder.path)):
+        console.print(line, highlight=False)
+
+
+def verdict(comparison: report.Comparison) -> list[str]:
+    """What distillation did: a sentence for each arm beside the first, on accuracies paired by seed."""
+    alone, *others = comparison.arms
+    by_seed = {run.seed: run.accuracy for run in alone.runs}
+    lines = []
+    for arm in others:
+        gains = [100 * (run.accuracy - by_seed[run.seed]) for run in arm.runs if run.seed in by_seed]
+        if not gains:
+            continue
+        told = f"{arm.name} against {alone.name}: {sum(gains) / len(gains):+.2f} points of accuracy"
+        if len(gains) == 1:
+            lines.append(f"{told}, on one seed, which proves little; --seeds 0,1,2 trains three.")
+            continue
+        better, worse = all(gain > 0 for gain in gains), all(gain < 0 for gain in gains)
+        found = (
+            f"{'better' if better else 'worse'} on each of {len(gains)} seeds"
+            if better or worse
+            else ("seeds disagree, so no difference can be claimed")
+        )
+        lines.append(f"{told} ({', '.join(f'{gain:+.2f}' for gain in gains)}): {found}.")
+    pictures = min((run.pictures for run in alone.runs), default=0)
+    if lines and 0 < pictures < _MANY:
+        lines.append(f"One of {pictures} test pictures is {100 / pictures:.2f} points: more of them would tell more.")
+    return lines
+
+
+def _choose(options: "Options", changes: list[str]) -> "tuple[Chosen, Given | None]":
+    from persistill import models  # noqa: PLC0415
+    from persistill.data.outline import outline  # noqa: PLC0415
+    from persistill.distill import choose_size, look_at_weights, make_recipe  # noqa: PLC0415
+
+    for name in (options.teacher, options.student):
+        models.check(name)
+    settings = Data(source=options.data)
+    for field, value in map(recipes.parted, changes):
+        if field.startswith("data."):
+            settings = settings.with_value(field.removeprefix("data."), value)
+    with console.status("looking at the pictures"):
+        seen = outline(settings)
+    given = None
+    if options.teacher_weights is not None:
+        given = look_at_weights(
+            Path(options.teacher_weights),
+            options.teacher,
+            seen,
+            options.size or settings.size or choose_size(seen.sizes),
+            options.data,
+        )
+    wanted = options.size or settings.size or (given and given.size) or choose_size(seen.sizes)
+    for name in (options.teacher, options.student):
+        try:
+            models.build(name, 1 if seen.gray else 3, len(seen.classes), wanted)
+        except UserError as error:
+            if "/" not in name:  # no network of a library, which may be made for some sizes only
+                raise
+            square = 32 * max(1, round(min(wanted) / 32))
+            raise UserError(f"{error} Here: --size {square}x{square} brings pictures to such a size.") from None
+    chosen = make_recipe(options, seen, given)
+    return chosen._replace(recipe=recipes.changed(chosen.recipe, changes)), given
+
+
+def _plan(chosen: "Chosen", given: "Given | None", out: Path, device: str) -> "tuple[Splits, Estimate]":
+    from persistill.estimate import estimate  # noqa: PLC0415
+    from persistill.pipeline import Pipeline  # noqa: PLC0415
+
+    with Bars(console) as bars:
+        pipeline = Pipeline(chosen.recipe, out, device=device, progress=bars)
+        splits = pipeline.splits
+        costs = estimate(pipeline, bars)
+    console.print()
+    console.print(_overview(chosen.recipe, splits))
+    if given is not None:
+        _try_teacher(chosen.recipe, splits, pipeline)
+    reasons = Table.grid(padding=(0, 1))
+    for reason in chosen.reasons:
+        reasons.add_row("-", escape(reason))
+    console.print(reasons)
+    console.print()
+    console.print(_cost_table(pipeline, costs))
+    print_totals(costs)
+    return splits, costs
+
+
+def _overview(recipe: Recipe, splits: "Splits") -> Table:
+    from persistill import models  # noqa: PLC0415
+
+    channels, height, width = splits.train.shape
+
+    def parameters(name: str) -> int:
+        network = models.build(name, channels, len(splits.classes), (height, width))
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    teacher = recipe.teachers[next(iter(recipe.teachers))]
+    large, small = parameters(teacher.model.name), parameters(recipe.student.name)
+    table = Table.grid(padding=(0, 2))
+    table.add_row(
+        "Pictures",
+        f"{len(splits.train):,} to train on, {len(splits.validation):,} to choose with, {len(splits.test):,} to test "
+        f"on; {len(splits.classes)} classes; {height}x{width}, {'gray' if channels == 1 else 'colour'}",
+    )
+    table.add_row(
+        "Teacher",
+        f"{teacher.model.name}, {large:,} parameters, "
+        + (f"weights from {teacher.weights}" if teacher.weights else "to be trained"),
+    )
+    table.add_row("Student", f"{recipe.student.name}, {small:,} parameters, {_times(large, small)}")
+    first, *others = recipe.arms
+    seeds = ", ".join(map(str, recipe.seeds))
+    table.add_row("Students", f"{first}, and with {', '.join(others)}; seed{'s' * (len(recipe.seeds) > 1)} {seeds}")
+    train = recipe.train
+    augment = f", {' and '.join(train.augment)}" if train.augment else ", pictures as they are"
+    table.add_row(
+        "Training",
+        f"{train.epochs} epochs in batches of {train.batch_size}, {train.optimizer}, {train.schedule}, peak rate "
+        f"{train.lr:g}{augment}",
+    )
+    return table
+
+
+def _times(large: int, small: int) -> str:
+    return f"{large / small:.1f} times smaller" if large >= small else "which is larger than the teacher"
+
+
+def _try_teacher(recipe: Recipe, splits: "Splits", pipeline: "Pipeline") -> None:
+    from persistill.distill import try_teacher  # noqa: PLC0415
+
+    right, asked = try_teacher(recipe, splits, pipeline.normalisation, pipeline.device)
+    console.print(f"- The teacher is right on {right / asked:.1%} of {asked} validation pictures.", highlight=False)
+    if right / asked < 2 / len(splits.classes):
+        console.print(
+            f"  [bold]That is little better than chance ({1 / len(splits.classes):.1%}).[/bold] Are the weights for "
+            "these classes in this order (class folders are sorted by name), and for pictures normalised like this?",
+            highlight=False,
+        )
+
+
+def _cost_table(pipeline: "Pipeline", found: "Estimate") -> Table:
+    """The stages, those of one kind together where a reader thinks of them together."""
+    recipe = pipeline.recipe
+    costs = {cost.stage.key: cost for cost in found.costs}
+    table = Table("What", box=None, header_style="bold")
+    for title in ("Steps", "Time", "Disk"):
+        table.add_column(title, justify="right")
+
+    def add(what: str, some: "list[Cost]") -> None:
+        table.add_row(what, *cells(some))
+
+    for stage in pipeline.views.values():
+        add("persistence images of all pictures", [costs[stage.key]])
+    for name, stage in pipeline.teachers.items():
+        teacher = recipe.teachers[name]
+        verb = "taken over" if teacher.weights else "trained"
+        seen = "" if teacher.view == "image" else " on persistence images"
+        add(f"{name} teacher {teacher.model.name}, {verb}{seen}", [costs[stage.key]])
+    for name, stage in pipeline.features.items():
+        add(f"{name} teacher's answers, stored", [costs[stage.key]])
+    for stage in pipeline.preparations.values():
+        add(f"preparation {stage.name}", [costs[stage.key]])
+    for arm in recipe.arms:
+        seeds = f", {len(recipe.seeds)} seeds" if len(recipe.seeds) > 1 else ""
+        add(f"student {arm}{seeds}", [costs[pipeline.students[arm, seed].key] for seed in recipe.seeds])
+    evaluations = [costs[stage.key] for stage in pipeline.evaluations.values()]
+    add(f"evaluation of {len(evaluations)} networks", evaluations)
+    add("export and report", [costs[pipeline.exported.key], costs[pipeline.comparison.key]])
+    return table
+
+
+def _room(found: "Estimate", out: Path) -> None:
+    place = out.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if found.bytes > free:
+        raise UserError(
+            f"about {size(found.bytes)} will be written below {out}, and {size(free)} are free there. Name another "
+            "place with --out, or have less stored: --set teacher_cache=off asks teachers at every step instead."
+        )
+
+
+def _save(chosen: "Chosen", command: str, path: Path) -> None:
+    from persistill.distill import as_python  # noqa: PLC0415
+
+    first = f"{chosen.recipe.student.name} taught by {chosen.recipe.teachers['image'].model.name}."
+    reasons = "\n".join(textwrap.fill(f"* {reason}", 118, subsequent_indent="  ") for reason in chosen.reasons)
+    with runs.atomic(path) as temporary:
+        temporary.write_text(
+            as_python(chosen.recipe, f"{first}\n\nWritten by:\n\n    {command}\n\n{reasons}"), encoding="utf-8"
+        )
+    console.print(f"Wrote {path}. Edit it, then: persistill run {path}", highlight=False)
+
+
+def _size(given: str) -> tuple[int, int]:
+    parts = given.lower().split("x")
+    if len(parts) > 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise UserError(f"--size {given!r} is no size: write --size 224, or height x width, --size 120x160.")
+    return int(parts[0]), int(parts[-1])
+
+
+def _seeds(given: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in given.split(","))
+    except ValueError:
+        found = ()
+    if not found or len(set(found)) < len(found):
+        raise UserError(f"--seeds {given!r}: write different whole numbers with commas between them, --seeds 0,1,2.")
+    return found
+
+
+def _command(options: "Options", changes: list[str], out: Path) -> str:
+    """The command line that repeats this one, without what does not change the result."""
+    words = ["persistill", "distill", "--data", options.data, "--teacher", options.teacher]
+    words += ["--teacher-weights", options.teacher_weights] if options.teacher_weights else []
+    words += ["--student", options.student]
+    for name in options.methods:
+        words += ["--method", name]
+    words += ["--size", "x".join(map(str, options.size))] if options.size else []
+    for name, value in (("epochs", options.epochs), ("batch-size", options.batch_size), ("lr", options.lr)):
+        words += [f"--{name}", str(value)] if value is not None else []
+    words += ["--seeds", ",".join(map(str, options.seeds))]
+    words += [] if options.augment is None else ["--augment" if options.augment else "--no-augment"]
+    for change in changes:
+        words += ["--set", change]
+    return shlex.join([*words, *(["--out", str(out)] if out != Path("runs") else [])])

@@ -1,0 +1,198 @@
+"""`persistill distill` as somebody meets it who has a folder of pictures and no recipe."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from persistill.cli import main, recipes
+from persistill.cli.distill import verdict
+
+SIMPLE = ["--teacher", "resnet-8", "--student", "resnet-8", "--method", "kd", "--device", "cpu"]
+QUICK = ["--epochs", 1, "--seeds", 0, "--set", "evaluate.noise=()", "--set", "evaluate.attacks=()"]
+QUICK += ["--set", "evaluate.corruptions=()"]
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def distill(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    def call(*arguments: object) -> Answer:
+        with pytest.raises(SystemExit) as stop:
+            main(["distill", *(str(argument) for argument in arguments)])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Answer(stop.value.code, " ".join(out.split()), " ".join(err.split()))
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of coloured pictures of 12 x 10."""
+    root = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for number in range(90):
+        folder = root / ("ant", "bee", "cat")[number % 3]
+        folder.mkdir(exist_ok=True)
+        pixels = generator.integers(0, 200, (12, 10, 3), dtype=np.uint8)
+        pixels[..., number % 3] += 50
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+def only(root: Path, pattern: str) -> Path:
+    (found,) = root.glob(pattern)
+    return found
+
+
+def test_it_plans_runs_reports_and_exports(distill, pictures: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "runs", tmp_path / "mine.py"
+    arguments = ["--data", pictures, *SIMPLE, *QUICK, "--out", out, "--save-recipe", file]
+    answer = distill(*arguments)
+    assert answer.code == 0
+    for words in (
+        "65 to train on, 7 to choose with, 18 to test on; 3 classes; 12x10, colour",
+        "to be trained",
+        "kd against alone: ",
+        "on one seed, which proves little",
+        "of disk: measured just now",
+        "of memory",
+    ):
+        assert words in answer.out
+    comparison = only(out, "comparison-*")
+    result = json.loads((comparison / "done.json").read_text())
+    assert [row["arm"] for row in result["rows"]] == ["alone", "kd"]
+    assert (comparison / "report.html").is_file()
+    assert (out / result["export"] / "model.safetensors").is_file()
+
+    # The command in the report repeats it, and has nothing left to do then; so has the recipe that was written.
+    command = shlex.split(result["command"])
+    assert command[:2] == ["persistill", "distill"]
+    done = {path: path.stat().st_mtime_ns for path in out.glob("*/done.json")}
+    again = distill(*command[2:], "--device", "cpu")
+    assert again.code == 0
+    assert "Nothing is left to train" in again.out
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/done.json")} == done
+    recipe = recipes.read(str(file))
+    assert recipe.to_json() == json.loads((comparison / "run.json").read_text())["inputs"]["recipe"]
+
+
+def test_a_trained_teacher_is_taken_over_and_tried(distill, pictures: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    assert distill("--data", pictures, *SIMPLE, *QUICK, "--out", first).code == 0
+    weights = only(first, "teacher-image-*") / "model.safetensors"
+    answer = distill(
+        "--data", pictures, *SIMPLE, *QUICK, "--out", tmp_path / "second", "--teacher-weights", weights, "--dry-run"
+    )
+    assert answer.code == 0
+    assert f"weights from {weights}" in answer.out
+    assert re.search(r"The teacher is right on \d+\.\d% of 7 validation pictures", answer.out)
+    assert "taken over" in answer.out
+    assert "as model.safetensors says" in answer.out
+
+
+def test_tgd_without_augmentation_on_gray_pictures_of_different_sizes(distill, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for number in range(80):
+        folder = tmp_path / "pictures" / ("x", "y")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        size = (8 + number % 3, 9 + number % 2)
+        Image.fromarray(generator.integers(0, 255, size, dtype=np.uint8)).save(folder / f"{number}.png")
+    arguments = ["--data", tmp_path / "pictures", *SIMPLE[:4], "--device", "cpu", *QUICK, "--no-augment", "--dry-run"]
+    answer = distill(*arguments, "--out", tmp_path / "runs")
+    assert answer.code == 0
+    assert "2 classes; 8x8, gray" in answer.out
+    assert "scaled until they cover 8x8" in answer.out
+    assert "topology teacher wrn-16-2, trained on persistence images" in answer.out
+    assert "topology teacher's answers, stored" in answer.out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_networks_of_others_see_pictures_of_a_stated_size(distill, pictures: Path, tmp_path: Path) -> None:
+    answer = distill(
+        *["--data", pictures, "--teacher", "timm/test_vit", "--student", "timm/test_resnet", "--method", "kd+sp"],
+        *["--size", "32", "--dry-run", "--device", "cpu", "--out", tmp_path / "runs", *QUICK],
+    )
+    assert answer.code == 0
+    assert "32x32, colour" in answer.out
+    assert "adamw" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "tdg"], "Did you mean 'tgd'"),
+        (["--size", "big"], "--size 'big' is no size"),
+        (["--seeds", "a"], "--seeds 'a': write different whole numbers"),
+        (["--seeds", "1,1"], "--seeds '1,1': write different whole numbers"),
+        (["--lr", "-1"], "a learning rate is larger than 0"),
+        (["--batch-size", "70"], "leaves 65 pictures for training, fewer than that"),
+        (["--set", "train.foo=1"], "'train.foo'"),
+        (["--set", "data.foo=1"], "field of Data"),
+        (["--teacher", "wrn-16-9"], "Did you mean 'wrn-16-8'"),
+        (["--teacher-weights", "missing.safetensors"], "--teacher-weights: there is no file missing.safetensors"),
+        (["--save-recipe", "no/such/folder/x.py"], "there is no folder no/such/folder"),
+        (["--teacher", "timm/test_vit"], "--size 32x32 brings pictures to such a size"),
+    ],
+)
+def test_a_mistake_is_a_sentence(distill, pictures: Path, tmp_path: Path, arguments, message: str) -> None:
+    answer = distill("--data", pictures, *SIMPLE, "--out", tmp_path / "runs", *arguments)
+    assert answer.code == 2
+    assert message in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(distill, pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("precious")
+    answer = distill("--data", pictures, *SIMPLE, "--save-recipe", file)
+    assert answer.code == 2
+    assert "was not overwritten" in answer.err
+    assert file.read_text() == "precious"
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(distill, pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("persistill.cli.distill.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    answer = distill("--data", pictures, *SIMPLE, *QUICK, "--out", tmp_path / "runs")
+    assert answer.code == 2
+    assert "1 kB are free there" in answer.err
+    assert not (tmp_path / "runs").exists()
+
+
+def compared(**arms: list[float]) -> SimpleNamespace:
+    return SimpleNamespace(
+        arms=[
+            SimpleNamespace(
+                name=name,
+                runs=[SimpleNamespace(seed=s, accuracy=a, pictures=1000) for s, a in enumerate(accuracies)],
+            )
+            for name, accuracies in arms.items()
+        ]
+    )
+
+
+def test_the_verdict_pairs_seeds_and_claims_no_more_than_they_show() -> None:
+    lines = verdict(compared(alone=[0.5, 0.6], up=[0.51, 0.63], down=[0.4, 0.5], so=[0.6, 0.5], same=[0.5, 0.6]))
+    assert lines == [
+        "up against alone: +2.00 points of accuracy (+1.00, +3.00): better on each of 2 seeds.",
+        "down against alone: -10.00 points of accuracy (-10.00, -10.00): worse on each of 2 seeds.",
+        "so against alone: +0.00 points of accuracy (+10.00, -10.00): seeds disagree, so no difference can be claimed.",
+        "same against alone: +0.00 points of accuracy (+0.00, +0.00): seeds disagree, so no difference can be claimed.",
+    ]
+    few = compared(alone=[0.5], kd=[0.6])
+    few.arms[0].runs[0].pictures = 50
+    (line, grain) = verdict(few)
+    assert "+10.00 points of accuracy, on one seed, which proves little" in line
+    assert "One of 50 test pictures is 2.00 points" in grain

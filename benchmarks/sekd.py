@@ -1,22 +1,30 @@
 """What SEKD adds to a step as channels grow, beside a plain step of a student with that many.
 
     python benchmarks/sekd.py [--batch 128] [--device cpu]
+    python benchmarks/sekd.py --masks RUNS/teacher-image-KEY
 
 32x32 pictures. The terms are computed on random maps of the teacher's last stage, forward and backward down to the
 student's map; the plain step is that of the student in its row. Median of five in turns; processor time on a CPU, wall
 time on a GPU. Memory is what the terms keep for their backward pass.
+
+With --masks: on how many channels of a trained teacher's last map the attention masks lie, on one batch of its recipe's
+training pictures.
 """
 
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from persistill.methods import SEKD
+from persistill.data import Loader, load
+from persistill.methods import SEKD, attention_masks
 from persistill.models import build
-from persistill.recipe import as_methods
+from persistill.models import load as load_network
+from persistill.recipe import Data, as_methods
+from persistill.runs import RunFolder
 from persistill.training import Objective
 from persistill.types import Batch, Features, Setting
 
@@ -30,11 +38,39 @@ VARIANTS = (
 CLASSES = 10
 
 
+def masks(folder: Path, batch_size: int) -> None:
+    """Print how far both kinds of masks spread."""
+    run = RunFolder.open(folder)
+    teacher, _ = load_network(run.file("model.safetensors"))
+    loader = Loader(
+        load(Data.from_json(run.about["context"]["recipe"]["data"])).train,
+        {},
+        batch_size=batch_size,
+        mean=tuple(run.inputs["mean"]),
+        std=tuple(run.inputs["std"]),
+        shuffle_seed=0,
+        device=torch.device("cpu"),
+    )
+    with torch.no_grad():
+        maps = list(teacher.eval()(next(iter(loader.epoch(0))).views["image"]).maps.values())[-1]
+    for relative in (False, True):
+        shares = attention_masks(maps, relative=relative).channels / maps.shape[1]
+        count = (1 / shares.square().sum(1)).mean().item()
+        print(
+            f"{'relative' if relative else 'fgd'}: as if on {count:.1f} of {maps.shape[1]} channels, "
+            f"largest weight {shares.max().item() * maps.shape[1]:.0f}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--masks", type=Path, metavar="TEACHER")
     options = parser.parse_args()
+    if options.masks:
+        masks(options.masks, options.batch)
+        return
     device = torch.device(options.device)
     target = torch.arange(options.batch, device=device) % CLASSES
     batch = Batch({}, target, torch.arange(options.batch, device=device))

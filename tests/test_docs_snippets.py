@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ["data.md", "evaluation.md", "export.md"]
+PAGES = ["corruptions.md", "data.md", "evaluation.md", "export.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from persistill import evaluation, report
+from persistill import evaluation, report, runs
 from persistill.data import Splits
 from persistill.errors import UserError
 from persistill.progress import Progress, Silent
@@ -91,6 +91,7 @@ class Pipeline:
             *students,
             *(self.evaluations[stage.key] for stage in evaluated),
             self.exported,
+            *{stage.key: stage for stage in self.costs.values()}.values(),
             self.comparison,
         ]
 
@@ -151,6 +152,13 @@ class Pipeline:
         student = self.students[self.recipe.export or list(self.recipe.arms)[-1], self.recipe.seeds[0]]
         inputs = {"network": student.key, "format": 1}
         return Stage("export", student.name, inputs, partial(self._workshop.export, student))
+
+    @cached_property
+    def costs(self) -> dict[str, Stage]:
+        """Teacher name, or "" for the student -> stage that measures what such a network costs to run here."""
+        teachers = {name: (teacher.model.name, teacher.view) for name, teacher in self.recipe.teachers.items()}
+        networks = {"": (self.recipe.student.name, "image"), **teachers}
+        return {name: self._cost(model, view) for name, (model, view) in networks.items()}
 
     @cached_property
     def comparison(self) -> Stage:
@@ -217,7 +225,20 @@ class Pipeline:
 
     def _evaluation(self, stage: Stage, view: str) -> Stage:
         inputs = {"network": stage.key, "settings": self.recipe.evaluate.to_json(), "data": self.splits.fingerprint}
+        if view == "image" and self._workshop.ood is not None:
+            inputs["ood"] = self._workshop.ood.fingerprint
         return Stage("evaluation", stage.name, inputs, partial(self._workshop.evaluate, stage, view))
+
+    def _cost(self, model: str, view: str) -> Stage:
+        inputs = {
+            "model": model,
+            "shape": list(self._workshop.view_shape(view)),
+            "classes": len(self.splits.classes),
+            "machine": {**runs.circumstances()["hardware"], "threads": torch.get_num_threads()},
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
+            "torch": torch.__version__,
+        }
+        return Stage("cost", model, inputs, partial(self._workshop.measure_cost, model, view))
 
     def _tutors(self, arm: Arm) -> list[Tutor]:
         return [
@@ -285,7 +306,29 @@ class Pipeline:
             "export": self.exported.folder_name,
             "unreadable": list(self.splits.unreadable),
             "relative_corruption_error": self._relative_corruption_error(),
+            "likeness": self._likeness(),
+            "costs": {
+                "student": self.costs[""].folder_name,
+                "teachers": {name: self.costs[name].folder_name for name in self.teachers},
+            },
         }
+
+    def _likeness(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Run folder of a student -> teacher name -> how alike the two are."""
+
+        def evaluated(stage: Stage) -> Path:
+            return self.out / self.evaluations[stage.key].folder_name
+
+        self._progress.start("likeness to the teachers", len(self.students))
+        found = {}
+        for student in self.students.values():
+            found[student.folder_name] = {
+                name: evaluation.measure_likeness(evaluated(teacher), evaluated(student))
+                for name, teacher in self.teachers.items()
+            }
+            self._progress.advance(1, student.name)
+        self._progress.finish()
+        return found
 
     def _relative_corruption_error(self) -> dict[str, Any]:
         """Of every network that was shown corrupted pictures, by its run folder; the first arm's mean is the base."""

@@ -115,7 +115,8 @@ class Workshop:
             for name, view in self._recipe.views.items()
         }
 
-    def _view_shape(self, view: str) -> tuple[int, int, int]:
+    def view_shape(self, view: str) -> tuple[int, int, int]:
+        """(C, H, W) of what a view shows."""
         picture = self.splits.train.shape
         shape: tuple[int, int, int] = picture if view == "image" else self._recipe.views[view].shape(picture)  # type: ignore[attr-defined]
         return shape
@@ -164,7 +165,7 @@ class Workshop:
         views = {"image", *(teacher.view for teacher in self._recipe.teachers.values())}
         return Batch(
             {
-                view: torch.rand(2, *self._view_shape(view), generator=generator).to(self.device)
+                view: torch.rand(2, *self.view_shape(view), generator=generator).to(self.device)
                 for view in sorted(views)
             },
             self.splits.train.targets[:2].to(self.device),
@@ -321,8 +322,12 @@ class Workshop:
         self._progress.finish()
         return result
 
+    def measure_cost(self, model: str, view: str, _: RunFolder) -> Result:
+        """Measure what a network of this kind costs to run, whatever its weights are."""
+        return evaluation.measure_cost(self._build(model, view), self.view_shape(view), self.device, self._progress)
+
     def _build(self, model: str, view: str) -> models.Network:
-        channels, height, width = self._view_shape(view)
+        channels, height, width = self.view_shape(view)
         return models.build(model, channels, len(self.splits.classes), (height, width))
 
     def _fit(
@@ -371,7 +376,7 @@ class Workshop:
     def _save(self, network: models.Network, folder: RunFolder, view: str) -> None:
         mean, std = self.normalisation
         about = {"classes": list(self.splits.classes), "mean": list(mean), "std": list(std), "view": view}
-        about["shape"] = list(self._view_shape(view))
+        about["shape"] = list(self.view_shape(view))
         with runs.atomic(folder.file(WEIGHTS)) as temporary:
             models.save(network, temporary, about)
 

@@ -117,6 +117,37 @@ def test_errors_under_corruption_are_set_beside_those_of_the_first_arm(finished:
     assert relative["of"] == {entry["run"]: pytest.approx(error(entry) / error(alone)) for entry in (image, alone, tgd)}
 
 
+def test_likeness_and_costs_stand_in_the_comparison(finished: RunFolder) -> None:
+    root, result = finished.path.parent, finished.result()
+    entries = [*result["rows"], *result["teachers"].values()]
+    answers = {e["run"]: np.load(root / e["evaluation"] / "predictions.npz")["logits"].argmax(1) for e in entries}
+    assert set(result["likeness"]) == {row["run"] for row in result["rows"]}
+    for student, likeness in result["likeness"].items():
+        assert set(likeness) == set(result["teachers"])
+        for name, found in likeness.items():
+            expected = (answers[student] == answers[result["teachers"][name]["run"]]).mean()
+            assert found["agreement"] == pytest.approx(expected)
+    costs = {name: RunFolder.open(root / place) for name, place in result["costs"]["teachers"].items()}
+    # Student and teacher of one architecture and one view share a measurement, the teacher of another view does not.
+    assert root / result["costs"]["student"] == costs["image"].path != costs["topology"].path
+    parameters = RunFolder.open(root / result["teachers"]["topology"]["run"]).result()["parameters"]
+    assert costs["topology"].result()["parameters"] == parameters
+
+
+def test_pictures_of_other_things_are_part_of_what_an_evaluation_depends_on(tmp_path: Path) -> None:
+    given = recipe(evaluate=Evaluate(noise=(), attacks=(), corruptions=(), ood="digits", ood_pictures=30))
+    before, after = keys(given), keys(given.with_value("evaluate.ood_pictures", 20))
+    assert {name.split()[0] for name in before if after[name] != before[name]} == {"evaluation", "comparison"}
+    pipeline = Pipeline(given, tmp_path, device="cpu")
+    assert "ood" in pipeline.evaluations[pipeline.students["alone", 0].key].inputs
+    assert "ood" not in pipeline.evaluations[pipeline.teachers["topology"].key].inputs
+    alone = given.model_copy(update={"arms": {"alone": Arm()}, "teachers": {}})
+    result = Pipeline(alone, tmp_path, device="cpu").run().result()
+    found = RunFolder.open(tmp_path / result["rows"][0]["evaluation"]).result()["metrics"]["ood"]
+    assert (found["source"], found["pictures"]) == ("digits", 30)
+    assert 0 <= found["energy"] <= 1
+
+
 class Centre(Spec):
     """A preparation: the mean of the first teacher's embeddings over one epoch."""
 

@@ -12,12 +12,14 @@ from persistill.evaluation.corruptions import (
     mean_accuracies,
     relative_corruption_error,
 )
+from persistill.evaluation.cost import measure_cost
 from persistill.evaluation.evaluate import evaluate
 from persistill.evaluation.likeness import agreement, cka, diagram_distance, mean_kl, v_measure
 from persistill.evaluation.material import Material, Sample
 from persistill.evaluation.metrics import accuracy, brier, nll, top_k
 from persistill.evaluation.noise import Transform, gaussian_noise
 from persistill.evaluation.ood import auroc, max_softmax, negative_energy, ood_pictures
+from persistill.evaluation.pairs import measure_likeness
 from persistill.evaluation.predictions import Predictions, predict
 from persistill.evaluation.selective import aurc, risk_coverage
 
@@ -49,6 +51,8 @@ __all__ = [
     "max_softmax",
     "mean_accuracies",
     "mean_kl",
+    "measure_cost",
+    "measure_likeness",
     "negative_energy",
     "nll",
     "ood_pictures",

@@ -8,7 +8,7 @@ from safetensors.torch import save
 from torch import nn
 
 from persistill.evaluation import cost as cost_module
-from persistill.evaluation.cost import Energy, cost, latency, macs, peak_bytes, stored_bytes
+from persistill.evaluation.cost import Energy, latency, macs, measure_cost, peak_bytes, stored_bytes
 from persistill.models import build
 from persistill.types import Features
 
@@ -112,7 +112,7 @@ def test_everything_about_a_network(monkeypatch, recorder):
     threads = torch.get_num_threads()
     seen = []
     network.register_forward_hook(lambda *_: seen.append((torch.get_num_threads(), network.training)))
-    found = cost(network, (3, 10, 10), torch.device("cpu"), recorder)
+    found = measure_cost(network, (3, 10, 10), torch.device("cpu"), recorder)
     assert found["parameters"] == 8 * 27 + 8 + 8 * 4 + 4
     assert found["bytes"] == 4 * found["parameters"]
     assert found["macs"] == macs(network, (3, 10, 10))
@@ -188,4 +188,4 @@ def test_energy_is_given_per_picture(monkeypatch):
     monkeypatch.setattr(cost_module, "SECONDS", 0.0)
     monkeypatch.setattr(cost_module, "Energy", Meter)
     # Five calls that were timed and two before them.
-    assert cost(Small(), (3, 8, 8), torch.device("cpu"))["joules"] == pytest.approx(1.0)
+    assert measure_cost(Small(), (3, 8, 8), torch.device("cpu"))["joules"] == pytest.approx(1.0)

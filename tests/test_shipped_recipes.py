@@ -52,11 +52,9 @@ def tiny(recipe: Recipe, folder: Path) -> Recipe:
     for name, arm in recipe.arms.items():
         assert arm.train is None, f"arm {name!r} needs its own small settings here"
         for position, method in enumerate(arm.methods):
-            if "clouds" in type(method).model_fields:  # of a preparation
-                changes |= {
-                    f"arms.{name}.methods.{position}.clouds": 12,
-                    f"arms.{name}.methods.{position}.fit_epochs": 2,
-                }
+            if getattr(method, "surrogate", None) is not None:
+                surrogate = f"arms.{name}.methods.{position}.surrogate"
+                changes |= {f"{surrogate}.cloud_epochs": 3, f"{surrogate}.epochs": 2}
     for name, teacher in recipe.teachers.items():
         if teacher.train is not None:
             changes[f"teachers.{name}.train"] = None

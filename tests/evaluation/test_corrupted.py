@@ -101,6 +101,9 @@ def test_every_network_sees_the_same_pictures_whatever_the_batches(material, spl
         evaluate(Watching(), given, "image", settings, tmp_path / str(size))
         seen[size] = torch.cat(shown)[-15 * 30 :]
     assert torch.equal(seen[16], seen[7])
+    rows = material.corruptible.rows
+    foggy = corrupt(splits.test.fetch(rows).float() / 255, "fog", 1, 3, rows)
+    assert torch.equal(seen[16][:30], material.normalised(foggy))
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_next_severity(network, material, recorder, tmp_path):

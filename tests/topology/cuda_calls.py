@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from persistill.topology import (
     PersistenceImages,
     _devices,
+    _triton_clouds,
     _triton_gradients,
     _triton_images,
     _triton_signals,
@@ -43,8 +44,24 @@ def called(monkeypatch):
     return found
 
 
+class NothingIsReadOut(TorchDispatchMode):
+    """Refuses what would make the host wait for a GPU; copies to the CPU are the interpreter's own."""
+
+    waiting = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "is_nonzero", "equal.default")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = str(func).removeprefix("aten.")
+        assert not name.startswith(self.waiting), f"{name} makes the host wait"
+        if name.startswith(("index.", "index_put")):
+            assert all(one is None or one.dtype != torch.bool for one in args[1]), "a mask has as many points as it has"
+        return func(*args, **(kwargs or {}))
+
+
 def test_pictures(called):
-    found = persistence_images(torch.from_numpy(PICTURES).to(DEVICE), SETTINGS)
+    persistence_images(torch.from_numpy(PICTURES).to(DEVICE), SETTINGS)  # makes tables
+    called.clear()
+    with NothingIsReadOut():
+        found = persistence_images(torch.from_numpy(PICTURES).to(DEVICE), SETTINGS)
     assert called == ["persistence_images"]
     assert found.device.type == DEVICE
     np.testing.assert_allclose(found.cpu(), persistence_images(PICTURES, SETTINGS), atol=1e-6)
@@ -68,19 +85,6 @@ def test_gradients_take_the_path_that_has_them(called):
     SETTINGS.images(sublevel_persistence(signals)).sum().backward()
     assert called == ["padded_pairs"]
     assert signals.grad.isfinite().all()
-
-
-class NothingIsReadOut(TorchDispatchMode):
-    """Refuses what would make the host wait for a GPU; copies to the CPU are the interpreter's own."""
-
-    waiting = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "is_nonzero", "equal.default")
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = str(func).removeprefix("aten.")
-        assert not name.startswith(self.waiting), f"{name} makes the host wait"
-        if name.startswith(("index.", "index_put")):
-            assert all(one is None or one.dtype != torch.bool for one in args[1]), "a mask has as many points as it has"
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -119,6 +123,16 @@ def test_images_of_what_is_not_finite_and_gradients_through_nothing():
         assert not found.any()
     with pytest.raises(ValueError, match="out must be None"):
         persistence_images(pictures, SETTINGS, out=torch.zeros(3, 2, 16, 12))
+
+
+@pytest.mark.parametrize("distances", [False, True])
+def test_trees_and_their_gradients_without_waiting(distances):
+    points = torch.randn(3, 20, 4, device=DEVICE)
+    leaf = (torch.cdist(points, points) if distances else points).requires_grad_()
+    with NothingIsReadOut():
+        _triton_clouds.mst_lengths(leaf, distances=distances).sum().backward()
+    assert leaf.grad.isfinite().all()
+    assert leaf.grad.any()
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")

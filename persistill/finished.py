@@ -34,6 +34,10 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
     network, about = models.load(run.file(WEIGHTS))
     root = path.resolve().parent
     inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
+    ood = None
+    if settings.ood is not None and about["view"] == "image":
+        ood = evaluation.ood_pictures(settings.ood, splits.test, settings.ood_pictures, progress)
+        inputs["ood"] = ood.fingerprint
     folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
     if folder.complete:
         return folder.result()
@@ -43,9 +47,6 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
         if not made:
             raise UserError(f"the view {about['view']!r} that {path} sees is not below {root}; run its recipe again.")
         opened[about["view"]] = open_view(made[0].path, made[0].result(), splits)
-    ood = None
-    if settings.ood is not None:
-        ood = evaluation.ood_pictures(settings.ood, splits.test, settings.ood_pictures, progress)
     normalisation = (tuple(run.inputs["mean"]), tuple(run.inputs["std"]))
     result = evaluation.evaluate(
         network.to(device),

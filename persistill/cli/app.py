@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from persistill import __version__, report, runs
-from persistill.cli import distill, execution, recipes, topology
+from persistill.cli import distill, execution, measured, recipes, topology
 from persistill.cli import reproduce as reproduction
 from persistill.cli.execution import console, quiet_start
 from persistill.cli.progress import Bars
@@ -206,8 +206,8 @@ def cp(
 @app.command(
     "eval",
     epilog=examples(
-        "persistill eval runs/student-tgd-seed0-0123456789ab",
         "persistill eval runs/student-tgd-seed0-0123456789ab --noise 0.1,0.2 --ece-bins 20",
+        "persistill eval runs/student-tgd-seed0-0123456789ab --set ood=uoft-cs/cifar100",
     ),
     short_help="Measure a trained network on the test pictures.",
 )
@@ -215,27 +215,27 @@ def evaluate(
     network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
     noise: Annotated[str, typer.Option(metavar="0.1,0.2", help="Strengths of Gaussian noise.")] = "0.02,0.04,0.08",
     noise_seed: Annotated[int, typer.Option(help="Draws the noise.")] = 0,
-    ece_bins: Annotated[int, typer.Option(help="Equal-width bins of the calibration error.")] = 15,
+    ece_bins: Annotated[int, typer.Option(help="Bins of the calibration errors.")] = 15,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of Evaluate; repeatable.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Measure a trained network on the test pictures of its recipe, with other noise or bins if wanted.
+    """Measure a trained network on the test pictures of its recipe, with other noise, bins or attacks if wanted.
 
-    Nothing is trained; the figures are printed, and kept in an evaluation folder beside the network's.
+    Nothing is trained; the figures are printed, and kept in an evaluation folder beside the network's. Interrupted and
+    run again, it goes on where it stopped.
     """
     settings = Evaluate().with_value("noise", f"({noise},)")
     settings = settings.with_value("noise_seed", noise_seed).with_value("ece_bins", ece_bins)
+    for field, value in map(recipes.parted, changes or []):
+        settings = settings.with_value(field, value)
     with quiet_start():
         from persistill.finished import evaluate_network  # noqa: PLC0415 - torch is slow to import
         from persistill.training import find_device  # noqa: PLC0415
     with Bars(console) as bars:
         metrics = evaluate_network(network, settings, find_device(device), bars)["metrics"]
-    table = Table("Metric", "Value", box=None, header_style="bold")
-    table.add_row("accuracy %", f"{100 * metrics['accuracy']:.2f}")
-    table.add_row("NLL", f"{metrics['nll']:.4f}")
-    table.add_row(f"ECE % ({ece_bins} bins)", f"{100 * metrics['ece']:.2f}")
-    for sigma, accuracy in metrics["noise"].items():
-        table.add_row(f"accuracy % at noise {sigma}", f"{100 * accuracy:.2f}")
-    console.print(table)
+    console.print(measured.table(metrics, settings))
 
 
 @app.command(

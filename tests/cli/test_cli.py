@@ -116,7 +116,26 @@ def test_eval_measures_a_student_under_other_noise(persistill, finished: Path) -
     assert "accuracy % at noise 0.3" in answer.out
     metrics = [json.loads(path.read_text())["metrics"] for path in finished.glob("evaluation-kd-seed0-*/done.json")]
     assert len({metric["accuracy"] for metric in metrics}) == 1
-    assert any("0.3" in metric["noise"] for metric in metrics)
+    (other,) = [metric for metric in metrics if "0.3" in metric["noise"]]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in answer.out.splitlines()]
+    assert ["NLL", f"{other['nll']:.4f}", f"{other['calibrated']['nll']:.4f}"] in rows
+    assert ["accuracy % of the best 5 answers", f"{100 * other['top_k']['accuracy']:.2f}"] in rows
+
+
+def test_eval_takes_any_field_of_its_settings(persistill, finished: Path) -> None:
+    student = only(finished, "student-kd-seed0-*")
+    changes = ["--set", "attacks=(4.0,)", "--set", "attack_pictures=20", "--set", "corruptions=()"]
+    changes += ["--set", "ood=digits", "--set", "ood_pictures=30"]
+    answer = persistill("eval", student, *changes, "--device", "cpu")
+    assert answer.code == 0
+    assert "accuracy % under PGD, 4/255" in answer.out
+    assert "AUROC % of energy against 30 of digits" in answer.out
+    assert "corruption" not in answer.out
+    again = persistill("eval", student, *changes, "--device", "cpu")
+    assert again.out.splitlines()[-20:] == answer.out.splitlines()[-20:]
+    wrong = persistill("eval", student, "--set", "attack=(4.0,)")
+    assert wrong.code == 2
+    assert "attacks" in wrong.err
 
 
 def test_report_is_written_again_elsewhere(persistill, finished: Path, tmp_path: Path) -> None:

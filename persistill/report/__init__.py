@@ -5,6 +5,7 @@ from persistill.report.page import write
 from persistill.report.paired import against_baseline
 from persistill.report.published import differences, published
 from persistill.report.significance import Difference, paired_difference, sentence
+from persistill.report.similarity import Similarity, SimilarityStage, similarity_maps
 from persistill.report.table import Table, header, markdown, note, rows
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "Epoch",
     "Run",
     "Sample",
+    "Similarity",
+    "SimilarityStage",
     "Table",
     "View",
     "against_baseline",
@@ -26,5 +29,6 @@ __all__ = [
     "read",
     "rows",
     "sentence",
+    "similarity_maps",
     "write",
 ]

@@ -1,36 +1,27 @@
 """What a recipe will cost, measured beforehand: every stage is rehearsed on a few pictures, and scaled up.
 
-The rehearsal is the pipeline itself, on real pictures of the recipe in batches of the real size, for one epoch of a few
-steps and one seed, in a folder that is removed. So whatever a step costs - loading, augmentation, persistence images,
-teachers, losses, optimiser - is in it, on the machine at hand. A first pass of one step, which allocates and compiles,
-is not measured.
+A first rehearsal of one step, which allocates and compiles, is not measured.
 """
 
 import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from persistill import runs
-from persistill.data import Pictures, Splits
+from persistill.data import Splits
 from persistill.data.views import FIT_PICTURES
 from persistill.pipeline import Pipeline
 from persistill.progress import Progress, Silent
-from persistill.recipe import Recipe, Train
-from persistill.runs import RunFolder
+from persistill.rehearsal import CORRUPTION, UNREHEARSED, Rehearsal
 from persistill.stages import Stage
-from persistill.training import CHECKPOINT
 
 STEPS = 2
 """Steps of each training that are measured, all of them and their batches: one would find its batch made beforehand."""
 
-_PIXELS = 2**18
-"""A batch that is evaluated has so many in all, or 16 pictures."""
 _LEAST, _MOST, _SECONDS = 4, 256, 0.05
 """Test pictures that are attacked and corrupted: as many as a network answers in so many seconds, within two bounds.
 Few would take as long as many where each call costs more than a picture."""
@@ -100,7 +91,7 @@ def estimate(pipeline: Pipeline, progress: Progress | None = None) -> Estimate:
     stages = pipeline.stages()
     left = {stage.key for stage in stages if not (pipeline.out / stage.folder_name / "done.json").is_file()}
     began, costs, peak = time.perf_counter(), dict[str, Cost](), None
-    rehearsed = any(stage.key in left and stage.kind not in _KNOWN for stage in stages)
+    rehearsed = any(stage.key in left and stage.kind not in UNREHEARSED for stage in stages)
     if rehearsed:
         with tempfile.TemporaryDirectory(prefix="persistill-rehearsal-") as folder:
             costs, peak = _rehearse(pipeline, Path(folder), progress or Silent())
@@ -119,256 +110,94 @@ def _rehearse(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dic
     cuda = pipeline.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(pipeline.device)
-    first = _Rehearsal(pipeline, folder, 1, evaluated=0)
+    # One corruption tells what a part of an evaluation costs beside the answers.
+    first = Rehearsal(pipeline, folder / "first", 1, evaluated=_LEAST, corruptions=1)
     progress.start(f"measuring {STEPS} steps of each training", 2 * len(first.stages))
     first.run(progress)
     evaluated = max(_LEAST, min(_MOST, int(_SECONDS / first.slowest_answer())))
-    second = _Rehearsal(pipeline, folder, STEPS, evaluated=evaluated)
+    second = Rehearsal(pipeline, folder / "second", STEPS, evaluated=evaluated)
     second.run(progress)
-    progress.finish("")
-    return second.costs(), torch.cuda.max_memory_allocated(pipeline.device) if cuda else None
+    progress.finish()
+    costs = _once_for_all(pipeline, second) + _of_networks(pipeline, second, first.part_overhead())
+    memory = torch.cuda.max_memory_allocated(pipeline.device) if cuda else None
+    return {cost.stage.key: cost for cost in costs}, memory
 
 
-class _Stopwatch:
-    """A progress that adds up how long units took, from the start of their stage to the last of them.
-
-    Args:
-        wait: waits for the device.
-
-    Attributes:
-        units: done.
-        seconds: that they took.
-    """
-
-    def __init__(self, wait: Callable[[], None]) -> None:
-        self._wait, self._last = wait, 0.0
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin anew."""
-        self.units, self.seconds = 0, 0.0
-
-    def start(self, stage: str, total: int, done: int = 0) -> None:  # noqa: ARG002 - as the protocol says
-        """Begin a stage."""
-        self._wait()
-        self._last = time.perf_counter()
-
-    def advance(self, units: int, note: str = "", values: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
-        """Note what was done."""
-        if units:
-            self._wait()
-            now = time.perf_counter()
-            self.units += units
-            self.seconds += now - self._last
-            self._last = now
-
-    def finish(self, note: str = "") -> None:
-        """Note nothing."""
+def _once_for_all(real: Pipeline, rehearsal: Rehearsal) -> list[Cost]:
+    """Costs of views, stored features and preparations."""
+    size, part, small = _counts(real.splits), _counts(rehearsal.splits), rehearsal.pipeline
+    everything, trained_on = sum(size.values()) / sum(part.values()), size["train"] / part["train"]
+    costs = []
+    for name, stage in real.views.items():
+        seen = rehearsal.seen(small.views[name])
+        pictures = sum(size.values()) + min(FIT_PICTURES, size["train"])
+        costs.append(Cost(stage, None, seen.unit * pictures, round(seen.bytes * everything)))
+    for name, stage in real.features.items():
+        seen = rehearsal.seen(small.features[name])
+        costs.append(Cost(stage, None, seen.around + seen.counted * trained_on, round(seen.bytes * trained_on)))
+    for place, stage in real.preparations.items():
+        seen = rehearsal.seen(small.preparations[place])
+        costs.append(Cost(stage, None, seen.seconds * trained_on, seen.bytes))
+    return costs
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What was seen of a rehearsed stage.
+def _of_networks(real: Pipeline, rehearsal: Rehearsal, part_overhead: float) -> list[Cost]:
+    """Costs of training and evaluating teachers and students."""
+    recipe, small, size = real.recipe, rehearsal.pipeline, _counts(real.splits)
+    first = next(iter(small.students.values()))
+    networks = [
+        (stage, small.teachers[name], small.teachers[name], teacher.train or recipe.train, teacher)
+        for name, stage in real.teachers.items()
+        for teacher in [recipe.teachers[name]]
+    ]
+    students = [
+        (stage, small.students[arm, recipe.seeds[0]], first, recipe.arms[arm].train or recipe.train, None)
+        for (arm, _), stage in real.students.items()
+    ]
+    costs = []
+    for stage, trained, asked, train, teacher in [*networks, *students]:
+        evaluation = small.evaluations[asked.key]
+        seen, answer = rehearsal.seen(trained), rehearsal.answer(evaluation)
+        if teacher is None or teacher.weights is None:
+            steps = train.epochs * (size["train"] // train.batch_size)
+            seconds = seen.around + steps * seen.unit + train.epochs * size["validation"] * answer
+            costs.append(Cost(stage, steps, seconds, seen.bytes))
+        else:
+            costs.append(Cost(stage, None, seen.seconds, seen.bytes))
+        sees_pictures = teacher is None or teacher.view == "image"
+        seconds = _evaluation(real, rehearsal, evaluation, part_overhead, sees_pictures=sees_pictures)
+        taken = rehearsal.seen(evaluation).bytes * size["test"] / len(rehearsal.splits.test)
+        costs.append(Cost(real.evaluations[stage.key], None, seconds, round(taken)))
+    return costs
 
-    Attributes:
-        unit: seconds of a unit (a step, a picture, a batch).
-        counted: seconds of all units.
-        seconds: of the whole stage.
-        bytes: of its folder.
-        parts: of an evaluation, by name -> seconds.
-    """
 
-    unit: float
-    counted: float
-    seconds: float
-    bytes: int
-    parts: Mapping[str, float]
-
-    @property
-    def around(self) -> float:
-        """Seconds beside the units: networks are made, files are written."""
-        return max(0.0, self.seconds - self.counted)
-
-
-class _Rehearsal:
-    """A pipeline of the same recipe on a few pictures.
+def _evaluation(
+    real: Pipeline, rehearsal: Rehearsal, evaluation: Stage, part_overhead: float, *, sees_pictures: bool
+) -> float:
+    """Seconds of an evaluation.
 
     Args:
-        pipeline: the real one.
-        folder: an empty folder.
-        steps: of each training.
-        evaluated: test pictures that are attacked and corrupted.
+        real: the recipe.
+        rehearsal: of it.
+        evaluation: the rehearsal's.
+        part_overhead: seconds of a part beside its pictures.
+        sees_pictures: whether the network is shown noisy, attacked and corrupted pictures.
     """
-
-    def __init__(self, pipeline: Pipeline, folder: Path, steps: int, *, evaluated: int) -> None:
-        self._real, self._folder = pipeline, folder
-        self._cuda = pipeline.device.type == "cuda"
-        self._watch = _Stopwatch(self._wait)
-        self._recipe = _short(pipeline.recipe, pipeline.splits.test, evaluated=evaluated)
-        self._splits = _few(pipeline.splits, self._recipe, steps)
-        self._small = Pipeline(
-            self._recipe, folder, device=pipeline.device.type, progress=self._watch, splits=self._splits
-        )
-        self._seen: dict[str, _Seen] = {}
-        # One student tells how quickly all of them answer.
-        others = {self._small.evaluations[stage.key].key for stage in list(self._small.students.values())[1:]}
-        self.stages = list(
-            {
-                stage.key: stage
-                for stage in self._small.stages()
-                if stage.kind not in _KNOWN and stage.key not in others
-            }.values()
-        )
-
-    def run(self, progress: Progress) -> None:
-        """Work through the stages."""
-        for stage in self.stages:
-            self._watch.reset()
-            folder, began = RunFolder.create(self._folder, stage.kind, stage.name, stage.inputs), time.perf_counter()
-            result = stage.work(folder)
-            self._wait()
-            folder.finish({"seconds": time.perf_counter() - began, **result})
-            folder.file(CHECKPOINT).unlink(missing_ok=True)
-            self._seen[stage.key] = _Seen(
-                unit=self._watch.seconds / max(1, self._watch.units),
-                counted=self._watch.seconds,
-                seconds=time.perf_counter() - began,
-                bytes=sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file()),
-                parts={
-                    path.stem.removeprefix("part-"): runs.read_json(path)["seconds"]
-                    for path in folder.path.glob("part-*.json")
-                },
-            )
-            progress.advance(1, f"{stage.kind} {stage.name}")
-
-    def slowest_answer(self) -> float:
-        """The most seconds that a network takes for a picture."""
-        pictures = len(self._splits.test) + len(self._splits.validation)
-        return max(seen.parts["clean"] for seen in self._seen.values() if seen.parts) / pictures
-
-    def costs(self) -> dict[str, Cost]:
-        """Key of a real stage -> what it will cost, for all stages of the kinds that were rehearsed."""
-        real, small, recipe, seed = self._real, self._small, self._real.recipe, self._real.recipe.seeds[0]
-        size, part = _counts(real.splits), _counts(self._splits)
-        everything, trained_on = sum(size.values()) / sum(part.values()), size["train"] / part["train"]
-        found: list[Cost] = []
-        for name, stage in real.views.items():
-            seen = self._seen[small.views[name].key]
-            pictures = sum(size.values()) + min(FIT_PICTURES, size["train"])
-            found.append(Cost(stage, None, seen.unit * pictures, round(seen.bytes * everything)))
-        for name, stage in real.features.items():
-            seen = self._seen[small.features[name].key]
-            found.append(Cost(stage, None, seen.around + seen.counted * trained_on, round(seen.bytes * trained_on)))
-        for place, stage in real.preparations.items():
-            seen = self._seen[small.preparations[place].key]
-            found.append(Cost(stage, None, seen.seconds * trained_on, seen.bytes))
-        networks = [
-            (stage, small.teachers[name], teacher.train or recipe.train, teacher.weights is None, teacher.view)
-            for name, stage in real.teachers.items()
-            for teacher in [recipe.teachers[name]]
-        ]
-        networks += [
-            (stage, small.students[arm, seed], recipe.arms[arm].train or recipe.train, True, "image")
-            for (arm, _), stage in real.students.items()
-        ]
-        first = next(iter(small.students.values()))
-        for stage, like, train, trains, view in networks:
-            asked = self._seen[small.evaluations[(like if like.kind == "teacher" else first).key].key]
-            answer = asked.parts["clean"] / (part["test"] + part["validation"])
-            seen = self._seen[like.key]
-            if trains:
-                steps = train.epochs * (size["train"] // train.batch_size)
-                seconds = seen.around + steps * seen.unit + train.epochs * size["validation"] * answer
-                found.append(Cost(stage, steps, seconds, seen.bytes))
-            else:
-                found.append(Cost(stage, None, seen.seconds, seen.bytes))
-            seconds = self._evaluation(asked, answer, view)
-            bytes_ = round(asked.bytes * size["test"] / part["test"])
-            found.append(Cost(real.evaluations[stage.key], None, seconds, bytes_))
-        return {cost.stage.key: cost for cost in found}
-
-    def _evaluation(self, asked: _Seen, answer: float, view: str) -> float:
-        """Seconds of an evaluation.
-
-        Args:
-            asked: the rehearsed one.
-            answer: seconds of one picture as it is.
-            view: what the network sees.
-        """
-        real, small = self._real.recipe.evaluate, self._recipe.evaluate
-        test, validation = len(self._real.splits.test), len(self._real.splits.validation)
-        seconds = asked.seconds - sum(asked.parts.values()) + (test + validation) * answer
-        if view != "image":
-            return seconds
-        seconds += answer * (test * len(real.noise) + (real.ood_pictures if real.ood else 0))
-        for name, taken in asked.parts.items():
-            if name.startswith("attack-"):
-                seconds += taken * len(real.attacks) * min(real.attack_pictures, test) / small.attack_pictures
-            elif name.startswith("corruption-"):
-                seconds += taken * min(real.corruption_pictures, test) / small.corruption_pictures
+    settings, small = real.recipe.evaluate, rehearsal.recipe.evaluate
+    seen, answer, test = rehearsal.seen(evaluation), rehearsal.answer(evaluation), len(real.splits.test)
+    seconds = seen.seconds - sum(seen.parts.values()) + (test + len(real.splits.validation)) * answer
+    if not sees_pictures:
         return seconds
-
-    def _wait(self) -> None:
-        if self._cuda:
-            torch.cuda.synchronize(self._real.device)
-
-
-def _short(recipe: Recipe, test: Pictures, *, evaluated: int) -> Recipe:
-    """The recipe for one epoch and one seed.
-
-    Args:
-        recipe: the real one.
-        test: its test pictures, of which a batch of the evaluation takes at most half.
-        evaluated: test pictures that are attacked and corrupted; 0 to leave both out.
-    """
-    few, affordable = min(evaluated, len(test)), max(16, _PIXELS // (test.shape[1] * test.shape[2]))
-    evaluate = recipe.evaluate.model_copy(
-        update={
-            "noise": (),
-            "attacks": recipe.evaluate.attacks[: 1 if few else 0],
-            "attack_pictures": few,
-            "ood": None,
-            "corruptions": recipe.evaluate.corruptions if few else (),
-            "corruption_pictures": few,
-            "batch_size": min(recipe.evaluate.batch_size, affordable, max(1, len(test) // 2)),
-        }
-    )
-    return recipe.model_copy(
-        update={
-            "train": _one_epoch(recipe.train),
-            "teachers": {
-                name: part.model_copy(update={"train": part.train and _one_epoch(part.train)})
-                for name, part in recipe.teachers.items()
-            },
-            "arms": {
-                name: part.model_copy(update={"train": part.train and _one_epoch(part.train)})
-                for name, part in recipe.arms.items()
-            },
-            "seeds": recipe.seeds[:1],
-            "evaluate": evaluate,
-        }
-    )
-
-
-def _one_epoch(train: Train) -> Train:
-    return train.model_copy(update={"epochs": 1})
-
-
-def _few(splits: Splits, recipe: Recipe, steps: int) -> Splits:
-    """Evenly spaced pictures, so that no class is left out, for so many steps."""
-    stated = [*(part.train for part in recipe.teachers.values()), *(part.train for part in recipe.arms.values())]
-    trainings = [recipe.train, *(train for train in stated if train is not None)]
-
-    def some(split: Pictures, count: int) -> Pictures:
-        count = min(count, len(split))
-        return split.subset(torch.arange(count) * len(split) // count)
-
-    return replace(
-        splits,
-        train=some(splits.train, steps * max(train.batch_size for train in trainings)),
-        validation=some(splits.validation, recipe.evaluate.batch_size),
-        test=some(splits.test, steps * recipe.evaluate.batch_size),
-    )
+    seconds += answer * (test * len(settings.noise) + (settings.ood_pictures if settings.ood else 0))
+    for name, taken in seen.parts.items():
+        if name.startswith("attack-"):
+            attacked = min(settings.attack_pictures, test) / small.attack_pictures
+            seconds += taken * len(settings.attacks) * attacked
+        elif name.startswith(CORRUPTION):
+            overhead = min(part_overhead, taken)
+            corrupted = min(settings.corruption_pictures, test) / small.corruption_pictures
+            seconds += overhead + (taken - overhead) * corrupted
+    return seconds
 
 
 def _counts(splits: Splits) -> dict[str, int]:

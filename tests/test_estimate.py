@@ -12,6 +12,7 @@ from persistill.estimate import Cost, Estimate, estimate
 from persistill.methods import KD, TGD
 from persistill.pipeline import Pipeline
 from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.rehearsal import Rehearsal, Seen
 from persistill.workshop import WEIGHTS
 
 RECIPE = Recipe(
@@ -114,21 +115,28 @@ def test_given_weights_are_taken_over_without_a_step(both, tmp_path: Path) -> No
 
 def test_an_evaluation_is_scaled_part_by_part(tmp_path: Path) -> None:
     real = pipeline(tmp_path)
-    rehearsal = estimating._Rehearsal(real, tmp_path, 2, evaluated=10)
-    parts = {"clean": 9.0, "attack-2": 5.0, "corruption-gaussian_noise-1": 2.0, "corruption-gaussian_noise-2": 3.0}
-    seen = estimating._Seen(unit=0.0, counted=0.0, seconds=20.0, bytes=0, parts=parts)
-    # 70 test and 20 validation pictures, 0.5 s each; 1 s around the parts.
-    assert rehearsal._evaluation(seen, 0.5, "persistence") == 1 + 45
+    rehearsal = Rehearsal(real, tmp_path, 2, evaluated=10)
+    evaluation = next(stage for stage in rehearsal.stages if stage.kind == "evaluation")
+    # Answers of 0.5 s to the 70 test and 20 validation pictures, which are all rehearsed with.
+    parts = {"clean": 45.0, "attack-2": 5.0, "corruption-gaussian_noise-1": 2.0, "corruption-gaussian_noise-2": 3.0}
+    rehearsal._seen[evaluation.key] = Seen(unit=0.0, counted=0.0, seconds=56.0, bytes=0, parts=parts)
+
+    def seconds(pipeline: Pipeline, overhead: float, *, sees_pictures: bool = True) -> float:
+        return estimating._evaluation(pipeline, rehearsal, evaluation, overhead, sees_pictures=sees_pictures)
+
+    # 1 s around the parts.
+    assert seconds(real, 0.0, sees_pictures=False) == 1 + 45
     # Two strengths of noise on 70 pictures; two attacks and two severities on 70 in place of 10.
-    assert rehearsal._evaluation(seen, 0.5, "image") == 1 + 45 + 0.5 * 140 + 5 * 2 * 7 + 2 * 7 + 3 * 7
-    few = Pipeline(RECIPE.with_value("evaluate.attack_pictures", 20), tmp_path, device="cpu")
-    rehearsal = estimating._Rehearsal(few, tmp_path, 2, evaluated=10)
-    assert rehearsal._evaluation(seen, 0.5, "image") == 1 + 45 + 0.5 * 140 + 5 * 2 * 2 + 2 * 7 + 3 * 7
+    assert seconds(real, 0.0) == 1 + 45 + 0.5 * 140 + 5 * 2 * 7 + 2 * 7 + 3 * 7
+    # What a part costs beside its pictures does not grow with them.
+    assert seconds(real, 1.5) == 1 + 45 + 0.5 * 140 + 5 * 2 * 7 + 2 * 1.5 + 7 * (0.5 + 1.5)
+    few = pipeline(tmp_path, RECIPE.with_value("evaluate.attack_pictures", 20))
+    assert seconds(few, 0.0) == 1 + 45 + 0.5 * 140 + 5 * 2 * 2 + 2 * 7 + 3 * 7
 
 
 def test_the_rehearsal_has_as_many_steps_as_asked_of_every_class(tmp_path: Path) -> None:
-    rehearsal = estimating._Rehearsal(pipeline(tmp_path), tmp_path, 2, evaluated=10)
-    splits = rehearsal._splits
+    rehearsal = Rehearsal(pipeline(tmp_path), tmp_path, 2, evaluated=10)
+    splits = rehearsal.splits
     assert len(splits.train) == 2 * 50
     assert set(splits.train.targets.tolist()) == set(range(10))
     assert len(splits.test) == 2 * 35

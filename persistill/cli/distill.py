@@ -326,7 +326,8 @@ def _cost_table(pipeline: "Pipeline", found: "Estimate") -> Table:
         add(f"student {arm}{seeds}", [costs[pipeline.students[arm, seed].key] for seed in recipe.seeds])
     evaluations = [costs[stage.key] for stage in pipeline.evaluations.values()]
     add(f"evaluation of {len(evaluations)} networks", evaluations)
-    add("export and report", [costs[pipeline.exported.key], costs[pipeline.comparison.key]])
+    ends = {stage.key for stage in (pipeline.exported, *pipeline.costs.values(), pipeline.comparison)}
+    add("export, cost to run, report", [costs[key] for key in ends])
     return table
 
 

@@ -13,6 +13,7 @@ from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
 
 IMAGE = ("image",)
 KD_OF_TOPKD = KD(weight=2.0, temperature=4.0)
+SURROGATE = Surrogate(pooling="sum", cloud_epochs=128, lr=2e-3, epochs=200, patience=20)
 
 recipe = Recipe(
     name="topkd_digits",
@@ -24,10 +25,7 @@ recipe = Recipe(
         "kd": Arm(methods=(KD_OF_TOPKD,), teachers=IMAGE),
         "exact": Arm(methods=(KD_OF_TOPKD, TopKD()), teachers=IMAGE),
         "lifetimes": Arm(methods=(KD_OF_TOPKD, TopKD(compare="lifetimes", weight=0.5)), teachers=IMAGE),
-        "published": Arm(
-            methods=(KD_OF_TOPKD, TopKD.published(Surrogate(cloud_epochs=128, epochs=300, patience=20, lr=2e-3))),
-            teachers=IMAGE,
-        ),
+        "published": Arm(methods=(KD_OF_TOPKD, TopKD.published(SURROGATE)), teachers=IMAGE),
     },
     train=Train(epochs=20, batch_size=50, lr=0.1, schedule="one-cycle"),
     teacher_cache="exact",

@@ -61,14 +61,12 @@ class CloudImages:
         filled = [one for one in diagrams if len(one.values)]
         if not filled:
             return cls(dimension)
-        windows = [
-            (min(float(part.min()) for part in parts), max(float(part.max()) for part in parts))
-            for parts in ([one.births for one in filled], [one.persistences for one in filled])
-        ]
+        births = _extent([one.births for one in filled])
+        persistences = _extent([one.persistences for one in filled])
         apart = torch.pdist(_first_points(filled))
         apart = apart[apart > _APART]
-        bandwidth = float(apart.quantile(_QUANTILE)) if len(apart) else windows[1][1] / SIDE
-        fitted = cls(dimension, bandwidth, *windows)
+        bandwidth = float(apart.quantile(_QUANTILE)) if len(apart) else persistences[1] / SIDE
+        fitted = cls(dimension, bandwidth, births, persistences)
         largest = max(float(fitted._drawn(one).max()) for one in filled)
         return dataclasses.replace(fitted, maximum=largest or 1.0)
 
@@ -128,6 +126,10 @@ class CloudImages:
 def _bare(diagrams: Diagrams[Tensor]) -> Diagrams[Tensor]:
     """Without indices: those of all clouds of a training would take gigabytes."""
     return Diagrams(diagrams.values, diagrams.offsets, diagrams.shape, dimension=diagrams.dimension)
+
+
+def _extent(parts: list[Tensor]) -> tuple[float, float]:
+    return min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
 
 
 def _first_points(diagrams: list[Diagrams[Tensor]]) -> Tensor:

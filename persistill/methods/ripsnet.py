@@ -87,7 +87,7 @@ class RipsNet(nn.Module):
         seen = self.points(clouds)
         pooled = seen.mean(-2) if self.pooling == "mean" else seen.sum(-2)
         images: Tensor = self.cloud(pooled)
-        return images.unflatten(-1, (SIDE, SIDE))
+        return images.reshape(*images.shape[:-1], SIDE, SIDE)
 
 
 class Clouds:
@@ -104,7 +104,7 @@ class Clouds:
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
-        self.each, self.points, self.width = self._arrays[0].shape
+        self.each, self.points, self.width = (int(side) for side in self._arrays[0].shape)
 
     def __len__(self) -> int:
         return len(self._arrays) * self.each
@@ -214,7 +214,7 @@ def fit_ripsnet(
         for part in _parts(order, settings.batch_size):
             loss = F.mse_loss(guessed(part), wanted(part))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
         error = error_of(guessed)
         state["epoch"] += 1

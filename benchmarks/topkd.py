@@ -1,0 +1,90 @@
+"""TopKD: what each form costs a step, and what becomes of it when embeddings differ in scale, as Markdown tables.
+
+    python benchmarks/topkd.py     # a minute
+
+Clouds are class clusters behind a ReLU, as embeddings are, all different. Times are processor times of one core,
+medians of rounds in which every contender takes its turn. Set OMP_NUM_THREADS=1.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from clouds import clouds, table
+from torch import Tensor
+from torch.nn import functional as F
+
+from persistill.methods import topology_loss
+from persistill.methods.cloudimages import CloudImages
+from persistill.methods.ripsnet import RipsNet
+
+WIDTH, ROUNDS = 64, 60
+SCALES = (0.01, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0)
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def forms(images: CloudImages, loops: CloudImages, network: RipsNet) -> dict[str, Loss]:
+    def published(student: Tensor, teacher: Tensor) -> Tensor:
+        return F.mse_loss(network(student), network(teacher))
+
+    return {
+        "exact, images": lambda student, teacher: topology_loss(student, teacher, images=images),
+        "exact, images fitted to each batch": topology_loss,
+        "exact, lifetimes": lambda student, teacher: topology_loss(student, teacher, compare="lifetimes"),
+        "exact, Wasserstein": lambda student, teacher: topology_loss(student, teacher, compare="wasserstein"),
+        "exact, images of loops (H1)": lambda student, teacher: topology_loss(student, teacher, images=loops),
+        "published, RipsNet": published,
+    }
+
+
+def some(count: int, points: int, seed: int) -> Tensor:
+    return torch.from_numpy(clouds(count, points, WIDTH, seed))
+
+
+def prepared(points: int) -> dict[str, Loss]:
+    shown = [some(32, points, 0)]
+    network = RipsNet(WIDTH).requires_grad_(False)
+    return forms(CloudImages.fit(shown), CloudImages.fit(shown, 1), network)
+
+
+def costs(points: int) -> dict[str, float]:
+    """Milliseconds of a step's forward and backward pass."""
+    losses, times = prepared(points), dict[str, list[float]]()
+    for one, teacher in zip(some(ROUNDS, points, 1), some(ROUNDS, points, 2), strict=True):
+        for name, loss in losses.items():
+            student = one.clone().requires_grad_()
+            start = time.process_time()
+            loss(student, teacher).backward()
+            times.setdefault(name, []).append((time.process_time() - start) * 1e3)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def scaled(points: int, factor: float) -> dict[str, str]:
+    """Value, and how fast it falls or rises with the logarithm of the student's scale; means over pairs of clouds."""
+    losses, found = prepared(points), dict[str, list[tuple[float, float]]]()
+    for one, teacher in zip(some(8, points, 1), some(8, points, 2), strict=True):
+        for name, loss in losses.items():
+            student = (factor * one).requires_grad_()
+            value = loss(student, teacher)
+            (gradient,) = torch.autograd.grad(value, student)
+            found.setdefault(name, []).append((value.item(), (gradient * student).sum().abs().item()))
+    means = {name: [statistics.mean(part) for part in zip(*values, strict=True)] for name, values in found.items()}
+    return {name: f"{value:.2g} ({slope:.1g})" for name, (value, slope) in means.items()}
+
+
+def main() -> None:
+    print(f"## Cost of a step, forward and backward, {WIDTH} numbers an embedding\n")
+    measured = {points: costs(points) for points in (64, 128)}
+    rows = [[name, *(f"{measured[points][name]:.2f}" for points in measured)] for name in measured[64]]
+    table(["ms", *(f"{points} embeddings" for points in measured)], rows)
+    print("## A student whose embeddings are scaled: value, and in brackets |d value / d log scale|\n")
+    by_scale = {factor: scaled(64, factor) for factor in SCALES}
+    names = [name for name in by_scale[1.0] if "RipsNet" not in name]  # which would not be fitted to anything
+    table(
+        ["", *(f"x {factor:g}" for factor in SCALES)], [[name, *(by_scale[f][name] for f in SCALES)] for name in names]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,7 @@ from persistill.topology.matchings import bottleneck, wasserstein
 from persistill.topology.persistence_image import PersistenceImages
 from persistill.topology.pictures import persistence_images
 from persistill.topology.point_images import point_persistence_images
-from persistill.topology.signals import columns, rows, sublevel_persistence
+from persistill.topology.signals import columns, rows, serpentine, sublevel_persistence
 from persistill.topology.sliced import sliced_wasserstein
 from persistill.topology.summaries import persistence_entropy, sorted_lifetimes, total_persistence
 from persistill.topology.tents import landscapes, silhouettes
@@ -49,6 +49,7 @@ __all__ = [
     "rips_persistence",
     "rows",
     "save_diagrams",
+    "serpentine",
     "silhouettes",
     "sliced_wasserstein",
     "sorted_lifetimes",

@@ -32,6 +32,20 @@ def columns(images: Array) -> Array:
     return signals
 
 
+def serpentine(images: Array) -> Array:
+    """Read images row by row, every second row from the right: (..., H, W) -> (..., H * W).
+
+    What is next to each other in the signal then is so in the image; from the end of one row of ``rows`` to the start of
+    the next, the signal jumps across the image.
+    """
+    _require_image(images)
+    turned: Any = images.clone() if isinstance(images, Tensor) else images.copy()
+    odd: Any = images[..., 1::2, :]
+    turned[..., 1::2, :] = odd.flip(-1) if isinstance(images, Tensor) else odd[..., ::-1]
+    signals: Array = turned.reshape(*images.shape[:-2], -1)
+    return signals
+
+
 @overload
 def sublevel_persistence(
     signals: NDArray[Any],

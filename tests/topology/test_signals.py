@@ -17,6 +17,7 @@ from persistill.topology import (
     bottleneck,
     columns,
     rows,
+    serpentine,
     sublevel_persistence,
     wasserstein,
 )
@@ -312,6 +313,19 @@ def test_scans_read_rows_and_columns():
     assert columns(batch).shape == (2, 2, 6)
     with pytest.raises(ValueError, match=r"\(\.\.\., H, W\); got \(6,\)"):
         rows(np.arange(6))
+
+
+def test_a_serpentine_never_jumps():
+    image = np.arange(20).reshape(4, 5)
+    assert serpentine(image[:, :3]).tolist() == [0, 1, 2, 7, 6, 5, 10, 11, 12, 17, 16, 15]
+    places = np.stack(np.divmod(serpentine(image), 5))
+    assert (np.abs(np.diff(places, axis=1)).sum(0) == 1).all()
+    batch = torch.rand(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    found = serpentine(batch)
+    np.testing.assert_array_equal(found.detach(), serpentine(batch.detach().numpy()))
+    (found * torch.arange(20)).sum().backward()
+    expected = np.broadcast_to(np.argsort(serpentine(np.arange(20).reshape(5, 4))).reshape(5, 4), (2, 3, 5, 4))
+    np.testing.assert_array_equal(batch.grad, expected)
 
 
 def test_two_threads_at_once_do_not_disturb_each_other():

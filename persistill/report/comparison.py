@@ -7,7 +7,7 @@ Nothing is recomputed: accuracies, NLL and ECE are the ones that the evaluation 
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +81,7 @@ class Run:
         train_seconds: wall-clock of training; nan if it was not trained here.
         evaluation_seconds: wall-clock of the evaluation.
         curve: what was logged, one entry an epoch.
+        metrics: all that the evaluation stored, by the names of ``docs/evaluation.md``.
     """
 
     seed: int | None
@@ -96,6 +97,14 @@ class Run:
     train_seconds: float
     evaluation_seconds: float
     curve: tuple[Epoch, ...]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def figure(self, *path: str) -> float:
+        """One stored figure, ``figure("calibrated", "nll")``; nan where it was not measured or not finite."""
+        value: Any = self.metrics
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return float(value) if isinstance(value, float | int) else math.nan
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,11 @@ class ArmSummary:
     def ece(self) -> Sample:
         """Expected calibration error on the test pictures, fractions."""
         return Sample(tuple(run.ece for run in self.runs))
+
+    def figures(self, *path: str) -> Sample:
+        """A stored figure of every run, by its names; empty unless all have it."""
+        values = tuple(run.figure(*path) for run in self.runs)
+        return Sample(values if all(map(math.isfinite, values)) else ())
 
     @property
     def noise(self) -> dict[float, Sample]:
@@ -192,6 +206,9 @@ class Comparison:
         seconds: wall-clock of all stages, added up.
         about: date ("created"), "software" and "hardware", as in run.json.
         missing: one sentence for each folder or file that should be there and is not.
+        relative_error: run folder -> mean corruption error relative to the baseline's (1 is the baseline).
+        likeness: student's run folder -> teacher's name -> "agreement", "kl", "cka" and "diagram_distance".
+        costs: teacher's name, or "" for the student -> what such a network costs to run.
     """
 
     recipe: str
@@ -206,11 +223,18 @@ class Comparison:
     seconds: float
     about: Mapping[str, Any]
     missing: tuple[str, ...]
+    relative_error: Mapping[str, float] = field(default_factory=dict)
+    likeness: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def everyone(self) -> tuple[ArmSummary, ...]:
         """Students and then teachers, those that have at least one complete run."""
         return tuple(arm for arm in (*self.arms, *self.teachers) if arm.runs)
+
+    def cost(self, arm: ArmSummary) -> Mapping[str, Any]:
+        """What a network of this arm costs to run; empty if it was not measured."""
+        return self.costs.get("" if arm.role == "student" else arm.name, {})
 
     def class_name(self, number: int) -> str:
         """The name of a class, or its number where it has none."""
@@ -249,6 +273,8 @@ def read(folder: Path) -> Comparison:
         view for name, place in result.get("views", {}).items() if (view := reader.view(name, place)) is not None
     )
     export = reader.result("the export", result["export"]) if result.get("export") else None
+    costs = result.get("costs") or {}
+    places = {**({"": costs["student"]} if "student" in costs else {}), **costs.get("teachers", {})}
     return Comparison(
         recipe=str(result.get("recipe", run_folder.name)),
         folder=folder,
@@ -261,6 +287,10 @@ def read(folder: Path) -> Comparison:
         export=None if export is None else {**export, "folder": result["export"]},
         seconds=_number(result.get("seconds")),
         about={key: run_folder.about.get(key, {}) for key in ("created", "software", "hardware")},
+        # Reads, and so may add to what is missing.
+        costs={name: found for name, place in places.items() if (found := reader.result("a cost", place)) is not None},
+        relative_error=(result.get("relative_corruption_error") or {}).get("of", {}),
+        likeness=result.get("likeness") or {},
         missing=tuple(reader.missing),
     )
 
@@ -324,6 +354,7 @@ class _Reader:
             train_seconds=_number(trained.get("seconds")) if here else math.nan,
             evaluation_seconds=_number(measured.get("seconds")),
             curve=_curve(run_folder.records()),
+            metrics=metrics,
         )
 
     def _open(self, name: str) -> RunFolder:

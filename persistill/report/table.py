@@ -117,6 +117,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f}" if math.isfinite(value) else "not finite"
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign, the minus as wide as the plus: -1.2 -> "−1.20"."""
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else "not finite"
+
+
 def spread(sample: Sample, scale: float = 1.0, digits: int = 2) -> str:
     """Mean ± sample standard deviation; only the mean where there is one value.
 

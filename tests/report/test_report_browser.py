@@ -14,7 +14,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 
-PLOTS = 9  # accuracy, validation, loss, three terms, noise, calibration, confusion
+PLOTS = 10  # differences, accuracy, validation, loss, three terms, noise, calibration, confusion
 HUE_1 = {"light": "rgb(0, 114, 178)", "dark": "rgb(75, 163, 220)"}
 
 

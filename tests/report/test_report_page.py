@@ -131,7 +131,7 @@ def test_every_figure_has_a_text_alternative(parsed: Reader) -> None:
     assert all(text.strip() for text in parsed.texts["figcaption"])
     assert all(attributes["alt"] for attributes in parsed.all("img"))
     plots = [attributes for attributes in parsed.all("div") if attributes.get("class") == "plot"]
-    assert len(plots) == 9
+    assert len(plots) == 10
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in plots)
     for text, element in zip(parsed.texts["figure"], parsed.all("figure"), strict=True):
         assert element["class"] == "entry" or ": numbers" in text
@@ -326,7 +326,7 @@ def test_names_cannot_run_or_break_anything(maker: Maker) -> None:
     text = write(folder).read_text(encoding="utf-8")
     parsed = Reader(text)
     assert evil in parsed.texts["h1"][0]
-    assert len(parsed.all("script")) == 9 + 2 - 1  # one term less than the page of three arms has
+    assert len(parsed.all("script")) == 10 + 2 - 1  # one term less than the page of three arms has
     assert not [attributes for attributes in parsed.all("img") if "onerror" in attributes]
     assert "alert(1)</script>" not in text
     for source in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.DOTALL):

@@ -13,9 +13,11 @@ from persistill.report.sections.confusion import confusion
 from persistill.report.sections.gallery import gallery
 from persistill.report.sections.noise import noise
 from persistill.report.sections.repeat import repeat
+from persistill.report.sections.significance import significance
 from persistill.report.sections.training import training
 
 SECTIONS: tuple[Callable[[Comparison], Section | str], ...] = (
+    significance,
     accuracy,
     training,
     noise,

@@ -35,8 +35,8 @@ def columns(images: Array) -> Array:
 def serpentine(images: Array) -> Array:
     """Read images row by row, every second row from the right: (..., H, W) -> (..., H * W).
 
-    What is next to each other in the signal then is so in the image; from the end of one row of ``rows`` to the start of
-    the next, the signal jumps across the image.
+    What is next to each other in the signal then is so in the image too, whereas ``rows`` jumps across the image at the
+    end of every row.
     """
     _require_image(images)
     turned: Any = images.clone() if isinstance(images, Tensor) else images.copy()

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from persistill import evaluation, export, models
+from persistill import evaluation, models
 from persistill.data import Splits, load, open_view
 from persistill.errors import UserError
+from persistill.handover import hand_over
 from persistill.progress import Progress
 from persistill.recipe import Data, Evaluate
 from persistill.runs import RunFolder, find
@@ -82,10 +83,9 @@ def export_network(path: Path, target: Path, progress: Progress) -> dict[str, An
         raise UserError(
             f"{path} sees the view {about['view']!r}, not pictures: it helps to train students and is not exported."
         )
-    test = _same_data(run, progress).test
-    pictures = test.fetch(torch.arange(min(64, len(test))))
+    splits = _same_data(run, progress)
     target.mkdir(parents=True)
-    return export.export_student(network, about, pictures, target)
+    return hand_over(network, about, splits, target)
 
 
 def _trained(path: Path) -> RunFolder:

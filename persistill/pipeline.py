@@ -150,7 +150,7 @@ class Pipeline:
     def exported(self) -> Stage:
         """The student that leaves the house."""
         student = self.students[self.recipe.export or list(self.recipe.arms)[-1], self.recipe.seeds[0]]
-        inputs = {"network": student.key, "format": 1}
+        inputs = {"network": student.key, "format": 2}
         return Stage("export", student.name, inputs, partial(self._workshop.export, student))
 
     @cached_property

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from persistill import evaluation, export, models, runs
+from persistill import evaluation, models, runs
 from persistill.data import (
     Loader,
     OpenView,
@@ -23,6 +23,7 @@ from persistill.data import (
     write_features,
 )
 from persistill.errors import UserError
+from persistill.handover import hand_over
 from persistill.progress import Progress
 from persistill.recipe import Arm, Recipe, Teacher, Train, as_methods
 from persistill.runs import RunFolder
@@ -33,7 +34,6 @@ from persistill.types import Batch, Features, Part, Preparation, Setting
 WEIGHTS = "model.safetensors"
 FEATURES_BATCH = 256
 """Pictures that a teacher is asked about at a time when its features are stored."""
-
 Result = dict[str, Any]
 
 
@@ -313,12 +313,10 @@ class Workshop:
         )
 
     def export(self, student: Stage, folder: RunFolder) -> Result:
-        """Write a student as safetensors and ONNX."""
+        """Write a student in all formats, compared on test pictures, int8 calibrated on training pictures."""
         network, about = self._trained(student, "image")
-        test = self.splits.test
-        pictures = test.fetch(torch.arange(min(64, len(test)))).cpu()
         self._progress.start(f"export of {student.name}", 1)
-        result = export.export_student(network, about, pictures, folder.path)
+        result = hand_over(network, about, self.splits, folder.path)
         self._progress.finish()
         return result
 

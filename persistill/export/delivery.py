@@ -1,9 +1,9 @@
 """Writes the student alone, and checks that what was written answers as what was trained."""
 
 import copy
-import importlib.util
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,96 +11,146 @@ import torch
 from torch import Tensor
 
 from persistill import models
-from persistill.errors import UserError
-from persistill.export.student import WEIGHTS, Student, read
+from persistill.errors import UserError, unknown
+from persistill.export.example import EXAMPLE, text
+from persistill.export.formats import FORMATS, Delivery, Format, answers
+from persistill.export.latency import milliseconds
+from persistill.export.student import WEIGHTS
 from persistill.models import Network
 from persistill.runs import atomic, write_json
 
-CONFIG, ONNX = "model.json", "model.onnx"
-FORMAT = 1
+CONFIG = "model.json"
+FORMAT = 2
 TOLERANCE = 1e-4
 """Largest difference between logits, as a share of the largest absolute logit of the checkpoint."""
+BATCH = 64
 
-_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
+def export_student(
+    network: Network,
+    about: Mapping[str, Any],
+    pictures: Tensor,
+    folder: Path,
+    *,
+    targets: Tensor | None = None,
+    calibration: Tensor | None = None,
+    formats: Sequence[str] = tuple(FORMATS),
+) -> dict[str, Any]:
+    """Write a student in several formats, each with its preprocessing, and compare all with it.
 
-def export_student(network: Network, about: Mapping[str, Any], pictures: Tensor, folder: Path) -> dict[str, Any]:
-    """Write a student as safetensors and as ONNX, each with its preprocessing, and compare both with it.
+    ``model.safetensors`` holds the weights, ``model.onnx``, ``model.int8.onnx``, ``model.pt2`` and ``model.pte`` the
+    network with its normalisation, ``model.json`` says in plain words what goes in and comes out, and
+    ``classify.py`` shows how to run the ONNX file. Each file is loaded again before it takes its place, answers
+    ``pictures``, the first alone and the others in batches, and is timed. Its logits must be those of ``network`` up to
+    ``TOLERANCE``; those of int8 may differ, and the result says by how much, and what that does to the accuracy.
 
-    ``model.safetensors`` holds the weights, ``model.json`` says in plain words what goes in and comes out,
-    ``model.onnx`` normalises by itself. Each file is loaded again before it takes its place, and answers
-    ``pictures``, the first alone and the others in batches; it must agree with ``network`` up to
-    ``TOLERANCE``.
-
-    Without the packages of the extra "onnx" the ONNX file is left out, and the result says so.
+    A format whose packages are not installed is left out, and the result says so.
 
     Args:
         network: the trained student; it is left as it was.
         about: "classes" (K names), "mean" and "std" (C numbers each, of pictures in [0, 1]) and "shape" (C, H, W);
-            kept, with whatever else it holds, in the header of ``model.safetensors``.
+            kept, with whatever else it holds, in the header of ``model.safetensors``. "temperature", if it is there,
+            divides logits for calibrated confidences.
         pictures: (N, C, H, W) uint8, real ones.
         folder: exists, and receives the files.
+        targets: (N,) their classes, for accuracies.
+        calibration: (n, C, H, W) uint8, training pictures for the ranges of int8; without them it is left out.
+        formats: names in ``FORMATS``; "safetensors" is always written.
 
     Returns:
         ``files`` (format -> file name), ``bytes`` (format -> size), ``difference`` (format -> largest
         absolute difference between logits), ``agreement`` (format -> share of pictures with the same class),
-        ``left_out`` (format -> why), ``parameters``, ``pictures`` and ``seconds``.
+        ``accuracy`` (format, and "checkpoint" -> accuracy on ``pictures``, with targets), ``milliseconds`` (format ->
+        pictures in a batch -> median wall-clock of the batch on one thread), ``left_out`` (format -> why),
+        ``parameters``, ``pictures`` and ``seconds``.
 
     Raises:
-        UserError: if ``about`` or ``pictures`` do not fit the network, or the folder holds another model.
+        UserError: if ``about`` or ``pictures`` do not fit the network, a format is unknown, or the folder holds another
+            model.
         RuntimeError: if a file does not answer as the network does. That file is not kept.
     """
     began = time.perf_counter()
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown("format", name, FORMATS)
     _check(network, about, pictures)
     network = copy.deepcopy(network).cpu().eval()
     _refuse_others(folder, network)
     images = pictures.float() / 255
     # A batch of one, and then another size: a batch dimension that is not free would be noticed.
-    batches = [images[:1], *(torch.split(images[1:], 64) if len(images) > 1 else ())]
+    batches = [images[:1], *(torch.split(images[1:], BATCH) if len(images) > 1 else ())]
     expected = _reference(network, about, batches)
     config = _config(network, about)
-    files, differences, agreements, left_out = {}, {}, {}, {}
-
-    def deliver(kind: str, name: str, write: Callable[[Path], None], run: Callable[[Path], Tensor]) -> None:
-        with atomic(folder / name) as temporary:
-            write(temporary)
-            differences[kind], agreements[kind] = _compare(run(temporary), expected, name)
-        files[kind] = name
-
-    deliver(
-        "safetensors",
-        WEIGHTS,
-        lambda path: models.save(network, path, about),
-        lambda path: _answers(read(path), batches),
-    )
-    if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
-        left_out["onnx"] = (
-            f"{ONNX} was left out: {', '.join(missing)} cannot be imported. "
-            'Install with: pip install "persistill[onnx]"'
-        )
-    else:
-        # Not at the top of the file, because these packages are an extra.
-        from persistill.export import onnx_file  # noqa: PLC0415
-
-        student = Student(network, about["mean"], about["std"]).eval()
-        deliver(
-            "onnx",
-            ONNX,
-            lambda path: onnx_file.write(student, tuple(about["shape"]), config, path),
-            lambda path: onnx_file.run(path, batches),
-        )
+    delivery = Delivery(network, about, config, calibration)
+    kept: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    for name, kind in FORMATS.items():
+        if name not in formats and name != "safetensors":
+            continue
+        if reason := _unable(name, kind, calibration):
+            left_out[name] = reason
+            continue
+        with atomic(folder / kind.file) as temporary:
+            kind.write(delivery, temporary)
+            kept[name] = _measured(kind, temporary, delivery, batches, expected, targets)
+    files = {name: FORMATS[name].file for name in kept}
     write_json(folder / CONFIG, {**config, "files": files})
     files["config"] = CONFIG
+    if "onnx" in kept:
+        with atomic(folder / EXAMPLE) as temporary:
+            temporary.write_text(text(), encoding="utf-8")
+        files["example"] = EXAMPLE
+    accuracies = {name: measured["accuracy"] for name, measured in kept.items() if "accuracy" in measured}
+    if targets is not None:
+        accuracies = {"checkpoint": _accuracy(expected, targets), **accuracies}
     return {
         "files": files,
         "bytes": {kind: (folder / name).stat().st_size for kind, name in files.items()},
-        "difference": differences,
-        "agreement": agreements,
+        **{
+            what: {name: measured[what] for name, measured in kept.items()}
+            for what in ("difference", "agreement", "milliseconds")
+        },
+        "accuracy": accuracies,
         "left_out": left_out,
         "parameters": config["parameters"],
         "pictures": len(pictures),
         "seconds": time.perf_counter() - began,
     }
+
+
+def _unable(name: str, kind: Format, calibration: Tensor | None) -> str:
+    """Why a format cannot be written here; empty if it can."""
+    if missing := kind.missing():
+        return (
+            f"{kind.file} was left out: {', '.join(missing)} cannot be imported. "
+            f'Install with: pip install "persistill[{kind.extra}]"'
+        )
+    if name == "int8" and calibration is None:
+        return f"{kind.file} was left out: no training pictures were given on which ranges could be measured."
+    return ""
+
+
+def _measured(
+    kind: Format, path: Path, delivery: Delivery, batches: Sequence[Tensor], expected: Tensor, targets: Tensor | None
+) -> dict[str, Any]:
+    """How a written file compares with the checkpoint.
+
+    Raises:
+        RuntimeError: if it should be equal and is not.
+    """
+    answer = kind.open(path)
+    found = answers(answer, batches, one_by_one=not kind.batches)
+    difference, agreement = _compare(found, expected, kind)
+    measured = {
+        "difference": difference,
+        "agreement": agreement,
+        "milliseconds": milliseconds(answer, delivery.shape, one_by_one=not kind.batches),
+    }
+    return measured if targets is None else {**measured, "accuracy": _accuracy(found, targets)}
+
+
+def _accuracy(logits: Tensor, targets: Tensor) -> float:
+    return float((logits.argmax(1) == targets).double().mean())
 
 
 def _check(network: Network, about: Mapping[str, Any], pictures: Tensor) -> None:
@@ -125,7 +175,7 @@ def _check(network: Network, about: Mapping[str, Any], pictures: Tensor) -> None
 
 def _refuse_others(folder: Path, network: Network) -> None:
     """Let a folder through that is empty, or that an interrupted export of the same network left behind."""
-    present = [name for name in (WEIGHTS, CONFIG, ONNX) if (folder / name).exists()]
+    present = [name for name in (*(kind.file for kind in FORMATS.values()), CONFIG) if (folder / name).exists()]
     if not present:
         return
     if WEIGHTS in present:
@@ -145,20 +195,17 @@ def _reference(network: Network, about: Mapping[str, Any], batches: Iterable[Ten
         return torch.cat([network((x - mean) / std).logits for x in batches])
 
 
-def _answers(student: Student, batches: Iterable[Tensor]) -> Tensor:
-    with torch.inference_mode():
-        return torch.cat([student(x) for x in batches])
-
-
-def _compare(found: Tensor, expected: Tensor, name: str) -> tuple[float, float]:
+def _compare(found: Tensor, expected: Tensor, kind: Format) -> tuple[float, float]:
     """The largest difference and the share of equal classes."""
     difference = float((found - expected).abs().max())
     agreement = float((found.argmax(1) == expected.argmax(1)).double().mean())
     allowed = TOLERANCE * float(expected.abs().max())
+    if not kind.exact:
+        allowed = math.inf if bool(found.isfinite().all()) else 0.0
     # Written so that NaN does not pass.
     if not difference <= allowed:
         raise RuntimeError(
-            f"{name} does not answer as the checkpoint does: its logits differ by up to {difference:.3g} on "
+            f"{kind.file} does not answer as the checkpoint does: its logits differ by up to {difference:.3g} on "
             f"{len(expected)} pictures, where {allowed:.3g} is allowed; {agreement:.1%} of the classes are equal. "
             "The file was not kept."
         )
@@ -183,7 +230,9 @@ def _config(network: Network, about: Mapping[str, Any]) -> dict[str, Any]:
         "normalisation": {
             "mean": list(about["mean"]),
             "std": list(about["std"]),
-            "done": f"inside {ONNX} and by persistill.export.load_student: give pictures in [0, 1]. "
+            "done": f"inside every file but {WEIGHTS}, and by persistill.export.load_student: give pictures in [0, 1]. "
             f"The weights in {WEIGHTS} expect (image - mean) / std.",
         },
+        # Confidence is softmax(logits / temperature); 1 where no temperature was fitted.
+        "temperature": float(about.get("temperature", 1.0)),
     }

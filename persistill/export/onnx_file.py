@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,17 @@ def _exported(student: Student, pictures: Tensor, path: Path) -> onnx.ModelProto
     return program.model_proto
 
 
-def run(path: Path, batches: Iterable[Tensor]) -> Tensor:
-    """The logits (N, K) that ONNX Runtime computes on the CPU for batches of pictures (B, C, H, W) in [0, 1]."""
+def open_session(path: Path) -> Callable[[Tensor], Tensor]:
+    """The model in a file, in ONNX Runtime on one thread of the CPU.
+
+    Returns:
+        A function of pictures (B, C, H, W) in [0, 1] that gives logits (B, K).
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # Errors only; they are raised as well.
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return torch.cat([torch.from_numpy(session.run(["logits"], {"image": x.numpy()})[0]) for x in batches])
+    return lambda images: torch.from_numpy(session.run(["logits"], {"image": images.numpy()})[0])
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:

@@ -1,0 +1,36 @@
+"""The student for phones: an ExecuTorch program with XNNPACK's kernels. Needs the extra "executorch"."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.exir import to_edge_transform_and_lower
+from executorch.runtime import Runtime
+from torch import Tensor
+
+from persistill.export.student import Student
+
+
+def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:
+    """Write ``student`` as one .pte file that takes one picture at a time: its memory is planned beforehand.
+
+    Args:
+        student: on the CPU, in evaluation mode.
+        shape: (C, H, W) of the pictures.
+        path: the file. It is written in place.
+    """
+    program = torch.export.export(student, (torch.zeros(1, *shape),))
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    path.write_bytes(lowered.buffer)
+
+
+def open_program(path: Path) -> Callable[[Tensor], Tensor]:
+    """The program in a file, ready to answer one picture (1, C, H, W) in [0, 1] with logits (1, K)."""
+    method = Runtime.get().load_program(path.read_bytes()).load_method("forward")
+
+    def answer(images: Tensor) -> Tensor:
+        (logits,) = method.execute([images.contiguous()])
+        return torch.as_tensor(logits).clone()
+
+    return answer

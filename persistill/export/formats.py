@@ -1,0 +1,157 @@
+"""The files in which a student is delivered: for each, how it is written, and how it is asked again."""
+
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from persistill import models
+from persistill.export.student import WEIGHTS, Student, read
+from persistill.models import Network
+
+Answer = Callable[[Tensor], Tensor]
+"""Pictures (B, C, H, W) in [0, 1] -> logits (B, K)."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What there is to write.
+
+    Attributes:
+        network: the student, on the CPU, in evaluation mode.
+        about: classes, mean, std, shape, for the header of the weights.
+        config: what stands in model.json.
+        calibration: (n, C, H, W) uint8 training pictures on which int8 ranges are measured; None for none.
+    """
+
+    network: Network
+    about: Mapping[str, Any]
+    config: Mapping[str, Any]
+    calibration: Tensor | None
+
+    @property
+    def student(self) -> Student:
+        """The network with its normalisation in front, and the logits alone behind."""
+        return Student(self.network, self.about["mean"], self.about["std"]).eval()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the pictures."""
+        channels, height, width = self.about["shape"]
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of file.
+
+    Attributes:
+        file: its name.
+        what: it is, for people.
+        packages: that it needs, as they are imported.
+        extra: of persistill, that installs them.
+        exact: whether its logits equal the checkpoint's up to rounding.
+        batches: whether it takes any batch size, or one picture at a time.
+        write: writes the file in place.
+        open: loads it, on one thread, ready to answer.
+    """
+
+    file: str
+    what: str
+    packages: tuple[str, ...]
+    extra: str
+    exact: bool
+    batches: bool
+    write: Callable[[Delivery, Path], None]
+    open: Callable[[Path], Answer]
+
+    def missing(self) -> list[str]:
+        """The packages that are not installed."""
+        return [name for name in self.packages if importlib.util.find_spec(name) is None]
+
+
+def answers(answer: Answer, batches: Iterable[Tensor], *, one_by_one: bool = False) -> Tensor:
+    """Logits (N, K) for batches of pictures."""
+    pieces = (one for batch in batches for one in (torch.split(batch, 1) if one_by_one else [batch]))
+    return torch.cat([answer(piece) for piece in pieces])
+
+
+def _write_weights(delivery: Delivery, path: Path) -> None:
+    models.save(delivery.network, path, delivery.about)
+
+
+def _open_weights(path: Path) -> Answer:
+    return _inferring(read(path))
+
+
+def _write_onnx(delivery: Delivery, path: Path) -> None:
+    # The packages of extras are imported where they are needed, and not at the top of the file.
+    from persistill.export import onnx_file  # noqa: PLC0415
+
+    onnx_file.write(delivery.student, delivery.shape, delivery.config, path)
+
+
+def _open_onnx(path: Path) -> Answer:
+    from persistill.export import onnx_file  # noqa: PLC0415
+
+    return onnx_file.open_session(path)
+
+
+def _write_int8(delivery: Delivery, path: Path) -> None:
+    from persistill.export import int8_file  # noqa: PLC0415
+
+    assert delivery.calibration is not None
+    int8_file.write(delivery.student, delivery.shape, delivery.config, delivery.calibration, path)
+
+
+def _write_program(delivery: Delivery, path: Path) -> None:
+    from persistill.export import program_file  # noqa: PLC0415
+
+    program_file.write(delivery.student, delivery.shape, path)
+
+
+def _open_program(path: Path) -> Answer:
+    from persistill.export import program_file  # noqa: PLC0415
+
+    return program_file.open_program(path)
+
+
+def _write_executorch(delivery: Delivery, path: Path) -> None:
+    from persistill.export import executorch_file  # noqa: PLC0415
+
+    executorch_file.write(delivery.student, delivery.shape, path)
+
+
+def _open_executorch(path: Path) -> Answer:
+    from persistill.export import executorch_file  # noqa: PLC0415
+
+    return executorch_file.open_program(path)
+
+
+def _inferring(module: torch.nn.Module) -> Answer:
+    def answer(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = module(images)
+        return logits
+
+    return answer
+
+
+_ONNX = ("onnx", "onnxruntime", "onnxscript")
+
+FORMATS: dict[str, Format] = {
+    "safetensors": Format(WEIGHTS, "weights", (), "", True, True, _write_weights, _open_weights),
+    "onnx": Format("model.onnx", "ONNX", _ONNX, "onnx", True, True, _write_onnx, _open_onnx),
+    "int8": Format(
+        "model.int8.onnx", "ONNX in 8 bits", (*_ONNX, "sympy"), "onnx", False, True, _write_int8, _open_onnx
+    ),
+    "program": Format("model.pt2", "torch.export program", (), "", True, True, _write_program, _open_program),
+    "executorch": Format(
+        "model.pte", "ExecuTorch", ("executorch",), "executorch", True, False, _write_executorch, _open_executorch
+    ),
+}
+"""Name -> format, in the order in which they are written."""

@@ -1,0 +1,37 @@
+"""How long a delivered file takes to answer."""
+
+import statistics
+import time
+
+import torch
+
+from persistill.export.formats import Answer
+
+BATCHES = (1, 64)
+LEAST, MOST, SECONDS = 5, 100, 1.0
+"""Calls that are timed, for each size of batch: as many as fit into the seconds."""
+
+
+def milliseconds(answer: Answer, shape: tuple[int, int, int], *, one_by_one: bool = False) -> dict[str, float]:
+    """Median wall-clock of an answer on one thread, after two to warm up.
+
+    Args:
+        answer: of a file that was opened.
+        shape: (C, H, W) of the pictures.
+        one_by_one: the file takes no batches, so only single pictures are timed.
+
+    Returns:
+        Number of pictures in the batch, as text -> milliseconds a batch.
+    """
+    found = {}
+    for size in BATCHES[:1] if one_by_one else BATCHES:
+        images = torch.rand(size, *shape, generator=torch.Generator().manual_seed(size))
+        for _ in range(2):
+            answer(images)
+        times: list[float] = []
+        while len(times) < LEAST or (len(times) < MOST and sum(times) < SECONDS):
+            begun = time.perf_counter()
+            answer(images)
+            times.append(time.perf_counter() - begun)
+        found[str(size)] = round(1000 * statistics.median(times), 4)
+    return found

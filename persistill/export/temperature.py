@@ -1,0 +1,23 @@
+"""The temperature at which a trained network's confidence can be believed, from the evaluations beside it."""
+
+from persistill.runs import RunFolder, find
+
+
+def fitted_temperature(run: RunFolder) -> float | None:
+    """The temperature of the newest complete evaluation of a network.
+
+    Args:
+        run: a student's or teacher's folder; evaluations of it are looked for in the same place.
+
+    Returns:
+        The temperature that was fitted on validation pictures; None if no evaluation of this network holds one.
+    """
+    beside = find(
+        run.path.resolve().parent,
+        lambda other: other.kind == "evaluation" and other.inputs["network"] == run.key and other.complete,
+    )
+    for evaluation in reversed(beside):
+        found: float | None = evaluation.result()["metrics"].get("calibrated", {}).get("temperature")
+        if found is not None:
+            return found
+    return None

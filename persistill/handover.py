@@ -1,0 +1,43 @@
+"""A trained network leaves the house: which pictures its files are compared and calibrated on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from persistill import export, models
+from persistill.data import Pictures, Splits
+
+COMPARED, CALIBRATING = 512, 256
+"""Test pictures that every file answers, and training pictures on which int8 ranges are measured."""
+
+
+def hand_over(network: models.Network, about: Mapping[str, Any], splits: Splits, folder: Path) -> dict[str, Any]:
+    """Write a trained network in all formats, compared on test pictures, int8 calibrated on training pictures.
+
+    Args:
+        network: sees pictures.
+        about: from its weights file.
+        splits: the pictures that it was trained on.
+        folder: exists, and receives the files.
+
+    Returns:
+        What ``export.export_student`` returns.
+    """
+    compared, calibrating = _spread(splits.test, COMPARED), _spread(splits.train, CALIBRATING)
+    return export.export_student(
+        network,
+        about,
+        splits.test.fetch(compared).cpu(),
+        folder,
+        targets=splits.test.targets.cpu()[compared],
+        calibration=splits.train.fetch(calibrating).cpu(),
+    )
+
+
+def _spread(pictures: Pictures, most: int) -> Tensor:
+    """Evenly spaced positions."""
+    count = min(most, len(pictures))
+    return torch.arange(count) * len(pictures) // count

@@ -119,8 +119,12 @@ def _sureness(logits: Tensor, target: Tensor, bins: int) -> dict[str, Any]:
 
 def _calibrated(logits: Tensor, target: Tensor, held_out: Tensor, held_out_target: Tensor, bins: int) -> dict[str, Any]:
     temperature = fit_temperature(held_out, held_out_target)
-    # In float64, because dividing may not make ties.
-    return {"temperature": temperature, **_sureness(logits.double() / temperature, target, bins)}
+    # In float64: rounding must not make ties.
+    return {
+        "temperature": temperature,
+        "pictures": len(held_out),
+        **_sureness(logits.double() / temperature, target, bins),
+    }
 
 
 def _selective(logits: Tensor, target: Tensor) -> dict[str, Any]:

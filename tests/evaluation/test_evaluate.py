@@ -88,7 +88,7 @@ def test_the_temperature_is_fitted_on_validation_pictures(tiny, material, tmp_pa
     calibrated = evaluate(tiny, given, "image", settings, tmp_path)["metrics"]["calibrated"]
     file = stored(tmp_path / "predictions.npz")
     temperature = fit_temperature(torch.tensor(file["validation_logits"]), torch.tensor(file["validation_target"]))
-    assert calibrated["temperature"] == temperature
+    assert (calibrated["temperature"], calibrated["pictures"]) == (temperature, 9)
     assert 0.1 < temperature < 10
     assert fit_temperature(torch.tensor(file["logits"]), torch.tensor(file["target"])) > 1.5 * temperature
     powers = np.exp(file["logits"].astype(np.float64) / temperature)

@@ -166,11 +166,12 @@ def distill(
 def verdict(comparison: report.Comparison) -> list[str]:
     """What distillation did: a sentence for each arm beside the first, on accuracies paired by seed."""
     alone, *others = comparison.arms
+    starts = {arm["start"] for arm in comparison.settings["arms"].values()}
     by_seed = {run.seed: run.accuracy for run in alone.runs}
     lines = []
     for arm in others:
         gains = [100 * (run.accuracy - by_seed[run.seed]) for run in arm.runs if run.seed in by_seed]
-        if not gains:
+        if not gains or arm.name in starts:
             continue
         told = f"{arm.name} against {alone.name}: {sum(gains) / len(gains):+.2f} points of accuracy"
         if len(gains) == 1:

@@ -1,5 +1,6 @@
 """A recipe as the Python file that would make it: what is not a default, laid out to be read and edited."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,10 +30,7 @@ def as_python(recipe: Recipe, docstring: str) -> str:
 def _imports(value: Any) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     if isinstance(value, Spec):
-        module = type(value).__module__
-        # Rooms of ours offer their names themselves; the files inside them are nobody's business.
-        module = ".".join(module.split(".")[:2]) if module.startswith("persistill.") else module
-        found[module] = {type(value).__name__}
+        found[_home(type(value))] = {type(value).__name__}
         children: Iterable[Any] = _stated(value).values()
     elif isinstance(value, Mapping):
         children = value.values()
@@ -42,6 +40,12 @@ def _imports(value: Any) -> dict[str, set[str]]:
         for module, names in _imports(child).items():
             found.setdefault(module, set()).update(names)
     return found
+
+
+def _home(spec: type[Spec]) -> str:
+    """The module to import a class from: its package, where that offers it."""
+    package = ".".join(spec.__module__.split(".")[:2])
+    return package if getattr(sys.modules[package], spec.__name__, None) is spec else spec.__module__
 
 
 def _stated(spec: Spec) -> dict[str, Any]:

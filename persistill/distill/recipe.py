@@ -12,7 +12,7 @@ import numpy as np
 from persistill import models
 from persistill.data import FittedPersistenceView
 from persistill.data.outline import Outline
-from persistill.distill.arms import ALONE, IMAGE, TOPOLOGY, make_arm
+from persistill.distill.arms import ALONE, IMAGE, TOPOLOGY, make_arms
 from persistill.distill.given import Given
 from persistill.distill.options import Options
 from persistill.distill.training import choose_batch_size, choose_epochs, choose_training
@@ -82,7 +82,9 @@ def make_recipe(options: Options, seen: Outline, given: Given | None = None) -> 
         )
     epochs = options.epochs or choose_epochs(seen.train // batch_size)
     augment = _augment(options, seen)
-    arms = {ALONE: Arm(), **{wish.lower(): make_arm(wish, size, batch_size) for wish in options.methods}}
+    arms = {ALONE: Arm()}
+    for wish in options.methods:
+        arms |= make_arms(wish, size, batch_size)
     topology = any(TOPOLOGY in arm.teachers for arm in arms.values())
 
     def training(model: str, lr: float | None = None) -> Train:
@@ -207,11 +209,11 @@ def _reasons(options: Options, seen: Outline, given: Given | None, recipe: Recip
         said.append(
             f"Teachers are asked at every step: their stored answers would take more than {STORED_AT_MOST >> 30} GiB."
         )
-    started = [name for name, arm in recipe.arms.items() if arm.start]
+    started = [name for name, arm in recipe.arms.items() if arm.start == ALONE]
     if started:
         said.append(
-            f"The student of {' and '.join(started)} starts from the one trained {ALONE}, as published: together it "
-            f"trains for {2 * train.epochs} epochs."
+            f"The student{'s' * (len(started) > 1)} of {' and '.join(started)} start{'s' * (len(started) == 1)} from "
+            f"the one trained {ALONE}, as published, and so train{'s' * (len(started) == 1)} twice as long."
         )
     if not recipe.evaluate.corruptions:
         said.append(

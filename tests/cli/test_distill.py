@@ -173,13 +173,14 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(distill, pictures: Path, tmp
 
 def compared(**arms: list[float]) -> SimpleNamespace:
     return SimpleNamespace(
+        settings={"arms": {name: {"start": "first" if name == "second" else None} for name in arms}},
         arms=[
             SimpleNamespace(
                 name=name,
                 runs=[SimpleNamespace(seed=s, accuracy=a, pictures=1000) for s, a in enumerate(accuracies)],
             )
             for name, accuracies in arms.items()
-        ]
+        ],
     )
 
 
@@ -191,6 +192,8 @@ def test_the_verdict_pairs_seeds_and_claims_no_more_than_they_show() -> None:
         "so against alone: +0.00 points of accuracy (+10.00, -10.00): seeds disagree, so no difference can be claimed.",
         "same against alone: +0.00 points of accuracy (+0.00, +0.00): seeds disagree, so no difference can be claimed.",
     ]
+    # What only comes before another arm is no result.
+    assert len(verdict(compared(alone=[0.5, 0.6], first=[0.1, 0.1], second=[0.6, 0.7]))) == 1
     few = compared(alone=[0.5], kd=[0.6])
     few.arms[0].runs[0].pictures = 50
     (line, grain) = verdict(few)

@@ -9,13 +9,13 @@ from persistill import methods, models
 from persistill.data import FittedPersistenceView
 from persistill.data.outline import Outline
 from persistill.distill import Given, Options, choose_size, make_recipe, names
-from persistill.distill.arms import make_arm
+from persistill.distill.arms import make_arms
 from persistill.distill.recipe import STORED_AT_MOST, stored_bytes
 from persistill.distill.training import choose_batch_size, choose_epochs, choose_training
 from persistill.errors import UserError
 from persistill.methods import AMD, AT, KD, SP, TGD
 from persistill.pipeline import Pipeline
-from persistill.recipe import Evaluate, Recipe
+from persistill.recipe import Arm, Evaluate, Recipe
 from persistill.types import LearningMethod, PureMethod
 
 SEEN = Outline(("a", "b", "c"), train=900, validation=0.1, test=None, sizes={(32, 32): 500}, gray=False)
@@ -48,6 +48,21 @@ def test_tgd_brings_a_teacher_of_persistence_images_and_a_start() -> None:
     assert "starts from the one trained alone" in " ".join(make_recipe(options(), SEEN).reasons)
 
 
+def make_arm(wish: str, size: tuple[int, int], batch_size: int) -> Arm:
+    return make_arms(wish, size, batch_size)[wish.lower()]
+
+
+def test_boundaries_are_a_training_that_comes_before() -> None:
+    start, then = make_arms("AB", (32, 32), 128).values()
+    assert (start.cross_entropy, then.cross_entropy, then.start) == (0.0, 1.0, "ab start")
+    assert then.methods == then.teachers == ()
+    _, then = make_arms("ab+kd", (32, 32), 128).values()
+    assert [type(method) for method in then.methods] == [KD]
+    assert (then.cross_entropy, then.start) == (0.1, "ab+kd start")
+    recipe = made(methods=("ab", "kd"))
+    assert list(recipe.arms) == ["alone", "ab start", "ab", "kd"]
+
+
 def test_methods_add_up() -> None:
     arm = make_arm("kd+tgd", (32, 32), 128)
     assert [type(method) for method in arm.methods] == [KD, TGD]
@@ -62,7 +77,7 @@ def test_every_method_of_the_package_can_be_named() -> None:
     assert set(names()) == known
     assert {"kd", "tgd", "sp", "at", "amd", "dkd"} <= known
     for name in names():
-        (method,) = make_arm(name, (32, 32), 64).methods
+        method = next(iter(make_arms(name, (32, 32), 64).values())).methods[0]
         assert isinstance(method, PureMethod | LearningMethod)
 
 

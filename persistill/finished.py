@@ -35,9 +35,8 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
     network, about = models.load(run.file(WEIGHTS))
     root = path.resolve().parent
     inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
-    ood = None
-    if settings.ood is not None and about["view"] == "image":
-        ood = evaluation.ood_pictures(settings.ood, splits.test, settings.ood_pictures, progress)
+    ood = evaluation.ood_pictures(settings, splits.test, progress) if about["view"] == "image" else None
+    if ood is not None:
         inputs["ood"] = ood.fingerprint
     folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
     if folder.complete:

@@ -150,7 +150,8 @@ class Evaluate(Spec):
         attack_pictures: test pictures that are attacked.
         ood: a source of pictures of other things, named as ``Data.source``, that confidence should tell from the test
             pictures; None for none.
-        ood_pictures: how many of them.
+        ood_label: as ``Data.label``, for a source where more than one column can hold the class.
+        ood_pictures: how many of them are shown.
         corruptions: what pictures are corrupted by, at five severities: names, "standard" for the fifteen that make the
             mean corruption error, "all" for these and four more; empty for none.
         corruption_pictures: test pictures that are corrupted.
@@ -164,6 +165,7 @@ class Evaluate(Spec):
     attacks: tuple[Annotated[float, Field(gt=0, le=255)], ...] = (2.0, 8.0)
     attack_pictures: Positive = 500
     ood: str | None = None
+    ood_label: str | None = None
     ood_pictures: Positive = 10_000
     corruptions: tuple[str, ...] = ("standard",)
     corruption_pictures: Positive = 1000

@@ -97,10 +97,7 @@ class Workshop:
     @cached_property
     def ood(self) -> Pictures | None:
         """Pictures of other things, where the recipe names a source of them."""
-        settings = self._recipe.evaluate
-        if settings.ood is None:
-            return None
-        return evaluation.ood_pictures(settings.ood, self.splits.test, settings.ood_pictures, self._progress)
+        return evaluation.ood_pictures(self._recipe.evaluate, self.splits.test, self._progress)
 
     @cached_property
     def views(self) -> dict[str, Stage]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from persistill import __version__, report, runs
-from persistill.cli import distill, execution, measured, recipes, topology
+from persistill.cli import distill, execution, measured, predict, recipes, topology
 from persistill.cli import reproduce as reproduction
 from persistill.cli.execution import console, quiet_start
 from persistill.cli.progress import Bars
@@ -207,7 +207,7 @@ def cp(
     "eval",
     epilog=examples(
         "persistill eval runs/student-tgd-seed0-0123456789ab --noise 0.1,0.2 --ece-bins 20",
-        "persistill eval runs/student-tgd-seed0-0123456789ab --set ood=uoft-cs/cifar100",
+        "persistill eval runs/student-tgd-seed0-0123456789ab --set ood=digits",
     ),
     short_help="Measure a trained network on the test pictures.",
 )
@@ -277,6 +277,7 @@ def export_run(
 
 
 app.command("distill", epilog=examples(*distill.EXAMPLES), short_help=distill.SUMMARY)(distill.distill)
+app.command("predict", epilog=examples(*predict.EXAMPLES), short_help=predict.SUMMARY)(predict.predict)
 app.command("topology", epilog=examples(*topology.EXAMPLES), short_help=topology.SUMMARY)(topology.topology)
 
 

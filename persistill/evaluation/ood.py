@@ -7,7 +7,7 @@ from persistill.data import MemoryPictures, Pictures, load
 from persistill.errors import UserError
 from persistill.evaluation._checks import check_finite
 from persistill.progress import Progress, Silent
-from persistill.recipe import Data
+from persistill.recipe import Data, Evaluate
 
 
 def max_softmax(logits: Tensor) -> Tensor:
@@ -78,27 +78,36 @@ def ood_metrics(inside: Tensor, outside: Tensor) -> dict[str, float]:
     }
 
 
-def ood_pictures(source: str, like: Pictures, most: int, progress: Progress | None = None) -> MemoryPictures:
+def ood_pictures(evaluate: Evaluate, like: Pictures, progress: Progress | None = None) -> MemoryPictures | None:
     """Test pictures of another source, brought to the shape of a network's own.
 
     Args:
-        source: as ``Data.source``.
+        evaluate: names the source, and how many pictures at most, drawn from a fixed seed.
         like: the network's own pictures; gray pictures get as many equal channels.
-        most: that many at most, drawn from a fixed seed.
         progress: told how many pictures were read.
 
+    Returns:
+        The pictures; None where no source is named.
+
     Raises:
-        UserError: if the source cannot be read, or its pictures have colours where ``like`` has none.
+        UserError: if the source cannot be read, or its pictures have other channels than ``like``.
     """
+    if evaluate.ood is None:
+        return None
     channels, height, width = like.shape
-    settings = Data(source=source, size=(height, width), grayscale=channels == 1)
-    pictures = load(settings, progress or Silent()).test
-    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))[:most].sort().values
+    settings = Data(source=evaluate.ood, label=evaluate.ood_label, size=(height, width), grayscale=channels == 1)
+    try:
+        pictures = load(settings, progress or Silent()).test
+    except UserError as error:
+        said = str(error).replace("data.source", "evaluate.ood").replace("data.label", "evaluate.ood_label")
+        raise UserError(f"evaluate.ood: {said}") from None
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))[: evaluate.ood_pictures]
+    order = order.sort().values
     pixels = pictures.fetch(order)
     if pixels.shape[1] not in (1, channels):
         raise UserError(
-            f"pictures of {source!r} have {pixels.shape[1]} channels, and the network sees {channels}: choose another "
-            "source in evaluate.ood."
+            f"evaluate.ood: pictures of {evaluate.ood!r} have {pixels.shape[1]} channels, and the network sees "
+            f"{channels}; choose another source."
         )
     chosen = pixels.expand(-1, channels, -1, -1).contiguous()
     return MemoryPictures(chosen, pictures.targets[order.to(pictures.device)])

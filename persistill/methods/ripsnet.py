@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +27,8 @@ from persistill.types import Features
 Pooling = Literal["mean", "sum"]
 NETWORK = "ripsnet.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_SECONDS = 10.0
+"""After so long, the end of an epoch is worth a checkpoint."""
 _POINTS = {  # width of the embedding -> widths of the layers that see each point
     16: (16, 16, 16),
     32: (32, 16, 16),
@@ -164,7 +167,8 @@ def fit_ripsnet(
 ) -> dict[str, Any]:
     """Fit a RipsNet to the persistence images of clouds, and write it.
 
-    An interrupted fit goes on after the last epoch that was finished, bit for bit on the CPU. The weights are drawn
+    An interrupted fit goes on from its last checkpoint, at most ten seconds and an epoch before, bit for bit on the
+    CPU. The weights are drawn
     from torch's seed, however many numbers were drawn before.
 
     Args:
@@ -208,6 +212,7 @@ def fit_ripsnet(
         sums = [F.mse_loss(answer(part), wanted(part), reduction="sum").double() for part in parts]
         return torch.stack(sums).sum().item() / (len(held_out) * SIDE**2)
 
+    saved = time.monotonic()
     progress.start("RipsNet", settings.epochs, state["epoch"])
     while state["epoch"] < settings.epochs and state["epoch"] - state["best_epoch"] < settings.patience:
         order = torch.randperm(held_out.start, generator=torch.Generator().manual_seed(state["epoch"])).tolist()
@@ -221,7 +226,9 @@ def fit_ripsnet(
         if error < state["error"]:
             state.update(error=error, best_epoch=state["epoch"])
             best.load_state_dict(network.state_dict())
-        _save(folder / CHECKPOINT, {"network": network, "best": best}, optimizer, state)
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            _save(folder / CHECKPOINT, {"network": network, "best": best}, optimizer, state)
+            saved = time.monotonic()
         progress.advance(1, f"epoch {state['epoch']}", {"mse": error, "lowest": state["error"]})
     progress.finish()
 

@@ -1,7 +1,9 @@
-"""The figures that `persistill topology` writes beside its results."""
+"""The figures that `persistill topology` and `persistill predict` write beside their results."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,6 +18,8 @@ from persistill.topology.pictures import Scan
 _SIDE = 256  # pixels of a picture on a sheet
 _COLUMNS = 12  # persistence images of a picture on a sheet
 _TITLE = 22  # characters
+_ACROSS = 8  # answered pictures beside each other
+_TILE = (1.7, 2.35)  # inches that an answered picture takes, with the words below it
 
 
 def draw_sheet(
@@ -57,6 +61,34 @@ def draw_explanation(path: Path, picture: Pixels, settings: PersistenceImages, s
         channel: which channel is followed.
     """
     _save(explain(picture, settings, channel=channel, scan=scan), path)
+
+
+def draw_answers(path: Path, pictures: Sequence[Pixels], answers: Sequence[tuple[str, str, str]]) -> None:
+    """Write pictures with what a student says of them.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        pictures: (3, H, W) uint8 each, of any sizes; at least one.
+        answers: class, confidence and file name for each, as they are shown below it; names are shown shortened.
+    """
+    across = min(_ACROSS, len(pictures))
+    down = -(-len(pictures) // across)
+    figure = Figure(figsize=(_TILE[0] * across, _TILE[1] * down), dpi=160)
+    # The upper part of each tile is the picture.
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    figure.subplots_adjust(0.03 / across, 0.62 / _TILE[1] / down, 1 - 0.03 / across, 1 - 0.06 / down, 0.06, 0.5)
+    side = max(max(one.shape[1:]) for one in pictures)
+    for place, picture, (name, confidence, file) in zip(axes, pictures, answers, strict=False):
+        place.imshow(_framed(picture, side).transpose(1, 2, 0), interpolation="nearest" if side < _SIDE else "auto")
+        below: dict[str, Any] = {"transform": place.transAxes, "va": "top", "parse_math": False}  # "$" is a sign
+        place.text(0, -0.04, shortened(name), **below, fontsize=9, fontweight="bold")
+        place.text(0, -0.18, confidence, **below, fontsize=9)
+        place.text(0, -0.31, shortened(file), **below, fontsize=6.5, color="#5b6470")
+    for place in axes:
+        place.set_axis_off()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+")  # signs that the font lacks are drawn as boxes
+        _save(figure, path)
 
 
 def to_be_seen(picture: Pixels) -> Pixels:

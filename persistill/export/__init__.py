@@ -1,7 +1,19 @@
 """The student alone, as files that others can run, checked against the checkpoint."""
 
+from persistill.export.answering import Answer, Answerer, Guess
 from persistill.export.delivery import TOLERANCE, export_student
 from persistill.export.formats import FORMATS
 from persistill.export.student import Student, load_student
+from persistill.export.temperature import fitted_temperature
 
-__all__ = ["FORMATS", "TOLERANCE", "Student", "export_student", "load_student"]
+__all__ = [
+    "FORMATS",
+    "TOLERANCE",
+    "Answer",
+    "Answerer",
+    "Guess",
+    "Student",
+    "export_student",
+    "fitted_temperature",
+    "load_student",
+]

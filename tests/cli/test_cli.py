@@ -14,7 +14,7 @@ from PIL import Image
 from persistill import runs
 from persistill.cli import main
 
-COMMANDS = ("demo", "run", "reproduce", "check", "ls", "cp", "eval", "report", "export", "topology", "distill")
+COMMANDS = ("demo", "run", "reproduce", "check", "ls", "cp", "eval", "report", "export", "predict", "topology", "distill")
 TINY = ["--set", "data.train=240", "--set", "data.test=100", "--set", "train.epochs=1", "--seeds", "0"]
 
 

@@ -1,0 +1,159 @@
+"""`persistill predict`: what a trained student says of pictures, and how sure it is."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from persistill.cli.execution import console, quiet_start
+from persistill.cli.progress import Bars
+from persistill.errors import UserError
+from persistill.runs import atomic
+
+if TYPE_CHECKING:
+    from persistill.cli.asking import Answered, Unread
+    from persistill.export import Answerer
+
+SUMMARY = "Classify pictures with a trained student."
+EXAMPLES = (
+    "persistill predict my_student pictures --sheet answers.png",
+    "persistill predict runs/student-tgd-seed0-0123456789ab cat.jpg dog.png --top 3",
+)
+SKIPPED = 3
+"""Exit code if some of the pictures could not be read, and the others were answered."""
+SHEET = 48
+"""Pictures on a contact sheet, at most."""
+
+_SIDE = 256  # pixels of a picture on a sheet
+
+
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(help="An exported student's folder, a student's run folder, or its .safetensors or .onnx file."),
+    ],
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, and folders that are searched for them.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="So many classes for each picture.")] = 1,
+    table: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write the answers into a new file instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE.png", help="Also draw a contact sheet, into a new file.")
+    ] = None,
+) -> None:
+    """Classify pictures with a trained student: file, class, calibrated confidence.
+
+    Pictures may have any format, size and orientation; each is scaled until it covers what the student sees, and
+    cropped at its centre. Files that cannot be read are named and passed over, and the exit code is 3.
+    """
+    _require_new("--csv", table)
+    _require_new("--sheet", sheet)
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet {sheet}: the contact sheet is a PNG; give a name that ends in .png.")
+    with quiet_start():
+        from persistill.cli.asking import ask, find_pictures  # noqa: PLC0415 - torch is slow to import
+        from persistill.export import Answerer  # noqa: PLC0415
+    aside = Console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
+    student = Answerer.load(model)
+    files = find_pictures(pictures)
+    with Bars(aside) as bars:
+        answered, unread = ask(student, files, top, bars)
+    for file, why in unread:
+        aside.print(f"Left out: {_printable(file)} ({why})", markup=False, highlight=False)
+    if not answered:
+        raise UserError(f"none of the {len(files):,} files can be read as a picture.")
+    if table is not None:
+        _write_csv(table, answered)
+    if as_json:
+        _print_json(student, answered, unread)
+    elif table is None:
+        _print(answered)
+    if sheet is not None:
+        _draw(sheet, answered)
+    if student.temperature is None:
+        aside.print(
+            "These confidences are not calibrated: this student has no temperature. persistill eval fits one for its "
+            "run folder, and persistill export takes it along.",
+            highlight=False,
+        )
+    for written in (table, sheet):
+        if written is not None:
+            aside.print(f"Wrote {written}", markup=False, highlight=False)
+    if sheet is not None and len(answered) > SHEET:
+        aside.print(f"The sheet shows the first {SHEET} of {len(answered):,} pictures.", highlight=False)
+    if unread:
+        raise typer.Exit(SKIPPED)
+
+
+def _require_new(option: str, file: Path | None) -> None:
+    if file is None:
+        return
+    if file.exists():
+        raise UserError(f"{option} {file} exists already and was not overwritten; give another name.")
+    if not file.absolute().parent.is_dir():
+        raise UserError(f"{option} {file}: there is no folder {file.parent}. Make it first, or give another name.")
+
+
+def _print(answered: "Sequence[Answered]") -> None:
+    """A line a picture; never wrapped, so that other programs can read it."""
+    lines = [
+        [_printable(file), *(text for guess in answer.guesses for text in (guess.name, f"{guess.confidence:.1%}"))]
+        for file, answer in answered
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        shown = (
+            text.rjust(width) if place and place % 2 == 0 else text.ljust(width)
+            for place, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        console.print("  ".join(shown), markup=False, highlight=False, soft_wrap=True)
+
+
+def _printable(name: Path | str) -> str:
+    """A name as text: bytes in it that are none become question marks."""
+    return str(name).encode("utf-8", "replace").decode()
+
+
+def _write_csv(path: Path, answered: "Sequence[Answered]") -> None:
+    count = len(answered[0].answer.guesses)
+    titles = ["class", "confidence", *(f"{name}_{k}" for k in range(2, count + 1) for name in ("class", "confidence"))]
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file", *titles])
+        for picture, answer in answered:
+            writer.writerow([picture, *(text for guess in answer.guesses for text in (guess.name, guess.confidence))])
+
+
+def _print_json(student: "Answerer", answered: "Sequence[Answered]", unread: "Sequence[Unread]") -> None:
+    said: dict[str, Any] = {
+        "model": str(student.file),
+        "temperature": student.temperature,
+        "pictures": [
+            {
+                "file": str(file),
+                "class": answer.name,
+                "confidence": answer.confidence,
+                "top": [{"class": guess.name, "confidence": guess.confidence} for guess in answer.guesses],
+            }
+            for file, answer in answered
+        ],
+        "unreadable": [{"file": str(file), "why": why} for file, why in unread],
+    }
+    console.print(json.dumps(said, indent=2), markup=False, highlight=False, soft_wrap=True)
+
+
+def _draw(path: Path, answered: "Sequence[Answered]") -> None:
+    from persistill.cli.asking import small  # noqa: PLC0415
+    from persistill.cli.sheets import draw_answers  # noqa: PLC0415
+
+    shown = answered[:SHEET]
+    draw_answers(
+        path,
+        [small(file, _SIDE) for file, _ in shown],
+        [(answer.name, f"{answer.confidence:.1%}", _printable(file.name)) for file, answer in shown],
+    )

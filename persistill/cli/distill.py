@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from persistill import report, runs
+from persistill import runs
 from persistill.cli import recipes
 from persistill.cli.execution import cells, console, execute, print_totals, quiet_start, size
 from persistill.cli.progress import Bars
@@ -32,7 +32,6 @@ EXAMPLES = (
     ),
     "persistill distill --data digits --teacher wrn-16-2 --student resnet-8 --method kd --method sp --dry-run",
 )
-_MANY = 500  # test pictures
 _CHOICES, _RUN = "Choices", "Run"
 
 
@@ -158,36 +157,7 @@ def distill(
         return
     _room(estimate, out)
     console.print()
-    folder = execute(chosen.recipe, command, out, device, splits)
-    for line in verdict(report.read(folder.path)):
-        console.print(line, highlight=False)
-
-
-def verdict(comparison: report.Comparison) -> list[str]:
-    """What distillation did: a sentence for each arm beside the first, on accuracies paired by seed."""
-    alone, *others = comparison.arms
-    starts = {arm["start"] for arm in comparison.settings["arms"].values()}
-    by_seed = {run.seed: run.accuracy for run in alone.runs}
-    lines = []
-    for arm in others:
-        gains = [100 * (run.accuracy - by_seed[run.seed]) for run in arm.runs if run.seed in by_seed]
-        if not gains or arm.name in starts:
-            continue
-        told = f"{arm.name} against {alone.name}: {sum(gains) / len(gains):+.2f} points of accuracy"
-        if len(gains) == 1:
-            lines.append(f"{told}, on one seed, which proves little; --seeds 0,1,2 trains three.")
-            continue
-        better, worse = all(gain > 0 for gain in gains), all(gain < 0 for gain in gains)
-        found = (
-            f"{'better' if better else 'worse'} on each of {len(gains)} seeds"
-            if better or worse
-            else ("seeds disagree, so no difference can be claimed")
-        )
-        lines.append(f"{told} ({', '.join(f'{gain:+.2f}' for gain in gains)}): {found}.")
-    pictures = min((run.pictures for run in alone.runs), default=0)
-    if lines and 0 < pictures < _MANY:
-        lines.append(f"One of {pictures} test pictures is {100 / pictures:.2f} points: more of them would tell more.")
-    return lines
+    execute(chosen.recipe, command, out, device, splits)
 
 
 def _choose(options: "Options", changes: list[str]) -> "tuple[Chosen, Given | None]":

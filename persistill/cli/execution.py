@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from persistill import report
@@ -105,7 +106,7 @@ def print_totals(found: "Estimate") -> None:
 
 
 def print_comparison(folder: RunFolder) -> None:
-    """Print the table of a comparison, and where its report and its student lie."""
+    """Print the table of a comparison, what the differences say, and where its report and its student lie."""
     comparison = report.read(folder.path)
     titles, rows = report.header(comparison), report.rows(comparison)
     # A narrow terminal shows what matters most; the report has the rest.
@@ -118,6 +119,8 @@ def print_comparison(folder: RunFolder) -> None:
     console.print()
     console.print(table)
     console.print(report.note(comparison), style="dim", highlight=False)
+    for line in verdicts(comparison):
+        console.print(escape(line), highlight=False)
     console.print()
     console.print(f"Report            {folder.path / 'report.html'}", highlight=False)
     result = folder.result()
@@ -125,6 +128,20 @@ def print_comparison(folder: RunFolder) -> None:
     if result["unreadable"]:
         names, count = ", ".join(result["unreadable"][:3]), len(result["unreadable"])
         console.print(f"Left out          {count} unreadable picture(s): {names}", highlight=False)
+
+
+def verdicts(comparison: report.Comparison) -> list[str]:
+    """Whether each arm differs from the first in accuracy by more than chance, a sentence each.
+
+    Arms that only lend others their start are no results, and are left out.
+    """
+    starts = {arm["start"] for arm in comparison.settings["arms"].values()}
+    first = comparison.arms[0].name
+    return [
+        report.sentence(name, first, found, "accuracy", lambda value: f"{100 * value:+.2f} points")
+        for name, found in report.against_baseline(comparison).items()
+        if name not in starts
+    ]
 
 
 def duration(seconds: float) -> str:

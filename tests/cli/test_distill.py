@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from persistill import report
 from persistill.cli import main, recipes
-from persistill.cli.distill import verdict
+from persistill.cli.execution import verdicts
 
 SIMPLE = ["--teacher", "resnet-8", "--student", "resnet-8", "--method", "kd", "--device", "cpu"]
 QUICK = ["--epochs", 1, "--seeds", 0, "--set", "evaluate.noise=()", "--set", "evaluate.attacks=()"]
@@ -65,8 +66,8 @@ def test_it_plans_runs_reports_and_exports(distill, pictures: Path, tmp_path: Pa
     for words in (
         "65 to train on, 7 to choose with, 18 to test on; 3 classes; 12x10, colour",
         "to be trained",
-        "kd against alone: ",
-        "on one seed, which proves little",
+        "95 % interval",
+        "Only one seed was trained",
         "of disk: measured just now",
         "of memory",
     ):
@@ -171,31 +172,12 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(distill, pictures: Path, tmp
     assert not (tmp_path / "runs").exists()
 
 
-def compared(**arms: list[float]) -> SimpleNamespace:
-    return SimpleNamespace(
-        settings={"arms": {name: {"start": "first" if name == "second" else None} for name in arms}},
-        arms=[
-            SimpleNamespace(
-                name=name,
-                runs=[SimpleNamespace(seed=s, accuracy=a, pictures=1000) for s, a in enumerate(accuracies)],
-            )
-            for name, accuracies in arms.items()
-        ],
+def test_what_only_comes_before_another_student_is_no_result(distill, pictures: Path, tmp_path: Path) -> None:
+    answer = distill(
+        *["--data", pictures, "--teacher", "resnet-8", "--student", "resnet-8", "--method", "ab", "--device", "cpu"],
+        *[*QUICK, "--out", tmp_path / "runs"],
     )
-
-
-def test_the_verdict_pairs_seeds_and_claims_no_more_than_they_show() -> None:
-    lines = verdict(compared(alone=[0.5, 0.6], up=[0.51, 0.63], down=[0.4, 0.5], so=[0.6, 0.5], same=[0.5, 0.6]))
-    assert lines == [
-        "up against alone: +2.00 points of accuracy (+1.00, +3.00): better on each of 2 seeds.",
-        "down against alone: -10.00 points of accuracy (-10.00, -10.00): worse on each of 2 seeds.",
-        "so against alone: +0.00 points of accuracy (+10.00, -10.00): seeds disagree, so no difference can be claimed.",
-        "same against alone: +0.00 points of accuracy (+0.00, +0.00): seeds disagree, so no difference can be claimed.",
-    ]
-    # What only comes before another arm is no result.
-    assert len(verdict(compared(alone=[0.5, 0.6], first=[0.1, 0.1], second=[0.6, 0.7]))) == 1
-    few = compared(alone=[0.5], kd=[0.6])
-    few.arms[0].runs[0].pictures = 50
-    (line, grain) = verdict(few)
-    assert "+10.00 points of accuracy, on one seed, which proves little" in line
-    assert "One of 50 test pictures is 2.00 points" in grain
+    assert answer.code == 0
+    folder = only(tmp_path / "runs", "comparison-*")
+    (line,) = verdicts(report.read(folder))
+    assert re.match("ab is (not distinguishable from|better than|worse than) alone in accuracy", line)

@@ -10,18 +10,30 @@ from persistill.report.figure import Section
 from persistill.report.sections.accuracy import accuracy
 from persistill.report.sections.calibration import calibration
 from persistill.report.sections.confusion import confusion
+from persistill.report.sections.corruptions import corruptions
+from persistill.report.sections.cost import cost
 from persistill.report.sections.gallery import gallery
+from persistill.report.sections.likeness import likeness
 from persistill.report.sections.noise import noise
+from persistill.report.sections.published import published
 from persistill.report.sections.repeat import repeat
+from persistill.report.sections.selective import selective
 from persistill.report.sections.significance import significance
+from persistill.report.sections.threats import threats
 from persistill.report.sections.training import training
 
 SECTIONS: tuple[Callable[[Comparison], Section | str], ...] = (
     significance,
     accuracy,
+    published,
+    cost,
     training,
-    noise,
     calibration,
+    selective,
+    noise,
+    corruptions,
+    threats,
+    likeness,
     confusion,
     gallery,
     repeat,

@@ -6,7 +6,7 @@ from persistill.errors import UserError
 from persistill.report.comparison import Comparison
 from persistill.report.figure import Figure, Section, layout, marks, plain
 from persistill.report.predictions import Predictions, predictions, reliability
-from persistill.report.table import NOTHING, Table, percent
+from persistill.report.table import NOTHING, Table, percent, spread
 
 _FEWEST = 10  # answers in a bin, below which its accuracy says little
 
@@ -87,4 +87,61 @@ def calibration(comparison: Comparison) -> Section | str:
         ),
         figures=(figure,),
         marks=marks(comparison),
+        tables=sureness(comparison),
+    )
+
+
+def sureness(comparison: Comparison) -> tuple[Table, ...]:
+    """Stored figures of confidence, raw and after temperature scaling; none where evaluations hold none."""
+    arms = [arm for arm in comparison.everyone if arm.figures("calibrated", "temperature").values]
+    if not arms:
+        return ()
+    scores = tuple(
+        (
+            arm.label,
+            spread(arm.figures("top_k", "accuracy"), 100),
+            *(spread(arm.figures(*path), digits=3) for path in (("brier",), ("calibrated", "brier"))),
+            *(spread(arm.figures(*path), digits=3) for path in (("nll",), ("calibrated", "nll"))),
+            spread(arm.figures("calibrated", "temperature")),
+        )
+        for arm in arms
+    )
+    kinds = ("ece", "ece_equal_mass", "classwise_ece")
+    errors = tuple(
+        (
+            arm.label,
+            *(spread(arm.figures(*path), 100) for kind in kinds for path in ((kind,), ("calibrated", kind))),
+        )
+        for arm in arms
+    )
+    best = f"{arms[0].runs[0].figure('top_k', 'k'):g}"
+    return (
+        Table(
+            "Calibrated figures are those after temperature scaling, the temperature fitted on validation pictures. "
+            "Less is better for all but accuracy and temperature.",
+            (
+                "Network",
+                f"Accuracy % of the best {best}",
+                "Brier",
+                "Brier, calibrated",
+                "NLL",
+                "NLL, calibrated",
+                "Temperature",
+            ),
+            scores,
+        ),
+        Table(
+            "Expected calibration errors, raw and calibrated: bins of equal width, bins of equal mass, and the mean "
+            "over classes.",
+            (
+                "Network",
+                "ECE %",
+                "ECE %, calibrated",
+                "Equal mass %",
+                "Equal mass %, calibrated",
+                "Classwise %",
+                "Classwise %, calibrated",
+            ),
+            errors,
+        ),
     )

@@ -1,9 +1,8 @@
 """Accuracy on pictures with Gaussian noise."""
 
-import math
-
 from persistill.report.comparison import Comparison, Sample
-from persistill.report.figure import Figure, Section, layout, marks, plain
+from persistill.report.curves import curve
+from persistill.report.figure import Figure, Section, layout, marks
 from persistill.report.table import Table, noise_levels, spread
 
 
@@ -19,29 +18,7 @@ def noise(comparison: Comparison) -> Section | str:
     for position, (arm, mark) in enumerate(shown):
         samples = {0.0: arm.accuracy, **arm.noise}
         columns.append(samples)
-        deviations = [sample.deviation or 0.0 for sample in samples.values()]
-        texts = [f"{spread(sample, 100)} %" for sample in samples.values()]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "legendgroup": str(position),
-                "x": list(samples),
-                "y": [100 * sample.mean for sample in samples.values()],
-                "error_y": {
-                    "type": "data",
-                    "array": [100 * value if math.isfinite(value) else 0.0 for value in deviations],
-                    "visible": any(deviations),
-                    "thickness": 1.2,
-                    "width": 3,
-                    "color": mark.color,
-                },
-                "customdata": [[plain(arm.label), text] for text in texts],
-                "line": mark.line,
-                "marker": mark.marker,
-                "hovertemplate": "%{customdata[0]}: <b>%{customdata[1]}</b><extra></extra>",
-            }
-        )
+        traces.append(curve(position, arm, mark, samples))
     rows = tuple(
         (f"{level:g}", *(spread(samples.get(level, Sample(())), 100) for samples in columns))
         for level in (0.0, *levels)

@@ -1,0 +1,40 @@
+"""Lines with whiskers over seeds, and cells of a heat map: traces that several sections draw."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from persistill.report.comparison import ArmSummary, Sample
+from persistill.report.figure import Mark, plain
+from persistill.report.table import spread
+
+
+def curve(position: int, arm: ArmSummary, mark: Mark, samples: Mapping[float, Sample]) -> dict[str, Any]:
+    """A line through the means of fractions, in per cent, with one sample standard deviation up and down.
+
+    Args:
+        position: of the network in the section's marks.
+        arm: the network.
+        mark: how it looks.
+        samples: place on the horizontal axis -> one fraction a seed.
+    """
+    deviations = [sample.deviation or 0.0 for sample in samples.values()]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "legendgroup": str(position),
+        "x": list(samples),
+        "y": [100 * sample.mean for sample in samples.values()],
+        "error_y": {
+            "type": "data",
+            "array": [100 * value if math.isfinite(value) else 0.0 for value in deviations],
+            "visible": any(deviations),
+            "thickness": 1.2,
+            "width": 3,
+            "color": mark.color,
+        },
+        "customdata": [[plain(arm.label), f"{spread(sample, 100)} %"] for sample in samples.values()],
+        "line": mark.line,
+        "marker": mark.marker,
+        "hovertemplate": "%{customdata[0]}: <b>%{customdata[1]}</b><extra></extra>",
+    }

@@ -1,0 +1,177 @@
+"""Errors on corrupted pictures: by corruption, by severity, and relative to the baseline."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+
+from persistill.report.comparison import ArmSummary, Comparison, Run, Sample
+from persistill.report.curves import curve
+from persistill.report.figure import Figure, Mark, Section, layout, marks, plain
+from persistill.report.table import Table, spread
+
+EXTRA = frozenset({"speckle_noise", "gaussian_blur", "spatter", "saturate"})
+"""Kept for validation by the authors of the corruptions: shown, and no part of any mean."""
+_LEGIBLE = 10  # columns in which numbers can be read
+
+
+def corruptions(comparison: Comparison) -> Section | str:
+    """A heat map of arms and corruptions, accuracy against severity, and the mean corruption errors."""
+    shown = [(arm, mark) for arm, mark in zip(comparison.everyone, marks(comparison), strict=True) if _measured(arm)]
+    if not shown:
+        return "Corrupted pictures: no network of this comparison was measured on them (evaluate.corruptions)."
+    arms = [arm for arm, _ in shown]
+    names = [name for name in _of(arms[0].runs[0]) if all(name in _of(run) for arm in arms for run in arm.runs)]
+    counted = [name for name in names if name not in EXTRA]
+    figures = [_heat(arms, names)]
+    if counted:
+        figures.append(_severities(shown, counted))
+    pictures = arms[0].runs[0].figure("corruptions", "pictures")
+    others = [arm.label for arm in comparison.everyone if not _measured(arm)]
+    return Section(
+        name="corruptions",
+        title="Corrupted pictures",
+        text=(
+            f"Noise, blur, weather and poor storage, at five severities each, on {pictures:,.0f} test pictures, the "
+            "same for every network. The corruptions are in the style of CIFAR-10-C and ImageNet-C, but drawn here: "
+            "figures are comparable within this page and not with published ones."
+            + (f" Not measured: {', '.join(others)}." if others else "")
+        ),
+        figures=tuple(figures),
+        marks=tuple(mark for _, mark in shown),
+        tables=(_errors(comparison, arms),),
+    )
+
+
+def corruption_error(comparison: Comparison, arm: ArmSummary) -> tuple[Sample, Sample]:
+    """Mean corruption error as a fraction, and relative to the baseline; each empty where it was not measured."""
+    relative = tuple(
+        comparison.relative_error[run.folder] for run in arm.runs if run.folder in comparison.relative_error
+    )
+    return arm.figures("corruptions", "error"), Sample(relative if len(relative) == len(arm.runs) else ())
+
+
+def _of(run: Run) -> Mapping[str, Mapping[str, float]]:
+    found: Mapping[str, Mapping[str, float]] = (run.metrics.get("corruptions") or {}).get("accuracy") or {}
+    return found
+
+
+def _measured(arm: ArmSummary) -> bool:
+    return bool(arm.runs) and all(_of(run) for run in arm.runs)
+
+
+def _error(arm: ArmSummary, name: str) -> Sample:
+    """Error under one corruption, its mean over severities, one value a seed."""
+    return Sample(tuple(1 - statistics.fmean(_of(run)[name].values()) for run in arm.runs))
+
+
+def _heat(arms: list[ArmSummary], names: list[str]) -> Figure:
+    errors = [[100 * _error(arm, name).mean for name in names] for arm in arms]
+    most = max((value for column in errors for value in column), default=0.0)
+    titles = [_title(name) for name in names]
+    traces = []
+    for position, (arm, column) in enumerate(zip(arms, errors, strict=True)):
+        # A trace for each network, so that the key can hide its column.
+        trace: dict[str, object] = {
+            "type": "heatmap",
+            "legendgroup": str(position),
+            "x": [position],
+            "y": titles,
+            "z": [[round(value, 3)] for value in column],
+            "customdata": [[plain(arm.label)] for _ in names],
+            "zmin": 0,
+            "zmax": most or 1,
+            "colorscale": [[0, "var(--heat-0)"], [0.5, "var(--heat-1)"], [1, "var(--heat-2)"]],
+            "showscale": False,
+            "xgap": 2,
+            "ygap": 2,
+            "hovertemplate": "%{customdata}, %{y}:<br><b>%{z:.2f} %</b> wrong<extra></extra>",
+        }
+        if len(arms) <= _LEGIBLE:
+            trace["text"] = [[f"{value:.0f}"] for value in column]
+            trace["texttemplate"] = "%{text}"
+            trace["textfont"] = {"color": "var(--ink)"}
+        traces.append(trace)
+    rows = tuple(
+        (title, *(spread(_error(arm, name), 100) for arm in arms)) for name, title in zip(names, titles, strict=True)
+    )
+    return Figure(
+        name="corruptions-plot",
+        title="Error by corruption",
+        caption="Wrong answers in %, mean over five severities and all seeds; darker cells hold more of them."
+        + (" A star marks corruptions that are no part of the means below." if EXTRA & set(names) else ""),
+        traces=traces,
+        layout=layout(
+            "",
+            "",
+            120 + 26 * len(names),
+            xaxis={
+                "tickvals": list(range(len(arms))),
+                "ticktext": [plain(arm.label, 18) for arm in arms],
+                "showgrid": False,
+                "ticks": "",
+            },
+            yaxis={"type": "category", "autorange": "reversed", "showgrid": False, "ticks": ""},
+        ),
+        tables=(Table("Error % by corruption, mean over severities.", ("Corruption", *_labels(arms)), rows),),
+    )
+
+
+def _severities(shown: list[tuple[ArmSummary, Mark]], names: list[str]) -> Figure:
+    columns = [_by_severity(arm, names) for arm, _ in shown]
+    levels = list(columns[0])
+    rows = tuple(
+        ("none" if level == 0 else f"{level:g}", *(spread(column.get(level, Sample(())), 100) for column in columns))
+        for level in levels
+    )
+    return Figure(
+        name="severity-plot",
+        title="Accuracy by severity",
+        caption=f"Test accuracy in %, mean over {len(names)} corruptions and all seeds; whiskers reach one sample "
+        "standard deviation over seeds up and down.",
+        traces=[
+            curve(position, arm, mark, column)
+            for position, ((arm, mark), column) in enumerate(zip(shown, columns, strict=True))
+        ],
+        layout=layout(
+            "severity",
+            "",
+            hovermode="x unified",
+            xaxis={"tickvals": levels, "ticktext": ["none", *(f"{level:g}" for level in levels[1:])]},
+        ),
+        tables=(
+            Table("Accuracy % by severity, mean over corruptions.", ("Severity", *_labels(a for a, _ in shown)), rows),
+        ),
+    )
+
+
+def _by_severity(arm: ArmSummary, names: list[str]) -> dict[float, Sample]:
+    """0 for pictures as they are, then each severity -> mean accuracy over corruptions, one value a seed."""
+    levels = sorted({float(level) for run in arm.runs for name in names for level in _of(run)[name]})
+    found = {0.0: Sample(tuple(run.figure("corruptions", "clean") for run in arm.runs))}
+    for level in levels:
+        means = (statistics.fmean(_of(run)[name][f"{level:g}"] for name in names) for run in arm.runs)
+        found[level] = Sample(tuple(means))
+    return found
+
+
+def _errors(comparison: Comparison, arms: list[ArmSummary]) -> Table:
+    rows = []
+    for arm in arms:
+        absolute, relative = corruption_error(comparison, arm)
+        clean = arm.figures("corruptions", "clean")
+        wrong = Sample(tuple(1 - value for value in clean.values))
+        rows.append((arm.label, spread(wrong, 100), spread(absolute, 100), spread(relative, digits=3)))
+    baseline = f" The baseline is {comparison.arms[0].name}, averaged over seeds." if comparison.arms else ""
+    return Table(
+        "Error on the same pictures as they are, mean corruption error, and the same relative to the baseline's (1 is "
+        f"the baseline, less is better).{baseline}",
+        ("Network", "Error %, uncorrupted", "Mean corruption error %", "Relative"),
+        tuple(rows),
+    )
+
+
+def _labels(arms: Iterable[ArmSummary]) -> list[str]:
+    return [arm.label for arm in arms]
+
+
+def _title(name: str) -> str:
+    return plain(name.replace("_", " ") + ("*" if name in EXTRA else ""))

@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"data", "errors", "losses", "progress", "recipe", "runs", "topology", "types"},
     "report": {"errors", "runs"},
     "export": {"errors", "models", "runs", "types"},
+    "handover": {"data", "export", "models"},
 }
 """Room -> the other rooms that it may import. Rooms that are not named here may import everything but recipes."""
 

@@ -15,3 +15,9 @@ def maker(tmp_path: Path) -> Maker:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole comparison. Tests only read it."""
     return Maker(tmp_path_factory.mktemp("report") / "runs").comparison()
+
+
+@pytest.fixture(scope="session")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Likewise, with everything that evaluations and comparisons measure."""
+    return Maker(tmp_path_factory.mktemp("full") / "runs").comparison(full=True)

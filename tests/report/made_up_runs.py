@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_up_metrics import cost, features, further_metrics
 from sklearn.metrics import accuracy_score, log_loss
 
 from persistill.runs import RunFolder, atomic
@@ -76,7 +77,17 @@ class Maker:
         )
         return folder.path.name
 
-    def evaluation(self, name: str, seed: int, skill: float, noise: tuple[float, ...], pictures: int = 200) -> str:
+    def evaluation(
+        self,
+        name: str,
+        seed: int,
+        skill: float,
+        noise: tuple[float, ...],
+        pictures: int = 200,
+        *,
+        full: bool = False,
+        image: bool = True,
+    ) -> str:
         random = np.random.default_rng(zlib.crc32(f"{name} {seed} {skill}".encode()))
         target = np.arange(pictures) % len(CLASSES)
         logits = random.normal(size=(pictures, len(CLASSES))).astype(np.float32) * 1.3
@@ -92,12 +103,16 @@ class Maker:
         )
         with atomic(folder.file("predictions.npz")) as path, path.open("wb") as file:
             np.savez(file, **arrays)
-        metrics = {
+        metrics: dict[str, Any] = {
             "accuracy": float(accuracy_score(target, logits.argmax(axis=1))),
             "nll": float(log_loss(target, softmax(logits))),
             "ece": expected_calibration_error(target, logits),
             "noise": accuracies,
         }
+        if full:
+            metrics |= further_metrics(random, float(metrics["accuracy"]), image)
+            with atomic(folder.file("features.npz")) as path, path.open("wb") as file:
+                np.savez(file, **features(random, target))
         folder.finish({"metrics": metrics, "pictures": pictures, "seconds": 1.5})
         return folder.path.name
 
@@ -162,14 +177,23 @@ class Maker:
         views: tuple[str, ...] = ("persistence",),
         classes: list[str] | None = None,
         command: str = "persistill run recipes/synthetic.py",
+        full: bool = False,
     ) -> Path:
-        """A whole comparison; gives its folder."""
+        """A whole comparison; gives its folder. If not full, with the figures alone that the first version measured."""
         recipe = {
             "is": "Recipe",
             "name": name,
             "data": {"is": "Data", "source": "uoft-cs/cifar10", "train": 1000},
             "student": {"is": "Model", "name": "wrn-16-1"},
-            "arms": {arm: {"is": "Arm"} for arm in arms},
+            "arms": {
+                arm: {
+                    "is": "Arm",
+                    "methods": _methods(arm, len(teachers)),
+                    "teachers": [] if arm == "alone" else list(teachers),
+                    "start": None,
+                }
+                for arm in arms
+            },
             "teachers": {teacher: {"is": "Teacher"} for teacher in teachers},
             "seeds": list(seeds),
             "teacher_seed": 0,
@@ -181,7 +205,7 @@ class Maker:
             terms = TERMS.get(arm, {"ce": 1.0})
             for seed in seeds:
                 run = self.network("student", arm, seed, skill=skill, terms=terms, epochs=epochs)
-                evaluation = self.evaluation(arm, seed, skill, noise)
+                evaluation = self.evaluation(arm, seed, skill, noise, full=full)
                 rows.append({"arm": arm, "seed": seed, "run": run, "evaluation": evaluation})
         found: dict[str, Any] = {}
         for position, teacher in enumerate(teachers):
@@ -189,7 +213,9 @@ class Maker:
             run = self.network("teacher", teacher, 0, skill=skill, terms={"ce": 1.0}, epochs=epochs)
             found[teacher] = {
                 "run": run,
-                "evaluation": self.evaluation(f"teacher-{teacher}", 0, skill, noise),
+                "evaluation": self.evaluation(
+                    f"teacher-{teacher}", 0, skill, noise, full=full, image=teacher == "image"
+                ),
             }
         export = RunFolder.create(self.root, "export", arms[-1], {"of": arms[-1]})
         export.finish(
@@ -210,6 +236,36 @@ class Maker:
                 "teachers": found,
                 "rows": rows,
                 "export": export.path.name,
+                **(self._beside(arms[0], rows, found) if full else {}),
             }
         )
         return folder.path
+
+    def _beside(self, baseline: str, rows: list[dict[str, Any]], teachers: dict[str, Any]) -> dict[str, Any]:
+        """What the comparison itself measures, with a folder for each architecture's cost."""
+        random = np.random.default_rng(11)
+        places = {}
+        for name, parameters in (("student", 175_066), ("teacher", 1_549_530)):
+            folder = RunFolder.create(self.root, "cost", name, {"model": name})
+            folder.finish(cost(parameters))
+            places[name] = folder.path.name
+        alike = ("agreement", "kl", "cka", "diagram_distance")
+        networks = [row["run"] for row in rows] + [of["run"] for name, of in teachers.items() if name == "image"]
+        return {
+            "relative_corruption_error": {
+                "baseline": baseline,
+                "of": {network: float(random.uniform(0.8, 1.2)) for network in networks},
+            },
+            "likeness": {
+                row["run"]: {teacher: {name: float(random.uniform()) for name in alike} for teacher in teachers}
+                for row in rows
+            },
+            "costs": {"student": places["student"], "teachers": dict.fromkeys(teachers, places["teacher"])},
+        }
+
+
+def _methods(arm: str, teachers: int) -> list[dict[str, Any]]:
+    if arm == "tgd":
+        alphas = [0.7, 0.3] if teachers == 2 else [1.0]
+        return [{"is": "KD", "weight": 0.9}, {"is": "TGD", "alphas": alphas, "merge": "published"}]
+    return [] if arm == "alone" else [{"is": "KD", "weight": 0.9}]

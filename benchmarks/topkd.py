@@ -1,23 +1,36 @@
 """TopKD: what each form costs a step, and what becomes of it when embeddings differ in scale, as Markdown tables.
 
     python benchmarks/topkd.py     # a minute
+    python benchmarks/topkd.py --edges RUNS/teacher-image-KEY RUNS/student-alone-seed0-KEY
 
 Clouds are class clusters behind a ReLU, as embeddings are, all different. Times are processor times of one core,
 medians of rounds in which every contender takes its turn. Set OMP_NUM_THREADS=1.
+
+With --edges: how long the edges of the minimum spanning trees of trained networks' embeddings are, and those of a new
+network of the last one's kind, over eight batches of 128 training pictures.
 """
 
+import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from clouds import clouds, table
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from persistill.data import Loader, load
 from persistill.methods import topology_loss
 from persistill.methods.cloudimages import CloudImages
 from persistill.methods.ripsnet import RipsNet
+from persistill.models import build
+from persistill.models import load as load_network
+from persistill.recipe import Data
+from persistill.runs import RunFolder
+from persistill.topology import mst_lengths
 
 WIDTH, ROUNDS = 64, 60
 SCALES = (0.01, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0)
@@ -73,7 +86,36 @@ def scaled(points: int, factor: float) -> dict[str, str]:
     return {name: f"{value:.2g} ({slope:.1g})" for name, (value, slope) in means.items()}
 
 
+def edges(networks: dict[str, nn.Module], loader: Loader) -> None:
+    rows = []
+    for name, network in networks.items():
+        with torch.no_grad():
+            seen = [
+                network(batch.views["image"]).embedding for batch, _ in zip(loader.epoch(0), range(8), strict=False)
+            ]
+        parts = mst_lengths(torch.stack(seen)).flatten().quantile(torch.tensor([0.0, 0.05, 0.5, 0.95, 1.0])).tolist()
+        rows.append([name, str(seen[0].shape[1]), *(f"{part:.2f}" for part in parts)])
+    table(["edges", "numbers", "shortest", "5 %", "median", "95 %", "longest"], rows)
+
+
+def trained(folders: list[Path]) -> None:
+    runs = [RunFolder.open(folder) for folder in folders]
+    networks: dict[str, nn.Module] = {run.path.name: load_network(run.file("model.safetensors"))[0] for run in runs}
+    last, splits = runs[-1], load(Data.from_json(runs[-1].about["context"]["recipe"]["data"]))
+    torch.manual_seed(0)
+    model = last.inputs["model"]
+    networks[f"a new {model}"] = build(model, splits.train.shape[0], len(splits.classes)).train()
+    mean, std = tuple(last.inputs["mean"]), tuple(last.inputs["std"])
+    edges(networks, Loader(splits.train, {}, batch_size=128, mean=mean, std=std, shuffle_seed=0))
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--edges", type=Path, nargs="+", metavar="RUN")
+    options = parser.parse_args()
+    if options.edges:
+        trained(options.edges)
+        return
     print(f"## Cost of a step, forward and backward, {WIDTH} numbers an embedding\n")
     measured = {points: costs(points) for points in (64, 128)}
     rows = [[name, *(f"{measured[points][name]:.2f}" for points in measured)] for name in measured[64]]

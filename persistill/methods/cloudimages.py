@@ -84,7 +84,7 @@ class CloudImages:
             return self._drawn(rips_persistence(clouds, dimension=1))
         lengths = mst_lengths(clouds)
         first, last = self.persistences
-        rows = torch.linspace(last, first, SIDE, dtype=torch.float64, device=lengths.device).to(lengths)
+        rows = torch.linspace(last, first, SIDE, dtype=lengths.dtype, device=lengths.device)
         near = (-0.5 * ((lengths[..., None] - rows) / self.bandwidth) ** 2).exp()
         heights = lengths.tanh() * (_SCALE / (2 * torch.pi * self.bandwidth**2 * self.maximum))
         column = (heights[..., None] * near).sum(-2)

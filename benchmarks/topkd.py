@@ -90,9 +90,7 @@ def edges(networks: dict[str, nn.Module], loader: Loader) -> None:
     rows = []
     for name, network in networks.items():
         with torch.no_grad():
-            seen = [
-                network(batch.views["image"]).embedding for batch, _ in zip(loader.epoch(0), range(8), strict=False)
-            ]
+            seen = [network(batch.views["image"]).embedding for batch in itertools.islice(loader.epoch(0), 8)]
         parts = mst_lengths(torch.stack(seen)).flatten().quantile(torch.tensor([0.0, 0.05, 0.5, 0.95, 1.0])).tolist()
         rows.append([name, str(seen[0].shape[1]), *(f"{part:.2f}" for part in parts)])
     table(["edges", "numbers", "shortest", "5 %", "median", "95 %", "longest"], rows)

@@ -8,6 +8,7 @@ import torch
 from persistill import evaluation, models
 from persistill.data import Splits, load, open_view
 from persistill.errors import UserError
+from persistill.export import fitted_temperature
 from persistill.handover import hand_over
 from persistill.progress import Progress
 from persistill.recipe import Data, Evaluate
@@ -32,7 +33,7 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
     """
     run = _trained(path)
     splits = _same_data(run, progress).to(device)
-    network, about = models.load(run.file(WEIGHTS))
+    network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
     root = path.resolve().parent
     inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
     ood = evaluation.ood_pictures(settings, splits.test, progress) if about["view"] == "image" else None
@@ -63,13 +64,15 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
 def export_network(path: Path, target: Path, progress: Progress) -> dict[str, Any]:
     """Export a trained network, compared with the checkpoint on its recipe's test pictures.
 
+    The temperature of its newest evaluation beside it goes along.
+
     Args:
         path: a teacher's or student's complete run folder.
         target: a folder that does not exist yet.
         progress: told of loading.
 
     Returns:
-        Files and differences.
+        What ``export.export_student`` returns, and "temperature", None if no evaluation holds one.
 
     Raises:
         UserError: if the folder is no trained network's, if the network does not see pictures, or if ``target`` exists.
@@ -77,14 +80,17 @@ def export_network(path: Path, target: Path, progress: Progress) -> dict[str, An
     run = _trained(path)
     if target.exists():
         raise UserError(f"{target} exists already and was not overwritten; name another folder with --output.")
-    network, about = models.load(run.file(WEIGHTS))
+    network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
     if about["view"] != "image":
         raise UserError(
             f"{path} sees the view {about['view']!r}, not pictures: it helps to train students and is not exported."
         )
+    temperature = fitted_temperature(run)
+    if temperature is not None:
+        about["temperature"] = temperature
     splits = _same_data(run, progress)
     target.mkdir(parents=True)
-    return hand_over(network, about, splits, target)
+    return {**hand_over(network, about, splits, target), "temperature": temperature}
 
 
 def _trained(path: Path) -> RunFolder:

@@ -150,8 +150,9 @@ class Pipeline:
     def exported(self) -> Stage:
         """The student that leaves the house."""
         student = self.students[self.recipe.export or list(self.recipe.arms)[-1], self.recipe.seeds[0]]
-        inputs = {"network": student.key, "format": 2}
-        return Stage("export", student.name, inputs, partial(self._workshop.export, student))
+        measured = self.evaluations[student.key]
+        inputs = {"network": student.key, "evaluation": measured.key, "format": 2}
+        return Stage("export", student.name, inputs, partial(self._workshop.export, student, measured))
 
     @cached_property
     def costs(self) -> dict[str, Stage]:

@@ -309,9 +309,13 @@ class Workshop:
             label=f"evaluation of {stage.kind} {stage.name}",
         )
 
-    def export(self, student: Stage, folder: RunFolder) -> Result:
-        """Write a student in all formats, compared on test pictures, int8 calibrated on training pictures."""
+    def export(self, student: Stage, measured: Stage, folder: RunFolder) -> Result:
+        """Write a student in all formats, compared on test pictures, int8 calibrated on training pictures.
+
+        The temperature of its evaluation goes along.
+        """
         network, about = self._trained(student, "image")
+        about["temperature"] = self._open(measured).result()["metrics"]["calibrated"]["temperature"]
         self._progress.start(f"export of {student.name}", 1)
         result = hand_over(network, about, self.splits, folder.path)
         self._progress.finish()

@@ -59,7 +59,7 @@ BEFORE = keys(recipe())
 @pytest.mark.parametrize(
     ("path", "value", "changed"),
     [
-        ("evaluate.ece_bins", 5, {"evaluation"}),
+        ("evaluate.ece_bins", 5, {"evaluation", "export"}),
         ("arms.tgd.methods.0.temperature", 2.0, {"student tgd", "evaluation tgd", "export tgd"}),
         ("arms.alone.cross_entropy", 0.5, {"student", "evaluation alone", "evaluation tgd", "export"}),
         ("teacher_seed", 1, {"teacher", "evaluation image", "evaluation t", "student tgd", "export"}),

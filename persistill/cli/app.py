@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from persistill import __version__, report, runs
-from persistill.cli import distill, execution, measured, predict, recipes, topology
+from persistill.cli import delivered, distill, execution, measured, predict, recipes, topology, view
 from persistill.cli import reproduce as reproduction
 from persistill.cli.execution import console, quiet_start
 from persistill.cli.progress import Bars
@@ -260,25 +260,30 @@ def write_report(
         "persistill export runs/student-tgd-seed0-0123456789ab",
         "persistill export runs/student-tgd-seed0-0123456789ab --output my_student",
     ),
-    short_help="Write a trained student as safetensors and ONNX.",
+    short_help="Write a trained student in all formats, each compared with its checkpoint.",
 )
 def export_run(
     network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
     output: Annotated[Path | None, typer.Option(help="A new folder; by default 'exported' in the run folder.")] = None,
 ) -> None:
-    """Write a trained network as safetensors and ONNX, load both again and compare them with the checkpoint."""
+    """Write a trained network as safetensors, ONNX, int8 ONNX, torch.export and ExecuTorch program.
+
+    Each file is loaded again, compared with the checkpoint on test pictures, and timed.
+    """
     from persistill.finished import export_network  # noqa: PLC0415 - torch is slow to import
 
     target = output or network / "exported"
     with Bars(console) as bars:
         result = export_network(network, target, bars)
-    for name, path in result["files"].items():
-        console.print(f"{name}: {target / path}", highlight=False)
+    console.print(delivered.table(result))
+    for line in delivered.remarks(result, target):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 app.command("distill", epilog=examples(*distill.EXAMPLES), short_help=distill.SUMMARY)(distill.distill)
 app.command("predict", epilog=examples(*predict.EXAMPLES), short_help=predict.SUMMARY)(predict.predict)
 app.command("topology", epilog=examples(*topology.EXAMPLES), short_help=topology.SUMMARY)(topology.topology)
+app.command("view", epilog=examples(*view.EXAMPLES), short_help=view.SUMMARY)(view.view)
 
 
 @app.callback(invoke_without_command=True)

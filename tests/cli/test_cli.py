@@ -14,7 +14,20 @@ from PIL import Image
 from persistill import runs
 from persistill.cli import main
 
-COMMANDS = ("demo", "run", "reproduce", "check", "ls", "cp", "eval", "report", "export", "predict", "topology", "distill")
+COMMANDS = (
+    "demo",
+    "run",
+    "reproduce",
+    "check",
+    "ls",
+    "cp",
+    "eval",
+    "report",
+    "export",
+    "predict",
+    "topology",
+    "distill",
+)
 TINY = ["--set", "data.train=240", "--set", "data.test=100", "--set", "train.epochs=1", "--seeds", "0"]
 
 
@@ -146,8 +159,14 @@ def test_report_is_written_again_elsewhere(persistill, finished: Path, tmp_path:
 
 def test_export_writes_a_student_and_never_overwrites(persistill, finished: Path, tmp_path: Path) -> None:
     student, target = only(finished, "student-alone-seed0-*"), tmp_path / "student"
-    assert persistill("export", student, "--output", target).code == 0
+    done = persistill("export", student, "--output", target)
+    assert done.code == 0
     assert (target / "model.safetensors").is_file()
+    assert re.search(r"model\.onnx +\d+ kB +100\.00", done.out)
+    # Other evaluations of this student may differ in noise and bins, and not in their temperature.
+    evaluation = next(finished.glob("evaluation-alone-seed0-*/done.json"))
+    temperature = json.loads(evaluation.read_text())["metrics"]["calibrated"]["temperature"]
+    assert json.loads((target / "model.json").read_text())["temperature"] == pytest.approx(temperature, rel=1e-6)
     answer = persistill("export", student, "--output", target)
     assert answer.code == 2
     assert "was not overwritten" in answer.err

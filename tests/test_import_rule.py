@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"data", "errors", "losses", "progress", "recipe", "runs", "topology", "types"},
     "report": {"errors", "runs"},
     "export": {"errors", "models", "runs", "types"},
+    "view": {"data", "errors", "report", "runs", "topology"},
     "handover": {"data", "export", "models"},
 }
 """Room -> the other rooms that it may import. Rooms that are not named here may import everything but recipes."""
@@ -46,6 +47,7 @@ LIBRARIES: dict[str, set[str]] = {
     "types": {"torch"},
     "topology": {"llvmlite", "matplotlib", "numba", "numpy", "torch", "triton"},  # llvmlite is a part of numba
     "report": {"PIL", "jinja2", "matplotlib", "numpy", "plotly"},
+    "view": {"PIL", "numpy", "plotly", "sklearn"},
 }
 """Room -> the libraries that it may import beside Python's own, where that matters."""
 

@@ -1,8 +1,10 @@
 """Run folders -> tables, figures, one HTML page. Imports no torch: a report can be made again years later."""
 
+from persistill.report.card import model_card
 from persistill.report.comparison import ArmSummary, Comparison, Epoch, Run, Sample, View, read
 from persistill.report.page import write
 from persistill.report.paired import against_baseline
+from persistill.report.paper import write_paper
 from persistill.report.published import differences, published
 from persistill.report.significance import Difference, paired_difference, sentence
 from persistill.report.similarity import Similarity, SimilarityStage, similarity_maps
@@ -23,6 +25,7 @@ __all__ = [
     "differences",
     "header",
     "markdown",
+    "model_card",
     "note",
     "paired_difference",
     "published",
@@ -31,4 +34,5 @@ __all__ = [
     "sentence",
     "similarity_maps",
     "write",
+    "write_paper",
 ]

@@ -94,15 +94,15 @@ def headline(comparison: Comparison) -> str:
 
 def markdown(comparison: Comparison) -> str:
     """The headline table in Markdown, with its note below. Names are escaped."""
-    return f"{as_markdown(overview(comparison))}\n\n{_escaped(note(comparison))}\n"
+    return f"{as_markdown(overview(comparison))}\n\n{escaped(note(comparison))}\n"
 
 
 def as_markdown(table: Table) -> str:
     """Any table in Markdown, numbers to the right, without its caption."""
     lines = [
-        [_escaped(cell) for cell in table.header],
+        [escaped(cell) for cell in table.header],
         [":--", *("--:" for _ in table.header[1:])],
-        *([_escaped(cell) for cell in row] for row in table.rows),
+        *([escaped(cell) for cell in row] for row in table.rows),
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -168,7 +168,8 @@ def _epochs(comparison: Comparison) -> str:
     return f"after the last epoch ({', '.join(f'{name} {number}' for name, number in epochs.items())})"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text in Markdown that means itself, on one line."""
     for sign in "\\|`*_[]<>":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("\n", " ")

@@ -133,7 +133,7 @@ def _severities(shown: list[tuple[ArmSummary, Mark]], names: list[str]) -> Figur
         ],
         layout=layout(
             "severity",
-            "",
+            "accuracy, %",
             hovermode="x unified",
             xaxis={"tickvals": levels, "ticktext": ["none", *(f"{level:g}" for level in levels[1:])]},
         ),

@@ -102,7 +102,7 @@ def _figure(name: str, title: str, axis: str, unit: str, places: list[tuple[ArmS
         caption="Test accuracy in %, mean over seeds; whiskers reach one sample standard deviation up and down. The "
         "horizontal axis is logarithmic.",
         traces=traces,
-        layout=layout(axis, "", xaxis={"type": "log", "exponentformat": "none"}),
+        layout=layout(axis, "accuracy, %", xaxis={"type": "log", "exponentformat": "none"}),
         tables=(
             Table(
                 "On the front stand networks than which none is at once as cheap and more accurate on average. That "

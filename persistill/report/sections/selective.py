@@ -29,7 +29,11 @@ def selective(comparison: Comparison) -> Section | str:
         "sure of; mean over seeds, whiskers reach one sample standard deviation up and down.",
         traces=[curve(position, arm, mark, column) for position, (arm, mark, column) in enumerate(found)],
         layout=layout(
-            "pictures answered, %", "", hovermode="x unified", xaxis={"range": [0, 102]}, yaxis={"rangemode": "tozero"}
+            "pictures answered, %",
+            "error, %",
+            hovermode="x unified",
+            xaxis={"range": [0, 102]},
+            yaxis={"rangemode": "tozero"},
         ),
         tables=(Table("Error % among answered pictures, by the share of them.", ("Answered %", *labels), rows),),
     )

@@ -1,0 +1,200 @@
+"""A model card for one student: what it is, what it can do and cannot, and how it was made.
+
+Markdown with the Hub's front matter (huggingface.co/docs/hub/model-cards), so that a card can stand as the README of a
+model repository.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from persistill.errors import UserError, unknown
+from persistill.report.comparison import ArmSummary, Comparison, Run
+from persistill.report.paired import against_baseline
+from persistill.report.sections.corruptions import corruption_error
+from persistill.report.sections.significance import points
+from persistill.report.significance import sentence
+from persistill.report.table import NOTHING, Table, as_markdown, escaped, percent, spread
+
+_TAGS = ("image-classification", "knowledge-distillation", "persistill")
+
+
+def model_card(comparison: Comparison, arm: str, seed: int | None = None) -> str:
+    """A student's card.
+
+    Args:
+        comparison: as read from its folder.
+        arm: name of the student's arm.
+        seed: of the network that the card goes with; None for the first that is complete.
+
+    Raises:
+        UserError: if there is no such arm or seed, or no network of it is complete.
+    """
+    arms = {summary.name: summary for summary in comparison.arms}
+    if arm not in arms:
+        raise unknown("arm:", arm, arms)
+    found = arms[arm]
+    runs = [run for run in found.runs if seed is None or run.seed == seed]
+    if not runs:
+        of = "" if seed is None else f" of seed {seed}"
+        raise UserError(
+            f"there is no complete network{of} in arm {arm!r} to write a card for. Run the recipe to its end."
+        )
+    run = runs[0]
+    parts = [_front(comparison, found, run), *_body(comparison, found, run)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front(comparison: Comparison, arm: ArmSummary, run: Run) -> str:
+    """YAML, of which JSON is a part: texts are written as JSON strings."""
+    source = _source(comparison)
+    lines = ["---", "pipeline_tag: image-classification", "tags:", *(f"- {tag}" for tag in _TAGS)]
+    if "/" in source:
+        lines += ["datasets:", f"- {_text(source)}"]
+    lines += [
+        "metrics:",
+        "- accuracy",
+        "model-index:",
+        f"- name: {_text(f'{comparison.recipe} {arm.name}')}",
+        "  results:",
+        "  - task:",
+        "      type: image-classification",
+        "    dataset:",
+        f"      name: {_text(source)}",
+        f"      type: {_text(source)}",
+        "      split: test",
+        "    metrics:",
+        *(f"    - {{type: {kind}, name: {_text(name)}, value: {value:.6g}}}" for kind, name, value in _results(run)),
+        "---",
+    ]
+    return "\n".join(lines)
+
+
+def _results(run: Run) -> Iterator[tuple[str, str, float]]:
+    figures = (
+        ("accuracy", "Top-1 accuracy", run.accuracy),
+        ("nll", "Negative log-likelihood, nats", run.nll),
+        ("ece", "Expected calibration error", run.ece),
+        ("corruption_error", "Mean corruption error", run.figure("corruptions", "error")),
+    )
+    return ((kind, name, value) for kind, name, value in figures if math.isfinite(value))
+
+
+def _body(comparison: Comparison, arm: ArmSummary, run: Run) -> Iterator[str]:
+    settings = comparison.settings
+    model = (settings.get("student") or {}).get("name", "a network")
+    own: Mapping[str, Any] = (settings.get("arms") or {}).get(arm.name) or {}
+    teachers = ", ".join(own.get("teachers") or ())
+    methods = ", ".join(str(method.get("is", "?")) for method in own.get("methods") or ())
+    size = "" if run.parameters is None else f" with {run.parameters:,} parameters"
+    seed = "" if run.seed is None else f", seed {run.seed}"
+    made = f"learned from {teachers} by {methods}" if teachers and methods else "was trained without teachers"
+    yield f"# {escaped(comparison.recipe)}: {escaped(arm.name)}"
+    yield escaped(
+        f"A {model}{size} that classifies pictures like those of {_source(comparison)}. It {made} ({arm.name}{seed}), "
+        "with Persistill."
+    )
+    if comparison.classes:
+        yield f"Classes, in the order of its answers: {escaped(', '.join(comparison.classes))}."
+    yield "## What it was measured to do"
+    yield as_markdown(_figures(comparison, arm, run))
+    yield (
+        f"On {run.pictures:,} test pictures that nothing was chosen on, with the network after its last epoch. "
+        + ("± is the sample standard deviation over seeds." if len(arm.runs) > 1 else "One seed was trained.")
+    )
+    told = _verdict(comparison, arm)
+    if told:
+        yield escaped(told)
+    yield "## What to know before using it"
+    yield "\n".join(f"* {line}" for line in _limits(run))
+    yield "## How it was made"
+    yield as_markdown(_making(comparison, arm, run))
+
+
+def _figures(comparison: Comparison, arm: ArmSummary, run: Run) -> Table:
+    absolute, relative = corruption_error(comparison, arm)
+    position = arm.runs.index(run)
+    rows = [
+        ("Accuracy %", percent(run.accuracy), spread(arm.accuracy, 100)),
+        ("NLL, nats", f"{run.nll:.3f}", spread(arm.nll, digits=3)),
+        ("ECE %", percent(run.ece), spread(arm.ece, 100)),
+    ]
+    for title, names in (
+        ("ECE %, calibrated", ("calibrated", "ece")),
+        ("Area under the risk-coverage curve %", ("aurc",)),
+    ):
+        every = arm.figures(*names)
+        if every.values:
+            rows.append((title, percent(run.figure(*names)), spread(every, 100)))
+    rows += [
+        (f"Accuracy % at noise {level:g}", percent(run.noise[level]), spread(s, 100)) for level, s in arm.noise.items()
+    ]
+    if absolute.values:
+        rows.append(("Mean corruption error %", percent(absolute.values[position]), spread(absolute, 100)))
+    if relative.values:
+        baseline = comparison.arms[0].name
+        rows.append(
+            (f"The same, relative to {baseline}", f"{relative.values[position]:.3f}", spread(relative, digits=3))
+        )
+    for strength in (run.metrics.get("attacks") or {}).get("pgd", {}):
+        path = ("attacks", "pgd", strength)
+        rows.append(
+            (f"Accuracy % under PGD, {strength}/255", percent(run.figure(*path)), spread(arm.figures(*path), 100))
+        )
+    return Table("", ("Figure", "This network", "All seeds"), tuple(rows))
+
+
+def _verdict(comparison: Comparison, arm: ArmSummary) -> str:
+    if arm.name == comparison.arms[0].name:
+        return ""
+    try:
+        found = against_baseline(comparison).get(arm.name)
+    except (UserError, ValueError):
+        return ""
+    return "" if found is None else sentence(arm.name, comparison.arms[0].name, found, "accuracy", points)
+
+
+def _limits(run: Run) -> Iterator[str]:
+    yield "It knows its classes and nothing else: a picture of another thing gets one of them, often with confidence."
+    yield "It was measured on pictures of the same source as it was trained on. On others it will do worse."
+    temperature = run.figure("calibrated", "temperature")
+    if math.isfinite(temperature):
+        yield (
+            f"Divide its logits by the temperature {temperature:.3f}, fitted on validation pictures, before taking its "
+            "confidence at its word."
+        )
+    if run.metrics.get("attacks"):
+        yield "Changes too small to see can mislead it; the table says how often simple ones do."
+
+
+def _making(comparison: Comparison, arm: ArmSummary, run: Run) -> Table:
+    def listed(what: str) -> str:
+        return ", ".join(f"{name} {value}" for name, value in (comparison.about.get(what) or {}).items()) or NOTHING
+
+    cost = comparison.cost(arm)
+    rows = [
+        ("Command", comparison.command or NOTHING),
+        ("Seeds of the arm", ", ".join(map(str, arm.seeds)) or NOTHING),
+        ("Epochs", NOTHING if run.epochs is None else str(run.epochs)),
+        ("Run folder", run.folder),
+        ("Date", str(comparison.about.get("created") or NOTHING)),
+        ("Software", listed("software")),
+        ("Hardware", listed("hardware")),
+    ]
+    if cost:
+        rows.append(("MACs for one picture", f"{cost['macs']:,}"))
+        rows.append(("Bytes of weights", f"{cost['bytes']:,}"))
+    return Table("", ("", ""), tuple(rows))
+
+
+def _source(comparison: Comparison) -> str:
+    """Where the pictures came from: a name on the Hub as it is, of a folder the last part."""
+    source = str((comparison.settings.get("data") or {}).get("source") or "unknown")
+    named = source.count("/") == 1 and not source.startswith((".", "/", "~"))
+    return source if named else PurePath(source).name
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)

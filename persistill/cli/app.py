@@ -243,15 +243,23 @@ def evaluate(
     epilog=examples(
         "persistill report runs/comparison-tgd_digits-0123456789ab",
         "persistill report runs/comparison-tgd_digits-0123456789ab --output report.html",
+        "persistill report runs/comparison-tgd_digits-0123456789ab --paper paper",
     ),
-    short_help="Write the HTML report of a comparison again.",
+    short_help="Write the HTML report of a comparison again; tables and figures for a paper.",
 )
 def write_report(
     comparison: Annotated[Path, typer.Argument(help="A comparison's run folder.")],
     output: Annotated[Path | None, typer.Option(help="The file; by default report.html in that folder.")] = None,
+    paper: Annotated[
+        Path | None,
+        typer.Option(help="Also write tables (Markdown, LaTeX), figures (SVG, PNG) and model cards into this folder."),
+    ] = None,
 ) -> None:
     """Write the HTML report of a comparison again, from its run folders alone."""
     console.print(f"Wrote {report.write(comparison, output)}", highlight=False)
+    if paper is not None:
+        written = report.write_paper(report.read(comparison), paper)
+        console.print(f"Wrote {written / 'tables'}, {written / 'figures'} and {written / 'cards'}", highlight=False)
 
 
 @app.command(

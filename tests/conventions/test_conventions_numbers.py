@@ -10,7 +10,7 @@ from persistill import evaluation, models
 from persistill.data import Loader
 from persistill.export import export_student, load_student
 from persistill.recipe import Evaluate
-from persistill.report import Sample
+from persistill.report import Sample, paired_difference
 from persistill.report.table import percent, spread
 
 
@@ -36,6 +36,30 @@ def test_calibration_error():
     assert confidence[0] <= 12 / 15 < confidence[1]
     assert evaluation.ece(logits, torch.tensor([0, 1])) == pytest.approx(0.5 * abs(1 - 0.8) + 0.5 * 0.81)
     assert Evaluate().ece_bins == 15
+
+
+def test_temperature_of_validation(run):
+    folder = run.folder("evaluation", "alone-seed3")
+    with np.load(folder.file("predictions.npz")) as file:
+        logits, target = torch.from_numpy(file["validation_logits"]), torch.from_numpy(file["validation_target"])
+        test, truth = torch.from_numpy(file["logits"]), torch.from_numpy(file["target"])
+    temperature = evaluation.fit_temperature(logits, target)
+    calibrated = folder.result()["metrics"]["calibrated"]
+    assert calibrated["temperature"] == pytest.approx(temperature)
+    assert temperature != pytest.approx(evaluation.fit_temperature(test, truth))
+    assert calibrated["nll"] == pytest.approx(evaluation.nll(test / temperature, truth))
+
+
+def test_better_or_worse():
+    ours, theirs = np.ones((3, 50)), np.zeros((3, 50))
+    ours[0, :2] = 0
+    assert paired_difference(ours, theirs).verdict == "better"
+    assert paired_difference(theirs, ours).verdict == "worse"
+    assert paired_difference(ours, ours).verdict == "not distinguishable"
+    ours[0] = -1  # a mean of 1/3, and a seed that goes the other way
+    found = paired_difference(ours, theirs)
+    assert found.low < 0 < found.mean
+    assert found.verdict == "not distinguishable"
 
 
 def test_noise_on_pictures(splits):

@@ -1,4 +1,13 @@
-"""Persistent homology for arrays and tensors: batched, exact, with the indices that carry gradients."""
+"""Persistent homology for arrays and tensors: batched, exact, with the indices that carry gradients.
+
+Diagrams come from ``signals``, ``images`` (cubical complexes) and ``clouds`` (Vietoris-Rips) into one container,
+``diagrams``, with other libraries' ``layouts``. They become persistence images (``persistence_image`` by integrals,
+``pictures`` straight from pictures, ``point_images`` at points), functions (``tents``, ``curves``), numbers
+(``summaries``) and distances (``sliced``, ``matchings``); ``figures`` draws for people. Under these lie ``_kernels``
+(compiled, for the CPU), ``_triton`` (for a GPU) and ``_reference`` (plain, for readers and tests), and what they share:
+``_batches`` (checks, rectangles of points), ``_tables`` (profiles of Gaussians), ``_gradients`` (images that carry
+gradients on the CPU), ``_threads``, ``_devices`` and ``_compiling``.
+"""
 
 from pathlib import Path
 
@@ -63,4 +72,4 @@ __all__ = [
 ]
 
 announce_compilation()
-drop_stale_kernels(Path(__file__).parent)
+drop_stale_kernels(Path(__file__).parent / "_kernels")

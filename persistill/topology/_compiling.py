@@ -8,7 +8,7 @@ from typing import Any
 
 from numba.core import event
 
-_IMPORT = re.compile(r"^from persistill\.topology(?:\.(\w+))? import (.+)$", re.MULTILINE)
+_IMPORT = re.compile(r"^from persistill\.topology\._kernels(?:\.(\w+))? import (.+)$", re.MULTILINE)
 
 
 class Announcement(event.Listener):  # type: ignore[misc]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from persistill.topology._kernels_floats import Drawing, draw_diagrams
-from persistill.topology._kernels_images import pull_back
+from persistill.topology._kernels.floats import Drawing, draw_diagrams
+from persistill.topology._kernels.images import pull_back
 from persistill.topology._threads import spread
 
 _BLOCK = 16  # diagrams in one block of work

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from persistill.topology import _kernels_images as kernels
-from persistill.topology._vectors import WIDTH
+from persistill.topology._kernels import images as kernels
+from persistill.topology._kernels.vectors import WIDTH
 
 # Entries of the float32 profiles below this are 0: the sums shorten, and no denormal number slows them down.
 CUT = 1e-13

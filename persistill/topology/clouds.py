@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from persistill.topology import _clouds_torch
-from persistill.topology._kernels_clouds import asymmetry, components, largest, measure, scatter, trees
-from persistill.topology._kernels_rips import bytes_needed, loops
+from persistill.topology._kernels.clouds import asymmetry, components, largest, measure, scatter, trees
+from persistill.topology._kernels.rips import bytes_needed, loops
+from persistill.topology._reference import spanning_trees
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.signals import require_finite
@@ -162,12 +162,12 @@ def _path(points: Tensor) -> Callable[..., Tensor]:
     if points.is_cuda and points.numel() and points.shape[-2] > 1:
         try:
             # Slow to import, and only torch's builds for GPUs bring it.
-            from persistill.topology import _triton_clouds  # noqa: PLC0415
+            from persistill.topology._triton import clouds as triton_clouds  # noqa: PLC0415
         except ImportError:
-            return _clouds_torch.mst_lengths
-        if points.shape[-2] <= _triton_clouds.LARGEST:
-            return _triton_clouds.mst_lengths
-    return _clouds_torch.mst_lengths
+            return spanning_trees.mst_lengths
+        if points.shape[-2] <= triton_clouds.LARGEST:
+            return triton_clouds.mst_lengths
+    return spanning_trees.mst_lengths
 
 
 class _Clouds:

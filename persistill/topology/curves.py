@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from persistill.topology._batches import Grid, as_tensor, checked_grid, points, require_one_batch, shaped, sums
-from persistill.topology._kernels_curves import alive
+from persistill.topology._kernels.curves import alive
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
 

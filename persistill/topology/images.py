@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology._kernels_cubical import merge, tables
+from persistill.topology._kernels.cubical import merge, tables
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.signals import require_finite

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology import _kernels_matching as kernels
 from persistill.topology._batches import as_tensor, checked_number, points, require_pairs, shaped, sums
+from persistill.topology._kernels import matching as kernels
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
 

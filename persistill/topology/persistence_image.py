@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology import _kernels_images as kernels
-from persistill.topology import _reference as reference
 from persistill.topology._batches import rectangles
 from persistill.topology._devices import on_gpu
 from persistill.topology._gradients import raw_images
-from persistill.topology._kernels_floats import Drawing, draw_diagrams
+from persistill.topology._kernels import images as kernels
+from persistill.topology._kernels.floats import Drawing, draw_diagrams
+from persistill.topology._reference import images as reference
 from persistill.topology._tables import offset_tables
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
@@ -196,9 +196,9 @@ class PersistenceImages:
         """
         tensors = isinstance(diagrams.values, Tensor)
         if on_gpu(diagrams.values) and not diagrams.values.requires_grad:
-            from persistill.topology import _triton_images  # noqa: PLC0415  (Triton need not be there)
+            from persistill.topology._triton import images as triton_images  # noqa: PLC0415  (Triton need not be there)
 
-            return _triton_images.images(diagrams, self)
+            return triton_images.images(diagrams, self)
         plain = diagrams.numpy()
         if not np.isfinite(plain.values).all():
             point = int(np.flatnonzero(~np.isfinite(plain.values).all(1))[0])

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from persistill.topology._devices import on_gpu
-from persistill.topology._kernels_floats import draw_planes
-from persistill.topology._kernels_levels import GROUP, PANEL, draw_levels
-from persistill.topology._kernels_tails import draw_tails
+from persistill.topology._kernels.floats import draw_planes
+from persistill.topology._kernels.levels import GROUP, PANEL, draw_levels
+from persistill.topology._kernels.tails import draw_tails
+from persistill.topology._kernels.vectors import LANES, WIDTH
 from persistill.topology._tables import CUT, level_tables
 from persistill.topology._threads import checked_threads, spread
-from persistill.topology._vectors import LANES, WIDTH
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.persistence_image import SCALINGS, PersistenceImages
 from persistill.topology.signals import columns, require_finite, rows, sublevel_persistence
@@ -92,13 +92,13 @@ def persistence_images(
     if follows and out is not None:
         raise ValueError("out must be None for pictures that require gradients; detach() them to do without.")
     if on_gpu(pictures) and follows and len(pictures):
-        from persistill.topology import _triton_gradients  # noqa: PLC0415  (Triton need not be there)
+        from persistill.topology._triton import gradients as triton_gradients  # noqa: PLC0415  (Triton need not be there)
 
-        return _triton_gradients.persistence_images(pictures, settings, scans)
+        return triton_gradients.persistence_images(pictures, settings, scans)
     if on_gpu(pictures):
-        from persistill.topology import _triton_images  # noqa: PLC0415  (Triton need not be there)
+        from persistill.topology._triton import images as triton_images  # noqa: PLC0415  (Triton need not be there)
 
-        return _triton_images.persistence_images(pictures, settings, scans, out)
+        return triton_images.persistence_images(pictures, settings, scans, out)
     data: NDArray[Any] = pictures.detach().cpu().numpy() if isinstance(pictures, Tensor) else pictures
     require_finite(data, "pictures")
     if follows:

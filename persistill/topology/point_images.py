@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from persistill.topology._batches import as_tensor, checked_count, checked_number, finite, points, rectangles, shaped
-from persistill.topology._kernels_points import draw
+from persistill.topology._kernels.points import draw
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
 

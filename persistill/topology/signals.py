@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology import _kernels_lanes as kernels
 from persistill.topology._devices import on_gpu
-from persistill.topology._kernels_signals import finite
+from persistill.topology._kernels import lanes as kernels
+from persistill.topology._kernels.signals import finite
+from persistill.topology._kernels.vectors import LANES
 from persistill.topology._threads import checked_threads, spread
-from persistill.topology._vectors import LANES
 from persistill.topology.diagrams import Array, Diagrams
 
 _DTYPES = ("uint8", "float32", "float64")
@@ -110,9 +110,9 @@ def sublevel_persistence(
     if not min_persistence >= 0:
         raise ValueError(f"min_persistence must be 0 or more; got {min_persistence}.")
     if on_gpu(signals):
-        from persistill.topology import _triton_signals  # noqa: PLC0415  (Triton need not be there)
+        from persistill.topology._triton import signals as triton_signals  # noqa: PLC0415  (Triton need not be there)
 
-        return _triton_signals.sublevel_persistence(
+        return triton_signals.sublevel_persistence(
             signals, min_persistence, superlevel=superlevel, essential=essential, indices=indices
         )
     data: NDArray[Any] = signals.detach().cpu().numpy() if isinstance(signals, Tensor) else signals

@@ -15,7 +15,7 @@ from persistill.topology._batches import (
     rectangles,
     shaped,
 )
-from persistill.topology._kernels_tents import highest_tents
+from persistill.topology._kernels.tents import highest_tents
 from persistill.topology._threads import checked_threads, spread
 from persistill.topology.diagrams import Array, Diagrams
 

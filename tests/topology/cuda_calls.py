@@ -11,14 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from persistill.topology import (
     PersistenceImages,
     _devices,
-    _triton_clouds,
-    _triton_gradients,
-    _triton_images,
-    _triton_signals,
     mst_lengths,
     persistence_images,
     sublevel_persistence,
 )
+from persistill.topology._triton import clouds as triton_clouds
+from persistill.topology._triton import gradients as triton_gradients
+from persistill.topology._triton import images as triton_images
+from persistill.topology._triton import signals as triton_signals
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 PICTURES = np.resize(hard_signals()["walk"], (2, 1, 4, 11))
@@ -34,10 +34,10 @@ def called(monkeypatch):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, **kwargs: (found.append(name), real(*args, **kwargs))[1])
 
-    spy(_triton_signals, "padded_pairs")
-    spy(_triton_images, "images")
-    spy(_triton_images, "persistence_images")
-    spy(_triton_gradients, "persistence_images")
+    spy(triton_signals, "padded_pairs")
+    spy(triton_images, "images")
+    spy(triton_images, "persistence_images")
+    spy(triton_gradients, "persistence_images")
     if DEVICE == "cpu":
         for module in ("signals", "pictures", "persistence_image"):
             monkeypatch.setattr(f"persistill.topology.{module}.on_gpu", lambda array: isinstance(array, torch.Tensor))
@@ -92,7 +92,7 @@ def test_gradients_of_pictures_without_waiting(called, dtype, monkeypatch):
     pictures = torch.from_numpy(PICTURES).to(dtype) / 255
     settings = PersistenceImages((8, 6), bandwidth=0.05, births=(0, 1), persistences=(0, 1), scaling="log", scale=0.1)
     weights = torch.rand(2, 2, 8, 6)
-    monkeypatch.setattr(_triton_gradients, "_NUMBERS", 700)  # three signals are drawn at a time
+    monkeypatch.setattr(triton_gradients, "_NUMBERS", 700)  # three signals are drawn at a time
     gradients = []
     for device, mode in ((DEVICE, NothingIsReadOut), ("cpu", contextlib.nullcontext)):
         leaf = pictures.to(device).requires_grad_()
@@ -130,7 +130,7 @@ def test_trees_and_their_gradients_without_waiting(distances):
     points = torch.randn(3, 20, 4, device=DEVICE)
     leaf = (torch.cdist(points, points) if distances else points).requires_grad_()
     with NothingIsReadOut():
-        _triton_clouds.mst_lengths(leaf, distances=distances).sum().backward()
+        triton_clouds.mst_lengths(leaf, distances=distances).sum().backward()
     assert leaf.grad.isfinite().all()
     assert leaf.grad.any()
 

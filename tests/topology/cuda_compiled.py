@@ -12,7 +12,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from persistill.topology import PersistenceImages, _triton_clouds, _triton_images, _triton_signals
+from persistill.topology import PersistenceImages
+from persistill.topology._triton import clouds as triton_clouds
+from persistill.topology._triton import images as triton_images
+from persistill.topology._triton import signals as triton_signals
 
 KINDS = {
     torch.uint8: "*u8",
@@ -57,7 +60,7 @@ def compiled(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_pairs(compiled, dtype):
-    _triton_signals.padded_pairs(torch.zeros(2, 5000, dtype=dtype), 0.0, essential=True)
+    triton_signals.padded_pairs(torch.zeros(2, 5000, dtype=dtype), 0.0, essential=True)
     assert compiled == ["_leaves", "_branches", "_search"]
 
 
@@ -65,20 +68,20 @@ def test_pairs(compiled, dtype):
 def test_images(compiled, dtype, scaling):
     settings = PersistenceImages(scaling=scaling)
     pictures = torch.from_numpy(np.zeros((2, 1, 8, 8))).to(dtype)
-    _triton_images.persistence_images(pictures, settings, ("rows",), None)
+    triton_images.persistence_images(pictures, settings, ("rows",), None)
     assert compiled == ["_leaves", "_search", "_draw", "_draw"][: 4 if scaling == "max" else 3]
 
 
 def test_the_smallest_pictures_and_images(compiled):
     settings = PersistenceImages((1, 1))
-    _triton_images.persistence_images(torch.zeros(1, 1, 1, 1), settings, ("rows",), None)
+    triton_images.persistence_images(torch.zeros(1, 1, 1, 1), settings, ("rows",), None)
     assert compiled == ["_leaves", "_search", "_draw", "_draw"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_clouds(compiled, dtype):
     points = torch.zeros(2, 64, 64, dtype=dtype, requires_grad=True)
-    _triton_clouds.mst_lengths(points, distances=False).sum().backward()
-    _triton_clouds.mst_lengths(torch.zeros(2, 9, 9, dtype=dtype), distances=True)
-    _triton_clouds.mst_lengths(torch.zeros(1, 2, 1, dtype=dtype, requires_grad=True), distances=False).sum().backward()
+    triton_clouds.mst_lengths(points, distances=False).sum().backward()
+    triton_clouds.mst_lengths(torch.zeros(2, 9, 9, dtype=dtype), distances=True)
+    triton_clouds.mst_lengths(torch.zeros(1, 2, 1, dtype=dtype, requires_grad=True), distances=False).sum().backward()
     assert compiled == ["_measure", "_prim", "_pull", "_prim", "_measure", "_prim", "_pull"]

@@ -12,7 +12,7 @@ from ripser import ripser
 from scipy.spatial.distance import cdist
 from scipy.stats import ortho_group
 
-from persistill.topology._reference_clouds import rips_pairs
+from persistill.topology._reference.clouds import rips_pairs
 from persistill.topology.clouds import mst_lengths, rips_persistence
 
 HARD = hard_clouds()

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from ripser import ripser
 from scipy.spatial.distance import cdist
 
-from persistill.topology._kernels_rips import bytes_needed
-from persistill.topology._reference_clouds import rips_pairs
+from persistill.topology._kernels.rips import bytes_needed
+from persistill.topology._reference.clouds import rips_pairs
 from persistill.topology.clouds import rips_persistence
 
 HARD = hard_clouds()

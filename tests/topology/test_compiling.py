@@ -7,26 +7,26 @@ from persistill.topology._compiling import drop_stale_kernels
 
 
 def test_kernels_older_than_what_is_compiled_into_them_are_dropped(tmp_path):
-    (tmp_path / "_words.py").write_text("")
-    (tmp_path / "_middle.py").write_text("from persistill.topology import _words as words\n")
-    (tmp_path / "_kernels_a.py").write_text("import math\nfrom persistill.topology._middle import thing\n")
-    (tmp_path / "_kernels_b.py").write_text("import math\n")
+    (tmp_path / "words.py").write_text("")
+    (tmp_path / "middle.py").write_text("from persistill.topology._kernels import words\n")
+    (tmp_path / "a.py").write_text("import math\nfrom persistill.topology._kernels.middle import thing\n")
+    (tmp_path / "b.py").write_text("import math\n")
     caches = tmp_path / "__pycache__"
     caches.mkdir()
-    indices = [caches / f"_kernels_{name}.run-1.py311.nbi" for name in ("a", "b")]
+    indices = [caches / f"{name}.run-1.py311.nbi" for name in ("a", "b")]
     for index in indices:
         index.write_text("")
 
     def touch(name, seconds):
         os.utime(tmp_path / name, (seconds, seconds))
 
-    for name in ("_words.py", "_middle.py", "_kernels_a.py", "_kernels_b.py"):
+    for name in ("words.py", "middle.py", "a.py", "b.py"):
         touch(name, 1000)
     for index in indices:
         os.utime(index, (2000, 2000))
     drop_stale_kernels(tmp_path)
     assert all(index.exists() for index in indices)
-    touch("_words.py", 3000)
+    touch("words.py", 3000)
     drop_stale_kernels(tmp_path)
     assert [index.exists() for index in indices] == [False, True]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from persistill.topology import betti_curves, cubical_persistence
-from persistill.topology._kernels_cubical import _start, tables
-from persistill.topology._reference_cubical import cubical_pairs
+from persistill.topology._kernels.cubical import _start, tables
+from persistill.topology._reference.cubical import cubical_pairs
 
 CONSTRUCTIONS = ("top_cells", "vertices")
 DTYPES = (np.uint8, np.float32, np.float64)

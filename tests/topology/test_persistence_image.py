@@ -14,7 +14,7 @@ from ripser import ripser
 
 from persistill.topology import Diagrams, PersistenceImages, rows, sublevel_persistence
 from persistill.topology._gradients import raw_images
-from persistill.topology._reference import image as reference_image
+from persistill.topology._reference.images import image as reference_image
 
 HARD = hard_signals()
 TGD = PersistenceImages.tgd()

@@ -21,7 +21,7 @@ from persistill.topology import (
     sublevel_persistence,
     wasserstein,
 )
-from persistill.topology._reference import sublevel_pairs
+from persistill.topology._reference.signals import sublevel_pairs
 
 HARD = hard_signals()
 # Few values make ties and plateaus likely, arbitrary floats bring every scale.

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from persistill.topology._devices import device_of
 from persistill.topology._tables import level_tables
-from persistill.topology._triton_signals import OPTIONS, blocks, padded_bars
+from persistill.topology._triton.signals import OPTIONS, blocks, padded_bars
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.persistence_image import SCALINGS, PersistenceImages
 

@@ -24,7 +24,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from persistill.topology._vectors import WIDTH, transpose
+from persistill.topology._kernels.vectors import WIDTH, transpose
 
 LARGEST = 1024  # points in a cloud whose matrix of distances is held, 4 MB in float32
 _FEW = 256  # points whose edges are sorted by counting, which compares all with all, but 16 at a time

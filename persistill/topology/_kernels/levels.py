@@ -4,16 +4,16 @@ Five steps, the first two for all 64 signals at once.
 
 1. *Lanes.* Samples are laid out so that those of one time stand side by side, one byte for each signal.
 2. *Extrema.* All signals are scanned for alternating minima and maxima whose reversals exceed the least persistence
-   (``_vectors.turn``). This loses exactly the bars that are too short, and also minima that are born too high to reach
+   (``vectors.turn``). This loses exactly the bars that are too short, and also minima that are born too high to reach
    the window: a component without a visible minimum never kills a visible one.
-3. *Pairs.* The stack merge of ``_kernels_signals``, on what is left of each signal: about 70 minima of 1024 samples.
+3. *Pairs.* The stack merge of ``signals``, on what is left of each signal: about 70 minima of 1024 samples.
    Equal bars are counted and not added one by one, which would round in the same direction each time.
 4. *Image.* A bar adds its profile along births to a table with one row for every length. The rows of the image are
    then sums of few rows of that table, weighted by the profiles along persistences.
 5. *Scaling*, and the only write to memory beyond the cache.
 
 Where an image is to be divided by its maximum and the maximum is as small as what the float32 tables leave out, the
-image is left to ``_kernels_tails``.
+image is left to ``tails``.
 """
 
 import math
@@ -23,9 +23,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from persistill.topology._kernels_images import LOGARITHM, MAXIMUM
-from persistill.topology._kernels_lanes import to_lanes
-from persistill.topology._vectors import LANES, WIDTH, add_scaled, bits_set, trailing_zeros, turn, weighted_sums
+from persistill.topology._kernels.images import LOGARITHM, MAXIMUM
+from persistill.topology._kernels.lanes import to_lanes
+from persistill.topology._kernels.vectors import LANES, WIDTH, add_scaled, bits_set, trailing_zeros, turn, weighted_sums
 
 GROUP, PANEL = 4, 4  # rows and vectors that are summed at once: 16 registers of 64 bytes
 _sums = weighted_sums(GROUP, PANEL)

@@ -30,7 +30,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from persistill.topology._kernels_clouds import fill, workspace
+from persistill.topology._kernels.clouds import fill, workspace
 
 _CLASSES = 63  # cocycles in one word; its sign bit marks edges that have not entered
 _ABSENT = np.int64(-(2**63))

@@ -17,11 +17,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from persistill.topology._kernels_images import MAXIMUM, PLAIN, draw
-from persistill.topology._kernels_lanes import CHUNK, pair, scan
-from persistill.topology._kernels_levels import GROUP, PANEL, finish
-from persistill.topology._kernels_signals import merge
-from persistill.topology._vectors import LANES, WIDTH, clear, quadratic, weighted_sums
+from persistill.topology._kernels.images import MAXIMUM, PLAIN, draw
+from persistill.topology._kernels.lanes import CHUNK, pair, scan
+from persistill.topology._kernels.levels import GROUP, PANEL, finish
+from persistill.topology._kernels.signals import merge
+from persistill.topology._kernels.vectors import LANES, WIDTH, clear, quadratic, weighted_sums
 
 POINTS = 32
 _BATCHES = 8  # of points, whose sums are added in float32

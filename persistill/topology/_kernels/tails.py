@@ -12,10 +12,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from persistill.topology._kernels_images import NEGLIGIBLE, PLAIN
-from persistill.topology._kernels_lanes import pair, to_lanes
-from persistill.topology._kernels_levels import extrema, finish
-from persistill.topology._vectors import LANES
+from persistill.topology._kernels.images import NEGLIGIBLE, PLAIN
+from persistill.topology._kernels.lanes import pair, to_lanes
+from persistill.topology._kernels.levels import extrema, finish
+from persistill.topology._kernels.vectors import LANES
 
 
 @njit(nogil=True, cache=True)
@@ -82,7 +82,7 @@ def draw_tails(
     full: float,
     out: NDArray[Any],
 ) -> None:
-    """Draw the planes and scans that ``_kernels_levels.draw_levels`` left alone, divided by their maxima."""
+    """Draw the planes and scans that ``levels.draw_levels`` left alone, divided by their maxima."""
     samples = height * width
     signals = np.empty((min(LANES, len(left)), samples), np.uint8)
     lanes = np.empty((samples, LANES), np.uint8)

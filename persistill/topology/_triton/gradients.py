@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from persistill.topology import _reference as reference
-from persistill.topology._triton_images import edges_of
-from persistill.topology._triton_signals import padded_pairs
+from persistill.topology._reference import images as reference
+from persistill.topology._triton.images import edges_of
+from persistill.topology._triton.signals import padded_pairs
 from persistill.topology.persistence_image import PersistenceImages
 
 _NUMBERS = 1 << 24  # in the profiles of the signals that are drawn together

@@ -3,8 +3,8 @@
 Bars that are not longer than a threshold are those of extrema between which the signal never reverses by more than the
 threshold. A scan that holds the highest sample until the signal has fallen far enough, then the lowest until it has
 risen far enough, and so on, therefore sees exactly the extrema of the longer bars, in order. Such a scan has no branch
-but one, and that one is rare, so ``LANES`` signals can be scanned in step (``_vectors.turn``). The serial part, a merge
-with a stack as in ``_kernels_signals``, is left with a tenth or a fifth of the samples.
+but one, and that one is rare, so ``LANES`` signals can be scanned in step (``vectors.turn``). The serial part, a merge
+with a stack as in ``signals``, is left with a tenth or a fifth of the samples.
 
 A scan begins as if the signal came down from an infinite barrier and ends with a minimum, so a stream of extrema is
 (barrier, minimum, maximum, minimum, ..., minimum).
@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from persistill.topology._vectors import LANES, WIDTH, trailing_zeros, transpose, turn
+from persistill.topology._kernels.vectors import LANES, WIDTH, trailing_zeros, transpose, turn
 
 CHUNK = 1024  # samples of all lanes that are transposed at once
 
@@ -149,7 +149,7 @@ def pair(
     values: NDArray[Any],
     indices: Any,
 ) -> int:
-    """Pair the extrema of one stream, of at least two: the merge of ``_kernels_signals``.
+    """Pair the extrema of one stream, of at least two: the merge of ``signals``.
 
     Args:
         stream: extrema as ``scan`` writes them.

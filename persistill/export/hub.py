@@ -1,0 +1,172 @@
+"""A student as a model repository of the Hugging Face Hub: its files and a card, without what only its maker needs."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi, hf_hub_download
+
+from persistill import models
+from persistill.errors import UserError
+from persistill.export.delivery import CONFIG, export_student
+from persistill.export.example import EXAMPLE
+from persistill.export.student import WEIGHTS, Student, load_student, read
+from persistill.export.temperature import fitted_temperature
+from persistill.runs import RunFolder, atomic, read_json
+
+CARD = "README.md"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def save_pretrained(source: Path, target: Path, card: str | None = None) -> list[Path]:
+    """Gather what makes a model repository: a student's files and its card. Run records stay behind.
+
+    Args:
+        source: an export's folder, all of whose formats are taken; or a student's run folder, whose weights are taken,
+            with the temperature of its newest evaluation.
+        target: a new or an empty folder.
+        card: text of README.md, as ``report.model_card`` writes it; None for a plain one, from ``model.json``.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: if there is no student, or the target holds something.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} exists already and was left as it is; give a new or an empty folder.")
+    if not source.is_dir():
+        raise UserError(f"there is no folder {source}. Give an export's folder or a student's run folder.")
+    exported = (source / CONFIG).is_file()
+    if not exported and not (source / WEIGHTS).is_file():
+        raise UserError(f"{source} holds neither {CONFIG} nor {WEIGHTS}: it is no export and no student's run folder.")
+    target.mkdir(parents=True, exist_ok=True)
+    if exported:
+        config = read_json(source / CONFIG)
+        for name in [*config["files"].values(), EXAMPLE, CONFIG]:
+            if (source / name).is_file():
+                with atomic(target / name) as temporary:
+                    shutil.copyfile(source / name, temporary)
+    else:
+        _export_weights(source, target)
+    with atomic(target / CARD) as temporary:
+        text = _plain_card(read_json(target / CONFIG), target) if card is None else card
+        temporary.write_text(text, encoding="utf-8")
+    return sorted(target.iterdir())
+
+
+def from_pretrained(source: str | Path, revision: str | None = None) -> Student:
+    """Load a student from a local folder or from the Hub.
+
+    Args:
+        source: a folder with ``model.safetensors``, or "user/name". A folder of that name comes first.
+        revision: of a Hub repository: a branch, tag or commit; None for the newest.
+
+    Returns:
+        The student, on the CPU and in evaluation mode: pictures in [0, 1] in, logits out.
+
+    Raises:
+        UserError: if there is no such folder or repository, or it holds no student of persistill's.
+    """
+    if Path(source).is_dir():
+        return load_student(Path(source))
+    _require_name(str(source), f"there is no folder {source}, and")
+    try:
+        file = hf_hub_download(str(source), WEIGHTS, revision=revision)
+    except Exception as error:
+        raise _unreached(f"{WEIGHTS} of {source} could not be loaded", error) from error
+    return read(Path(file))
+
+
+def push_to_hub(source: Path, name: str, *, private: bool = True, card: str | None = None) -> str:
+    """Upload a student to the Hub, into a new repository or as a new version in an old one.
+
+    The account is that of ``hf auth login`` or of the environment variable HF_TOKEN.
+
+    Args:
+        source: as for ``save_pretrained``.
+        name: "user/name".
+        private: whether a new repository can be seen by its owner alone; of an old one nothing is changed.
+        card: as for ``save_pretrained``.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        UserError: if there is no student, or the Hub refuses or cannot be reached.
+    """
+    _require_name(name, "")
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(source, Path(folder), card)
+        api = HfApi()
+        try:
+            address = api.create_repo(name, private=private, exist_ok=True, repo_type="model")
+            api.upload_folder(repo_id=name, folder_path=folder, commit_message="Add the student", repo_type="model")
+        except Exception as error:
+            raise _unreached(f"{source} could not be pushed to {name}", error) from error
+    return str(address)
+
+
+def _require_name(name: str, first: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{first} {name!r} is no name of a repository: write user/name.".strip())
+
+
+def _unreached(what: str, error: Exception) -> UserError:
+    # What the Hub's library raises, and its HTTP library under it, has no common class over its versions.
+    said = " ".join(str(error).split()) or type(error).__name__
+    return UserError(
+        f"{what} ({said}). Check the name and the network; to write, or to read what is private, log in with hf auth "
+        "login, or set HF_TOKEN."
+    )
+
+
+def _export_weights(source: Path, target: Path) -> None:
+    """Export the weights of a run folder, compared with themselves on noise."""
+    run = RunFolder.open(source)
+    run.result()
+    network, about = models.load(source / WEIGHTS, run.inputs.get("model"))
+    if about.get("view", "image") != "image":
+        raise UserError(f"{source} sees the view {about['view']!r}, not pictures: it helps to train students.")
+    temperature = fitted_temperature(run)
+    if temperature is not None:
+        about["temperature"] = temperature
+    noise = torch.randint(256, (8, *about["shape"]), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    export_student(network, about, noise, target, formats=())
+
+
+def _plain_card(config: Mapping[str, Any], folder: Path) -> str:
+    channels, height, width = config["input"]["shape"][1:]
+    classes = ", ".join(map(str, config["classes"][:20])) + (", ..." if len(config["classes"]) > 20 else "")
+    files = "\n".join(f"| `{path.name}` | {path.stat().st_size:,} |" for path in sorted(folder.glob("model.*")))
+    calibrated = "" if config["temperature"] != 1 else " No temperature was fitted."
+    return f"""---
+library_name: persistill
+pipeline_tag: image-classification
+tags: [knowledge-distillation]
+---
+
+# {config["model"]}
+
+A student that persistill distilled: {config["parameters"]:,} parameters.
+
+* Input: pictures of {channels} x {height} x {width} (channels, height, width), float32 in [0, 1]; normalisation happens
+  inside.
+* Output: logits of {len(config["classes"])} classes: {classes}.
+* Confidence: softmax(logits / {config["temperature"]:.4g}).{calibrated}
+
+| file | bytes |
+| --- | ---: |
+{files}
+
+```python
+from persistill.export.hub import from_pretrained
+
+student = from_pretrained("user/name")  # or a folder
+logits = student(pictures)  # (B, {channels}, {height}, {width}) in [0, 1]
+```
+"""

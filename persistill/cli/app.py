@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from persistill import __version__, report, runs
-from persistill.cli import delivered, distill, execution, measured, predict, recipes, topology, view
+from persistill.cli import delivered, distill, execution, measured, predict, push, recipes, topology, view
 from persistill.cli import reproduce as reproduction
 from persistill.cli.execution import console, quiet_start
 from persistill.cli.progress import Bars
@@ -290,6 +290,7 @@ def export_run(
 
 app.command("distill", epilog=examples(*distill.EXAMPLES), short_help=distill.SUMMARY)(distill.distill)
 app.command("predict", epilog=examples(*predict.EXAMPLES), short_help=predict.SUMMARY)(predict.predict)
+app.command("push", epilog=examples(*push.EXAMPLES), short_help=push.SUMMARY)(push.push)
 app.command("topology", epilog=examples(*topology.EXAMPLES), short_help=topology.SUMMARY)(topology.topology)
 app.command("view", epilog=examples(*view.EXAMPLES), short_help=view.SUMMARY)(view.view)
 

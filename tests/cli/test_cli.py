@@ -25,6 +25,7 @@ COMMANDS = (
     "report",
     "export",
     "predict",
+    "push",
     "topology",
     "distill",
 )
@@ -170,6 +171,19 @@ def test_export_writes_a_student_and_never_overwrites(persistill, finished: Path
     answer = persistill("export", student, "--output", target)
     assert answer.code == 2
     assert "was not overwritten" in answer.err
+
+
+def test_a_pushed_student_takes_its_card_along(persistill, finished: Path, monkeypatch) -> None:
+    from persistill.export import hub
+
+    pushed = {}
+    monkeypatch.setattr(hub, "push_to_hub", lambda folder, name, **options: pushed.update(options) or f"hub/{name}")
+    answer = persistill("push", only(finished, "export-*"), "me/digits")
+    assert (answer.code, pushed["private"]) == (0, True)
+    assert "Pushed to hub/me/digits" in answer.out
+    assert "kd_digits" in pushed["card"]
+    assert persistill("push", only(finished, "student-alone-seed0-*"), "me/digits", "--public").code == 0
+    assert (pushed["private"], "alone" in pushed["card"]) == (False, True)
 
 
 @pytest.mark.parametrize(

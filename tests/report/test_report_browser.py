@@ -205,3 +205,21 @@ def test_without_plots_the_page_is_whole(visit: Open, maker: Maker) -> None:
     assert seen.said == []
     assert seen.page.evaluate("document.documentElement.scrollWidth") == 390
     assert re.search(r"Of 200 test pictures, alone classifies", seen.page.locator(".lead").text_content() or "")
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_everything_that_evaluations_measure_is_drawn(
+    visit: Open, full: Path, tmp_path: Path, theme: str, width: int
+) -> None:
+    seen = visit(write(full, tmp_path / "report.html"), theme, width)
+    assert seen.said == []
+    assert seen.count(".plot.js-plotly-plot") == PLOTS + 5  # latency, size, selective, corruptions, severity
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    assert seen.page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    cells = "#corruptions-plot .heatmaplayer image"
+    assert seen.count(cells) == 3  # a column for each student
+    button = seen.page.locator("#corruptions .key button", has_text="teacher: image")
+    button.focus()
+    seen.page.keyboard.press("Enter")
+    assert seen.count(cells) == 4
+    assert seen.count("#latency-plot .scatterlayer .trace") == 5  # teachers from the start

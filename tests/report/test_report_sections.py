@@ -1,5 +1,7 @@
 """The parts of the page that show what evaluations measure beside accuracy, NLL, ECE and noise."""
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,9 @@ import numpy as np
 import pytest
 from made_up_metrics import CORRUPTIONS
 from made_up_runs import Maker
+from PIL import Image
 
-from persistill.report import Comparison, against_baseline, read, write
+from persistill.report import Comparison, against_baseline, read, similarity_maps, write
 from persistill.report.figure import Figure, Section
 from persistill.report.sections import SECTIONS
 from persistill.report.table import Table
@@ -220,3 +223,25 @@ def test_a_figure_that_was_not_finite_is_left_out(maker: Maker) -> None:
     table = sections(read(folder))["selective"].tables[0]
     assert row(table, "kd")["AURC %"] == "—"
     assert row(table, "alone")["AURC %"] != "—"
+
+
+def test_similarity_maps_show_the_maps_that_were_read(comparison: Comparison, made: dict[str, Section]) -> None:
+    arm = comparison.arms[2]
+    found = similarity_maps(comparison, arm, arm.runs[0])
+    kd, tgd = made["similarity"].content["rows"]
+    assert kd.title == "kd, seed 0"
+    titles = ["teacher image", "teacher persistence", "merged", "student before", "student after"]
+    assert [panel.title for panel in tgd.panels] == titles
+    panels = list(found.stages[-1].panels.values())
+    rest = ~np.eye(len(found.target), dtype=bool)
+    low, high = min(p[rest].min() for p in panels), max(p[rest].max() for p in panels)
+    for panel, gram in zip(tgd.panels, panels, strict=True):
+        raw = base64.b64decode(panel.source.removeprefix("data:image/png;base64,"))
+        with Image.open(io.BytesIO(raw)) as picture:
+            shown = low + (high - low) * np.asarray(picture) / 255
+        assert np.abs(shown - gram)[rest].max() <= 0.51 * (high - low) / 255
+        pairs = [(i, j) for i in range(len(gram)) for j in range(len(gram)) if i != j]
+        same = np.mean([gram[i, j] for i, j in pairs if found.target[i] == found.target[j]])
+        other = np.mean([gram[i, j] for i, j in pairs if found.target[i] != found.target[j]])
+        assert panel.label == f"same class {same:.3f}, others {other:.3f}"
+        assert panel.label in panel.text

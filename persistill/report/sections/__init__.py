@@ -19,6 +19,7 @@ from persistill.report.sections.published import published
 from persistill.report.sections.repeat import repeat
 from persistill.report.sections.selective import selective
 from persistill.report.sections.significance import significance
+from persistill.report.sections.similarity import similarity
 from persistill.report.sections.threats import threats
 from persistill.report.sections.training import training
 
@@ -34,6 +35,7 @@ SECTIONS: tuple[Callable[[Comparison], Section | str], ...] = (
     corruptions,
     threats,
     likeness,
+    similarity,
     confusion,
     gallery,
     repeat,

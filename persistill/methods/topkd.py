@@ -66,8 +66,10 @@ def topology_loss(
             f"TopKD compares embeddings (B, D); {tuple(student.shape)} and {tuple(teacher.shape)} were given."
         )
     ours, theirs = full_precision(student), full_precision(teacher)
-    by_trees = compare == "image" or (compare == "lifetimes" and dimension == 0)
-    if not (ours.is_cuda and by_trees) and not (ours.isfinite().all() and theirs.isfinite().all()):
+    dimension = dimension if images is None else images.dimension
+    by_trees = dimension == 0 and (compare == "lifetimes" or (compare == "image" and images is not None))
+    waits = not ours.is_cuda or not by_trees  # for what works on the CPU, and refuses what is not finite
+    if waits and not (ours.isfinite().all() and theirs.isfinite().all()):
         return ours.sum() * torch.nan  # a training tells which of its terms was not finite first
     if compare == "image":
         images = images or CloudImages.fit([theirs], dimension)

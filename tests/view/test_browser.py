@@ -19,7 +19,9 @@ LABELLED = """[...document.querySelectorAll('input, select, button')].filter((co
     !control.labels?.length && !control.textContent.trim() && !control.ariaLabel).map((control) => control.id)"""
 INK = """(name) => {
     const canvas = document.getElementById(name);
-    const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', { willReadFrequently: true });
+    copy.drawImage(canvas, 0, 0);
+    const data = copy.getImageData(0, 0, canvas.width, canvas.height).data;
     const found = new Set();
     for (let place = 0; place < data.length; place += 4) found.add(data.slice(place, place + 4).join());
     return found.size;
@@ -55,7 +57,7 @@ class Visit:
 
     def until(self, expression: str) -> None:
         """Wait for an expression to become true. (Playwright's own waiting needs what the page's policy forbids.)"""
-        for _ in range(400):
+        for _ in range(1200):  # kernels may have to be compiled first
             if self.page.evaluate(expression):
                 return
             self.page.wait_for_timeout(50)

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.topology import PersistenceImages, _clouds_torch, mst_lengths, persistence_images, sublevel_persistence
+from persistill.topology import PersistenceImages, mst_lengths, persistence_images, sublevel_persistence
+from persistill.topology._reference import spanning_trees
 
 TGD = PersistenceImages.tgd()
 FITTED = PersistenceImages(
@@ -103,7 +104,7 @@ def cloud_step(points: Tensor) -> Job:
 def torch_step(points: Tensor) -> Job:
     def job() -> None:
         points.grad = None
-        _clouds_torch.mst_lengths(points, distances=False).square().sum().backward()
+        spanning_trees.mst_lengths(points, distances=False).square().sum().backward()
 
     return job
 

@@ -22,7 +22,7 @@ class Announcement(event.Listener):  # type: ignore[misc]
         if not self.told and event.data["dispatcher"].py_func.__module__.startswith("persistill.topology"):
             self.told = True
             logging.getLogger("persistill.topology").warning(
-                "compiling kernels for this processor: up to ten seconds each, once; the result is kept on disk."
+                "compiling kernels for this processor: about ten seconds at most, once; the result is kept on disk."
             )
 
     def on_end(self, event: Any) -> None:

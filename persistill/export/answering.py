@@ -94,7 +94,7 @@ class Answerer:
                 "(persistill ls), or a model.safetensors or model.onnx."
             )
         file = _in_folder(path) if path.is_dir() else path
-        found = (_read_onnx if file.suffix == ".onnx" else _read_weights)(file)
+        found = _read_onnx(file) if file.suffix == ".onnx" else _read_weights(file, _model(file.parent))
         if (file.parent / "run.json").is_file() and found[0].get("temperature") is None:
             run = RunFolder.open(file.parent)
             if run.kind in ("student", "teacher"):
@@ -148,13 +148,21 @@ def _in_folder(folder: Path) -> Path:
     )
 
 
-def _read_weights(file: Path) -> tuple[dict[str, Any], Callable[[Tensor], Tensor]]:
+def _model(folder: Path) -> str | None:
+    """The network that the run in a folder trained, so that one of somebody's own is made; None if none was."""
+    if not (folder / "run.json").is_file():
+        return None
+    name: str | None = RunFolder.open(folder).inputs.get("model")
+    return name
+
+
+def _read_weights(file: Path, model: str | None) -> tuple[dict[str, Any], Callable[[Tensor], Tensor]]:
     if file.suffix != ".safetensors":
         raise UserError(
             f"{file} is no model that can be read here: give {WEIGHTS}, model.onnx or model.int8.onnx, or the folder "
             "that holds one of them."
         )
-    network, about = models.load(file)
+    network, about = models.load(file, model)
     if about.get("view", "image") != "image":
         raise UserError(
             f"{file} does not see pictures but the view {about['view']!r} of them: it is a teacher, and not asked "

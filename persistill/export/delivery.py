@@ -1,5 +1,6 @@
 """Writes the student alone, and checks that what was written answers as what was trained."""
 
+import contextlib
 import copy
 import math
 import time
@@ -138,7 +139,7 @@ def _measured(
     Raises:
         RuntimeError: if it should be equal and is not.
     """
-    answer = kind.open(path)
+    answer = kind.open(path, delivery.network.name)
     found = answers(answer, batches, one_by_one=not kind.batches)
     difference, agreement = _compare(found, expected, kind)
     measured = {
@@ -179,9 +180,11 @@ def _refuse_others(folder: Path, network: Network) -> None:
     if not present:
         return
     if WEIGHTS in present:
-        found, own = models.load(folder / WEIGHTS)[0].state_dict(), network.state_dict()
-        if found.keys() == own.keys() and all(torch.equal(found[name], own[name]) for name in own):
-            return
+        own = network.state_dict()
+        with contextlib.suppress(UserError):  # of another network, or damaged
+            found = models.load(folder / WEIGHTS, network.name)[0].state_dict()
+            if found.keys() == own.keys() and all(torch.equal(found[name], own[name]) for name in own):
+                return
     raise UserError(
         f"{folder} holds another model ({', '.join(present)}). Nothing was changed: export into another folder, "
         "or move these files away."

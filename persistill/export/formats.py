@@ -57,7 +57,8 @@ class Format:
         exact: whether its logits equal the checkpoint's up to rounding.
         batches: whether it takes any batch size, or one picture at a time.
         write: writes the file in place.
-        open: loads it, on one thread, ready to answer.
+        open: loads it, on one thread, ready to answer. It is told the network's name, without which no code of
+            somebody's own is run.
     """
 
     file: str
@@ -67,7 +68,7 @@ class Format:
     exact: bool
     batches: bool
     write: Callable[[Delivery, Path], None]
-    open: Callable[[Path], Answer]
+    open: Callable[[Path, str], Answer]
 
     def missing(self) -> list[str]:
         """The packages that are not installed."""
@@ -84,8 +85,8 @@ def _write_weights(delivery: Delivery, path: Path) -> None:
     models.save(delivery.network, path, delivery.about)
 
 
-def _open_weights(path: Path) -> Answer:
-    return _inferring(read(path))
+def _open_weights(path: Path, model: str) -> Answer:
+    return _inferring(read(path, model))
 
 
 def _write_onnx(delivery: Delivery, path: Path) -> None:
@@ -95,7 +96,7 @@ def _write_onnx(delivery: Delivery, path: Path) -> None:
     onnx_file.write(delivery.student, delivery.shape, delivery.config, path)
 
 
-def _open_onnx(path: Path) -> Answer:
+def _open_onnx(path: Path, _: str) -> Answer:
     from persistill.export import onnx_file  # noqa: PLC0415
 
     return onnx_file.open_session(path)
@@ -114,7 +115,7 @@ def _write_program(delivery: Delivery, path: Path) -> None:
     program_file.write(delivery.student, delivery.shape, path)
 
 
-def _open_program(path: Path) -> Answer:
+def _open_program(path: Path, _: str) -> Answer:
     from persistill.export import program_file  # noqa: PLC0415
 
     return program_file.open_program(path)
@@ -126,7 +127,7 @@ def _write_executorch(delivery: Delivery, path: Path) -> None:
     executorch_file.write(delivery.student, delivery.shape, path)
 
 
-def _open_executorch(path: Path) -> Answer:
+def _open_executorch(path: Path, _: str) -> Answer:
     from persistill.export import executorch_file  # noqa: PLC0415
 
     return executorch_file.open_program(path)

@@ -43,7 +43,7 @@ class Student(nn.Module):
         return logits
 
 
-def load_student(folder: Path) -> Student:
+def load_student(folder: Path, model: str | None = None) -> Student:
     """Load an exported student, on the CPU and in evaluation mode.
 
     ``model.safetensors`` is enough: its header says which network it belongs to and how pictures are
@@ -51,16 +51,17 @@ def load_student(folder: Path) -> Student:
 
     Args:
         folder: as ``export_student`` wrote it.
+        model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
 
     Raises:
-        UserError: if the file is missing, cut short, or not an exported student.
+        UserError: if the file is missing, cut short, not an exported student, or of another network than ``model``.
     """
-    return read(folder / WEIGHTS)
+    return read(folder / WEIGHTS, model)
 
 
-def read(path: Path) -> Student:
+def read(path: Path, model: str | None = None) -> Student:
     """Load the student in one file; see ``load_student``."""
-    network, about = models.load(path)
+    network, about = models.load(path, model)
     if "mean" not in about or "std" not in about:
         raise UserError(
             f"{path} does not say how pictures are normalised (mean, std): it is not an exported student. "

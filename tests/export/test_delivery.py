@@ -240,8 +240,8 @@ def test_without_the_onnx_packages_the_rest_is_written(student, about, pictures,
 def test_a_file_that_answers_differently_is_not_kept(student, about, pictures, tmp_path, monkeypatch, wrong):
     whole = FORMATS["onnx"]
 
-    def disturbed(path):
-        answer = whole.open(path)
+    def disturbed(path, model):
+        answer = whole.open(path, model)
 
         def wrongly(images):
             logits = answer(images)

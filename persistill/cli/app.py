@@ -241,7 +241,6 @@ def evaluate(
 @app.command(
     "report",
     epilog=examples(
-        "persistill report runs/comparison-tgd_digits-0123456789ab",
         "persistill report runs/comparison-tgd_digits-0123456789ab --output report.html",
         "persistill report runs/comparison-tgd_digits-0123456789ab --paper paper",
     ),

@@ -12,20 +12,24 @@ from pathlib import Path
 
 import torch
 
-from persistill.data import Splits
+from persistill.data import Pictures, Splits
 from persistill.data.views import FIT_PICTURES
+from persistill.evaluation import SEVERITIES, corrupt, corruption_names
+from persistill.evaluation.attacks import PGD_STEPS
 from persistill.pipeline import Pipeline
 from persistill.progress import Progress, Silent
-from persistill.rehearsal import CORRUPTION, UNREHEARSED, Rehearsal
+from persistill.recipe import Evaluate
+from persistill.rehearsal import UNREHEARSED, Rehearsal
 from persistill.stages import Stage
 
 STEPS = 2
 """Steps of each training that are measured, all of them and their batches: one would find its batch made beforehand."""
 
-_LEAST, _MOST, _SECONDS = 4, 256, 0.05
-"""Test pictures that are attacked and corrupted: as many as a network answers in so many seconds, within two bounds.
-Few would take as long as many where each call costs more than a picture."""
-_KNOWN = {"export": 8.0, "cost": 10.0, "comparison": 3.0}
+_PIXELS = 2**16
+"""Of the test pictures that are corrupted to see how long that takes; at least 4 and at most 64 pictures."""
+_GRADIENT = 3
+"""Answers that an answer with its gradient is worth."""
+_KNOWN = {"export": 15.0, "cost": 10.0, "comparison": 3.0}
 """Seconds of the stages that are not rehearsed, because they hardly depend on the recipe."""
 
 
@@ -110,15 +114,14 @@ def _rehearse(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dic
     cuda = pipeline.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(pipeline.device)
-    # One corruption tells what a part of an evaluation costs beside the answers.
-    first = Rehearsal(pipeline, folder / "first", 1, evaluated=_LEAST, corruptions=1)
+    first = Rehearsal(pipeline, folder / "first", 1)
     progress.start(f"measuring {STEPS} steps of each training", 2 * len(first.stages))
     first.run(progress)
-    evaluated = max(_LEAST, min(_MOST, int(_SECONDS / first.slowest_answer())))
-    second = Rehearsal(pipeline, folder / "second", STEPS, evaluated=evaluated)
+    second = Rehearsal(pipeline, folder / "second", STEPS)
     second.run(progress)
     progress.finish()
-    costs = _once_for_all(pipeline, second) + _of_networks(pipeline, second, first.part_overhead())
+    corruption = _corruption(pipeline.recipe.evaluate, pipeline.splits.test)
+    costs = _once_for_all(pipeline, second) + _of_networks(pipeline, second, corruption)
     memory = torch.cuda.max_memory_allocated(pipeline.device) if cuda else None
     return {cost.stage.key: cost for cost in costs}, memory
 
@@ -141,8 +144,14 @@ def _once_for_all(real: Pipeline, rehearsal: Rehearsal) -> list[Cost]:
     return costs
 
 
-def _of_networks(real: Pipeline, rehearsal: Rehearsal, part_overhead: float) -> list[Cost]:
-    """Costs of training and evaluating teachers and students."""
+def _of_networks(real: Pipeline, rehearsal: Rehearsal, corruption: float) -> list[Cost]:
+    """Costs of training and evaluating teachers and students.
+
+    Args:
+        real: the recipe.
+        rehearsal: of it.
+        corruption: seconds in which a picture is corrupted once.
+    """
     recipe, small, size = real.recipe, rehearsal.pipeline, _counts(real.splits)
     first = next(iter(small.students.values()))
     networks = [
@@ -164,40 +173,51 @@ def _of_networks(real: Pipeline, rehearsal: Rehearsal, part_overhead: float) -> 
             costs.append(Cost(stage, steps, seconds, seen.bytes))
         else:
             costs.append(Cost(stage, None, seen.seconds, seen.bytes))
-        sees_pictures = teacher is None or teacher.view == "image"
-        seconds = _evaluation(real, rehearsal, evaluation, part_overhead, sees_pictures=sees_pictures)
+        seconds = rehearsal.seen(evaluation).around + answer * (size["test"] + size["validation"])
+        if teacher is None or teacher.view == "image":
+            seconds += _under_stress(recipe.evaluate, size["test"], answer, corruption)
         taken = rehearsal.seen(evaluation).bytes * size["test"] / len(rehearsal.splits.test)
         costs.append(Cost(real.evaluations[stage.key], None, seconds, round(taken)))
     return costs
 
 
-def _evaluation(
-    real: Pipeline, rehearsal: Rehearsal, evaluation: Stage, part_overhead: float, *, sees_pictures: bool
-) -> float:
-    """Seconds of an evaluation.
+def _under_stress(settings: Evaluate, test: int, answer: float, corruption: float) -> float:
+    """Seconds in which a network is asked about pictures that are noisy, attacked, of other things, or corrupted.
 
     Args:
-        real: the recipe.
-        rehearsal: of it.
-        evaluation: the rehearsal's.
-        part_overhead: seconds of a part beside its pictures.
-        sees_pictures: whether the network is shown noisy, attacked and corrupted pictures.
+        settings: what is measured.
+        test: test pictures.
+        answer: seconds of an answer.
+        corruption: seconds in which a picture is corrupted once.
     """
-    settings, small = real.recipe.evaluate, rehearsal.recipe.evaluate
-    seen, answer, test = rehearsal.seen(evaluation), rehearsal.answer(evaluation), len(real.splits.test)
-    seconds = seen.seconds - sum(seen.parts.values()) + (test + len(real.splits.validation)) * answer
-    if not sees_pictures:
-        return seconds
-    seconds += answer * (test * len(settings.noise) + (settings.ood_pictures if settings.ood else 0))
-    for name, taken in seen.parts.items():
-        if name.startswith("attack-"):
-            attacked = min(settings.attack_pictures, test) / small.attack_pictures
-            seconds += taken * len(settings.attacks) * attacked
-        elif name.startswith(CORRUPTION):
-            overhead = min(part_overhead, taken)
-            corrupted = min(settings.corruption_pictures, test) / small.corruption_pictures
-            seconds += overhead + (taken - overhead) * corrupted
-    return seconds
+    attacked, corrupted = min(settings.attack_pictures, test), min(settings.corruption_pictures, test)
+    # Clean, FGSM and PGD are answered, and the gradient is taken once for FGSM and at each step of PGD.
+    of_attack = 3 + _GRADIENT * (1 + PGD_STEPS)
+    of_corruption = len(SEVERITIES) * len(corruption_names(settings.corruptions))
+    answers = (
+        test * len(settings.noise)
+        + attacked * of_attack * len(settings.attacks)
+        + (settings.ood_pictures if settings.ood else 0)
+        + corrupted * of_corruption
+    )
+    return answer * answers + corruption * corrupted * of_corruption
+
+
+def _corruption(settings: Evaluate, test: Pictures) -> float:
+    """Seconds in which a picture is corrupted once, the mean over the corruptions at the middle severity."""
+    names = corruption_names(settings.corruptions)
+    if not names:
+        return 0.0
+    affordable = _PIXELS // (test.shape[1] * test.shape[2])
+    rows = torch.arange(min(max(4, min(64, affordable)), len(test)))
+    pictures = test.fetch(rows).float() / 255
+    # What is compiled or read for the first time is not counted.
+    for _ in range(2):
+        began = time.perf_counter()
+        for name in names:
+            corrupt(pictures, name, SEVERITIES[len(SEVERITIES) // 2], settings.noise_seed, rows)
+        seconds = time.perf_counter() - began
+    return seconds / len(names) / len(rows)
 
 
 def _counts(splits: Splits) -> dict[str, int]:

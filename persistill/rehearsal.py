@@ -12,9 +12,7 @@ from pathlib import Path
 
 import torch
 
-from persistill import runs
 from persistill.data import Pictures, Splits
-from persistill.evaluation import corruption_names
 from persistill.pipeline import Pipeline
 from persistill.progress import Progress
 from persistill.recipe import Recipe, Train
@@ -24,9 +22,6 @@ from persistill.training import CHECKPOINT
 
 UNREHEARSED = frozenset({"export", "cost", "comparison"})
 """Kinds of stages that hardly depend on the recipe."""
-CORRUPTION = "corruption-"
-"""How parts of an evaluation are called that measure under corruption."""
-
 _PIXELS = 2**18
 """A batch that is evaluated has so many in all, or 16 pictures."""
 
@@ -40,14 +35,12 @@ class Seen:
         counted: seconds of all units.
         seconds: of the whole stage.
         bytes: of its folder.
-        parts: of an evaluation, by name -> seconds.
     """
 
     unit: float
     counted: float
     seconds: float
     bytes: int
-    parts: Mapping[str, float]
 
     @property
     def around(self) -> float:
@@ -62,8 +55,6 @@ class Rehearsal:
         real: the recipe on its way.
         folder: for run folders.
         steps: of each training.
-        evaluated: test pictures that are attacked and corrupted.
-        corruptions: how many, the first ones; None for all.
 
     Attributes:
         recipe: the shortened recipe.
@@ -72,12 +63,10 @@ class Rehearsal:
         stages: that are rehearsed: of the students' evaluations the first alone, for all are of one network.
     """
 
-    def __init__(
-        self, real: Pipeline, folder: Path, steps: int, *, evaluated: int, corruptions: int | None = None
-    ) -> None:
+    def __init__(self, real: Pipeline, folder: Path, steps: int) -> None:
         self._folder = folder
         self._watch = _Stopwatch(real.device)
-        self.recipe = _short(real.recipe, real.splits.test, evaluated, corruptions)
+        self.recipe = _short(real.recipe, real.splits.test)
         self.splits = _few(real.splits, self.recipe, steps)
         self.pipeline = Pipeline(self.recipe, folder, device=real.device.type, progress=self._watch, splits=self.splits)
         self._seen: dict[str, Seen] = {}
@@ -99,10 +88,6 @@ class Rehearsal:
                 counted=self._watch.seconds,
                 seconds=time.perf_counter() - began,
                 bytes=sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file()),
-                parts={
-                    path.stem.removeprefix("part-"): runs.read_json(path)["seconds"]
-                    for path in folder.path.glob("part-*.json")
-                },
             )
             progress.advance(1, f"{stage.kind} {stage.name}")
 
@@ -112,16 +97,7 @@ class Rehearsal:
 
     def answer(self, evaluation: Stage) -> float:
         """Seconds that a network takes for a picture as it is."""
-        return self.seen(evaluation).parts["clean"] / (len(self.splits.test) + len(self.splits.validation))
-
-    def slowest_answer(self) -> float:
-        """The most seconds that any network takes for a picture."""
-        return max(self.answer(stage) for stage in self.stages if stage.kind == "evaluation")
-
-    def part_overhead(self) -> float:
-        """Seconds of a part of an evaluation beside its few pictures: files are written, each whole or not at all."""
-        parts = [part for seen in self._seen.values() for part in seen.parts.items()]
-        return min((taken for name, taken in parts if name.startswith(CORRUPTION)), default=0.0)
+        return self.seen(evaluation).counted / (len(self.splits.test) + len(self.splits.validation))
 
 
 class _Stopwatch:
@@ -166,24 +142,15 @@ class _Stopwatch:
         """Note nothing."""
 
 
-def _short(recipe: Recipe, test: Pictures, evaluated: int, corruptions: int | None) -> Recipe:
-    """The recipe for one epoch and one seed.
-
-    Args:
-        recipe: the real one.
-        test: its test pictures, of which a batch of the evaluation takes at most half.
-        evaluated: test pictures that are attacked and corrupted.
-        corruptions: how many, the first ones; None for all.
-    """
-    few, affordable = min(evaluated, len(test)), max(16, _PIXELS // (test.shape[1] * test.shape[2]))
+def _short(recipe: Recipe, test: Pictures) -> Recipe:
+    """The recipe for one epoch and one seed, networks asked about pictures as they are and no more."""
+    affordable = max(16, _PIXELS // (test.shape[1] * test.shape[2]))
     evaluate = recipe.evaluate.model_copy(
         update={
             "noise": (),
-            "attacks": recipe.evaluate.attacks[:1],
-            "attack_pictures": few,
+            "attacks": (),
             "ood": None,
-            "corruptions": corruption_names(recipe.evaluate.corruptions)[:corruptions],
-            "corruption_pictures": few,
+            "corruptions": (),
             "batch_size": min(recipe.evaluate.batch_size, affordable, max(1, len(test) // 2)),
         }
     )

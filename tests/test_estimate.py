@@ -9,10 +9,12 @@ from safetensors.torch import load_file
 from persistill import estimate as estimating
 from persistill.data import FittedPersistenceView
 from persistill.estimate import Cost, Estimate, estimate
+from persistill.evaluation import fgsm, pgd
+from persistill.evaluation.attacks import PGD_STEPS
 from persistill.methods import KD, TGD
 from persistill.pipeline import Pipeline
 from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
-from persistill.rehearsal import Rehearsal, Seen
+from persistill.rehearsal import Rehearsal
 from persistill.workshop import WEIGHTS
 
 RECIPE = Recipe(
@@ -113,29 +115,36 @@ def test_given_weights_are_taken_over_without_a_step(both, tmp_path: Path) -> No
     assert found["teacher topology"].steps == 12
 
 
-def test_an_evaluation_is_scaled_part_by_part(tmp_path: Path) -> None:
-    real = pipeline(tmp_path)
-    rehearsal = Rehearsal(real, tmp_path, 2, evaluated=10)
-    evaluation = next(stage for stage in rehearsal.stages if stage.kind == "evaluation")
-    # Answers of 0.5 s to the 70 test and 20 validation pictures, which are all rehearsed with.
-    parts = {"clean": 45.0, "attack-2": 5.0, "corruption-gaussian_noise-1": 2.0, "corruption-gaussian_noise-2": 3.0}
-    rehearsal._seen[evaluation.key] = Seen(unit=0.0, counted=0.0, seconds=56.0, bytes=0, parts=parts)
+def test_an_evaluation_is_counted_answer_by_answer() -> None:
+    def seconds(corruption: float = 0.0, **changes) -> float:
+        plain = {"noise": (), "attacks": (), "corruptions": ()}
+        return estimating._under_stress(Evaluate(**(plain | changes)), 70, 0.5, corruption)
 
-    def seconds(pipeline: Pipeline, overhead: float, *, sees_pictures: bool = True) -> float:
-        return estimating._evaluation(pipeline, rehearsal, evaluation, overhead, sees_pictures=sees_pictures)
+    assert seconds() == 0
+    assert seconds(noise=(0.1, 0.2)) == 0.5 * 2 * 70
+    # Three answers, and eleven with gradients of three answers each, for two strengths.
+    assert seconds(attacks=(2.0, 8.0), attack_pictures=20) == 0.5 * 2 * 20 * (3 + 11 * 3)
+    assert seconds(attacks=(2.0,)) == 0.5 * 70 * (3 + 11 * 3)
+    assert seconds(ood="digits", ood_pictures=30) == 0.5 * 30
+    assert seconds(2.0, corruptions=("fog", "snow"), corruption_pictures=7) == (0.5 + 2.0) * 7 * 10
+    assert seconds(2.0, corruptions=("standard",)) == (0.5 + 2.0) * 70 * 75
 
-    # 1 s around the parts.
-    assert seconds(real, 0.0, sees_pictures=False) == 1 + 45
-    # Two strengths of noise on 70 pictures; two attacks and two severities on 70 in place of 10.
-    assert seconds(real, 0.0) == 1 + 45 + 0.5 * 140 + 5 * 2 * 7 + 2 * 7 + 3 * 7
-    # What a part costs beside its pictures does not grow with them.
-    assert seconds(real, 1.5) == 1 + 45 + 0.5 * 140 + 5 * 2 * 7 + 2 * 1.5 + 7 * (0.5 + 1.5)
-    few = pipeline(tmp_path, RECIPE.with_value("evaluate.attack_pictures", 20))
-    assert seconds(few, 0.0) == 1 + 45 + 0.5 * 140 + 5 * 2 * 2 + 2 * 7 + 3 * 7
+
+def test_attacks_ask_as_often_as_they_are_counted() -> None:
+    asked = torch.zeros(2, dtype=torch.int64)
+
+    def answer(pictures: torch.Tensor) -> torch.Tensor:
+        asked[int(pictures.requires_grad)] += 1
+        return pictures.flatten(1)[:, :3]
+
+    pictures, target = torch.rand(2, 1, 3, 3), torch.tensor([0, 1])
+    fgsm(answer, pictures, target, 0.1)
+    pgd(answer, pictures, target, 0.1)
+    assert asked.tolist() == [0, 1 + PGD_STEPS]
 
 
 def test_the_rehearsal_has_as_many_steps_as_asked_of_every_class(tmp_path: Path) -> None:
-    rehearsal = Rehearsal(pipeline(tmp_path), tmp_path, 2, evaluated=10)
+    rehearsal = Rehearsal(pipeline(tmp_path), tmp_path, 2)
     splits = rehearsal.splits
     assert len(splits.train) == 2 * 50
     assert set(splits.train.targets.tolist()) == set(range(10))

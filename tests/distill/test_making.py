@@ -1,6 +1,7 @@
 """What is chosen for whoever says nothing, and why."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -220,3 +221,13 @@ def test_choices_are_those_of_a_recipe_that_runs(tmp_path: Path) -> None:
     pipeline.probe()
     assert len(pipeline.splits.train) == seen.train
     assert math.prod(pipeline.splits.train.shape) == 64
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "distill.md"
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (block,) = [block for block in blocks if not block.startswith("--8<--")]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "docs/distill.md", "exec"), {})
+    assert re.fullmatch(r"\d+ s, \d+\.\d MB\n", capsys.readouterr().out)
+    assert list(tmp_path.iterdir()) == []

@@ -137,7 +137,11 @@ def test_likeness_and_costs_stand_in_the_comparison(finished: RunFolder) -> None
 def test_pictures_of_other_things_are_part_of_what_an_evaluation_depends_on(tmp_path: Path) -> None:
     given = recipe(evaluate=Evaluate(noise=(), attacks=(), corruptions=(), ood="digits", ood_pictures=30))
     before, after = keys(given), keys(given.with_value("evaluate.ood_pictures", 20))
-    assert {name.split()[0] for name in before if after[name] != before[name]} == {"evaluation", "comparison"}
+    assert {name.split()[0] for name in before if after[name] != before[name]} == {
+        "evaluation",
+        "export",  # it carries the temperature that the evaluation fits
+        "comparison",
+    }
     pipeline = Pipeline(given, tmp_path, device="cpu")
     assert "ood" in pipeline.evaluations[pipeline.students["alone", 0].key].inputs
     assert "ood" not in pipeline.evaluations[pipeline.teachers["topology"].key].inputs

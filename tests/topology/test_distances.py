@@ -251,7 +251,7 @@ def test_distances_are_metrics(name, first, second, third):
     assert there == pytest.approx(back, rel=1e-9, abs=1e-12)
     assert detour <= there + on + 1e-9
     # Two points a rounding error apart may be matched crosswise.
-    assert distance(one(first), one(first))[0] == pytest.approx(0, abs=1e-15)
+    assert distance(one(first), one(first))[0] == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", DISTANCES)

@@ -149,3 +149,6 @@ def test_the_rehearsal_has_as_many_steps_as_asked_of_every_class(tmp_path: Path)
     assert len(splits.train) == 2 * 50
     assert set(splits.train.targets.tolist()) == set(range(10))
     assert len(splits.test) == 2 * 35
+    trainings = [rehearsal.recipe.train, rehearsal.recipe.teachers["image"].train]
+    assert [train and train.epochs for train in trainings] == [1, 1]
+    assert rehearsal.recipe.seeds == (0,)

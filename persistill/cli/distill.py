@@ -245,16 +245,19 @@ def _overview(recipe: Recipe, splits: "Splits") -> Table:
     table.add_row("Students", f"{first}, and with {', '.join(others)}; seed{'s' * (len(recipe.seeds) > 1)} {seeds}")
     train = recipe.train
     augment = f", {' and '.join(train.augment)}" if train.augment else ", pictures as they are"
+    epochs = f"{train.epochs} epoch{'s' * (train.epochs > 1)}"
     table.add_row(
         "Training",
-        f"{train.epochs} epochs in batches of {train.batch_size}, {train.optimizer}, {train.schedule}, peak rate "
+        f"{epochs} in batches of {train.batch_size}, {train.optimizer}, {train.schedule}, peak rate "
         f"{train.lr:g}{augment}",
     )
     return table
 
 
 def _times(large: int, small: int) -> str:
-    return f"{large / small:.1f} times smaller" if large >= small else "which is larger than the teacher"
+    if large == small:
+        return "as large as the teacher"
+    return f"{large / small:.1f} times smaller" if large > small else "larger than the teacher"
 
 
 def _try_teacher(recipe: Recipe, splits: "Splits", pipeline: "Pipeline") -> None:

@@ -53,7 +53,7 @@ def _stated(spec: Spec) -> dict[str, Any]:
     return {
         name: getattr(spec, name)
         for name, field in type(spec).model_fields.items()
-        if field.is_required() or getattr(spec, name) != field.get_default(call_default_factory=True)
+        if getattr(spec, name) != field.get_default(call_default_factory=True)
     }
 
 

@@ -16,7 +16,13 @@ DIVERGENCE = KD(weight=1.0, temperature=4.0)
 
 recipe = Recipe(
     name="sekd_cifar100",
-    data=Data(source="uoft-cs/cifar100", validation=5000, mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)),
+    data=Data(
+        source="uoft-cs/cifar100",
+        label="fine_label",
+        validation=5000,
+        mean=(0.5071, 0.4867, 0.4408),
+        std=(0.2675, 0.2565, 0.2761),
+    ),
     teachers={"image": Teacher(model=Model(name="wrn-40-2"))},
     student=Model(name="wrn-16-2"),
     arms={

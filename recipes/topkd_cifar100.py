@@ -32,6 +32,7 @@ def pair(
         name=f"topkd_cifar100_{teacher}_{student}",
         data=Data(
             source="uoft-cs/cifar100",
+            label="fine_label",
             validation=5000,
             mean=(0.5071, 0.4867, 0.4408),
             std=(0.2675, 0.2565, 0.2761),

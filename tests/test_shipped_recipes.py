@@ -17,7 +17,7 @@ SHIPPED = recipes.shipped()
 EACH = 6  # training pictures a class
 
 
-def pictures(folder: Path, classes: int) -> str:
+def pictures(folder: Path, classes: int, label: str) -> str:
     """A folder of Parquet files in the layout of CIFAR: 32x32 colour pictures, a stripe of its own for every class."""
     random = np.random.default_rng(classes)
     for split, each in (("train", EACH), ("test", 1)):
@@ -29,7 +29,9 @@ def pictures(folder: Path, classes: int) -> str:
             file = io.BytesIO()
             Image.fromarray(one).save(file, "PNG")
             images.append({"bytes": file.getvalue(), "path": None})
-        pq.write_table(pa.table({"img": images, "label": target}), folder / f"{split}.parquet")
+        pq.write_table(
+            pa.table({"img": images, label: target, "coarse_label": target // 2}), folder / f"{split}.parquet"
+        )
     return str(folder)
 
 
@@ -37,7 +39,7 @@ def tiny(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its networks and methods, at a size that takes two or three steps a network."""
     classes = 100 if "cifar100" in recipe.data.source else 10
     if recipe.data.source != "digits":
-        recipe = recipe.with_value("data.source", pictures(folder, classes))
+        recipe = recipe.with_value("data.source", pictures(folder, classes, recipe.data.label or "label"))
         recipe = recipe.with_value("data.mean", None).with_value("data.std", None).with_value("data.size", (16, 16))
     changes = {
         "data.train": 4 * classes,

@@ -49,10 +49,11 @@ def print_beside(console: Console, folder: RunFolder, *, small: bool) -> None:
 
 
 def _print(console: Console, caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=caption, title_justify="left", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
     for position, title in enumerate(header):
         table.add_column(title, justify="right" if position else "left")
     for row in rows:
         table.add_row(*row)
     console.print()
+    console.print(caption, highlight=False)
     console.print(table)

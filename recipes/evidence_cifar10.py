@@ -61,6 +61,7 @@ recipe = Recipe(
         "sekd": Arm(methods=(SEKD(),), teachers=IMAGE),
         "topkd exact": Arm(methods=(KD_OF_TOPKD, TopKD()), teachers=IMAGE),
         "topkd published": Arm(methods=(KD_OF_TOPKD, TopKD.published(FEWER_CLOUDS)), teachers=IMAGE),
+        "kd and sp": Arm(methods=(KD_OF_TOPKD, SP(weight=3000.0)), teachers=IMAGE),
     },
     teacher_cache="half",  # nothing is augmented, so each teacher is asked once
     train=Train(epochs=12, batch_size=128, lr=0.1, schedule="one-cycle", weight_decay=5e-4, channels_last=True),

@@ -29,9 +29,10 @@ def pictures(folder: Path, classes: int, label: str) -> str:
             file = io.BytesIO()
             Image.fromarray(one).save(file, "PNG")
             images.append({"bytes": file.getvalue(), "path": None})
-        pq.write_table(
-            pa.table({"img": images, label: target, "coarse_label": target // 2}), folder / f"{split}.parquet"
-        )
+        columns = {"img": images, label: target}
+        if label != "label":  # CIFAR-100 has two
+            columns["coarse_label"] = target // 2
+        pq.write_table(pa.table(columns), folder / f"{split}.parquet")
     return str(folder)
 
 

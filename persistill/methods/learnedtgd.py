@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from persistill.losses import full_precision
-from persistill.methods.weightedtgd import MergedTeachers
+from persistill.methods.weightedtgd import WeighedTeachers
 from persistill.types import Batch, Features, Setting
 
 
@@ -35,7 +35,7 @@ def mixture_cross_entropy(logits: Sequence[Tensor], target: Tensor, log_weights:
     return -torch.logsumexp(log_weights + known, 0).mean()
 
 
-class LearnedTGD(MergedTeachers):
+class LearnedTGD(WeighedTeachers):
     """TGD with teachers weighted by a rule that is learned along. Terms "kd", "sp", "mix" and "anchor".
 
     The weights of a picture are softmax_t(log alpha_t + d_t + s c_t), with c_t how sure teacher t is of whatever it

@@ -71,11 +71,8 @@ def shared_stages(student: Features, teachers: Sequence[Features]) -> list[tuple
     return [(stage[0][0], [teacher for _, teacher in stage]) for stage in stages]
 
 
-class TGD(Spec):
-    """Teachers' logits and similarity maps, merged by weights. Terms "kd" and "sp".
-
-    ``TGD.published()`` is the authors' code; beside it, their arm has ``cross_entropy=0.1`` and starts from the
-    student trained alone.
+class MergedTeachers(Spec):
+    """What TGD and its relatives have in common: settings, and that every teacher has its weight.
 
     Attributes:
         kd: weight of the term "kd", the merged KL divergences.
@@ -103,6 +100,37 @@ class TGD(Spec):
             raise ValueError(f"alphas must sum to 1; {alphas} sum to {sum(alphas):g}. Give all of them together.")
         return alphas
 
+    @property
+    def teachers_needed(self) -> int:
+        """As many as there are alphas."""
+        return len(self.alphas)
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"logits", "maps"})
+
+    def check_teachers(self, teachers: Sequence[Features]) -> None:
+        """See that there are as many teachers as alphas.
+
+        Raises:
+            UserError: if there are not.
+        """
+        if len(teachers) != len(self.alphas):
+            raise UserError(
+                f"{type(self).__name__} has {len(self.alphas)} alphas {self.alphas}, one for each teacher, and "
+                f"{len(teachers)} teacher(s) were given. Name as many teachers in the arm as there are alphas."
+            )
+
+
+class TGD(MergedTeachers):
+    """Teachers' logits and similarity maps, merged by weights. Terms "kd" and "sp".
+
+    ``TGD.published()`` is the authors' code; beside it, their arm has ``cross_entropy=0.1`` and starts from the
+    student trained alone.
+    The settings are explained at ``MergedTeachers``, where they stand.
+    """
+
     @classmethod
     def published(cls) -> Self:
         """The settings of the authors' code, whatever the defaults are."""
@@ -117,16 +145,6 @@ class TGD(Spec):
         )
 
     @property
-    def teachers_needed(self) -> int:
-        """As many as there are alphas."""
-        return len(self.alphas)
-
-    @property
-    def reads(self) -> frozenset[Part]:
-        """What the terms read of a teacher."""
-        return frozenset({"logits", "maps"})
-
-    @property
     def weights(self) -> Mapping[str, float]:
         """The weights of "kd" and "sp"."""
         return {"kd": self.kd, "sp": self.similarity}
@@ -139,11 +157,7 @@ class TGD(Spec):
         Raises:
             UserError: if there are more or fewer teachers than alphas, or stages cannot be paired.
         """
-        if len(teachers) != len(self.alphas):
-            raise UserError(
-                f"TGD has {len(self.alphas)} alphas {self.alphas}, one for each teacher, and {len(teachers)} "
-                "teacher(s) were given. Name as many teachers in the arm as there are alphas."
-            )
+        self.check_teachers(teachers)
         seen = standardise_logits if self.standardise else full_precision
         divergences = [
             alpha * kl(seen(teacher.logits), seen(student.logits), self.temperature, self.kl_reduction)

@@ -10,14 +10,13 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
-from persistill.losses import Reduction, divergences, full_precision, similarity, standardise_logits
-from persistill.methods.tgd import Merge, merged_similarity, shared_stages
-from persistill.specs import Spec
-from persistill.types import Features, Part
+from persistill.losses import divergences, full_precision, similarity, standardise_logits
+from persistill.methods.tgd import MergedTeachers, merged_similarity, shared_stages
+from persistill.types import Features
 
 
 def confidence_weights(
@@ -58,55 +57,14 @@ def confidence_weights(
         return weights / weights.sum(0)
 
 
-class MergedTeachers(Spec):
-    """Settings and terms that TGD has in common with methods that weigh its teachers picture by picture.
+class WeighedTeachers(MergedTeachers):
+    """Settings and terms that methods have in common which weigh TGD's teachers picture by picture.
 
     Attributes:
-        kd: weight of the term "kd", the merged KL divergences.
-        similarity: weight of the term "sp", the mean over stages of the squared differences of similarity maps.
         alphas: one weight a teacher, above 0, in the order of the arm's teachers; they sum to 1.
-        temperature: divides all logits.
-        kl_reduction: "batchmean", or "mean", which divides by the number of classes too.
-        merge: "published" or "normalised", see ``merged_similarity``.
-        standardise: compare the z-scores of all logits instead of the logits (see ``losses.standardise_logits``).
     """
 
-    kd: Annotated[float, Field(ge=0)] = 0.9
-    similarity: Annotated[float, Field(ge=0)] = 3000.0
     alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.5, 0.5)
-    temperature: Annotated[float, Field(gt=0)] = 4.0
-    kl_reduction: Reduction = "batchmean"
-    merge: Merge = "published"
-    standardise: bool = False
-
-    @field_validator("alphas")
-    @classmethod
-    def _sum_to_one(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
-        if abs(sum(alphas) - 1) > 1e-6:
-            raise ValueError(f"alphas must sum to 1; {alphas} sum to {sum(alphas):g}. Give all of them together.")
-        return alphas
-
-    @property
-    def teachers_needed(self) -> int:
-        """As many as there are alphas."""
-        return len(self.alphas)
-
-    @property
-    def reads(self) -> frozenset[Part]:
-        """What the terms read of a teacher."""
-        return frozenset({"logits", "maps"})
-
-    def check_teachers(self, teachers: Sequence[Features]) -> None:
-        """See that there are as many teachers as alphas.
-
-        Raises:
-            UserError: if there are not.
-        """
-        if len(teachers) != len(self.alphas):
-            raise UserError(
-                f"{type(self).__name__} has {len(self.alphas)} alphas {self.alphas}, one for each teacher, and "
-                f"{len(teachers)} teacher(s) were given. Name as many teachers in the arm as there are alphas."
-            )
 
     def merged_terms(self, student: Features, teachers: Sequence[Features], weights: Tensor) -> dict[str, Tensor]:
         """The terms "kd" and "sp" of TGD, with weights for each picture; where they are the same for all, TGD's own.
@@ -134,7 +92,7 @@ class MergedTeachers(Spec):
         return {"kd": divergence, "sp": torch.stack(differences).mean()}
 
 
-class WeightedTGD(MergedTeachers):
+class WeightedTGD(WeighedTeachers):
     """TGD with teachers weighted by their confidence in the true class, picture by picture. Terms "kd" and "sp".
 
     Attributes:

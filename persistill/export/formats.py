@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,14 @@ class Delivery:
     def student(self) -> Student:
         """The network with its normalisation in front, and the logits alone behind."""
         return Student(self.network, self.about["mean"], self.about["std"]).eval()
+
+    @cached_property
+    def onnx(self) -> bytes:
+        """The student as an ONNX file, exported once for all files that are made from it."""
+        # The packages of extras are imported where they are needed, and not at the top of the file.
+        from persistill.export import onnx_file  # noqa: PLC0415
+
+        return onnx_file.content(self.student, self.shape, self.config)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,10 +99,7 @@ def _open_weights(path: Path, model: str) -> Answer:
 
 
 def _write_onnx(delivery: Delivery, path: Path) -> None:
-    # The packages of extras are imported where they are needed, and not at the top of the file.
-    from persistill.export import onnx_file  # noqa: PLC0415
-
-    onnx_file.write(delivery.student, delivery.shape, delivery.config, path)
+    path.write_bytes(delivery.onnx)
 
 
 def _open_onnx(path: Path, _: str) -> Answer:
@@ -106,7 +112,7 @@ def _write_int8(delivery: Delivery, path: Path) -> None:
     from persistill.export import int8_file  # noqa: PLC0415
 
     assert delivery.calibration is not None
-    int8_file.write(delivery.student, delivery.shape, delivery.config, delivery.calibration, path)
+    int8_file.write(delivery.onnx, delivery.config, delivery.calibration, path)
 
 
 def _write_program(delivery: Delivery, path: Path) -> None:

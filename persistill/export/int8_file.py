@@ -16,9 +16,6 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
-from persistill.export import onnx_file
-from persistill.export.student import Student
-
 _BATCH = 32
 
 
@@ -32,10 +29,8 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {"image": (batch.float() / 255).numpy()}
 
 
-def write(
-    student: Student, shape: tuple[int, int, int], config: Mapping[str, Any], calibration: Tensor, path: Path
-) -> None:
-    """Write ``student`` as an int8 ONNX file of the same input and output as the float one.
+def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Path) -> None:
+    """Write a student as an int8 ONNX file of the same input and output as the float one.
 
     Weights are quantised by output channel, activations by tensor, both symmetric around stated zero points, in
     ONNX's QDQ form, which runtimes on servers and phones know. The range of an activation covers 99.999 % of its values
@@ -43,15 +38,14 @@ def write(
     float32.
 
     Args:
-        student: on the CPU, in evaluation mode.
-        shape: (C, H, W) of the pictures.
+        model: the content of the float file.
         config: stored as JSON in the model's metadata, under "persistill".
         calibration: (n, C, H, W) uint8 training pictures, a few hundred.
         path: the file. It is written in place.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
         whole, prepared = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
-        onnx_file.write(student, shape, config, whole)
+        whole.write_bytes(model)
         # Folds constants and batch norms. Shapes by sympy would find nothing more in such networks.
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(
@@ -64,14 +58,14 @@ def write(
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile,
         )
-    model = onnx.load(path)
+    quantised = onnx.load(path)
     # The optimiser declares domains of its own whether it used them or not, and other runtimes know none of them.
-    used = {node.domain for node in model.graph.node}
-    declared = [entry for entry in model.opset_import if entry.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(declared)
-    onnx.helper.set_model_props(model, {"persistill": json.dumps(config)})
-    path.write_bytes(model.SerializeToString())
+    used = {node.domain for node in quantised.graph.node}
+    declared = [entry for entry in quantised.opset_import if entry.domain in used]
+    del quantised.opset_import[:]
+    quantised.opset_import.extend(declared)
+    onnx.helper.set_model_props(quantised, {"persistill": json.dumps(config)})
+    path.write_bytes(quantised.SerializeToString())
 
 
 @contextlib.contextmanager

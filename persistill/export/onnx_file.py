@@ -1,6 +1,7 @@
 """The student as ONNX. Needs the packages of the extra "onnx"."""
 
 import json
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,20 +18,21 @@ OPSET = 18
 """Of the operators. Old enough for the runtimes of phones; the first that torch's exporter writes by itself."""
 
 
-def write(student: Student, shape: tuple[int, int, int], config: Mapping[str, Any], path: Path) -> None:
-    """Write ``student`` as one ONNX file: input "image" (batch, C, H, W), output "logits" (batch, K).
+def content(student: Student, shape: tuple[int, int, int], config: Mapping[str, Any]) -> bytes:
+    """``student`` as one ONNX file: input "image" (batch, C, H, W), output "logits" (batch, K).
 
     Args:
         student: on the CPU, in evaluation mode.
         shape: (C, H, W) of the pictures.
         config: stored as JSON in the model's metadata, under "persistill".
-        path: the file. It is written in place.
     """
-    model = _exported(student, torch.zeros(2, *shape), path)
+    with tempfile.TemporaryDirectory() as folder:
+        model = _exported(student, torch.zeros(2, *shape), Path(folder) / "exported.onnx")
     _forget_origin(model)
     onnx.helper.set_model_props(model, {"persistill": json.dumps(config)})
     onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    written: bytes = model.SerializeToString()
+    return written
 
 
 def _exported(student: Student, pictures: Tensor, path: Path) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from persistill.losses import check_logits, full_precision, normalise_deviations
+from persistill.losses import check_logits, full_precision, normalise_deviations, standardise_logits
 from persistill.specs import Spec
 from persistill.types import Features, Part
 
@@ -59,11 +59,13 @@ class DIST(Spec):
         inter: weight of "dist_inter", relations between classes; 2 is the authors' (as 1, times 2 for the whole).
         intra: weight of "dist_intra", relations between pictures; likewise.
         temperature: divides the logits of both; the authors take 4 on CIFAR-100 and 1 on ImageNet.
+        standardise: compare the z-scores of the logits instead of the logits (see ``losses.standardise_logits``).
     """
 
     inter: Annotated[float, Field(ge=0)] = 2.0
     intra: Annotated[float, Field(ge=0)] = 2.0
     temperature: Annotated[float, Field(gt=0)] = 4.0
+    standardise: bool = False
 
     @property
     def teachers_needed(self) -> int:
@@ -82,5 +84,6 @@ class DIST(Spec):
 
     def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
         """The terms "dist_inter" and "dist_intra" of ``relational_match``, each a scalar."""
-        inter, intra = relational_match(teachers[0].logits, student.logits, self.temperature)
+        seen = standardise_logits if self.standardise else full_precision
+        inter, intra = relational_match(seen(teachers[0].logits), seen(student.logits), self.temperature)
         return {"dist_inter": inter, "dist_intra": intra}

@@ -57,6 +57,50 @@ def test_terms_are_the_function_with_the_settings(made_up):
     assert [value.item() for value in terms.values()] == pytest.approx(looped(teacher.logits, student.logits, 2.5))
 
 
+def standardised(logits):
+    """Z-scores, one picture at a time, with Python's own deviation."""
+    rows = [[(z - statistics.fmean(row)) / statistics.stdev(row) for z in row] for row in logits.tolist()]
+    return torch.tensor(rows, dtype=logits.dtype)
+
+
+def test_standardised_logits_are_compared_where_it_is_asked_for(made_up):
+    student, teacher = made_up(0), made_up(1)
+    method = DIST(temperature=2.5, standardise=True)
+    found = [value.item() for value in method.terms(student, [teacher], TARGET).values()]
+    assert found == pytest.approx(looped(standardised(teacher.logits), standardised(student.logits), 2.5))
+    # Size and mean of either network's logits say nothing any more; without the option they do.
+    louder = student._replace(logits=3 * student.logits + 7)
+    assert [value.item() for value in method.terms(louder, [teacher], TARGET).values()] == pytest.approx(found)
+    plain = DIST(temperature=2.5)
+    before, after = (plain.terms(one, [teacher], TARGET)["dist_inter"].item() for one in (student, louder))
+    assert abs(before - after) > 0.1
+    same = method.terms(louder, [student], TARGET)
+    assert [value.item() for value in same.values()] == pytest.approx([0, 0], abs=1e-12)
+    torch.stack(list(same.values())).sum().backward()
+    torch.testing.assert_close(student.logits.grad, torch.zeros_like(student.logits))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["constant logits", "zero", "large", "one sample"])
+def test_standardised_terms_are_finite(kind, dtype):
+    torch.manual_seed(6)
+    teacher = torch.randn(4, 10).to(dtype)
+    student = {
+        "constant logits": torch.randn(4, 1).expand(4, 10).clone(),
+        "zero": torch.zeros(4, 10),
+        "large": torch.randn(4, 10).sign() * 6e4,
+        "one sample": torch.randn(1, 10),
+    }[kind]
+    student = student.to(dtype).requires_grad_()
+    seen = [Features(logits, logits, {}) for logits in (student, teacher[: len(student)])]
+    terms = DIST(standardise=True).terms(seen[0], seen[1:], TARGET)
+    sum(terms.values()).backward()
+    assert all(value.dtype == torch.float32 and value.isfinite() for value in terms.values())
+    assert student.grad.isfinite().all()
+    if kind in ("constant logits", "zero"):
+        assert student.grad.eq(0).all()
+
+
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     student = made_up(0)
     terms = DIST().terms(student, [made_up(0)], TARGET)

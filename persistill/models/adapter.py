@@ -35,6 +35,11 @@ class Adapted(Network):
         self._taps = dict(taps)
         self._head = head
 
+    @property
+    def head(self) -> str:
+        """Path of the module whose input is the embedding."""
+        return self._head
+
     def forward(self, x: Tensor) -> Features:
         """Classify pictures.
 

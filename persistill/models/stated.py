@@ -1,7 +1,7 @@
 """What timm's networks state about themselves. Nothing here imports timm: other networks may state it too."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -19,11 +19,15 @@ def feature_info(module: nn.Module) -> list[dict[str, Any]]:
 
 def classifier(module: nn.Module) -> str | None:
     """Path of the classifier, the first of several; None if nothing is stated."""
+    return next(iter(paths(module, "classifier")), None)
+
+
+def paths(module: nn.Module, field: Literal["classifier", "first_conv"]) -> tuple[str, ...]:
+    """Paths of all classifiers, or of all convolutions that see the picture; empty if nothing is stated."""
     config = getattr(module, "pretrained_cfg", None)
-    path = config.get("classifier") if isinstance(config, dict) else None
-    if isinstance(path, tuple | list) and path:
-        path = path[0]
-    return path if isinstance(path, str) else None
+    found = config.get(field) if isinstance(config, dict) else None
+    several = found if isinstance(found, tuple | list) else (found,)
+    return tuple(path for path in several if isinstance(path, str))
 
 
 def layout(module: nn.Module, path: str, shape: Sequence[int], picture: Size) -> Layout | None:

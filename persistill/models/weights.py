@@ -139,6 +139,26 @@ def load_into(network: Network, path: Path) -> dict[str, Any]:
     return _about(header)
 
 
+def refuse_pickle(path: Path) -> None:
+    """Raise a UserError if a file is a pickle by its name: reading one can run any code."""
+    if path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
+        raise UserError(
+            f"{path} is a pickle by its name, and reading one can run any code: it is not opened. Where you trust it, "
+            f"write its state dict as safetensors: safetensors.torch.save_file(torch.load({path.name!r}, "
+            f"weights_only=True), {path.stem + '.safetensors'!r})"
+        )
+
+
+def read_any(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    """The header, None if the file has none of ours, and the tensors of a safetensors file.
+
+    Raises:
+        UserError: if the file is missing, cut short, no safetensors, or of another format of ours.
+    """
+    content, tensors = _parse(path)
+    return (_header(content, path) if _KEY in _metadata(content) else None), tensors
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     content, tensors = _parse(path)
     return _header(content, path), tensors

@@ -14,7 +14,13 @@ COMPARED, CALIBRATING = 512, 256
 """Test pictures that every file answers, and training pictures on which int8 ranges are measured."""
 
 
-def hand_over(network: models.Network, about: Mapping[str, Any], splits: Splits, folder: Path) -> dict[str, Any]:
+def hand_over(
+    network: models.Network,
+    about: Mapping[str, Any],
+    splits: Splits,
+    folder: Path,
+    for_int8: models.Network | None = None,
+) -> dict[str, Any]:
     """Write a trained network in all formats, compared on test pictures, int8 calibrated on training pictures.
 
     Args:
@@ -22,6 +28,7 @@ def hand_over(network: models.Network, about: Mapping[str, Any], splits: Splits,
         about: from its weights file.
         splits: the pictures that it was trained on.
         folder: exists, and receives the files.
+        for_int8: a copy of it that was trained on for the int8 file.
 
     Returns:
         What ``export.export_student`` returns.
@@ -34,6 +41,7 @@ def hand_over(network: models.Network, about: Mapping[str, Any], splits: Splits,
         folder,
         targets=splits.test.targets.cpu()[compared],
         calibration=splits.train.fetch(calibrating).cpu(),
+        for_int8=for_int8,
     )
 
 

@@ -10,6 +10,7 @@ on where it stopped.
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from persistill import evaluation, report, runs
 from persistill.data import Splits
 from persistill.errors import UserError
 from persistill.progress import Progress, Silent
-from persistill.recipe import Arm, Recipe, Teacher, as_methods
+from persistill.recipe import Arm, Quantise, Recipe, Teacher, as_methods
 from persistill.runs import RunFolder
 from persistill.stages import Stage, problems
 from persistill.training import CHECKPOINT
@@ -90,6 +91,7 @@ class Pipeline:
             *self.preparations.values(),
             *students,
             *(self.evaluations[stage.key] for stage in evaluated),
+            *([self.quantised] if self.quantised else []),
             self.exported,
             *{stage.key: stage for stage in self.costs.values()}.values(),
             self.comparison,
@@ -147,12 +149,29 @@ class Pipeline:
         return {stage.key: self._evaluation(stage, view) for stage, view in networks}
 
     @cached_property
+    def quantised(self) -> Stage | None:
+        """The stage that trains a copy of the exported student for its int8 file, where the recipe asks for that."""
+        quantise, (arm, seed) = self.recipe.quantise, self._leaving
+        if quantise is None:
+            return None
+        student = self.students[arm, seed]
+        inputs = {
+            **self._network_inputs(self.recipe.student.name),
+            "student": student.key,
+            "quantise": quantise.to_json(),
+        }
+        work = self._training(arm, seed, f"8 bits for {student.name}", student, quantise)
+        return Stage("quantised", student.name, inputs, work)
+
+    @cached_property
     def exported(self) -> Stage:
         """The student that leaves the house."""
-        student = self.students[self.recipe.export or list(self.recipe.arms)[-1], self.recipe.seeds[0]]
+        student = self.students[self._leaving]
         measured = self.evaluations[student.key]
         inputs = {"network": student.key, "evaluation": measured.key, "format": 2}
-        return Stage("export", student.name, inputs, partial(self._workshop.export, student, measured))
+        if self.quantised is not None:
+            inputs["quantised"] = self.quantised.key
+        return Stage("export", student.name, inputs, partial(self._workshop.export, student, measured, self.quantised))
 
     @cached_property
     def costs(self) -> dict[str, Stage]:
@@ -210,19 +229,36 @@ class Pipeline:
             "seed": seed,
             **self._teacher_inputs(arm),
         }
-        preparations = [self.preparations.get((name, position)) for position in range(len(arm.methods))]
+        preparations = self._prepared(name)
         if any(preparations):
             inputs["preparations"] = [stage.key if stage else None for stage in preparations]
-        work = partial(
+        work = self._training(name, seed, f"student {name}, seed {seed}", start)
+        return Stage("student", f"{name}-seed{seed}", inputs, work)
+
+    def _training(
+        self, name: str, seed: int, label: str, start: Stage | None, quantise: Quantise | None = None
+    ) -> Callable[[RunFolder], dict[str, Any]]:
+        """The work of training a student of an arm, or of training one on for 8 bits."""
+        arm = self.recipe.arms[name]
+        return partial(
             self._workshop.train_student,
             arm,
             seed,
-            label=f"student {name}, seed {seed}",
+            label=label,
             start=start,
             tutors=self._tutors(arm),
-            preparations=preparations,
+            preparations=self._prepared(name),
+            quantise=quantise,
         )
-        return Stage("student", f"{name}-seed{seed}", inputs, work)
+
+    def _prepared(self, name: str) -> list[Stage | None]:
+        """The preparations of an arm's methods, None for a method without."""
+        return [self.preparations.get((name, position)) for position in range(len(self.recipe.arms[name].methods))]
+
+    @property
+    def _leaving(self) -> tuple[str, int]:
+        """Arm and seed of the student that is exported."""
+        return self.recipe.export or list(self.recipe.arms)[-1], self.recipe.seeds[0]
 
     def _evaluation(self, stage: Stage, view: str) -> Stage:
         inputs = {"network": stage.key, "settings": self.recipe.evaluate.to_json(), "data": self.splits.fingerprint}

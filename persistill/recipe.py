@@ -90,6 +90,28 @@ class Train(Spec):
     channels_last: bool = False
 
 
+class Quantise(Spec):
+    """How the exported student is trained on before it is rounded to 8 bits (quantisation-aware training).
+
+    A copy of it goes on learning what its arm learns, from the same teachers, with weights and activations rounded as
+    the int8 file will round them. The int8 file is made of this copy, all other files of the student itself. Where not
+    stated here, training is that of the arm; the learning rate falls from its first value to 0 as half a cosine, so
+    that weights come to rest on one side of a step.
+
+    Attributes:
+        epochs: how long.
+        rate: first learning rate, as a share of the peak learning rate of the student's training.
+    """
+
+    epochs: Positive = 2
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.01
+
+    def training(self, train: Train) -> Train:
+        """The settings of a training, changed as said here."""
+        changes = {"epochs": self.epochs, "lr": self.rate * train.lr, "schedule": "cosine", "warmup_epochs": 0.0}
+        return train.model_copy(update=changes)
+
+
 class Teacher(Spec):
     """A network that teaches, and the view of the data that it sees.
 
@@ -204,6 +226,7 @@ class Recipe(Spec):
         teacher_cache: compute what the methods read of each teacher once and store it, maps in float16 ("half") or
             float32 ("exact"); only where pictures are not augmented. "off" asks the teacher at every step.
         export: the arm whose student, of the first seed, is exported; None for the last arm.
+        quantise: how that student is trained on for its int8 file; None to round it as it is.
         published: figures that this recipe is to reproduce.
         small: changes, field path -> value, that make a sibling of this recipe for two cores (see ``smaller``).
     """
@@ -220,6 +243,7 @@ class Recipe(Spec):
     teacher_seed: int = 0
     teacher_cache: Literal["off", "half", "exact"] = "off"
     export: str | None = None
+    quantise: Quantise | None = None
     published: tuple[Published, ...] = ()
     small: dict[str, Any] = Field(default_factory=dict)
 

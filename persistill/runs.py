@@ -26,7 +26,9 @@ from typing import Any, Literal, get_args
 from persistill.errors import UserError
 
 FORMAT = 1
-Kind = Literal["view", "teacher", "features", "preparation", "student", "evaluation", "export", "cost", "comparison"]
+Kind = Literal[
+    "view", "teacher", "features", "preparation", "student", "evaluation", "quantised", "export", "cost", "comparison"
+]
 _PACKAGES = ("persistill", "torch", "torchvision", "numpy", "numba", "timm", "lightning-fabric")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persistill import evaluation, models, runs
+from persistill import evaluation, export, models, runs
 from persistill.errors import UserError
 from persistill.recipe import Recipe
 from persistill.runs import RunFolder
@@ -51,6 +51,11 @@ def problems(recipe: Recipe) -> list[str]:
         evaluation.corruption_names(recipe.evaluate.corruptions)
     except UserError as error:
         found.append(f"evaluate.corruptions: {error}")
+    if recipe.quantise is not None and (missing := export.FORMATS["int8"].missing()):
+        found.append(
+            f"quantise trains for the int8 file, which cannot be written: {', '.join(missing)} cannot be imported. "
+            'Install with: pip install "persistill[onnx]", or leave quantise out.'
+        )
     for name, teacher in recipe.teachers.items():
         if teacher.weights is not None and not Path(teacher.weights).is_file():
             found.append(f"teacher {name!r}: there is no file {teacher.weights!r} (weights).")

@@ -1,6 +1,7 @@
 """The work of the stages: the pictures of a recipe, the networks, loaders and teachers made for them, and their use."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +26,19 @@ from persistill.data import (
 from persistill.errors import UserError
 from persistill.handover import hand_over
 from persistill.progress import Progress
-from persistill.recipe import Arm, Recipe, Teacher, Train, as_methods
+from persistill.recipe import Arm, Quantise, Recipe, Teacher, Train, as_methods
 from persistill.runs import RunFolder
 from persistill.stages import Stage
-from persistill.training import Frozen, LiveTeacher, Objective, StoredTeacher, Teaching, fit, make_fabric
+from persistill.training import (
+    Frozen,
+    LiveTeacher,
+    Objective,
+    StoredTeacher,
+    Teaching,
+    fake_quantised,
+    fit,
+    make_fabric,
+)
 from persistill.types import Batch, Features, Part, Preparation, Setting
 
 WEIGHTS = "model.safetensors"
@@ -253,6 +263,7 @@ class Workshop:
         start: Stage | None,
         tutors: Sequence[Tutor],
         preparations: Sequence[Stage | None],
+        quantise: Quantise | None = None,
     ) -> Result:
         """Train a student.
 
@@ -264,15 +275,19 @@ class Workshop:
             start: the student whose weights it starts from; None for random ones.
             tutors: the arm's teachers.
             preparations: one for each of the arm's methods, None where a method has none.
+            quantise: to train on one that is rounded to 8 bits.
         """
         settings = arm.train or self._recipe.train
+        if quantise is not None:
+            settings = quantise.training(settings)
         torch.manual_seed(seed)
         network = self._build(self._recipe.student.name, "image")
         if start is not None:
             models.load_into(network, self._open(start).file(WEIGHTS))
         teachers = [self._teaching(tutor, settings) for tutor in tutors]
         objective = self._objective(arm, network, teachers, preparations)
-        return self._fit(network, objective, settings, folder, seed, label, "image", teachers)
+        rounded = quantise is not None
+        return self._fit(network, objective, settings, folder, seed, label, "image", teachers, rounded=rounded)
 
     def _objective(
         self, arm: Arm, student: models.Network, teachers: Sequence[Teaching], preparations: Sequence[Stage | None]
@@ -309,15 +324,17 @@ class Workshop:
             label=f"evaluation of {stage.kind} {stage.name}",
         )
 
-    def export(self, student: Stage, measured: Stage, folder: RunFolder) -> Result:
+    def export(self, student: Stage, measured: Stage, quantised: Stage | None, folder: RunFolder) -> Result:
         """Write a student in all formats, compared on test pictures, int8 calibrated on training pictures.
 
-        The temperature of its evaluation goes along.
+        The temperature of its evaluation goes along. The int8 file is made of the copy that was trained for it, if one
+        was.
         """
         network, about = self._trained(student, "image")
         about["temperature"] = self._open(measured).result()["metrics"]["calibrated"]["temperature"]
+        for_int8 = None if quantised is None else self._trained(quantised, "image")[0]
         self._progress.start(f"export of {student.name}", 1)
-        result = hand_over(network, about, self.splits, folder.path)
+        result = hand_over(network, about, self.splits, folder.path, for_int8)
         self._progress.finish()
         return result
 
@@ -339,6 +356,8 @@ class Workshop:
         label: str,
         view: str,
         teachers: Sequence[Teaching] = (),
+        *,
+        rounded: bool = False,
     ) -> Result:
         loader = self._training_loader(settings, seed, {view, *_views(teachers)})
         held_out = self._loader("validation", {view}, batch_size=self._recipe.evaluate.batch_size, shuffle_seed=None)
@@ -350,19 +369,20 @@ class Workshop:
                 "nll": evaluation.nll(predictions.logits, predictions.target),
             }
 
-        record = fit(
-            network,
-            loader,
-            objective=objective,
-            settings=settings,
-            folder=folder,
-            fabric=make_fabric(self.device.type, settings),
-            view=view,
-            teachers=teachers,
-            validate=validate,
-            progress=self._progress,
-            label=label,
-        )
+        with fake_quantised(network) if rounded else nullcontext():
+            record = fit(
+                network,
+                loader,
+                objective=objective,
+                settings=settings,
+                folder=folder,
+                fabric=make_fabric(self.device.type, settings),
+                view=view,
+                teachers=teachers,
+                validate=validate,
+                progress=self._progress,
+                label=label,
+            )
         self._save(network, folder, view)
         return {
             "epochs": settings.epochs,

@@ -25,6 +25,8 @@ FORMAT = 2
 TOLERANCE = 1e-4
 """Largest difference between logits, as a share of the largest absolute logit of the checkpoint."""
 BATCH = 64
+MADE = ("by static quantisation", "by static quantisation after quantisation-aware training")
+"""How an int8 file came about: of the student itself, or of a copy that was trained for it."""
 
 
 def export_student(
@@ -35,6 +37,7 @@ def export_student(
     *,
     targets: Tensor | None = None,
     calibration: Tensor | None = None,
+    for_int8: Network | None = None,
     formats: Sequence[str] = tuple(FORMATS),
 ) -> dict[str, Any]:
     """Write a student in several formats, each with its preprocessing, and compare all with it.
@@ -56,13 +59,18 @@ def export_student(
         folder: exists, and receives the files.
         targets: (N,) their classes, for accuracies.
         calibration: (n, C, H, W) uint8, training pictures for the ranges of int8; without them it is left out.
+        for_int8: a copy of the network that was trained on with rounded weights and activations
+            (``Recipe.quantise``): ``model.int8.onnx`` is made of it, and of nothing else. None to round ``network``
+            as it is.
         formats: names in ``FORMATS``; "safetensors" is always written.
 
     Returns:
         ``files`` (format -> file name), ``bytes`` (format -> size), ``difference`` (format -> largest
         absolute difference between logits), ``agreement`` (format -> share of pictures with the same class),
         ``accuracy`` (format, and "checkpoint" -> accuracy on ``pictures``, with targets), ``milliseconds`` (format ->
-        pictures in a batch -> median wall-clock of the batch on one thread), ``left_out`` (format -> why),
+        pictures in a batch -> median wall-clock of the batch on one thread), ``left_out`` (format -> why), ``int8``
+        (what kind of int8 file there is, under "made": one of ``MADE``; and with ``for_int8``, under "static", the
+        difference, agreement and accuracy of the file that would be there without; empty if there is no int8 file),
         ``parameters``, ``pictures`` and ``seconds``.
 
     Raises:
@@ -83,8 +91,10 @@ def export_student(
     expected = _reference(network, about, batches)
     config = _config(network, about)
     delivery = Delivery(network, about, config, calibration)
+    trained = None if for_int8 is None else Delivery(_twin(for_int8, network), about, config, calibration)
     kept: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
+    int8: dict[str, Any] = {}
     for name, kind in FORMATS.items():
         if name not in formats and name != "safetensors":
             continue
@@ -94,8 +104,15 @@ def export_student(
         with atomic(folder / kind.file) as temporary:
             kind.write(delivery, temporary)
             kept[name] = _measured(kind, temporary, delivery, batches, expected, targets)
+            if name == "int8":
+                int8 = {"made": MADE[trained is not None]}
+                if trained is not None:
+                    int8["static"] = {what: kept[name][what] for what in kept[name] if what != "milliseconds"}
+                    kind.write(trained, temporary)
+                    kept[name] = _measured(kind, temporary, trained, batches, expected, targets)
     files = {name: FORMATS[name].file for name in kept}
-    write_json(folder / CONFIG, {**config, "files": files})
+    made = {"int8": int8["made"]} if int8 else {}
+    write_json(folder / CONFIG, {**config, "files": files, **made})
     files["config"] = CONFIG
     if "onnx" in kept:
         with atomic(folder / EXAMPLE) as temporary:
@@ -113,6 +130,7 @@ def export_student(
         },
         "accuracy": accuracies,
         "left_out": left_out,
+        "int8": int8,
         "parameters": config["parameters"],
         "pictures": len(pictures),
         "seconds": time.perf_counter() - began,
@@ -172,6 +190,20 @@ def _check(network: Network, about: Mapping[str, Any], pictures: Tensor) -> None
             f"the pictures for the comparison must be uint8 of shape (N, {', '.join(map(str, shape))}), at least one; "
             f"{pictures.dtype} of shape {tuple(pictures.shape)} was given."
         )
+
+
+def _twin(copied: Network, network: Network) -> Network:
+    """A copy of a copy of the network, with other weights.
+
+    Raises:
+        UserError: if it is another network.
+    """
+    if (copied.name, copied.spec) != (network.name, network.spec):
+        raise UserError(
+            f"the int8 file of {network.name!r} cannot be made of {copied.name!r}: give a copy of the same network "
+            "that was trained on."
+        )
+    return copy.deepcopy(copied).cpu().eval()
 
 
 def _refuse_others(folder: Path, network: Network) -> None:

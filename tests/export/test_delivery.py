@@ -194,7 +194,8 @@ def test_preprocessing_travels_with_each_file(delivered):
     assert config["temperature"] == 1.5
     model = onnx.load(delivered.path("onnx"))
     stored = json.loads({entry.key: entry.value for entry in model.metadata_props}["persistill"])
-    assert stored == {name: value for name, value in config.items() if name != "files"}
+    assert config["int8"] == "by static quantisation"
+    assert stored == {name: value for name, value in config.items() if name not in ("files", "int8")}
     assert [entry.version for entry in model.opset_import if not entry.domain] == [18]
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from persistill import evaluation, report, runs
+from persistill import report, runs
+from persistill.comparing import Networks, Trained, compare
 from persistill.data import Splits
 from persistill.errors import UserError
 from persistill.progress import Progress, Silent
@@ -327,68 +328,29 @@ class Pipeline:
         self._workshop.probe()
 
     def _compare(self) -> dict[str, Any]:
-        def reference(stage: Stage) -> dict[str, str]:
-            return {"run": stage.folder_name, "evaluation": self.evaluations[stage.key].folder_name}
+        def trained(stage: Stage) -> Trained:
+            return Trained(stage.folder_name, self.evaluations[stage.key].folder_name)
 
         before = [stage for stage in self.stages() if stage.kind != "comparison"]
         seconds = [RunFolder.open(self.out / stage.folder_name).result()["seconds"] for stage in before]
+        networks = Networks(
+            self.out,
+            teachers={name: trained(stage) for name, stage in self.teachers.items()},
+            students={key: trained(stage) for key, stage in self.students.items()},
+        )
         return {
             "recipe": self.recipe.name,
             "command": self.command,
             "classes": list(self.splits.classes),
             "seconds": math.fsum(seconds),
             "views": {name: stage.folder_name for name, stage in self.views.items()},
-            "teachers": {name: reference(stage) for name, stage in self.teachers.items()},
-            "rows": [{"arm": arm, "seed": seed, **reference(s)} for (arm, seed), s in self.students.items()],
             "export": self.exported.folder_name,
             "unreadable": list(self.splits.unreadable),
-            "relative_corruption_error": self._relative_corruption_error(),
-            "likeness": self._likeness(),
             "costs": {
                 "student": self.costs[""].folder_name,
                 "teachers": {name: self.costs[name].folder_name for name in self.teachers},
             },
-        }
-
-    def _likeness(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Run folder of a student -> teacher name -> how alike the two are."""
-
-        def evaluated(stage: Stage) -> Path:
-            return self.out / self.evaluations[stage.key].folder_name
-
-        self._progress.start("likeness to the teachers", len(self.students))
-        found = {}
-        for student in self.students.values():
-            found[student.folder_name] = {
-                name: evaluation.measure_likeness(evaluated(teacher), evaluated(student))
-                for name, teacher in self.teachers.items()
-            }
-            self._progress.advance(1, student.name)
-        self._progress.finish()
-        return found
-
-    def _relative_corruption_error(self) -> dict[str, Any]:
-        """Of every network that was shown corrupted pictures, by its run folder; the first arm's mean is the base."""
-
-        def accuracies(stage: Stage) -> Any:
-            evaluated = self.out / self.evaluations[stage.key].folder_name
-            return RunFolder.open(evaluated).result()["metrics"]["corruptions"].get("accuracy")
-
-        baseline = next(iter(self.recipe.arms))
-        base = [accuracies(stage) for (arm, _), stage in self.students.items() if arm == baseline]
-        measured = {
-            stage.folder_name: accuracies(stage) for stage in (*self.teachers.values(), *self.students.values())
-        }
-        if None in base:
-            return {}
-        mean = evaluation.mean_accuracies(base)
-        return {
-            "baseline": baseline,
-            "of": {
-                name: evaluation.relative_corruption_error(own, mean)
-                for name, own in measured.items()
-                if own is not None
-            },
+            **compare(networks, self._progress),
         }
 
 

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": {"errors", "models", "runs", "types"},
     "view": {"data", "errors", "report", "runs", "topology"},
     "handover": {"data", "export", "models"},
+    "comparing": {"evaluation", "progress", "runs"},
 }
 """Room -> the other rooms that it may import. Rooms that are not named here may import everything but recipes."""
 

@@ -1,0 +1,99 @@
+"""What can be told only once all networks of a comparison are measured: each student beside its teachers and rivals.
+
+Evaluations have left their figures, predictions and embeddings in their folders; here they are set beside each other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from persistill import evaluation
+from persistill.progress import Progress
+from persistill.runs import RunFolder
+
+
+class Trained(NamedTuple):
+    """A trained network, by the names of its run folders.
+
+    Attributes:
+        run: of its training.
+        evaluation: of its evaluation.
+    """
+
+    run: str
+    evaluation: str
+
+
+@dataclass(frozen=True)
+class Networks:
+    """All networks of a comparison, trained and evaluated.
+
+    Attributes:
+        root: where the run folders lie.
+        teachers: by name.
+        students: by arm and seed; the arm of the first is the baseline.
+    """
+
+    root: Path
+    teachers: Mapping[str, Trained]
+    students: Mapping[tuple[str, int], Trained]
+
+    def measured(self, network: Trained) -> Path:
+        """The folder of a network's evaluation."""
+        return self.root / network.evaluation
+
+
+def compare(networks: Networks, progress: Progress) -> dict[str, Any]:
+    """Set the networks of a comparison beside each other.
+
+    Args:
+        networks: all of them.
+        progress: told of what takes time.
+
+    Returns:
+        Plain JSON for the comparison's run folder: "teachers" and "rows" (which networks there are, and where),
+        "relative_corruption_error", "likeness".
+    """
+    return {
+        "teachers": {name: network._asdict() for name, network in networks.teachers.items()},
+        "rows": [{"arm": arm, "seed": seed, **network._asdict()} for (arm, seed), network in networks.students.items()],
+        "relative_corruption_error": _relative_corruption_error(networks),
+        "likeness": _likeness(networks, progress),
+    }
+
+
+def _likeness(networks: Networks, progress: Progress) -> dict[str, dict[str, dict[str, float]]]:
+    """Run folder of a student -> teacher name -> how alike the two are."""
+    progress.start("likeness to the teachers", len(networks.students))
+    found = {}
+    for student in networks.students.values():
+        found[student.run] = {
+            name: evaluation.measure_likeness(networks.measured(teacher), networks.measured(student))
+            for name, teacher in networks.teachers.items()
+        }
+        progress.advance(1, student.run)
+    progress.finish()
+    return found
+
+
+def _relative_corruption_error(networks: Networks) -> dict[str, Any]:
+    """Of every network that was shown corrupted pictures, by its run folder; the first arm's mean is the base."""
+
+    def accuracies(network: Trained) -> Any:
+        return RunFolder.open(networks.measured(network)).result()["metrics"]["corruptions"].get("accuracy")
+
+    baseline, _ = next(iter(networks.students))
+    base = [accuracies(network) for (arm, _), network in networks.students.items() if arm == baseline]
+    if None in base:
+        return {}
+    mean = evaluation.mean_accuracies(base)
+    measured = {
+        network.run: accuracies(network) for network in (*networks.teachers.values(), *networks.students.values())
+    }
+    return {
+        "baseline": baseline,
+        "of": {
+            name: evaluation.relative_corruption_error(own, mean) for name, own in measured.items() if own is not None
+        },
+    }

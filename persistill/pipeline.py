@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from persistill import report, runs
+from persistill import models, report, runs
 from persistill.comparing import Networks, Trained, compare
 from persistill.data import Splits
 from persistill.errors import UserError
 from persistill.progress import Progress, Silent
-from persistill.recipe import Arm, Quantise, Recipe, Teacher, as_methods
+from persistill.recipe import Arm, Model, Quantise, Recipe, Teacher, as_methods
 from persistill.runs import RunFolder
 from persistill.stages import Stage, problems
 from persistill.training import CHECKPOINT
@@ -157,7 +157,7 @@ class Pipeline:
             return None
         student = self.students[arm, seed]
         inputs = {
-            **self._network_inputs(self.recipe.student.name),
+            **self._network_inputs(self.recipe.student, started=True),
             "student": student.key,
             "quantise": quantise.to_json(),
         }
@@ -190,7 +190,7 @@ class Pipeline:
 
     def _teacher(self, name: str, teacher: Teacher) -> Stage:
         view = teacher.view if teacher.view == "image" else self.views[teacher.view].key
-        inputs: dict[str, Any] = {**self._network_inputs(teacher.model.name), "view": view}
+        inputs: dict[str, Any] = {**self._network_inputs(teacher.model), "view": view}
         if teacher.weights is not None:
             weights = Path(teacher.weights)
             inputs["weights"] = _file_hash(weights)
@@ -222,7 +222,7 @@ class Pipeline:
     def _student(self, name: str, arm: Arm, seed: int, start: Stage | None) -> Stage:
         settings = arm.train or self.recipe.train
         inputs: dict[str, Any] = {
-            **self._network_inputs(self.recipe.student.name),
+            **self._network_inputs(self.recipe.student, started=start is not None),
             "cross_entropy": arm.cross_entropy,
             "methods": [method.to_json() for method in arm.methods],
             "start": start.key if start else None,
@@ -290,9 +290,14 @@ class Pipeline:
             inputs["teacher_cache"] = self.recipe.teacher_cache
         return inputs
 
-    def _network_inputs(self, model: str) -> dict[str, Any]:
+    def _network_inputs(self, model: Model, *, started: bool = False) -> dict[str, Any]:
+        """What a network depends on whichever it is; its initial weights, unless another network's are its start."""
         mean, std = self.normalisation
-        return {"data": self.splits.fingerprint, "mean": list(mean), "std": list(std), "model": model}
+        inputs = {"data": self.splits.fingerprint, "mean": list(mean), "std": list(std), "model": model.name}
+        if model.initial is not None and not started:
+            published = model.initial == models.PRETRAINED
+            inputs["initial"] = models.find_published(model.name).name if published else _file_hash(Path(model.initial))
+        return inputs
 
     # --- the walk through them ------------------------------------------------------------------------------------
 

@@ -50,13 +50,21 @@ class Data(Spec):
 
 
 class Model(Spec):
-    """A network by its name.
+    """A network by its name, and the weights from which its training starts.
 
     Attributes:
         name: "wrn-16-3", "timm/mobilenetv3_small_100", "torchvision/resnet18", or your own "package.module:function".
+        initial: "pretrained" for the weights that timm or torchvision publish for it, or the path of a safetensors
+            file of such a network. The classifier may be for other classes, and starts fresh then. None for random
+            weights.
     """
 
     name: str
+    initial: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As for all settings; ``initial`` is left out where there is none, as before there was such a field."""
+        return {name: value for name, value in super().to_json().items() if (name, value) != ("initial", None)}
 
 
 class Train(Spec):
@@ -127,6 +135,15 @@ class Teacher(Spec):
     train: Train | None = None
     weights: str | None = None
 
+    @model_validator(mode="after")
+    def _trained_or_started(self) -> Self:
+        if self.weights is not None and self.model.initial is not None:
+            raise ValueError(
+                f"weights={self.weights!r} are those of a teacher that is trained already, and "
+                f"model.initial={self.model.initial!r} those from which one is trained here: give one of the two."
+            )
+        return self
+
 
 class Arm(Spec):
     """One way to train the student; a recipe compares several.
@@ -136,7 +153,7 @@ class Arm(Spec):
         methods: distillation methods, whose weighted terms are added.
         teachers: names in ``Recipe.teachers``, in the order in which the methods receive them.
         start: another arm, whose trained student of the same seed this one starts from (TGD's "annealing" start);
-            None for random weights.
+            None for the weights from which the student's model starts.
         train: how; None for the recipe's own ``train``.
     """
 

@@ -45,6 +45,8 @@ def problems(recipe: Recipe) -> list[str]:
     for role, model in networks.items():
         try:
             models.check(model.name)
+            if model.initial is not None:
+                models.check_initial(model.name, model.initial)
         except UserError as error:
             found.append(f"{role}: {error}")
     try:
@@ -67,3 +69,34 @@ def problems(recipe: Recipe) -> list[str]:
                 f"train.augment={augmented} shows other crops and flips at every epoch; set teacher_cache=off."
             )
     return found
+
+
+def stated_normalisation(recipe: Recipe, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Channel means and standard deviations of the pictures, as far as they need not be measured.
+
+    Those that the recipe states; or those that go with the weights from which networks start, the first teacher of
+    pictures before the student. A network gets over another normalisation, but there is no reason to make it.
+
+    Args:
+        recipe: states them or not.
+        channels: of the pictures.
+
+    Returns:
+        None if they are to be measured on the training pictures.
+
+    Raises:
+        UserError: if the recipe states one alone, or not one value a channel.
+    """
+    data = recipe.data
+    if data.mean is not None or data.std is not None:
+        if data.mean is None or data.std is None or not len(data.mean) == len(data.std) == channels:
+            raise UserError(
+                f"data.mean and data.std go together, with one value for each of the {channels} channel(s); "
+                f"{data.mean} and {data.std} were given."
+            )
+        return data.mean, data.std
+    for model in (*(teacher.model for teacher in recipe.teachers.values() if teacher.view == "image"), recipe.student):
+        found = None if model.initial is None else models.normalisation_of(model.name, model.initial)
+        if found is not None and len(found[0]) == channels:
+            return found[:2]
+    return None

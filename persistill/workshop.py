@@ -26,9 +26,9 @@ from persistill.data import (
 from persistill.errors import UserError
 from persistill.handover import hand_over
 from persistill.progress import Progress
-from persistill.recipe import Arm, Quantise, Recipe, Teacher, Train, as_methods
+from persistill.recipe import Arm, Model, Quantise, Recipe, Teacher, Train, as_methods
 from persistill.runs import RunFolder
-from persistill.stages import Stage
+from persistill.stages import Stage, stated_normalisation
 from persistill.training import (
     Frozen,
     LiveTeacher,
@@ -93,16 +93,8 @@ class Workshop:
     @cached_property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Channel means and standard deviations of the pictures: stated by the recipe or measured on training data."""
-        data = self._recipe.data
-        if data.mean is not None or data.std is not None:
-            channels = self.splits.train.shape[0]
-            if data.mean is None or data.std is None or not len(data.mean) == len(data.std) == channels:
-                raise UserError(
-                    f"data.mean and data.std go together, with one value for each of the {channels} channel(s); "
-                    f"{data.mean} and {data.std} were given."
-                )
-            return data.mean, data.std
-        return measure_normalisation(self.splits.train)
+        train = self.splits.train
+        return stated_normalisation(self._recipe, train.shape[0]) or measure_normalisation(train)
 
     @cached_property
     def ood(self) -> Pictures | None:
@@ -185,7 +177,7 @@ class Workshop:
         """Train a teacher on its view."""
         settings, seed = teacher.train or self._recipe.train, self._recipe.teacher_seed
         torch.manual_seed(seed)
-        network = self._build(teacher.model.name, teacher.view)
+        network = self._starting(teacher.model, teacher.view)
         objective = Objective(label_smoothing=settings.label_smoothing)
         return self._fit(network, objective, settings, folder, seed, f"teacher {name}", teacher.view)
 
@@ -234,9 +226,15 @@ class Workshop:
     def probe(self) -> None:
         """Send two random pictures through every arm, untrained: what does not fit shows now, not after the teachers.
 
+        Initial weights are tried as well, because they may have to be downloaded.
+
         Raises:
             UserError: if networks, views and methods do not fit together.
         """
+        for who, model, view in _started(self._recipe):
+            self._progress.start(f"initial weights of the {who}", 1)
+            notes = models.start_from(self._build(model.name, view), str(model.initial))
+            self._progress.finish("; ".join(notes))
         student = self._build(self._recipe.student.name, "image").to(self.device)
         example = self._example()
         for name, arm in self._recipe.arms.items():
@@ -272,7 +270,7 @@ class Workshop:
             seed: of its first weights and of the order of the pictures.
             folder: the stage's.
             label: of the training, for whoever watches.
-            start: the student whose weights it starts from; None for random ones.
+            start: the student whose weights it starts from; None for those from which its model starts.
             tutors: the arm's teachers.
             preparations: one for each of the arm's methods, None where a method has none.
             quantise: to train on one that is rounded to 8 bits.
@@ -281,8 +279,10 @@ class Workshop:
         if quantise is not None:
             settings = quantise.training(settings)
         torch.manual_seed(seed)
-        network = self._build(self._recipe.student.name, "image")
-        if start is not None:
+        if start is None:
+            network = self._starting(self._recipe.student, "image")
+        else:
+            network = self._build(self._recipe.student.name, "image")
             models.load_into(network, self._open(start).file(WEIGHTS))
         teachers = [self._teaching(tutor, settings) for tutor in tutors]
         objective = self._objective(arm, network, teachers, preparations)
@@ -345,6 +345,13 @@ class Workshop:
     def _build(self, model: str, view: str) -> models.Network:
         channels, height, width = self.view_shape(view)
         return models.build(model, channels, len(self.splits.classes), (height, width))
+
+    def _starting(self, model: Model, view: str) -> models.Network:
+        """A network as its training starts."""
+        network = self._build(model.name, view)
+        if model.initial is not None:
+            models.start_from(network, model.initial)
+        return network
 
     def _fit(
         self,
@@ -410,6 +417,12 @@ class Workshop:
 
 def _size(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _started(recipe: Recipe) -> list[tuple[str, Model, str]]:
+    """Networks that start from weights of others: what to call them, the model, and the view that it sees."""
+    networks = [(f"teacher {name}", teacher.model, teacher.view) for name, teacher in recipe.teachers.items()]
+    return [one for one in [*networks, ("student", recipe.student, "image")] if one[1].initial is not None]
 
 
 def _views(teachers: Sequence[Teaching]) -> set[str]:

@@ -13,16 +13,17 @@ from rich.table import Table
 
 from persistill import runs
 from persistill.cli import recipes
-from persistill.cli.execution import cells, console, execute, print_totals, quiet_start, size
+from persistill.cli.execution import console, execute, print_totals, quiet_start, size
+from persistill.cli.planned import cost_table, overview, try_teacher
 from persistill.cli.progress import Bars
 from persistill.errors import UserError
-from persistill.recipe import Data, Recipe
+from persistill.recipe import Data
 
 if TYPE_CHECKING:
     from persistill.data import Splits
-    from persistill.distill import Chosen, Given, Options
-    from persistill.estimate import Cost, Estimate
-    from persistill.pipeline import Pipeline
+    from persistill.data.outline import Outline
+    from persistill.distill import Chosen, Given, Initial, Options, Role
+    from persistill.estimate import Estimate
 
 SUMMARY = "Distil a student from a folder of pictures and the names of two networks."
 EXAMPLES = (
@@ -68,6 +69,19 @@ def distill(
             "network. Without them the teacher is trained first.",
         ),
     ] = None,
+    teacher_initial: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher-initial",
+            metavar="pretrained|FILE",
+            help="From what the teacher's training starts: the weights that timm or torchvision publish, or a "
+            "safetensors file of such a network for any classes.",
+        ),
+    ] = None,
+    student_initial: Annotated[
+        str | None,
+        typer.Option("--student-initial", metavar="pretrained|FILE", help="Likewise, that of every student."),
+    ] = None,
     picture_size: Annotated[
         str | None,
         typer.Option(
@@ -92,6 +106,16 @@ def distill(
             "--augment/--no-augment",
             rich_help_panel=_CHOICES,
             help="Random crops, and flips of coloured pictures; on by default.",
+        ),
+    ] = None,
+    int8_epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--int8-epochs",
+            min=1,
+            rich_help_panel=_CHOICES,
+            help="Train the exported student on for so long, rounded to 8 bits, for its int8 file (quantisation-aware "
+            "training); 2 are usual. Without it, it is rounded as it is.",
         ),
     ] = None,
     changes: Annotated[
@@ -131,6 +155,11 @@ def distill(
         raise UserError(f"{save_recipe} exists already and was not overwritten; give --save-recipe another name.")
     if save_recipe is not None and not save_recipe.parent.is_dir():
         raise UserError(f"--save-recipe: there is no folder {save_recipe.parent}; make it first.")
+    if teacher_weights is not None and teacher_initial is not None:
+        raise UserError(
+            "--teacher-weights names a teacher that is trained already, for these classes; --teacher-initial, weights "
+            "from which it is trained here. Give one of the two."
+        )
     if lr is not None and not 0 < lr < math.inf:
         raise UserError(f"--lr {lr:g}: a learning rate is larger than 0; 0.1 is usual for SGD, 0.001 for AdamW.")
     with quiet_start():
@@ -141,12 +170,15 @@ def distill(
         student=student,
         methods=tuple(method) if method else ("tgd",),
         teacher_weights=None if teacher_weights is None else str(teacher_weights),
+        teacher_initial=teacher_initial,
+        student_initial=student_initial,
         size=None if picture_size is None else _size(picture_size),
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
         seeds=_seeds(seeds),
         augment=augment,
+        int8_epochs=int8_epochs,
     )
     command = _command(options, changes or [], out)
     chosen, given = _choose(options, changes or [])
@@ -191,8 +223,23 @@ def _choose(options: "Options", changes: list[str]) -> "tuple[Chosen, Given | No
                 raise
             square = 32 * max(1, round(min(wanted) / 32))
             raise UserError(f"{error} Here: --size {square}x{square} brings pictures to such a size.") from None
-    chosen = make_recipe(options, seen, given)
+    chosen = make_recipe(options, seen, given, _starts(options, seen, wanted))
     return chosen._replace(recipe=recipes.changed(chosen.recipe, changes)), given
+
+
+def _starts(options: "Options", seen: "Outline", size: tuple[int, int]) -> "dict[Role, Initial]":
+    from persistill.distill import look_at_initial  # noqa: PLC0415
+
+    stated: dict[Role, tuple[str | None, str]] = {
+        "teacher": (options.teacher_initial, options.teacher),
+        "student": (options.student_initial, options.student),
+    }
+    found: dict[Role, Initial] = {}
+    for role, (initial, name) in stated.items():
+        if initial is not None:
+            with console.status(f"looking at the weights from which {name} starts"):
+                found[role] = look_at_initial(initial, name, f"--{role}-initial", seen, size)
+    return found
 
 
 def _plan(chosen: "Chosen", given: "Given | None", out: Path, device: str) -> "tuple[Splits, Estimate]":
@@ -204,105 +251,17 @@ def _plan(chosen: "Chosen", given: "Given | None", out: Path, device: str) -> "t
         splits = pipeline.splits
         costs = estimate(pipeline, bars)
     console.print()
-    console.print(_overview(chosen.recipe, splits))
+    console.print(overview(chosen.recipe, splits))
     if given is not None:
-        _try_teacher(chosen.recipe, splits, pipeline)
+        try_teacher(chosen.recipe, splits, pipeline)
     reasons = Table.grid(padding=(0, 1))
     for reason in chosen.reasons:
         reasons.add_row("-", escape(reason))
     console.print(reasons)
     console.print()
-    console.print(_cost_table(pipeline, costs))
+    console.print(cost_table(pipeline, costs))
     print_totals(costs)
     return splits, costs
-
-
-def _overview(recipe: Recipe, splits: "Splits") -> Table:
-    from persistill import models  # noqa: PLC0415
-
-    channels, height, width = splits.train.shape
-
-    def parameters(name: str) -> int:
-        network = models.build(name, channels, len(splits.classes), (height, width))
-        return sum(parameter.numel() for parameter in network.parameters())
-
-    teacher = recipe.teachers[next(iter(recipe.teachers))]
-    large, small = parameters(teacher.model.name), parameters(recipe.student.name)
-    table = Table.grid(padding=(0, 2))
-    table.add_row(
-        "Pictures",
-        f"{len(splits.train):,} to train on, {len(splits.validation):,} to choose with, {len(splits.test):,} to test "
-        f"on; {len(splits.classes)} classes; {height}x{width}, {'gray' if channels == 1 else 'colour'}",
-    )
-    table.add_row(
-        "Teacher",
-        f"{teacher.model.name}, {large:,} parameters, "
-        + (f"weights from {teacher.weights}" if teacher.weights else "to be trained"),
-    )
-    table.add_row("Student", f"{recipe.student.name}, {small:,} parameters, {_times(large, small)}")
-    first, *others = recipe.arms
-    seeds = ", ".join(map(str, recipe.seeds))
-    table.add_row("Students", f"{first}, and with {', '.join(others)}; seed{'s' * (len(recipe.seeds) > 1)} {seeds}")
-    train = recipe.train
-    augment = f", {' and '.join(train.augment)}" if train.augment else ", pictures as they are"
-    epochs = f"{train.epochs} epoch{'s' * (train.epochs > 1)}"
-    table.add_row(
-        "Training",
-        f"{epochs} in batches of {train.batch_size}, {train.optimizer}, {train.schedule}, peak rate "
-        f"{train.lr:g}{augment}",
-    )
-    return table
-
-
-def _times(large: int, small: int) -> str:
-    if large == small:
-        return "as large as the teacher"
-    return f"{large / small:.1f} times smaller" if large > small else "larger than the teacher"
-
-
-def _try_teacher(recipe: Recipe, splits: "Splits", pipeline: "Pipeline") -> None:
-    from persistill.distill import try_teacher  # noqa: PLC0415
-
-    right, asked = try_teacher(recipe, splits, pipeline.normalisation, pipeline.device)
-    console.print(f"- The teacher is right on {right / asked:.1%} of {asked} validation pictures.", highlight=False)
-    if right / asked < 2 / len(splits.classes):
-        console.print(
-            f"  [bold]That is little better than chance ({1 / len(splits.classes):.1%}).[/bold] Are the weights for "
-            "these classes in this order (class folders are sorted by name), and for pictures normalised like this?",
-            highlight=False,
-        )
-
-
-def _cost_table(pipeline: "Pipeline", found: "Estimate") -> Table:
-    """The stages, those of one kind together where a reader thinks of them together."""
-    recipe = pipeline.recipe
-    costs = {cost.stage.key: cost for cost in found.costs}
-    table = Table("What", box=None, header_style="bold")
-    for title in ("Steps", "Time", "Disk"):
-        table.add_column(title, justify="right")
-
-    def add(what: str, some: "list[Cost]") -> None:
-        table.add_row(what, *cells(some))
-
-    for stage in pipeline.views.values():
-        add("persistence images of all pictures", [costs[stage.key]])
-    for name, stage in pipeline.teachers.items():
-        teacher = recipe.teachers[name]
-        verb = "taken over" if teacher.weights else "trained"
-        seen = "" if teacher.view == "image" else " on persistence images"
-        add(f"{name} teacher {teacher.model.name}, {verb}{seen}", [costs[stage.key]])
-    for name, stage in pipeline.features.items():
-        add(f"{name} teacher's answers, stored", [costs[stage.key]])
-    for stage in pipeline.preparations.values():
-        add(f"preparation {stage.name}", [costs[stage.key]])
-    for arm in recipe.arms:
-        seeds = f", {len(recipe.seeds)} seeds" if len(recipe.seeds) > 1 else ""
-        add(f"student {arm}{seeds}", [costs[pipeline.students[arm, seed].key] for seed in recipe.seeds])
-    evaluations = [costs[stage.key] for stage in pipeline.evaluations.values()]
-    add(f"evaluation of {len(evaluations)} networks", evaluations)
-    ends = {stage.key for stage in (pipeline.exported, *pipeline.costs.values(), pipeline.comparison)}
-    add("export, cost to run, report", [costs[key] for key in ends])
-    return table
 
 
 def _room(found: "Estimate", out: Path) -> None:
@@ -350,7 +309,9 @@ def _command(options: "Options", changes: list[str], out: Path) -> str:
     """The command line that repeats this one, without what does not change the result."""
     words = ["persistill", "distill", "--data", options.data, "--teacher", options.teacher]
     words += ["--teacher-weights", options.teacher_weights] if options.teacher_weights else []
+    words += ["--teacher-initial", options.teacher_initial] if options.teacher_initial else []
     words += ["--student", options.student]
+    words += ["--student-initial", options.student_initial] if options.student_initial else []
     for name in options.methods:
         words += ["--method", name]
     words += ["--size", "x".join(map(str, options.size))] if options.size else []
@@ -358,6 +319,7 @@ def _command(options: "Options", changes: list[str], out: Path) -> str:
         words += [f"--{name}", str(value)] if value is not None else []
     words += ["--seeds", ",".join(map(str, options.seeds))]
     words += [] if options.augment is None else ["--augment" if options.augment else "--no-augment"]
+    words += [] if options.int8_epochs is None else ["--int8-epochs", str(options.int8_epochs)]
     for change in changes:
         words += ["--set", change]
     return shlex.join([*words, *(["--out", str(out)] if out != Path("runs") else [])])

@@ -53,12 +53,10 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
             f"--teacher-weights: there is no file {path}. Leave the option out to have the teacher trained on {data} "
             "first."
         )
-    if path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
-        raise UserError(
-            f"--teacher-weights: {path} is a pickle by its name, and reading one can run any code: it is not opened. "
-            "Where you trust it, write its state dict as safetensors: safetensors.torch.save_file("
-            f"torch.load({path.name!r}, weights_only=True), {path.stem + '.safetensors'!r})"
-        )
+    try:
+        models.refuse_pickle(path)
+    except UserError as error:
+        raise UserError(f"--teacher-weights: {error}") from None
     network = models.build(model, channels, classes, size)
     try:
         about = models.load_into(network, path)
@@ -83,22 +81,8 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
         shape = about.get("shape")
         trained_on = None if shape is None else (int(shape[1]), int(shape[2]))
         return Given(trained_on, tuple(about["mean"]), tuple(about["std"]), f"as {path.name} says")
-    mean, std, source = _usual(model) if channels == 3 else (None, None, "")
-    return Given(None, mean, std, source)
-
-
-def _usual(model: str) -> tuple[Numbers | None, Numbers | None, str]:
-    """Means and deviations that networks of a library are trained with, unless somebody says otherwise."""
-    library, _, name = model.partition("/")
-    if library == "timm":
-        import timm  # noqa: PLC0415  slow to import
-
-        config = timm.get_pretrained_cfg(name)
-        if config is not None:
-            return tuple(config.mean), tuple(config.std), f"as timm states for {name}"
-    if library == "torchvision":
-        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "as is usual with torchvision (ImageNet's)"
-    return None, None, ""
+    usual = models.usual_normalisation(model) if channels == 3 else None
+    return Given(None, *usual) if usual else Given()
 
 
 def _few(names: tuple[str, ...] | list[str]) -> str:

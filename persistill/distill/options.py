@@ -19,12 +19,16 @@ class Options(Spec):
         methods: names of methods (``arms.names()``), each a student of its own beside the one that is trained alone;
             "kd+at" adds up two in one student.
         teacher_weights: a safetensors file; None to train the teacher on the data first.
+        teacher_initial: weights from which that training starts, as in ``Model.initial``: "pretrained", or a
+            safetensors file; None for random ones.
+        student_initial: likewise, of every student.
         size: (height, width) to which pictures are brought.
         epochs: for every network.
         batch_size: likewise.
         lr: peak learning rate of the student.
         seeds: one student per method and seed.
         augment: random crops and flips.
+        int8_epochs: for which the exported student is trained on for its int8 file; None to round it as it is.
     """
 
     data: str
@@ -32,9 +36,12 @@ class Options(Spec):
     student: str
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("tgd",)
     teacher_weights: str | None = None
+    teacher_initial: str | None = None
+    student_initial: str | None = None
     size: tuple[Positive, Positive] | None = None
     epochs: Positive | None = None
     batch_size: Annotated[int, Field(ge=2)] | None = None
     lr: Annotated[float, Field(gt=0)] | None = None
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     augment: bool | None = None
+    int8_epochs: Positive | None = None

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,9 +16,11 @@ from persistill.data.outline import Outline
 from persistill.distill.arms import ALONE, IMAGE, TOPOLOGY, make_arms
 from persistill.distill.given import Given
 from persistill.distill.options import Options
+from persistill.distill.starts import Initial, Role
+from persistill.distill.starts import reasons as reasons_of_starts
 from persistill.distill.training import choose_batch_size, choose_epochs, choose_training
 from persistill.errors import UserError
-from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train, as_methods
+from persistill.recipe import Arm, Data, Evaluate, Model, Quantise, Recipe, Teacher, Train, as_methods
 from persistill.types import Part
 
 STORED_AT_MOST = 8 * 1024**3
@@ -29,6 +32,7 @@ _SMALL = 64 * 64
 _LARGEST_OWN_SIZE = 256
 _USUAL_LARGE = 224
 _VIEW, _SMALL_VIEW = (32, 32), (16, 16)
+_NONE: Mapping[Role, Initial] = MappingProxyType({})
 
 Size = tuple[int, int]
 
@@ -61,13 +65,16 @@ def choose_size(sizes: Mapping[Size, int]) -> Size:
     return max(8, middle[0] // 8 * 8), max(8, middle[1] // 8 * 8)
 
 
-def make_recipe(options: Options, seen: Outline, given: Given | None = None) -> Chosen:
+def make_recipe(
+    options: Options, seen: Outline, given: Given | None = None, starts: Mapping[Role, Initial] = _NONE
+) -> Chosen:
     """Compare the student alone with one student for each method.
 
     Args:
         options: what is asked for.
         seen: the pictures in outline.
         given: what is known of a teacher that is trained already; None to train it.
+        starts: what is known of the weights from which trainings start that the options name.
 
     Raises:
         UserError: if there is no such network or method, or the networks cannot see such pictures.
@@ -80,27 +87,31 @@ def make_recipe(options: Options, seen: Outline, given: Given | None = None) -> 
             f"--batch-size {batch_size}: {options.data} leaves {seen.train} pictures for training, fewer than that. "
             f"Choose at most {seen.train}."
         )
-    epochs = options.epochs or choose_epochs(seen.train // batch_size)
     augment = _augment(options, seen)
     arms = {ALONE: Arm()}
     for wish in options.methods:
         arms |= make_arms(wish, size, batch_size)
     topology = any(TOPOLOGY in arm.teachers for arm in arms.values())
 
-    def training(model: str, lr: float | None = None) -> Train:
-        return choose_training(model, epochs=epochs, batch_size=batch_size, lr=lr, augment=augment, size=size)
-
-    own = training(options.student, options.lr)
-
-    def teacher(model: str, view: str = "image", weights: str | None = None) -> Teacher:
-        train = training(model)
-        return Teacher(
-            model=Model(name=model), view=view, train=None if weights or train == own else train, weights=weights
+    def training(model: Model, lr: float | None = None) -> Train:
+        started = model.initial is not None
+        epochs = options.epochs or choose_epochs(seen.train // batch_size, started=started)
+        return choose_training(
+            model.name, epochs=epochs, batch_size=batch_size, lr=lr, augment=augment, size=size, started=started
         )
 
-    teachers = {IMAGE: teacher(options.teacher, weights=options.teacher_weights)}
+    student = Model(name=options.student, initial=options.student_initial)
+    own = training(student, options.lr)
+
+    def teacher(model: Model, view: str = "image", weights: str | None = None) -> Teacher:
+        train = training(model)
+        return Teacher(model=model, view=view, train=None if weights or train == own else train, weights=weights)
+
+    large = Model(name=options.teacher, initial=options.teacher_initial)
+    teachers = {IMAGE: teacher(large, weights=options.teacher_weights)}
     if topology:
-        teachers[TOPOLOGY] = teacher(TOPOLOGY_TEACHER, "persistence")
+        teachers[TOPOLOGY] = teacher(Model(name=TOPOLOGY_TEACHER), "persistence")
+    known = _normalised(given, starts)
     recipe = Recipe(
         name=_name(options),
         data=Data(
@@ -108,21 +119,22 @@ def make_recipe(options: Options, seen: Outline, given: Given | None = None) -> 
             validation=seen.validation,
             test=seen.test,
             size=size,
-            mean=given.mean if given else None,
-            std=given.std if given else None,
+            mean=known.mean if known else None,
+            std=known.std if known else None,
         ),
         views={"persistence": FittedPersistenceView(pixels=_SMALL_VIEW if max(size) < 32 else _VIEW)}
         if topology
         else {},
         teachers=teachers,
-        student=Model(name=options.student),
+        student=student,
         arms=arms,
         teacher_cache="off" if augment else _cache(teachers, arms, seen, size),
         train=own,
         evaluate=Evaluate() if _small(size) else Evaluate(batch_size=batch_size, attacks=(), corruptions=()),
         seeds=options.seeds,
+        quantise=None if options.int8_epochs is None else Quantise(epochs=options.int8_epochs),
     )
-    return Chosen(recipe, (*reasons, *_reasons(options, seen, given, recipe)))
+    return Chosen(recipe, (*reasons, *_reasons(options, seen, given, starts, recipe)))
 
 
 def _size(options: Options, seen: Outline, given: Given | None, reasons: list[str]) -> Size:
@@ -187,16 +199,26 @@ def _name(options: Options) -> str:
     return "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", word) for word in words)
 
 
-def _reasons(options: Options, seen: Outline, given: Given | None, recipe: Recipe) -> list[str]:
-    said = []
+def _normalised(given: Given | None, starts: Mapping[Role, Initial]) -> Given | Initial | None:
+    """Whose pictures were normalised as these are to be: a network gets over other numbers, a trained one least."""
+    known: list[Given | Initial | None] = [given, starts.get("teacher"), starts.get("student")]
+    return next((one for one in known if one is not None and one.mean is not None), None)
+
+
+def _reasons(
+    options: Options, seen: Outline, given: Given | None, starts: Mapping[Role, Initial], recipe: Recipe
+) -> list[str]:
     train = recipe.train
-    if given is None:
+    said = []
+    if given is None and options.teacher_initial is None:
+        published = "/" in options.teacher
         said.append(
             f"The teacher {options.teacher} was given no weights (--teacher-weights), so it is trained first, on these "
-            "pictures."
+            "pictures" + ("; --teacher-initial pretrained lets it start from published weights." if published else ".")
         )
-    elif given.mean is not None:
-        said.append(f"Pictures are normalised for the teacher, {given.source}.")
+    said += reasons_of_starts(starts, recipe)
+    if (known := _normalised(given, starts)) is not None:
+        said.append(f"Pictures are normalised for the {'teacher' if known is given else 'weights'}, {known.source}.")
     if TOPOLOGY in recipe.teachers:
         said.append(f"A second teacher, {TOPOLOGY_TEACHER}, is trained on persistence images of the same pictures.")
     if train.augment:

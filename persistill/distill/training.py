@@ -10,6 +10,12 @@ _LARGE = 128 * 128
 _USUAL_BATCH = 128
 _STEPS = 10_000
 _EPOCHS = 30, 100
+_FEWER = 3
+"""From trained weights, a network is where one from random weights comes in two to three times as many steps (He,
+Girshick and Dollár 2019, "Rethinking ImageNet Pre-training", arXiv 1811.08883)."""
+_SLOWER = 10
+"""Common practice is a tenth of the rate from random weights (Li et al. 2020, "Rethinking the Hyperparameters for
+Fine-tuning", arXiv 2002.11770): larger steps lose what the weights know."""
 
 
 def choose_batch_size(pictures: int, size: tuple[int, int]) -> int:
@@ -19,14 +25,16 @@ def choose_batch_size(pictures: int, size: tuple[int, int]) -> int:
     return max(2, min(1 << (wanted.bit_length() - 1), pictures))
 
 
-def choose_epochs(steps: int) -> int:
-    """About 10,000 steps, in 30 to 100 epochs.
+def choose_epochs(steps: int, *, started: bool = False) -> int:
+    """About 10,000 steps, in 30 to 100 epochs; a third of that from trained weights.
 
     Args:
         steps: in an epoch.
+        started: whether the network starts from trained weights.
     """
     least, most = _EPOCHS
-    return max(least, min(most, _STEPS // max(1, steps)))
+    wanted = max(least, min(most, _STEPS // max(1, steps)))
+    return wanted // _FEWER if started else wanted
 
 
 def choose_training(
@@ -37,11 +45,12 @@ def choose_training(
     lr: float | None,
     augment: tuple[Literal["crop", "flip"], ...],
     size: tuple[int, int],
+    started: bool = False,
 ) -> Train:
     """One cycle of the learning rate, by SGD for our own networks, by AdamW for those of others.
 
     AdamW because it trains convolutional networks and transformers alike; our own have the rates of RepDistiller, 0.1
-    a batch of 128, and 0.02 for the MobileNet and the ShuffleNets.
+    a batch of 128, and 0.02 for the MobileNet and the ShuffleNets. From trained weights, a tenth of these.
 
     Args:
         model: the network's name.
@@ -50,15 +59,16 @@ def choose_training(
         lr: peak rate, if it is stated.
         augment: crops and flips.
         size: height and width of the pictures; crops move by an eighth of the shorter side.
+        started: whether the network starts from trained weights.
     """
     ours = model in NAMES
     rate = 0.02 if model.startswith(("mobilenet", "shufflenet")) else 0.1
-    usual = float(f"{rate * batch_size / _USUAL_BATCH:.2g}") if ours else 1e-3
+    usual = (rate * batch_size / _USUAL_BATCH if ours else 1e-3) / (_SLOWER if started else 1)
     return Train(
         epochs=epochs,
         batch_size=batch_size,
         optimizer="sgd" if ours else "adamw",
-        lr=usual if lr is None else lr,
+        lr=float(f"{usual:.2g}") if lr is None else lr,
         nesterov=ours,
         weight_decay=5e-4 if ours else 0.05,
         schedule="one-cycle",

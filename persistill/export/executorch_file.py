@@ -26,10 +26,15 @@ def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:
 
 
 def open_program(path: Path) -> Callable[[Tensor], Tensor]:
-    """The program in a file, ready to answer one picture (1, C, H, W) in [0, 1] with logits (1, K)."""
-    method = Runtime.get().load_program(path.read_bytes()).load_method("forward")
+    """The program in a file, ready to answer one picture (1, C, H, W) in [0, 1] with logits (1, K).
 
-    def answer(images: Tensor) -> Tensor:
+    It computes on ExecuTorch's own threads, one for each core that the process may use.
+    """
+    content = path.read_bytes()
+    method = Runtime.get().load_program(content).load_method("forward")
+
+    # Weights are read where they lie in ``content``, which the runtime does not keep alive: the answer does.
+    def answer(images: Tensor, _content: bytes = content) -> Tensor:
         (logits,) = method.execute([images.contiguous()])
         return torch.as_tensor(logits).clone()
 

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -15,6 +16,8 @@ LEAST, MOST, SECONDS = 5, 100, 1.0
 def milliseconds(answer: Answer, shape: tuple[int, int, int], *, one_by_one: bool = False) -> dict[str, float]:
     """Median wall-clock of an answer on one thread, after two to warm up.
 
+    ExecuTorch alone has threads that cannot be counted down: it takes a thread for each core of the process.
+
     Args:
         answer: of a file that was opened.
         shape: (C, H, W) of the pictures.
@@ -23,8 +26,17 @@ def milliseconds(answer: Answer, shape: tuple[int, int, int], *, one_by_one: boo
     Returns:
         Number of pictures in the batch, as text -> milliseconds a batch.
     """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _timed(answer, shape, BATCHES[:1] if one_by_one else BATCHES)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _timed(answer: Answer, shape: tuple[int, int, int], batches: Sequence[int]) -> dict[str, float]:
     found = {}
-    for size in BATCHES[:1] if one_by_one else BATCHES:
+    for size in batches:
         images = torch.rand(size, *shape, generator=torch.Generator().manual_seed(size))
         for _ in range(2):
             answer(images)

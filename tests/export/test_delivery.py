@@ -135,12 +135,41 @@ def test_the_script_beside_the_model_runs_without_persistill(delivered, tmp_path
     assert shares == pytest.approx(100 * confidence.max(1), abs=0.11)
 
 
+@pytest.mark.filterwarnings("default")  # the package warns of itself, on import and while it lowers
 def test_executorch(student, about, pictures, tmp_path):
     pytest.importorskip("executorch", reason='needs pip install "persistill[executorch]"')
     result = export_student(student, about, pictures, tmp_path, formats=("executorch",))
     assert result["files"]["executorch"] == "model.pte"
     assert result["agreement"]["executorch"] == 1.0
     assert set(result["milliseconds"]["executorch"]) == {"1"}
+
+    # The runtime reads the weights where they lie, and does not keep them there: other memory must not take their place.
+    answer = FORMATS["executorch"].open(tmp_path / "model.pte", student.name)
+    (tmp_path / "model.pte").unlink()
+    others = [b"\xff" * 200_000 for _ in range(50)]
+    answers = np.concatenate([answer(picture[None].float() / 255).numpy() for picture in pictures])
+    assert np.abs(answers - by_hand(student, about, pictures)).max() < 1e-4
+    del others
+
+
+def test_times_are_of_one_thread_and_leave_the_others_be(student, about, pictures, tmp_path, monkeypatch):
+    threads = []
+    safetensors = FORMATS["safetensors"]
+
+    def opened(path, name):
+        answer = safetensors.open(path, name)
+        return lambda images: threads.append(torch.get_num_threads()) or answer(images)
+
+    monkeypatch.setitem(FORMATS, "safetensors", dataclasses.replace(safetensors, open=opened))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        export_student(student, about, pictures, tmp_path, formats=())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads[:2] == [2, 2]  # the comparison: a picture alone, and the others
+    assert set(threads[2:]) == {1}
 
 
 def test_an_unknown_format_is_named(student, about, pictures, tmp_path):

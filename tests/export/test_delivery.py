@@ -143,7 +143,7 @@ def test_executorch(student, about, pictures, tmp_path):
     assert result["agreement"]["executorch"] == 1.0
     assert set(result["milliseconds"]["executorch"]) == {"1"}
 
-    # The runtime reads the weights where they lie, and does not keep them there: other memory must not take their place.
+    # The runtime reads the weights where they lie and does not keep them: other memory must not take their place.
     answer = FORMATS["executorch"].open(tmp_path / "model.pte", student.name)
     (tmp_path / "model.pte").unlink()
     others = [b"\xff" * 200_000 for _ in range(50)]

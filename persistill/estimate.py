@@ -7,6 +7,7 @@ import contextlib
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from persistill.evaluation import SEVERITIES, corrupt, corruption_names
 from persistill.evaluation.attacks import PGD_STEPS
 from persistill.pipeline import Pipeline
 from persistill.progress import Progress, Silent
-from persistill.recipe import Evaluate
-from persistill.rehearsal import UNREHEARSED, Rehearsal
+from persistill.recipe import Evaluate, Train
+from persistill.rehearsal import UNREHEARSED, Rehearsal, Seen
 from persistill.stages import Stage
 
 STEPS = 2
@@ -121,7 +122,7 @@ def _rehearse(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dic
     second.run(progress)
     progress.finish()
     corruption = _corruption(pipeline.recipe.evaluate, pipeline.splits.test)
-    costs = _once_for_all(pipeline, second) + _of_networks(pipeline, second, corruption)
+    costs = _once_for_all(pipeline, second) + _of_networks(pipeline, second, corruption) + _for_int8(pipeline, second)
     memory = torch.cuda.max_memory_allocated(pipeline.device) if cuda else None
     return {cost.stage.key: cost for cost in costs}, memory
 
@@ -168,9 +169,7 @@ def _of_networks(real: Pipeline, rehearsal: Rehearsal, corruption: float) -> lis
         evaluation = small.evaluations[asked.key]
         seen, answer = rehearsal.seen(trained), rehearsal.answer(evaluation)
         if teacher is None or teacher.weights is None:
-            steps = train.epochs * (size["train"] // train.batch_size)
-            seconds = seen.around + steps * seen.unit + train.epochs * size["validation"] * answer
-            costs.append(Cost(stage, steps, seconds, seen.bytes))
+            costs.append(_training(stage, train, seen, answer, size))
         else:
             costs.append(Cost(stage, None, seen.seconds, seen.bytes))
         seconds = rehearsal.seen(evaluation).around + answer * (size["test"] + size["validation"])
@@ -179,6 +178,32 @@ def _of_networks(real: Pipeline, rehearsal: Rehearsal, corruption: float) -> lis
         taken = rehearsal.seen(evaluation).bytes * size["test"] / len(rehearsal.splits.test)
         costs.append(Cost(real.evaluations[stage.key], None, seconds, round(taken)))
     return costs
+
+
+def _for_int8(real: Pipeline, rehearsal: Rehearsal) -> list[Cost]:
+    """The cost of training the exported student on for its int8 file, where the recipe asks for that."""
+    recipe, stage, small = real.recipe, real.quantised, rehearsal.pipeline
+    if recipe.quantise is None or stage is None or small.quantised is None:
+        return []
+    settings = recipe.quantise.training(recipe.arms[recipe.exported_arm].train or recipe.train)
+    answer = rehearsal.answer(small.evaluations[next(iter(small.students.values())).key])
+    return [_training(stage, settings, rehearsal.seen(small.quantised), answer, _counts(real.splits))]
+
+
+def _training(stage: Stage, settings: Train, seen: Seen, answer: float, size: Mapping[str, int]) -> Cost:
+    """The cost of training a network.
+
+    Args:
+        stage: the stage.
+        settings: of the training.
+        seen: of its rehearsal.
+        answer: seconds in which the network answers for a picture.
+        size: of the splits.
+    """
+    steps = settings.epochs * (size["train"] // settings.batch_size)
+    return Cost(
+        stage, steps, seen.around + steps * seen.unit + settings.epochs * size["validation"] * answer, seen.bytes
+    )
 
 
 def _under_stress(settings: Evaluate, test: int, answer: float, corruption: float) -> float:

@@ -152,7 +152,7 @@ class Pipeline:
     @cached_property
     def quantised(self) -> Stage | None:
         """The stage that trains a copy of the exported student for its int8 file, where the recipe asks for that."""
-        quantise, (arm, seed) = self.recipe.quantise, self._leaving
+        quantise, arm, seed = self.recipe.quantise, self.recipe.exported_arm, self.recipe.seeds[0]
         if quantise is None:
             return None
         student = self.students[arm, seed]
@@ -167,7 +167,7 @@ class Pipeline:
     @cached_property
     def exported(self) -> Stage:
         """The student that leaves the house."""
-        student = self.students[self._leaving]
+        student = self.students[self.recipe.exported_arm, self.recipe.seeds[0]]
         measured = self.evaluations[student.key]
         inputs = {"network": student.key, "evaluation": measured.key, "format": 2}
         if self.quantised is not None:
@@ -255,11 +255,6 @@ class Pipeline:
     def _prepared(self, name: str) -> list[Stage | None]:
         """The preparations of an arm's methods, None for a method without."""
         return [self.preparations.get((name, position)) for position in range(len(self.recipe.arms[name].methods))]
-
-    @property
-    def _leaving(self) -> tuple[str, int]:
-        """Arm and seed of the student that is exported."""
-        return self.recipe.export or list(self.recipe.arms)[-1], self.recipe.seeds[0]
 
     def _evaluation(self, stage: Stage, view: str) -> Stage:
         inputs = {"network": stage.key, "settings": self.recipe.evaluate.to_json(), "data": self.splits.fingerprint}

@@ -264,6 +264,11 @@ class Recipe(Spec):
     published: tuple[Published, ...] = ()
     small: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def exported_arm(self) -> str:
+        """Name of the arm whose student, of the first seed, is exported."""
+        return self.export or list(self.arms)[-1]
+
     def smaller(self) -> Self:
         """The sibling for two cores: the changes of ``small`` made, "_small" added to the name.
 

@@ -166,6 +166,7 @@ def _short(recipe: Recipe, test: Pictures) -> Recipe:
                 for name, part in recipe.arms.items()
             },
             "seeds": recipe.seeds[:1],
+            "quantise": recipe.quantise and recipe.quantise.model_copy(update={"epochs": 1}),
             "evaluate": evaluate,
         }
     )

@@ -1,37 +1,19 @@
 """Pictures, their persistence diagrams and their persistence images."""
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
-from PIL import Image
 
 from persistill.errors import UserError
 from persistill.report.comparison import Comparison, View
 from persistill.report.figure import Section
+from persistill.report.inlined import Inlined, channel_names, inlined_image, inlined_picture
 from persistill.report.predictions import arrays
 
 _SIDE = 100.0  # of a diagram, in units of its SVG
 _MOST = 24
-_COLORS = {3: ("red", "green", "blue"), 1: ("",)}
-
-
-class Inlined(NamedTuple):
-    """A picture in the page itself.
-
-    Attributes:
-        source: a data URI.
-        text: what it shows, for who cannot see it.
-        label: what stands below it; may be empty.
-    """
-
-    source: str
-    text: str
-    label: str
 
 
 class Points(NamedTuple):
@@ -93,7 +75,7 @@ def _view(comparison: Comparison, view: View) -> dict[str, Any]:
     values, offsets, images = found["values"].astype(np.float64), found["offsets"], found["images"]
     pictures = found["pictures"][:_MOST]
     channels = images.shape[1]
-    names = _channels(view.scans, channels)
+    names = channel_names(view.scans, channels)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     # Grey levels lie in [0, 1]; a narrower frame would make small lives look large.
@@ -106,9 +88,11 @@ def _view(comparison: Comparison, view: View) -> dict[str, Any]:
         entries.append(
             Entry(
                 name=name,
-                picture=_picture(picture, name),
+                picture=inlined_picture(picture, name),
                 points=_points(diagrams, view.scans, low, high),
-                images=tuple(_image(image, channel) for image, channel in zip(images[number], names, strict=True)),
+                images=tuple(
+                    inlined_image(image, channel) for image, channel in zip(images[number], names, strict=True)
+                ),
             )
         )
     return {
@@ -139,36 +123,6 @@ def _points(
     return tuple(found)
 
 
-def _picture(picture: NDArray[np.uint8], name: str) -> Inlined:
-    channels, height, width = picture.shape
-    if channels == 3:
-        image = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))
-    else:  # one channel, or so many that no colours stand for them
-        image = Image.fromarray(np.round(picture.mean(axis=0)).astype(np.uint8))
-    return Inlined(_uri(image), f"Picture of the class {name}, {width} by {height} pixels", "")
-
-
-def _image(image: NDArray[np.float32], channel: str) -> Inlined:
-    levels = np.round(255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
-    colored = Image.fromarray(levels)
-    colored.putpalette((255 * colormaps["viridis"](range(256))[:, :3]).round().astype(np.uint8).tobytes())
-    row, _ = np.unravel_index(int(levels.argmax()), levels.shape)
-    height = len(levels)
-    where = "high" if row < height / 3 else "medium" if row < 2 * height / 3 else "low"
-    text = (
-        f"Persistence image, {channel}: largest value {image.max():.2f} at {where} persistence, mean {image.mean():.3f}"
-    )
-    return Inlined(_uri(colored), text, channel)
-
-
-def _channels(scans: Sequence[str], channels: int) -> list[str]:
-    if not scans or channels % len(scans):
-        return [f"channel {number + 1}" for number in range(channels)]
-    share = channels // len(scans)
-    colors = _COLORS.get(share, tuple(f"channel {number + 1}" for number in range(share)))
-    return [f"{scan} {color}".strip() for scan in scans for color in colors]
-
-
 def _settings(view: View) -> str:
     def text(value: object) -> str:
         if isinstance(value, list):
@@ -177,9 +131,3 @@ def _settings(view: View) -> str:
 
     named = ((name.replace("_", " "), value) for name, value in view.settings.items() if name != "is")
     return ", ".join(f"{name} {text(value)}" for name, value in named if value is not None)
-
-
-def _uri(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,108 @@
+"""Pictures in the page itself, as data URIs, each with a text for who cannot see it."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
+
+_EXACT = 64  # pixels: larger pictures are photographs, which JPEG keeps in a fifth of the bytes
+_GAP = 2  # cells between the images of a sheet
+_COLORS = {3: ("red", "green", "blue"), 1: ("",)}
+
+
+class Inlined(NamedTuple):
+    """A picture in the page itself.
+
+    Attributes:
+        source: a data URI.
+        text: what it shows, for who cannot see it.
+        label: what stands below it; may be empty.
+    """
+
+    source: str
+    text: str
+    label: str = ""
+
+
+def inlined_picture(pixels: NDArray[np.uint8], name: str) -> Inlined:
+    """A picture of a class.
+
+    Args:
+        pixels: (C, H, W).
+        name: of the class.
+    """
+    channels, height, width = pixels.shape
+    if channels == 3:
+        image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    else:  # one channel, or so many that no colours stand for them
+        image = Image.fromarray(np.round(pixels.mean(axis=0)).astype(np.uint8))
+    return Inlined(_uri(image), f"Picture of the class {name}, {width} by {height} pixels")
+
+
+def inlined_image(image: NDArray[Any], channel: str) -> Inlined:
+    """A persistence image.
+
+    Args:
+        image: (H, W), values in [0, 1].
+        channel: what it is of; stands below it too.
+    """
+    levels = np.round(255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
+    return Inlined(_uri(_colored(levels)), f"Persistence image, {channel}: {_seen(image)}", channel)
+
+
+def inlined_sheet(images: NDArray[Any], scans: Sequence[str]) -> Inlined:
+    """All persistence images of a picture in one: a row for each scan, a column for each channel of the picture.
+
+    A sheet takes a third of the bytes of as many single images, for each of those holds its own table of colours.
+
+    Args:
+        images: (C, H, W), values in [0, 1], scan by scan.
+        scans: names of the scans.
+    """
+    channels, height, width = images.shape
+    lines = len(scans) if scans and channels % len(scans) == 0 else 1
+    levels = np.full((lines * (height + _GAP) - _GAP, channels // lines * (width + _GAP) - _GAP), 255, np.uint8)
+    for number, image in enumerate(images):
+        row, column = divmod(number, channels // lines)
+        place = levels[row * (height + _GAP) :, column * (width + _GAP) :]
+        place[:height, :width] = np.round(254 * np.clip(np.nan_to_num(image), 0, 1))
+    sheet = _colored(levels, 254)
+    named = zip(channel_names(scans, channels), images, strict=True)
+    text = "; ".join(f"{name}: {_seen(image)}" for name, image in named)
+    return Inlined(_uri(sheet, transparency=255), f"Persistence images. {text}")
+
+
+def channel_names(scans: Sequence[str], channels: int) -> list[str]:
+    """What the channels of a view are called: all of the picture's by the first scan, then by the second."""
+    if not scans or channels % len(scans):
+        return [f"channel {number + 1}" for number in range(channels)]
+    share = channels // len(scans)
+    colors = _COLORS.get(share, tuple(f"channel {number + 1}" for number in range(share)))
+    return [f"{scan} {color}".strip() for scan in scans for color in colors]
+
+
+def _seen(image: NDArray[Any]) -> str:
+    row, _ = np.unravel_index(int(np.nan_to_num(image).argmax()), image.shape)
+    height = len(image)
+    where = "high" if row < height / 3 else "medium" if row < 2 * height / 3 else "low"
+    return f"largest value {image.max():.2f} at {where} persistence, mean {image.mean():.3f}"
+
+
+def _colored(levels: NDArray[np.uint8], top: int = 255) -> Image.Image:
+    """Levels from 0 to ``top``, dark to bright."""
+    colored = Image.fromarray(levels)
+    scale = np.minimum(np.arange(256) / top, 1.0)
+    colored.putpalette((255 * colormaps["viridis"](scale)[:, :3]).round().astype(np.uint8).tobytes())
+    return colored
+
+
+def _uri(image: Image.Image, **options: Any) -> str:
+    kind = "PNG" if image.mode == "P" or max(image.size) <= _EXACT else "JPEG"
+    buffer = io.BytesIO()
+    image.save(buffer, kind, optimize=True, **(options if kind == "PNG" else {"quality": 85}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

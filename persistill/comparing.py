@@ -33,34 +33,53 @@ class Networks:
         root: where the run folders lie.
         teachers: by name.
         students: by arm and seed; the arm of the first is the baseline.
+        views: teacher's name -> what it sees, "image" for pictures.
     """
 
     root: Path
     teachers: Mapping[str, Trained]
     students: Mapping[tuple[str, int], Trained]
+    views: Mapping[str, str]
 
     def measured(self, network: Trained) -> Path:
         """The folder of a network's evaluation."""
         return self.root / network.evaluation
 
 
-def compare(networks: Networks, progress: Progress) -> dict[str, Any]:
+def compare(networks: Networks, folder: Path, look: evaluation.Look, progress: Progress) -> dict[str, Any]:
     """Set the networks of a comparison beside each other.
+
+    Writes ``pictures.npz``, the test pictures that tell most, as ``docs/evaluation.md`` lists it.
 
     Args:
         networks: all of them.
+        folder: the comparison's.
+        look: gives test pictures, and what the teachers' views show of them.
         progress: told of what takes time.
 
     Returns:
         Plain JSON for the comparison's run folder: "teachers" and "rows" (which networks there are, and where),
         "relative_corruption_error", "likeness".
     """
+    _keep_pictures(networks, folder, look)
     return {
         "teachers": {name: network._asdict() for name, network in networks.teachers.items()},
         "rows": [{"arm": arm, "seed": seed, **network._asdict()} for (arm, seed), network in networks.students.items()],
         "relative_corruption_error": _relative_corruption_error(networks),
         "likeness": _likeness(networks, progress),
     }
+
+
+def _keep_pictures(networks: Networks, folder: Path, look: evaluation.Look) -> None:
+    measured = {name: networks.measured(teacher) for name, teacher in networks.teachers.items()}
+    pairs = {
+        (first, second): (measured[first], measured[second])
+        for first in measured
+        for second in measured
+        if networks.views[first] == "image" != networks.views[second]
+    }
+    students = [networks.measured(student) for student in networks.students.values()]
+    evaluation.keep_pictures(folder, students, pairs, look)
 
 
 def _likeness(networks: Networks, progress: Progress) -> dict[str, dict[str, dict[str, float]]]:

@@ -186,7 +186,7 @@ class Pipeline:
         """All arms beside each other."""
         recipe = self.recipe.to_json()
         inputs = {"recipe": recipe, "data": self.splits.fingerprint, "stages": [s.key for s in self.students.values()]}
-        return Stage("comparison", self.recipe.name, inputs, lambda _: self._compare())
+        return Stage("comparison", self.recipe.name, inputs, self._compare)
 
     def _teacher(self, name: str, teacher: Teacher) -> Stage:
         view = teacher.view if teacher.view == "image" else self.views[teacher.view].key
@@ -327,7 +327,7 @@ class Pipeline:
         """
         self._workshop.probe()
 
-    def _compare(self) -> dict[str, Any]:
+    def _compare(self, folder: RunFolder) -> dict[str, Any]:
         def trained(stage: Stage) -> Trained:
             return Trained(stage.folder_name, self.evaluations[stage.key].folder_name)
 
@@ -337,6 +337,7 @@ class Pipeline:
             self.out,
             teachers={name: trained(stage) for name, stage in self.teachers.items()},
             students={key: trained(stage) for key, stage in self.students.items()},
+            views={name: teacher.view for name, teacher in self.recipe.teachers.items()},
         )
         return {
             "recipe": self.recipe.name,
@@ -350,7 +351,7 @@ class Pipeline:
                 "student": self.costs[""].folder_name,
                 "teachers": {name: self.costs[name].folder_name for name in self.teachers},
             },
-            **compare(networks, self._progress),
+            **compare(networks, folder.path, self._workshop.look, self._progress),
         }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from persistill import evaluation, models, runs
 from persistill.data import (
@@ -119,6 +119,12 @@ class Workshop:
         picture = self.splits.train.shape
         shape: tuple[int, int, int] = picture if view == "image" else self._recipe.views[view].shape(picture)  # type: ignore[attr-defined]
         return shape
+
+    def look(self, rows: Tensor) -> dict[str, Tensor]:
+        """Test pictures, (n, C, H, W) uint8, and what the teachers' views show of them, floats in [0, 1], by name."""
+        views = {teacher.view for teacher in self._recipe.teachers.values()} - {"image"}
+        seen = {name: self._open_view(name).fetch("test", rows) for name in sorted(views)}
+        return {"image": self.splits.test.fetch(rows), **seen}
 
     def _loader(
         self, split: str, views: set[str], *, augment: Sequence[Literal["crop", "flip"]] = (), **options: Any

@@ -134,6 +134,29 @@ def test_likeness_and_costs_stand_in_the_comparison(finished: RunFolder) -> None
     assert costs["topology"].result()["parameters"] == parameters
 
 
+def test_telling_pictures_are_kept_with_what_the_topology_teacher_sees(finished: RunFolder) -> None:
+    root, result = finished.path.parent, finished.result()
+    test = Pipeline(recipe(), root, device="cpu").splits.test
+    with np.load(finished.file("pictures.npz")) as file:
+        found = dict(file)
+    rows = found["rows"]
+    assert (found["pictures"] == test.fetch(torch.from_numpy(rows)).numpy()).all()
+    assert (found["target"] == test.targets.numpy()[rows]).all()
+    assert (found["view_persistence"] == np.load(root / result["views"]["persistence"] / "test.npy")[rows]).all()
+
+    def stored(entry: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        answers = np.load(root / entry["evaluation"] / "predictions.npz")
+        return torch.from_numpy(answers["logits"]), torch.from_numpy(answers["target"])
+
+    students = [stored(row) for row in result["rows"]]
+    surprise = sum(-logits.log_softmax(1)[range(60), target] for logits, target in students)
+    assert rows[found["hardest"]].tolist() == surprise.sort(descending=True).indices[:24].tolist()
+    (image, target), (topology, _) = (stored(result["teachers"][name]) for name in ("image", "topology"))
+    alone = {row for row in range(60) if topology[row].argmax() == target[row] != image[row].argmax()}
+    assert set(rows[found["only_topology_not_image"]].tolist()) <= alone
+    assert len(found["only_topology_not_image"]) == min(12, len(alone))
+
+
 def test_pictures_of_other_things_are_part_of_what_an_evaluation_depends_on(tmp_path: Path) -> None:
     given = recipe(evaluate=Evaluate(noise=(), attacks=(), corruptions=(), ood="digits", ood_pictures=30))
     before, after = keys(given), keys(given.with_value("evaluate.ood_pictures", 20))

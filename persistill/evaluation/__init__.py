@@ -22,11 +22,13 @@ from persistill.evaluation.ood import auroc, max_softmax, negative_energy, ood_p
 from persistill.evaluation.pairs import measure_likeness
 from persistill.evaluation.predictions import Predictions, predict
 from persistill.evaluation.selective import aurc, risk_coverage
+from persistill.evaluation.telling import Look, hardest, keep_pictures, only_second
 
 __all__ = [
     "CORRUPTIONS",
     "EXTRA_CORRUPTIONS",
     "SEVERITIES",
+    "Look",
     "Material",
     "Predictions",
     "Sample",
@@ -48,6 +50,8 @@ __all__ = [
     "fgsm",
     "fit_temperature",
     "gaussian_noise",
+    "hardest",
+    "keep_pictures",
     "max_softmax",
     "mean_accuracies",
     "mean_kl",
@@ -55,6 +59,7 @@ __all__ = [
     "measure_likeness",
     "negative_energy",
     "nll",
+    "only_second",
     "ood_pictures",
     "pgd",
     "predict",

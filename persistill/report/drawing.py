@@ -50,9 +50,11 @@ def draw(section: Section, figure: Figure, kind: str, choice: int | None = None)
         choice: which of ``section.choices`` is shown; None where there are none.
     """
     hidden = {str(place) for place, mark in enumerate(section.marks) if not mark.on}
-    if choice is not None:
-        hidden = {str(place) for place in range(len(section.choices)) if place != choice}
-    traces = [trace for trace in figure.traces if trace.get("legendgroup") not in hidden]
+    traces = [
+        trace
+        for trace in figure.traces
+        if trace.get("legendgroup") not in hidden and trace.get("choice") in (None, str(choice))
+    ]
     with mpl.rc_context(_STYLE):
         height = figure.layout["height"] / _INCH
         width = height / figure.ratio if figure.ratio else _WIDTH

@@ -55,10 +55,12 @@ class Figure:
         name: unique on the page.
         title: a few words.
         caption: what is to be seen and how to read it.
-        traces: plotly's traces as plain JSON; a trace is shown and hidden by its "legendgroup", the position of its
-            network in ``Section.marks`` or ``Section.choices``.
+        traces: plotly's traces as plain JSON. A trace with a "legendgroup", a position in ``Section.marks``, is shown
+            and hidden by the key; one with a "choice", a position in ``Section.choices``, is shown with that choice
+            alone. Both are text, as plotly has it.
         layout: plotly's layout.
         tables: the text alternative, folded away below the plot.
+        chosen: likewise, one for each of ``Section.choices`` and shown with it; empty if none depends on the choice.
         ratio: height over width, where the plot must keep its shape on a narrow screen.
         half: whether two such figures stand side by side where there is room.
     """
@@ -68,7 +70,8 @@ class Figure:
     caption: str
     traces: Sequence[Mapping[str, Any]]
     layout: Mapping[str, Any]
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...] = ()
+    chosen: tuple[Table, ...] = ()
     ratio: float | None = None
     half: bool = False
 
@@ -90,6 +93,7 @@ class Section:
         figures: in order.
         marks: the key; each can be switched on and off in all figures of the section.
         choices: labels of which exactly one is shown at a time, in all figures of the section.
+        chooser: what is chosen.
         tables: shown open, below the figures.
         template: the file that sets the section.
         content: what a template of its own needs beside these.
@@ -101,6 +105,7 @@ class Section:
     figures: tuple[Figure, ...] = ()
     marks: tuple[Mark, ...] = ()
     choices: tuple[str, ...] = ()
+    chooser: str = "Network"
     tables: tuple[Table, ...] = ()
     template: str = "section.html"
     content: Mapping[str, Any] = field(default_factory=dict)

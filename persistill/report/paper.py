@@ -33,7 +33,8 @@ def write_paper(comparison: Comparison, folder: Path) -> Path:
         _write(folder / "tables" / f"{name}.tex", as_latex(table).encode())
     for section in sections:
         for figure in section.figures:
-            for choice in range(len(section.choices)) if section.choices else (None,):
+            chosen = any("choice" in trace for trace in figure.traces)
+            for choice in range(len(section.choices)) if chosen else (None,):
                 name = figure.name.removesuffix("-plot") + ("" if choice is None else f"-{choice + 1}")
                 for kind in _KINDS:
                     _write(folder / "figures" / f"{name}.{kind}", draw(section, figure, kind, choice))
@@ -48,7 +49,7 @@ def _tables(comparison: Comparison, sections: list[Section]) -> Iterator[tuple[s
     yield "overview", overview(comparison)
     for section in sections:
         for figure in section.figures:
-            yield from _numbered(figure.name.removesuffix("-plot"), figure.tables)
+            yield from _numbered(figure.name.removesuffix("-plot"), (*figure.tables, *figure.chosen))
         yield from _numbered(f"{section.name}-table", section.tables)
 
 

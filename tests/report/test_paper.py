@@ -69,12 +69,13 @@ def test_a_drawing_is_the_same_every_time(comparison: Comparison) -> None:
 
 def test_a_drawing_shows_its_networks_in_their_colours(comparison: Comparison) -> None:
     part = section(comparison, "corruptions")
-    text = draw(part, part.figures[1], "svg").decode()
+    text = draw(part, part.figures[0], "svg", 0).decode()
     labels = re.findall(r">([^<>]+)</text>", text)
     assert {"alone", "kd", "tgd", "severity"} <= set(labels)
     assert "teacher: image" not in labels  # off on the page, too
     assert "#0072b2" in text
-    with Image.open(io.BytesIO(draw(part, part.figures[0], "png"))) as picture:
+    assert draw(part, part.figures[0], "svg", 1).decode() != text  # another corruption
+    with Image.open(io.BytesIO(draw(part, part.figures[1], "png"))) as picture:
         assert np.asarray(picture.convert("L")).std() > 5
 
 

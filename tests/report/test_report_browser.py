@@ -163,6 +163,28 @@ def test_the_confusion_matrix_of_each_network(visit: Open, report: Path) -> None
     assert seen.page.evaluate(text) != first
 
 
+def test_curves_depend_on_the_corruption_and_on_the_key(visit: Open, full: Path, tmp_path: Path) -> None:
+    seen = visit(write(full, tmp_path / "report.html"))
+    lines = "#severity-plot .scatterlayer .trace path.js-line"
+    shapes = f"[...document.querySelectorAll('{lines}')].map((line) => line.getAttribute('d'))"
+    tables = "[...document.querySelectorAll('#corruptions [data-choice]')].map((table) => table.hidden)"
+    chooser = seen.page.get_by_label("Curves under")
+    before = seen.page.evaluate(shapes)
+    assert len(before) == 3
+    assert seen.page.evaluate(tables) == [False, True, True, True, True]
+    chooser.focus()
+    seen.page.keyboard.press("ArrowDown")
+    seen.until(f"{shapes}.join() !== '{','.join(before)}'")
+    assert seen.count(lines) == 3
+    assert seen.page.evaluate(tables) == [True, False, True, True, True]
+    seen.page.locator("#corruptions .key button", has_text="kd").click()
+    assert seen.count(lines) == 2
+    assert seen.count("#corruptions-plot .heatmaplayer image") == 2
+    chooser.select_option(label="fog")
+    assert seen.count(lines) == 2  # the key holds for every choice
+    assert seen.page.evaluate(tables) == [True, True, False, True, True]
+
+
 def test_hover_tells_the_number(visit: Open, report: Path, finished: Path) -> None:
     from persistill.report import read
 

@@ -231,7 +231,7 @@ def test_confusion_sums_over_seeds(finished: Path) -> None:
         )
         assert np.asarray(trace["z"]) == pytest.approx(shares, abs=1e-3)
         assert trace["x"] == trace["y"] == CLASSES
-        counts = figure.tables[1 + position]
+        counts = figure.chosen[position]
         assert counts.caption.startswith(f"{arm.label}:")
         assert [[int(cell) for cell in row[1:]] for row in counts.rows] == expected.tolist()
         mistakes = expected - np.diag(np.diag(expected))

@@ -115,7 +115,9 @@ def test_errors_by_corruption(full: Path, made: dict[str, Section]) -> None:
 
 
 def test_accuracy_by_severity_leaves_the_extra_corruptions_out(full: Path, made: dict[str, Section]) -> None:
+    assert made["corruptions"].choices[0] == "mean of 3 corruptions"
     curve = figure(made["corruptions"], "severity-plot").traces[0]
+    assert (curve["choice"], curve["legendgroup"]) == ("0", "0")
     assert curve["x"] == [0, 1, 2, 3, 4, 5]
     metrics = stored(full, "alone")
     expected = [np.mean([m["corruptions"]["clean"] for m in metrics])]
@@ -124,6 +126,25 @@ def test_accuracy_by_severity_leaves_the_extra_corruptions_out(full: Path, made:
         for s in range(1, 6)
     ]
     assert curve["y"] == pytest.approx([100 * value for value in expected])
+
+
+def test_accuracy_by_severity_under_each_corruption(full: Path, made: dict[str, Section]) -> None:
+    part = made["corruptions"]
+    drawn = figure(part, "severity-plot")
+    assert part.choices[1:] == ("gaussian noise", "fog", "jpeg compression", "speckle noise*")
+    assert len(drawn.chosen) == len(part.choices)
+    for choice, name in enumerate(CORRUPTIONS, 1):
+        curves = {trace["legendgroup"]: trace for trace in drawn.traces if trace["choice"] == str(choice)}
+        assert list(curves) == ["0", "1", "2", "3"]
+        for position, arm in enumerate(("alone", "kd", "tgd", "image")):
+            found = [metrics["corruptions"] for metrics in stored(full, arm)]
+            by_severity = [[of["clean"] for of in found]]
+            by_severity += [[of["accuracy"][name][str(s)] for of in found] for s in range(1, 6)]
+            assert curves[str(position)]["y"] == pytest.approx([100 * np.mean(values) for values in by_severity])
+            label = arm if arm != "image" else "teacher: image"
+            shown = [dict(zip(drawn.chosen[choice].header, cells, strict=True)) for cells in drawn.chosen[choice].rows]
+            assert [cells["Severity"] for cells in shown] == ["none", "1", "2", "3", "4", "5"]
+            assert [cells[label] for cells in shown] == [cell(values, 100, 2) for values in by_severity]
 
 
 def test_mean_corruption_errors(full: Path, made: dict[str, Section]) -> None:

@@ -51,15 +51,15 @@ def confusion(comparison: Comparison) -> Section | str:
                 tuple((label, *row) for label, matrix in matrices.items() for row in _worst(names, matrix)),
                 words=True,
             ),
-            *(
-                Table(
-                    f"{label}: pictures by true class (rows) and answer (columns).",
-                    ("True class", *names),
-                    tuple((name, *(f"{n:,}" for n in row)) for name, row in zip(names, matrix, strict=True)),
-                )
-                for label, matrix in matrices.items()
-                if small
-            ),
+        ),
+        chosen=tuple(
+            Table(
+                f"{label}: pictures by true class (rows) and answer (columns).",
+                ("True class", *names),
+                tuple((name, *(f"{n:,}" for n in row)) for name, row in zip(names, matrix, strict=True)),
+            )
+            for label, matrix in matrices.items()
+            if small
         ),
         ratio=1.0,
     )
@@ -88,7 +88,7 @@ def _trace(position: int, names: list[str], matrix: NDArray[np.int64]) -> dict[s
         short = [f"{name} ({number})" for number, name in enumerate(short)]
     trace: dict[str, object] = {
         "type": "heatmap",
-        "legendgroup": str(position),
+        "choice": str(position),
         "x": short,
         "y": short,
         "z": np.round(shares, 3).tolist(),

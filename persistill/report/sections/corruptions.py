@@ -14,16 +14,16 @@ _LEGIBLE = 10  # columns in which numbers can be read
 
 
 def corruptions(comparison: Comparison) -> Section | str:
-    """A heat map of arms and corruptions, accuracy against severity, and the mean corruption errors."""
+    """Accuracy against severity under each corruption, a heat map of all, and the mean corruption errors."""
     shown = [(arm, mark) for arm, mark in zip(comparison.everyone, marks(comparison), strict=True) if _measured(arm)]
     if not shown:
         return "Corrupted pictures: no network of this comparison was measured on them (evaluate.corruptions)."
     arms = [arm for arm, _ in shown]
     names = [name for name in _of(arms[0].runs[0]) if all(name in _of(run) for arm in arms for run in arm.runs)]
     counted = [name for name in names if name not in EXTRA]
-    figures = [_heat(arms, names)]
+    curves = {_title(name): [name] for name in names}
     if counted:
-        figures.append(_severities(shown, counted))
+        curves = {f"mean of {len(counted)} corruptions": counted, **curves}
     pictures = arms[0].runs[0].figure("corruptions", "pictures")
     others = [arm.label for arm in comparison.everyone if not _measured(arm)]
     return Section(
@@ -35,8 +35,10 @@ def corruptions(comparison: Comparison) -> Section | str:
             "figures are comparable within this page and not with published ones."
             + (f" Not measured: {', '.join(others)}." if others else "")
         ),
-        figures=tuple(figures),
+        figures=(*([_severities(shown, curves)] if curves else []), _heat(arms, names)),
         marks=tuple(mark for _, mark in shown),
+        choices=tuple(curves),
+        chooser="Curves under",
         tables=(_errors(comparison, arms),),
     )
 
@@ -115,32 +117,40 @@ def _heat(arms: list[ArmSummary], names: list[str]) -> Figure:
     )
 
 
-def _severities(shown: list[tuple[ArmSummary, Mark]], names: list[str]) -> Figure:
-    columns = [_by_severity(arm, names) for arm, _ in shown]
-    levels = list(columns[0])
-    rows = tuple(
-        ("none" if level == 0 else f"{level:g}", *(spread(column.get(level, Sample(())), 100) for column in columns))
-        for level in levels
-    )
+def _severities(shown: list[tuple[ArmSummary, Mark]], curves: Mapping[str, list[str]]) -> Figure:
+    """One choice for each entry of ``curves``: its title and the corruptions of which it is the mean."""
+    traces, tables = [], []
+    levels: list[float] = []
+    for choice, (title, names) in enumerate(curves.items()):
+        columns = [_by_severity(arm, names) for arm, _ in shown]
+        levels = sorted({*levels, *columns[0]})
+        traces += [
+            {**curve(position, arm, mark, column), "choice": str(choice)}
+            for position, ((arm, mark), column) in enumerate(zip(shown, columns, strict=True))
+        ]
+        rows = tuple(
+            (_level(level), *(spread(column.get(level, Sample(())), 100) for column in columns)) for level in columns[0]
+        )
+        header = ("Severity", *_labels(arm for arm, _ in shown))
+        tables.append(Table(f"Accuracy % by severity, {title}.", header, rows))
     return Figure(
         name="severity-plot",
         title="Accuracy by severity",
-        caption=f"Test accuracy in %, mean over {len(names)} corruptions and all seeds; whiskers reach one sample "
+        caption="Test accuracy in % under the corruption chosen above, mean over all seeds; whiskers reach one sample "
         "standard deviation over seeds up and down.",
-        traces=[
-            curve(position, arm, mark, column)
-            for position, ((arm, mark), column) in enumerate(zip(shown, columns, strict=True))
-        ],
+        traces=traces,
         layout=layout(
             "severity",
             "accuracy, %",
             hovermode="x unified",
-            xaxis={"tickvals": levels, "ticktext": ["none", *(f"{level:g}" for level in levels[1:])]},
+            xaxis={"tickvals": levels, "ticktext": [_level(level) for level in levels]},
         ),
-        tables=(
-            Table("Accuracy % by severity, mean over corruptions.", ("Severity", *_labels(a for a, _ in shown)), rows),
-        ),
+        chosen=tuple(tables),
     )
+
+
+def _level(severity: float) -> str:
+    return f"{severity:g}" if severity else "none"
 
 
 def _by_severity(arm: ArmSummary, names: list[str]) -> dict[float, Sample]:

@@ -31,7 +31,9 @@ def browser() -> Iterator[object]:
 class Visit:
     """A page that was opened, with everything that it said and asked for."""
 
-    def __init__(self, browser: object, path: Path, theme: str = "light", width: int = 1280) -> None:
+    def __init__(
+        self, browser: object, path: Path, theme: str = "light", width: int = 1280, *, busy: bool = False
+    ) -> None:
         self.said: list[str] = []
         self.asked: list[str] = []
         self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
@@ -47,7 +49,11 @@ class Visit:
                 route.abort()
 
         self.page.route("**/*", answer)
+        if busy:  # so that the browser never finds the time to draw what nobody looks at
+            self.page.add_init_script("window.requestIdleCallback = () => 0;")
         self.page.goto(path.as_uri())
+        if busy:
+            return
         self.until("[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('svg.main-svg'))")
 
     def until(self, expression: str) -> None:
@@ -69,8 +75,8 @@ Open = Callable[..., Visit]
 def visit(browser: object) -> Iterator[Open]:
     visits: list[Visit] = []
 
-    def start(path: Path, theme: str = "light", width: int = 1280) -> Visit:
-        visits.append(Visit(browser, path, theme, width))
+    def start(path: Path, theme: str = "light", width: int = 1280, *, busy: bool = False) -> Visit:
+        visits.append(Visit(browser, path, theme, width, busy=busy))
         return visits[-1]
 
     yield start
@@ -106,6 +112,19 @@ def test_everything_is_drawn_in_silence(visit: Open, report: Path, theme: str, w
     )
     assert stroke == HUE_1[theme]
     assert seen.page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+
+
+def test_plots_are_drawn_as_they_come_near_and_all_of_them_on_paper(visit: Open, report: Path) -> None:
+    seen = visit(report, busy=True)
+    seen.until("document.querySelector('#significance-plot svg.main-svg')")
+    assert seen.count(".plot.js-plotly-plot") < PLOTS
+    assert seen.count("#confusion-plot svg.main-svg") == 0
+    seen.page.locator("nav a", has_text="Confusion").click()
+    seen.until("document.querySelector('#confusion-plot svg.main-svg')")
+    seen.page.emulate_media(color_scheme="dark")
+    seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert seen.count(".plot.js-plotly-plot") == PLOTS
+    assert seen.said == []
 
 
 def test_plots_follow_a_change_of_theme_and_of_width(visit: Open, report: Path) -> None:

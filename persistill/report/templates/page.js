@@ -1,6 +1,7 @@
 "use strict";
-// Draws the plots from the JSON beside them. Colours are variables of the style sheet, looked up anew whenever the
-// theme changes, so that plots follow it.
+// Draws the plots from the JSON beside them, each as it comes near the window, and the others when the browser has
+// nothing else to do. Colours are variables of the style sheet, looked up anew whenever the theme changes, so that plots
+// follow it.
 (() => {
   const root = document.documentElement;
   const narrow = window.matchMedia("(max-width: 36rem)");
@@ -13,6 +14,7 @@
     const place = document.getElementById(source.dataset.plot);
     return { place, section: place.closest("section"), ...JSON.parse(source.textContent) };
   });
+  const undrawn = new Set(plots);
 
   function resolved(value, style) {
     if (typeof value === "string") {
@@ -27,12 +29,15 @@
   }
 
   function shown(trace, section) {
-    if (trace.choice !== undefined && trace.choice !== section.querySelector(".choice select").value) return false;
+    if (trace.legendgroup === undefined) return true;
+    const choice = section.querySelector(".choice select");
+    if (choice) return choice.value === trace.legendgroup;
     const button = section.querySelector(`.key [data-group="${trace.legendgroup}"]`);
     return !button || button.getAttribute("aria-pressed") === "true";
   }
 
   function draw(plot) {
+    undrawn.delete(plot);
     const style = getComputedStyle(root);
     const traces = resolved(plot.traces, style).map((trace) => ({ ...trace, visible: shown(trace, plot.section) }));
     const layout = resolved(plot.layout, style);
@@ -50,6 +55,7 @@
   }
 
   const drawAll = () => plots.forEach(draw);
+  const redrawAll = () => plots.filter((plot) => !undrawn.has(plot)).forEach(draw);
 
   for (const section of new Set(plots.map((plot) => plot.section))) {
     const redraw = () => plots.filter((plot) => plot.section === section).forEach(draw);
@@ -59,15 +65,7 @@
         redraw();
       });
     }
-    const chooser = section.querySelector(".choice select");
-    const choose = () => {
-      for (const table of section.querySelectorAll("[data-choice]")) table.hidden = table.dataset.choice !== chooser.value;
-    };
-    chooser?.addEventListener("change", () => {
-      choose();
-      redraw();
-    });
-    choose();  // a browser may bring back what was chosen before the page was loaded again
+    section.querySelector(".choice select")?.addEventListener("change", redraw);
   }
 
   let width = root.clientWidth;
@@ -76,16 +74,28 @@
     if (root.clientWidth === width) return;  // a phone's address bar changes the height only
     width = root.clientWidth;
     clearTimeout(waiting);
-    waiting = setTimeout(drawAll, 100);
+    waiting = setTimeout(redrawAll, 100);
   });
-  dark.addEventListener("change", drawAll);
+  dark.addEventListener("change", redrawAll);
   window.addEventListener("beforeprint", () => {
     root.classList.add("printing");
     drawAll();
   });
   window.addEventListener("afterprint", () => {
     root.classList.remove("printing");
-    drawAll();
+    redrawAll();
   });
-  drawAll();
+
+  const near = new IntersectionObserver((entries) => {
+    const places = new Set(entries.filter((entry) => entry.isIntersecting).map((entry) => entry.target));
+    [...undrawn].filter((plot) => places.has(plot.place)).forEach(draw);
+  }, { rootMargin: "50% 0px" });
+  for (const { place } of plots) near.observe(place);
+  const idle = window.requestIdleCallback ?? ((call) => setTimeout(call, 50));  // Safari has none
+  idle(function drawNext() {
+    const [next] = undrawn;
+    if (!next) return near.disconnect();
+    draw(next);
+    idle(drawNext);
+  });
 })();

@@ -29,9 +29,7 @@
   }
 
   function shown(trace, section) {
-    if (trace.legendgroup === undefined) return true;
-    const choice = section.querySelector(".choice select");
-    if (choice) return choice.value === trace.legendgroup;
+    if (trace.choice !== undefined && trace.choice !== section.querySelector(".choice select").value) return false;
     const button = section.querySelector(`.key [data-group="${trace.legendgroup}"]`);
     return !button || button.getAttribute("aria-pressed") === "true";
   }
@@ -65,7 +63,15 @@
         redraw();
       });
     }
-    section.querySelector(".choice select")?.addEventListener("change", redraw);
+    const chooser = section.querySelector(".choice select");
+    const choose = () => {
+      for (const table of section.querySelectorAll("[data-choice]")) table.hidden = table.dataset.choice !== chooser.value;
+    };
+    chooser?.addEventListener("change", () => {
+      choose();
+      redraw();
+    });
+    choose();  // a browser may bring back what was chosen before the page was loaded again
   }
 
   let width = root.clientWidth;

@@ -57,7 +57,7 @@ def fake_quantised(network: nn.Module) -> Iterator[None]:
         for layer in layers:
             parametrize.register_parametrization(layer, "weight", FakeWeight())
             stack.callback(parametrize.remove_parametrizations, layer, "weight", leave_parametrized=False)
-            layer.add_module(_CHILD, FakeInput())
+            layer.add_module(_CHILD, FakeInput().train(layer.training))
             stack.callback(layer.__delattr__, _CHILD)
             stack.callback(layer.register_forward_pre_hook(_round_input).remove)
         yield

@@ -119,7 +119,7 @@ def print_comparison(folder: RunFolder) -> None:
     console.print()
     console.print(table)
     console.print(report.note(comparison), style="dim", highlight=False)
-    for line in verdicts(comparison):
+    for line in report.verdicts(comparison):
         console.print(escape(line), highlight=False)
     console.print()
     console.print(f"Report            {folder.path / 'report.html'}", highlight=False)
@@ -128,20 +128,6 @@ def print_comparison(folder: RunFolder) -> None:
     if result["unreadable"]:
         names, count = ", ".join(result["unreadable"][:3]), len(result["unreadable"])
         console.print(f"Left out          {count} unreadable picture(s): {names}", highlight=False)
-
-
-def verdicts(comparison: report.Comparison) -> list[str]:
-    """Whether each arm differs from the first in accuracy by more than chance, a sentence each.
-
-    Arms that only lend others their start are no results, and are left out.
-    """
-    starts = {arm["start"] for arm in comparison.settings["arms"].values()}
-    first = comparison.arms[0].name
-    return [
-        report.sentence(name, first, found, "accuracy", lambda value: f"{100 * value:+.2f} points")
-        for name, found in report.against_baseline(comparison).items()
-        if name not in starts
-    ]
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from persistill.report.card import model_card
 from persistill.report.comparison import ArmSummary, Comparison, Epoch, Run, Sample, View, read
 from persistill.report.page import write
-from persistill.report.paired import against_baseline
+from persistill.report.paired import against_baseline, verdicts
 from persistill.report.paper import write_paper
 from persistill.report.published import differences, published
 from persistill.report.significance import Difference, paired_difference, sentence
@@ -33,6 +33,7 @@ __all__ = [
     "rows",
     "sentence",
     "similarity_maps",
+    "verdicts",
     "write",
     "write_paper",
 ]

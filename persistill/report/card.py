@@ -14,9 +14,8 @@ from persistill.errors import UserError, unknown
 from persistill.report.comparison import ArmSummary, Comparison, Run
 from persistill.report.paired import against_baseline
 from persistill.report.sections.corruptions import corruption_error
-from persistill.report.sections.significance import points
 from persistill.report.significance import sentence
-from persistill.report.table import NOTHING, Table, as_markdown, escaped, percent, spread
+from persistill.report.table import NOTHING, Table, as_markdown, escaped, percent, points, spread
 
 _TAGS = ("image-classification", "knowledge-distillation", "persistill")
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from persistill.errors import UserError
 from persistill.report.comparison import Comparison
 from persistill.report.predictions import Predictions, predictions
-from persistill.report.significance import Difference, paired_difference
+from persistill.report.significance import Difference, paired_difference, sentence
+from persistill.report.table import points
 
 Measure = Literal["accuracy", "nll"]
 
@@ -49,6 +50,25 @@ def against_baseline(comparison: Comparison, measure: Measure = "accuracy") -> d
             better = measure == "accuracy"
             found[arm.name] = paired_difference(arm_figures, baseline_figures, larger_is_better=better)
     return found
+
+
+def verdicts(comparison: Comparison) -> tuple[str, ...]:
+    """Whether each arm's accuracy differs from the baseline's by more than chance, a sentence each, with its interval.
+
+    Arms that only lend others their start are no results, and are left out.
+
+    Args:
+        comparison: as read from its folder.
+
+    Raises:
+        UserError: as ``against_baseline``.
+    """
+    starts = {arm.get("start") for arm in comparison.settings.get("arms", {}).values()}
+    return tuple(
+        sentence(name, comparison.arms[0].name, found, "accuracy", points)
+        for name, found in against_baseline(comparison).items()
+        if name not in starts
+    )
 
 
 def _figures(answers: Predictions, measure: Measure) -> NDArray[np.float64]:

@@ -122,6 +122,11 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else "not finite"
 
 
+def points(value: float) -> str:
+    """A difference of fractions in points with its sign and unit: 0.012 -> "+1.20 points"."""
+    return f"{signed(100 * value)} points"
+
+
 def spread(sample: Sample, scale: float = 1.0, digits: int = 2) -> str:
     """Mean ± sample standard deviation; only the mean where there is one value.
 

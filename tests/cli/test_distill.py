@@ -14,7 +14,6 @@ from PIL import Image
 
 from persistill import report
 from persistill.cli import main, recipes
-from persistill.cli.execution import verdicts
 
 SIMPLE = ["--teacher", "resnet-8", "--student", "resnet-8", "--method", "kd", "--device", "cpu"]
 QUICK = ["--epochs", 1, "--seeds", 0, "--set", "evaluate.noise=()", "--set", "evaluate.attacks=()"]
@@ -75,7 +74,9 @@ def test_it_plans_runs_reports_and_exports(distill, pictures: Path, tmp_path: Pa
     comparison = only(out, "comparison-*")
     result = json.loads((comparison / "done.json").read_text())
     assert [row["arm"] for row in result["rows"]] == ["alone", "kd"]
-    assert (comparison / "report.html").is_file()
+    (line,) = report.verdicts(report.read(comparison))
+    assert line in answer.out
+    assert line in " ".join((comparison / "report.html").read_text(encoding="utf-8").split())
     assert (out / result["export"] / "model.safetensors").is_file()
 
     # The command in the report repeats it, and has nothing left to do then; so has the recipe that was written.
@@ -179,5 +180,5 @@ def test_what_only_comes_before_another_student_is_no_result(distill, pictures: 
     )
     assert answer.code == 0
     folder = only(tmp_path / "runs", "comparison-*")
-    (line,) = verdicts(report.read(folder))
+    (line,) = report.verdicts(report.read(folder))
     assert re.match("ab is (not distinguishable from|better than|worse than) alone in accuracy", line)

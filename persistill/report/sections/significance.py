@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from persistill.errors import UserError
 from persistill.report.comparison import Comparison
 from persistill.report.figure import Figure, Mark, Section, layout, marks, plain
-from persistill.report.paired import against_baseline
-from persistill.report.significance import Difference, sentence
-from persistill.report.table import Table, signed
+from persistill.report.paired import against_baseline, verdicts
+from persistill.report.significance import Difference
+from persistill.report.table import Table, points, signed
 
 
 def significance(comparison: Comparison) -> Section | str:
@@ -22,7 +22,6 @@ def significance(comparison: Comparison) -> Section | str:
     if not accuracy:
         return f"Differences to the baseline: no arm shares a seed with {baseline}."
     shown = {mark.label: mark for mark in marks(comparison)}
-    sentences = tuple(sentence(name, baseline, found, "accuracy", points) for name, found in accuracy.items())
     return Section(
         name="significance",
         title="Differences to the baseline",
@@ -60,13 +59,8 @@ def significance(comparison: Comparison) -> Section | str:
             ),
         ),
         template="significance.html",
-        content={"sentences": sentences},
+        content={"sentences": verdicts(comparison)},
     )
-
-
-def points(value: float) -> str:
-    """A difference of fractions in points with its sign and unit: 0.012 -> "+1.20 points"."""
-    return f"{signed(100 * value)} points"
 
 
 def nats(value: float) -> str:

@@ -49,7 +49,8 @@ class Networks:
 def compare(networks: Networks, folder: Path, look: evaluation.Look, progress: Progress) -> dict[str, Any]:
     """Set the networks of a comparison beside each other.
 
-    Writes ``pictures.npz``, the test pictures that tell most, as ``docs/evaluation.md`` lists it.
+    Writes ``pictures.npz``, the test pictures that tell most, and ``embedding_maps.npz``, where networks lay pictures
+    out, as ``docs/evaluation.md`` lists them.
 
     Args:
         networks: all of them.
@@ -62,6 +63,7 @@ def compare(networks: Networks, folder: Path, look: evaluation.Look, progress: P
         "relative_corruption_error", "likeness".
     """
     _keep_pictures(networks, folder, look)
+    _map_embeddings(networks, folder, progress)
     return {
         "teachers": {name: network._asdict() for name, network in networks.teachers.items()},
         "rows": [{"arm": arm, "seed": seed, **network._asdict()} for (arm, seed), network in networks.students.items()],
@@ -80,6 +82,15 @@ def _keep_pictures(networks: Networks, folder: Path, look: evaluation.Look) -> N
     }
     students = [networks.measured(student) for student in networks.students.values()]
     evaluation.keep_pictures(folder, students, pairs, look)
+
+
+def _map_embeddings(networks: Networks, folder: Path, progress: Progress) -> None:
+    """Of every teacher, and of the first seed of every arm."""
+    first: dict[str, Trained] = {}
+    for (arm, _), network in networks.students.items():
+        first.setdefault(arm, network)
+    shown = {network.run: networks.measured(network) for network in (*networks.teachers.values(), *first.values())}
+    evaluation.store_embedding_maps(shown, folder / evaluation.EMBEDDING_MAPS, progress)
 
 
 def _likeness(networks: Networks, progress: Progress) -> dict[str, dict[str, dict[str, float]]]:

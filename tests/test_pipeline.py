@@ -157,6 +157,21 @@ def test_telling_pictures_are_kept_with_what_the_topology_teacher_sees(finished:
     assert len(found["only_topology_not_image"]) == min(12, len(alone))
 
 
+def test_embedding_maps_lie_in_the_comparison(finished: RunFolder) -> None:
+    root, result = finished.path.parent, finished.result()
+    entries = [*result["teachers"].values(), *result["rows"]]
+    with np.load(finished.file("embedding_maps.npz")) as file:
+        found = dict(file)
+    named = {f"{what}_{entry['run']}" for entry in entries for what in ("map", "answer")}
+    assert set(found) == {"rows", "target", *named}
+    assert sorted(found["rows"]) == list(range(60))
+    for entry in entries:
+        stored = np.load(root / entry["evaluation"] / "predictions.npz")
+        assert (found["target"] == stored["target"][found["rows"]]).all()
+        assert (found[f"answer_{entry['run']}"] == stored["logits"][found["rows"]].argmax(1)).all()
+        assert np.isfinite(found[f"map_{entry['run']}"]).all()
+
+
 def test_pictures_of_other_things_are_part_of_what_an_evaluation_depends_on(tmp_path: Path) -> None:
     given = recipe(evaluate=Evaluate(noise=(), attacks=(), corruptions=(), ood="digits", ood_pictures=30))
     before, after = keys(given), keys(given.with_value("evaluate.ood_pictures", 20))

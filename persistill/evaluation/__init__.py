@@ -13,8 +13,10 @@ from persistill.evaluation.corruptions import (
     relative_corruption_error,
 )
 from persistill.evaluation.cost import measure_cost
+from persistill.evaluation.embedding_map import embedding_map
 from persistill.evaluation.evaluate import evaluate
 from persistill.evaluation.likeness import agreement, cka, diagram_distance, mean_kl, v_measure
+from persistill.evaluation.maps import EMBEDDING_MAPS, store_embedding_maps
 from persistill.evaluation.material import Material, Sample
 from persistill.evaluation.metrics import accuracy, brier, nll, top_k
 from persistill.evaluation.noise import Transform, gaussian_noise
@@ -26,6 +28,7 @@ from persistill.evaluation.telling import Look, hardest, keep_pictures, only_sec
 
 __all__ = [
     "CORRUPTIONS",
+    "EMBEDDING_MAPS",
     "EXTRA_CORRUPTIONS",
     "SEVERITIES",
     "Look",
@@ -46,6 +49,7 @@ __all__ = [
     "diagram_distance",
     "ece",
     "ece_equal_mass",
+    "embedding_map",
     "evaluate",
     "fgsm",
     "fit_temperature",
@@ -65,6 +69,7 @@ __all__ = [
     "predict",
     "relative_corruption_error",
     "risk_coverage",
+    "store_embedding_maps",
     "top_k",
     "v_measure",
 ]

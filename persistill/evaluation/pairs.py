@@ -19,11 +19,13 @@ class Stored(NamedTuple):
     """What an evaluation stored of a network.
 
     Attributes:
-        logits: (N, K) of all test pictures.
+        target: (N,) classes of all test pictures.
+        logits: (N, K) of the same.
         embedding: (M, D) of some of them.
         rows: (M,) of which.
     """
 
+    target: Tensor
     logits: Tensor
     embedding: Tensor
     rows: Tensor
@@ -32,8 +34,13 @@ class Stored(NamedTuple):
     def of(cls, folder: Path) -> "Stored":
         """Read an evaluation's folder."""
         with np.load(folder / PREDICTIONS) as predictions, np.load(folder / FEATURES) as features:
-            found = (predictions["logits"], features["embedding"], features["embedding_rows"])
+            answers = (predictions["target"], predictions["logits"])
+            found = (*answers, features["embedding"], features["embedding_rows"])
         return cls(*(torch.from_numpy(array) for array in found))
+
+    def on_the_pictures_of(self, other: "Stored") -> bool:
+        """Whether both were measured on the same pictures."""
+        return torch.equal(self.target, other.target) and torch.equal(self.rows, other.rows)
 
 
 def measure_likeness(teacher: Path, student: Path) -> dict[str, float]:
@@ -50,7 +57,7 @@ def measure_likeness(teacher: Path, student: Path) -> dict[str, float]:
         UserError: if the two were not measured on the same pictures.
     """
     theirs, ours = Stored.of(teacher), Stored.of(student)
-    if len(theirs.logits) != len(ours.logits) or not torch.equal(theirs.rows, ours.rows):
+    if not theirs.on_the_pictures_of(ours):
         raise UserError(
             f"{teacher} and {student} hold answers to different pictures: evaluate both networks on the same data, "
             "with the same settings."

@@ -1,5 +1,6 @@
 """From the data settings of a recipe to three splits of pictures."""
 
+import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,7 @@ def _digits() -> Source:
 
 
 _BUILT_IN: dict[str, Callable[[], Source]] = {"digits": _digits}
+_HERE = Path()
 _HUB_NAMES = ("uoft-cs/cifar10", "uoft-cs/cifar100", "ylecun/mnist", "zalando-datasets/fashion_mnist")  # for hints only
 
 
@@ -91,9 +93,30 @@ def open_source(settings: Data) -> Source:
         return read_folder(folder)
     if folder.exists():
         raise UserError(f"{folder} is a file; data.source names the folder that holds it.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and Path(name).parts[0] in _folders()):
+        raise UserError(f"there is no folder {name}.{_near(folder)} data.source names one that holds the pictures.")
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         return read_hub(name, settings.label, known)
-    raise unknown("data source", name, known, "Or the path of a folder of Parquet files or of class folders.")
+    advice = "Or the path of a folder of Parquet files or of class folders."
+    raise unknown("data source", name, known, f"{advice}{_near(folder)}")
+
+
+def _near(folder: Path) -> str:
+    """Of a folder that is not there, what is: names like its own, where the last part of its path that exists ends."""
+    missing = folder
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    names = _folders(missing.parent)
+    near = difflib.get_close_matches(missing.name, names, n=3, cutoff=0.5)
+    where = "here" if missing.parent == Path() else f"in {missing.parent}"
+    if near:
+        return f" Did you mean {' or '.join(str(missing.parent / one) for one in near)}?"
+    few = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    return f" The folders {where} are {few}." if names else f" There are no folders {where}."
+
+
+def _folders(place: Path = _HERE) -> list[str]:
+    return sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _no_label(settings: Data) -> None:

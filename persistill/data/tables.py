@@ -21,6 +21,9 @@ from PIL import Image
 from persistill.data.rows import IntArray, Rows, Source, part_of
 from persistill.errors import UserError, unknown
 
+_SECONDS = 5
+"""In which the hub has to answer."""
+
 
 class TableRows:
     """The pictures of one part of a table.
@@ -123,21 +126,52 @@ def read_hub(name: str, label: str | None, known: Sequence[str]) -> Source:
     """
     from datasets import DatasetDict, load_dataset  # noqa: PLC0415
     from datasets.exceptions import DatasetNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import RepositoryNotFoundError  # noqa: PLC0415
 
     by_hand = "Or download its files elsewhere and name the folder that holds them: --set data.source=FOLDER"
     try:
+        _look_for(name)
         tables = load_dataset(name)
-    except DatasetNotFoundError:
-        raise unknown("data source", name, known, f"The hub has no public data set of this name. {by_hand}") from None
+    except (DatasetNotFoundError, RepositoryNotFoundError):
+        raise unknown(
+            "data source",
+            name,
+            known,
+            f"There is no folder of this name here, and the hub has no public data set of it. {by_hand}",
+        ) from None
     except ConnectionError as error:
         raise UserError(
-            f"{name!r} is no folder here, and the Hugging Face hub cannot be reached ({_first_line(error)}). {by_hand}"
+            f"{name!r} is no folder here, and the Hugging Face hub, which may have a data set of this name, "
+            f"cannot be reached ({_first_line(error)}). If you mean a folder, look at its path. {by_hand}"
         ) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"the data set {name!r} cannot be loaded: {_first_line(error)} {by_hand}") from error
     if not isinstance(tables, DatasetDict):
         raise UserError(f"the data set {name!r} came without splits. {by_hand}")
     return _from_tables(tables, label, name)
+
+
+def _look_for(name: str) -> None:
+    """Ask the hub once and briefly for a data set that is not in the cache: ``load_dataset`` tries for half a minute.
+
+    Raises:
+        RepositoryNotFoundError: if the hub has no such data set.
+        ConnectionError: if it does not answer.
+    """
+    from datasets import config  # noqa: PLC0415
+    from huggingface_hub import HfApi  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError  # noqa: PLC0415
+
+    if any(Path(config.HF_DATASETS_CACHE).glob(f"{name.partition('/')[0]}___*")):
+        return
+    try:
+        HfApi().dataset_info(name, timeout=_SECONDS)
+    except RepositoryNotFoundError:
+        raise
+    except HfHubHTTPError:
+        return  # it answers, and load_dataset knows better what is the matter
+    except Exception as error:
+        raise ConnectionError(_first_line(error)) from error  # the errors of the client's own library differ by version
 
 
 def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> Source:

@@ -1,3 +1,4 @@
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,7 @@ def hub(monkeypatch, tmp_path):
             return real("parquet", data_files=answer)
 
         monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: None)
 
     return install
 
@@ -68,15 +70,37 @@ def test_a_name_that_the_hub_does_not_know(hub):
     from datasets.exceptions import DatasetNotFoundError
 
     hub(DatasetNotFoundError("no"))
-    with pytest.raises(UserError, match=r"unknown data source 'owner/pets'.*no public data set of this name"):
+    with pytest.raises(UserError, match=r"unknown .*'owner/pets'.*no folder of this name here.*no public data set"):
         load(Data(source="owner/pets"))
 
 
 def test_a_machine_that_is_set_offline(monkeypatch):
     import datasets
-    import huggingface_hub
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"cannot be reached.*--set data\.source=FOLDER"):
         load(Data(source="owner/pets-that-nobody-has"))
+
+
+def test_a_hub_out_of_reach_is_asked_once_and_not_waited_for(monkeypatch, tmp_path):
+    import datasets
+
+    asked = []
+
+    def dataset_info(_, name, *, timeout):
+        asked.append((name, timeout))
+        raise OSError("no way out\nmore")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
+    monkeypatch.setattr(datasets, "load_dataset", lambda _: pytest.fail("tried again"))
+    with pytest.raises(UserError, match=r"'owner/pets' is no folder here.*cannot be reached \(no way out\)"):
+        load(Data(source="owner/pets"))
+    assert asked == [("owner/pets", 5)]
+    # What is in the cache is read without asking.
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    (tmp_path / "owner___pets").mkdir()
+    monkeypatch.setattr(datasets, "load_dataset", lambda _: {})
+    with pytest.raises(UserError, match="came without splits"):
+        load(Data(source="owner/pets"))
+    assert len(asked) == 1

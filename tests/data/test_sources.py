@@ -338,13 +338,34 @@ def test_progress_is_told(tmp_path):
     [
         ("digit", "unknown data source 'digit'. Did you mean 'digits'"),
         ("cifar10", "Did you mean 'uoft-cs/cifar10'"),
-        ("./nowhere/at/all", "Or the path of a folder"),
+        ("digitz", r"Or the path of a folder.*The folders here are|There are no folders here"),
         (__file__, "is a file; data.source names the folder"),
     ],
 )
 def test_unknown_sources(source, words):
     with pytest.raises(UserError, match=words):
         load(Data(source=source))
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("photos/brids", r"there is no folder photos/brids\. Did you mean photos/birds\?"),
+        ("./photo/birds", r"there is no folder \./photo/birds\. Did you mean photos\?"),
+        ("fotos/2024/birds", r"there is no folder fotos/2024/birds\. Did you mean photos\?"),
+        ("photos/xylo", r"The folders in photos are birds, cats\."),
+        ("photos/cats/x", r"There are no folders in photos/cats\."),
+        ("{root}/photos/cat", r"Did you mean .*/photos/cats\?"),
+        ("photo", r"unknown data source 'photo'.*Did you mean photos\?"),
+    ],
+)
+def test_a_folder_that_is_not_there_is_no_name_on_the_hub(tmp_path, monkeypatch, source, words):
+    for name in ("photos/birds", "photos/cats", "photos/.hidden", "unlike"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("persistill.data.sources.read_hub", lambda *_: pytest.fail("the hub was asked"))
+    with pytest.raises(UserError, match=words):
+        load(Data(source=source.format(root=tmp_path)))
 
 
 def test_settings_that_do_not_apply(tmp_path):

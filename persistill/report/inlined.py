@@ -28,6 +28,11 @@ class Inlined(NamedTuple):
     text: str
     label: str = ""
 
+    @property
+    def style(self) -> str:
+        """Its class in the style sheet: cells stay cells, and photographs are smoothed."""
+        return "pixels" if self.source.startswith("data:image/png") else "photograph"
+
 
 def inlined_picture(pixels: NDArray[np.uint8], name: str) -> Inlined:
     """A picture of a class.

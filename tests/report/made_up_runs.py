@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from made_up_metrics import cost, features, further_metrics
+from made_up_pictures import keep_pictures
 from sklearn.metrics import accuracy_score, log_loss
 
 from persistill.runs import RunFolder, atomic
@@ -194,7 +195,9 @@ class Maker:
                 }
                 for arm in arms
             },
-            "teachers": {teacher: {"is": "Teacher"} for teacher in teachers},
+            "teachers": {
+                teacher: {"is": "Teacher", "view": teacher if teacher in views else "image"} for teacher in teachers
+            },
             "seeds": list(seeds),
             "teacher_seed": 0,
             "evaluate": {"is": "Evaluate", "noise": list(noise), "ece_bins": 15},
@@ -239,6 +242,8 @@ class Maker:
                 **(self._beside(arms[0], rows, found) if full else {}),
             }
         )
+        if full:
+            keep_pictures(folder.path)
         return folder.path
 
     def _beside(self, baseline: str, rows: list[dict[str, Any]], teachers: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from persistill.report.sections.confusion import confusion
 from persistill.report.sections.corruptions import corruptions
 from persistill.report.sections.cost import cost
 from persistill.report.sections.gallery import gallery
+from persistill.report.sections.hardest import hardest
 from persistill.report.sections.likeness import likeness
 from persistill.report.sections.noise import noise
+from persistill.report.sections.only_topology import only_topology
 from persistill.report.sections.published import published
 from persistill.report.sections.repeat import repeat
 from persistill.report.sections.selective import selective
@@ -37,7 +39,9 @@ SECTIONS: tuple[Callable[[Comparison], Section | str], ...] = (
     likeness,
     similarity,
     confusion,
+    hardest,
     gallery,
+    only_topology,
     repeat,
 )
 

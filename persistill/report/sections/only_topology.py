@@ -1,0 +1,156 @@
+"""What the topology teacher gets right that the image teacher does not, and whether students gain by it."""
+
+from persistill.errors import UserError
+from persistill.report.comparison import ArmSummary, Comparison
+from persistill.report.figure import Section
+from persistill.report.inlined import inlined_sheet
+from persistill.report.kept import Case, cases, kept_pictures, standing
+from persistill.report.significance import Difference
+from persistill.report.table import Table, percent, signed, spread
+from persistill.report.teacher_pairs import TeacherPair, teacher_pairs
+
+_TITLE = "What only the topology teacher gets right"
+_GROUPS = ("both", "image", "topology", "neither")
+
+
+def only_topology(comparison: Comparison) -> Section | str:
+    """For each pair of teachers: four groups of test pictures, students on each of them, and pictures."""
+    pairs = teacher_pairs(comparison)
+    if not pairs:
+        return f"{_TITLE}: this comparison has no complete teacher of pictures beside one of persistence images."
+    try:
+        told = [(_table(pair), _sentences(pair), *_cases(pair)) for pair in pairs]
+    except (UserError, ValueError) as error:
+        return f"{_TITLE}: {error}"
+    return Section(
+        name="only-topology",
+        title=_TITLE,
+        text=(
+            "The test pictures in four groups, by which of two teachers is right: one that sees pictures, and one that "
+            "sees their persistence images. Any second network gets some pictures right that the first gets wrong; the "
+            "baseline shows how many need no topology.\n\n"
+            "Students take on mistakes with the rest: one that follows the image teacher closely loses where only the "
+            "topology teacher is right. So an arm that both teach stands beside one that is taught in the same way "
+            "without the topology teacher, where the recipe has one. Following the image teacher less, whatever takes "
+            "its place, gains wherever it is wrong; what was learnt of the topology teacher's own shows as a larger "
+            "gain where that one is right than where neither is."
+        ),
+        tables=tuple(table for table, *_ in told),
+        template="only_topology.html",
+        content={
+            "pairs": [
+                {
+                    "title": f"{pair.image.name} and {pair.topology.name}",
+                    "sentences": sentences,
+                    "cases": pictures,
+                    "note": note,
+                }
+                for pair, (_, sentences, pictures, note) in zip(pairs, told, strict=True)
+            ]
+        },
+    )
+
+
+def _table(pair: TeacherPair) -> Table:
+    groups = {**{name: pair.groups[name] for name in _GROUPS}, "all": pair.groups["both"] | True}
+    counts = ("Pictures", *(f"{group.sum():,}" for group in groups.values()), "")
+    rows = tuple(
+        (arm.label, *(spread(pair.accuracy(arm, group), 100) for group in groups.values()), _taught_by(pair, arm))
+        for arm in pair.comparison.arms
+        if arm.runs
+    )
+    return Table(
+        f"Right answers of the students in % of each group, by which of {pair.image.name} (image) and "
+        f"{pair.topology.name} (topology) is right; mean and sample standard deviation over seeds.",
+        ("Network", "Both right", "Only image", "Only topology", "Neither", "All", "Taught by"),
+        (counts, *rows),
+    )
+
+
+def _taught_by(pair: TeacherPair, arm: ArmSummary) -> str:
+    settings = (pair.comparison.settings.get("arms") or {}).get(arm.name) or {}
+    teachers = settings.get("teachers") or ()
+    short = {pair.image.name: "image", pair.topology.name: "topology"}
+    return " + ".join(short.get(name, name) for name in teachers) or "labels"
+
+
+def _sentences(pair: TeacherPair) -> list[str]:
+    counts = {name: int(group.sum()) for name, group in pair.groups.items()}
+    total, missed = sum(counts.values()), counts["topology"] + counts["neither"]
+    image, topology = pair.image.name, pair.topology.name
+    first = (
+        f"Of {total:,} test pictures both teachers are right on {counts['both']:,} and neither on "
+        f"{counts['neither']:,}; {image} alone is right on {counts['image']:,}, {topology} alone on "
+        f"{counts['topology']:,}."
+    )
+    found = [first]
+    students = [arm for arm in pair.comparison.arms if arm.runs]
+    if missed and students:
+        baseline, wrong = students[0], ~(pair.groups["both"] | pair.groups["image"])
+        found.append(
+            f"{topology}, right on {percent(pair.topology.accuracy.mean)} % of all pictures, is right on "
+            f"{percent(counts['topology'] / missed)} % of the {missed:,} that {image} gets wrong. The baseline "
+            f"{baseline.name}, right on {percent(baseline.accuracy.mean)} %, is right on "
+            f"{percent(pair.accuracy(baseline, wrong).mean)} % of them."
+        )
+    return found + [sentence for arm in pair.taught() if (sentence := _gain(pair, arm, students[0]))]
+
+
+def _gain(pair: TeacherPair, arm: ArmSummary, baseline: ArmSummary) -> str:
+    """What an arm that both teach gains and loses beside its control; empty if there is nothing to compare it with."""
+    control = pair.control(arm)
+    other = control or baseline
+    rest = f"taught in the same way without {pair.topology.name}" if control else "the baseline: there is no control"
+    groups = {
+        f"where only {pair.topology.name} is right": pair.groups["topology"],
+        f"where only {pair.image.name} is right": pair.groups["image"],
+        "where neither is right": pair.groups["neither"],
+        "on all pictures": pair.groups["both"] | True,
+    }
+    told = [
+        f"{where} {_interval(found)}"
+        for where, group in groups.items()
+        if (found := pair.difference(arm, other, group))
+    ]
+    if arm == other or not told:
+        return ""
+    return f"{arm.name} beside {other.name} ({rest}), in points with 95 % intervals: {'; '.join(told)}."
+
+
+def _interval(found: Difference) -> str:
+    mean, low, high = (signed(100 * value) for value in (found.mean, found.low, found.high))
+    return f"{mean} ({low} to {high}), {found.verdict}"
+
+
+def _cases(pair: TeacherPair) -> tuple[tuple[Case, ...], str]:
+    """The pictures, and what is to be said of them."""
+    comparison, (name, scans) = pair.comparison, _view(pair)
+    try:
+        kept = kept_pictures(comparison)
+        places = kept.chosen(f"only_{pair.topology.name}_not_{pair.image.name}")
+        images = kept.view(name)[places]
+        sheets = [inlined_sheet(image / 255, scans) for image in images]
+        found = cases(comparison, kept, places, (pair.image, pair.topology, *standing(comparison)), sheets=sheets)
+    except UserError as error:
+        return (), f"The pictures cannot be shown: {error}"
+    if not found:
+        return (), f"There is no picture that {pair.topology.name} gets right and {pair.image.name} wrong."
+    return found, (
+        f"Pictures that {pair.topology.name} gets right and {pair.image.name} wrong, those of which the former is "
+        f"surest, beside the persistence images that it sees{_order(images.shape[1], scans)}. Students are of their "
+        "first seed; pictures are numbered from 0."
+    )
+
+
+def _view(pair: TeacherPair) -> tuple[str, tuple[str, ...]]:
+    """What the topology teacher sees, and the scans of it."""
+    name = pair.comparison.settings["teachers"][pair.topology.name]["view"]
+    return name, next((view.scans for view in pair.comparison.views if view.name == name), ())
+
+
+def _order(channels: int, scans: tuple[str, ...]) -> str:
+    """How the images of a sheet are laid out."""
+    lines = f"by {', then by '.join(scans)}" if scans else ""
+    colors = "red, green and blue from the left" if channels == 3 * len(scans) else ""
+    told = "; ".join(filter(None, (lines, colors)))
+    return f" ({told})" if told else ""

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from persistill.cli.execution import size
+from persistill.report.delivered import int8_sentence
 
 
 def table(result: Mapping[str, Any]) -> Table:
@@ -42,6 +43,8 @@ def remarks(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
     """
     known = f" The checkpoint's accuracy on them: {_percent(result['accuracy'].get('checkpoint'))} %."
     yield f"Compared on {result['pictures']:,} test pictures, on one thread of this machine.{known}"
+    if made := int8_sentence(result):
+        yield made
     if result["temperature"] is None:
         yield (
             "No evaluation of this network holds a temperature, so its confidences are not calibrated. To have one, "

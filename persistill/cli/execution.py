@@ -13,6 +13,7 @@ from rich.table import Table
 from persistill import report
 from persistill.cli.progress import Bars
 from persistill.recipe import Recipe
+from persistill.report.delivered import int8_sentence
 from persistill.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def print_comparison(folder: RunFolder) -> None:
     console.print(f"Report            {folder.path / 'report.html'}", highlight=False)
     result = folder.result()
     console.print(f"Exported student  {folder.path.parent / result['export']}", highlight=False)
+    if comparison.export is not None and (made := int8_sentence(comparison.export)):
+        console.print(made, highlight=False)
     if result["unreadable"]:
         names, count = ", ".join(result["unreadable"][:3]), len(result["unreadable"])
         console.print(f"Left out          {count} unreadable picture(s): {names}", highlight=False)

@@ -133,7 +133,7 @@ def _in_folder(folder: Path) -> Path:
     """The file that holds the student of a folder."""
     if (folder / "run.json").is_file():
         run = RunFolder.open(folder)
-        if run.kind not in ("student", "teacher", "export"):
+        if run.kind not in ("student", "teacher", "quantised", "export"):
             raise UserError(
                 f"{folder} is the folder of a run of kind {run.kind!r} and holds no network. Give a student's run "
                 "folder or an export's (persistill ls)."

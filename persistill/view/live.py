@@ -8,7 +8,7 @@ from typing import Any
 from persistill.errors import UserError, unknown
 from persistill.runs import RunFolder
 
-TRAINED = ("student", "teacher")
+TRAINED = ("student", "teacher", "quantised")
 _FRESH = 300.0  # seconds since the last write, within which an unfinished stage counts as at work
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable
 
 from persistill.report.comparison import ArmSummary, Comparison, Run, Sample
+from persistill.report.delivered import int8_sentence
 from persistill.report.figure import Section
 from persistill.report.table import NOTHING, Table, duration
 
@@ -87,7 +88,8 @@ def _export(comparison: Comparison) -> str:
             f"; largest difference of its outputs from the checkpoint's on "
             f"{comparison.export.get('pictures', 'some')} pictures: {', '.join(differences)}"
         )
-    return text
+    made = int8_sentence(comparison.export)
+    return f"{text}. {made}" if made else text
 
 
 def _total(seconds: Iterable[float]) -> str:

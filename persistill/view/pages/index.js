@@ -14,7 +14,8 @@
 
   const dash = (folder) => DASHES[places.get(folder) % DASHES.length];
   const hue = (folder) => `--hue-${places.get(folder) % HUES}`;
-  const label = (run) => `${run.kind === "teacher" ? "teacher: " : ""}${run.name}`;
+  const BEFORE = { teacher: "teacher: ", quantised: "for int8: " };
+  const label = (run) => `${BEFORE[run.kind] || ""}${run.name}`;
   const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
   function age(seconds) {

@@ -1,6 +1,7 @@
 """Networks that return ``Features``, and one table of their names."""
 
 from persistill.models.adapter import Adapted, adapt, plain
+from persistill.models.bottleneck import BottleneckResNet
 from persistill.models.initial import check_initial, normalisation_of, start_from, usual_normalisation
 from persistill.models.mobilenet import MobileNetV2
 from persistill.models.network import Network
@@ -17,6 +18,7 @@ __all__ = [
     "PRETRAINED",
     "VGG",
     "Adapted",
+    "BottleneckResNet",
     "MobileNetV2",
     "Network",
     "Published",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from persistill.errors import UserError, unknown
+from persistill.models.bottleneck import BottleneckResNet
 from persistill.models.factories import build_own, find_factory
 from persistill.models.foreign import build_timm, build_torchvision, check_timm, check_torchvision
 from persistill.models.layouts import Size
@@ -24,6 +25,7 @@ _TABLE: dict[str, Callable[[int, int], Network]] = {
     "resnet-110": partial(ResNet, 110, 1),
     "resnet-8x4": partial(ResNet, 8, 4),
     "resnet-32x4": partial(ResNet, 32, 4),
+    "resnet-50-bottleneck": BottleneckResNet,
     "wrn-10-1": partial(WideResNet, 10, 1),
     "wrn-10-2": partial(WideResNet, 10, 2),
     "wrn-10-3": partial(WideResNet, 10, 3),

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.shufflenetv2 import InvertedResidual
 from torchvision.models.vgg import make_layers
 
@@ -71,6 +71,8 @@ def test_small_networks_take_any_picture(name, channels, size):
         ("resnet-56", 3, 100, 861_620),
         ("resnet-8x4", 3, 100, 1_233_540),
         ("resnet-32x4", 3, 100, 7_433_860),
+        # torchvision's resnet50, 25,557,032, with a stem of 3x3 instead of 7x7 and 100 classes instead of 1000
+        ("resnet-50-bottleneck", 3, 100, 25_557_032 - 40 * 3 * 64 - 900 * 2049),
         ("vgg-8", 3, 100, 3_965_028),
         ("vgg-13", 3, 100, 9_462_180),
         ("mobilenet-v2-half", 3, 100, 812_836),
@@ -165,6 +167,27 @@ def given_the_weights_of(network, other):
     """The second network, holding the first one's weights, which it has in the same order under other names."""
     other.load_state_dict(dict(zip(other.state_dict(), network.state_dict().values(), strict=True)))
     return other.double().eval()
+
+
+def test_bottleneck_resnet_is_made_of_torchvisions_blocks():
+    torch.manual_seed(6)
+    network = shake(build("resnet-50-bottleneck", 3, 5)).double()
+    parts, channels = [nn.Sequential(nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU())], 64
+    for planes, count in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        blocks = []
+        for block in range(count):
+            stride, down = (2 if planes > 64 and not block else 1), None
+            if not block:
+                down = nn.Sequential(nn.Conv2d(channels, 4 * planes, 1, stride, bias=False), nn.BatchNorm2d(4 * planes))
+            blocks.append(Bottleneck(channels, planes, stride, down))
+            channels = 4 * planes
+        parts.append(nn.Sequential(*blocks))
+    other = given_the_weights_of(network, nn.Sequential(*parts, nn.Linear(2048, 5)))
+    x = torch.randn(2, 3, 12, 9, dtype=torch.float64)
+    features = network(x)
+    for end, ours in enumerate(features.maps.values(), 2):
+        torch.testing.assert_close(ours, other[:end](x))
+    torch.testing.assert_close(features.logits, other[-1](other[:-1](x).mean((2, 3))))
 
 
 @pytest.mark.parametrize(("name", "each"), [("vgg-8", 1), ("vgg-13", 2)])

@@ -1,4 +1,4 @@
-"""The usual table of baselines on CIFAR-100: eleven pairs of networks, all methods of the table, the usual weights.
+"""The usual table of baselines on CIFAR-100: thirteen pairs of networks, all methods of the table, the usual weights.
 
     persistill reproduce baselines_cifar100:resnet-56_resnet-20 --device cuda
     persistill reproduce baselines_cifar100:wrn-40-2_wrn-16-2 --small --seeds 0
@@ -112,16 +112,22 @@ COLUMNS = {
         74.64, 70.36, 72.98, 71.02, 71.43, 72.68, 70.71, 71.23, 71.48, 72.88, 73.94, 73.88, 74.68,
     ),
     ("vgg-13", "mobilenet-v2-half"): (
-        74.64, 64.60, 67.37, 64.14, 59.40, 66.30, None, None, 64.52, 67.13, 69.73, None, 69.71,
+        74.64, 64.60, 67.37, 64.14, 59.40, 66.30, 64.86, 65.56, 64.52, 67.13, 69.73, None, 69.71,
+    ),
+    ("resnet-50-bottleneck", "mobilenet-v2-half"): (
+        79.34, 64.60, 67.35, 63.16, 58.58, 68.08, 65.43, 67.57, 64.43, 66.52, 69.11, None, 70.35,
+    ),
+    ("resnet-50-bottleneck", "vgg-8"): (
+        79.34, 70.36, 73.81, 70.69, 71.84, 73.34, 70.25, 70.30, 71.50, 73.01, 74.30, None, None,
     ),
     ("resnet-32x4", "shufflenet-v1"): (
-        79.42, 70.50, 74.07, 73.59, 71.73, 73.48, None, None, 72.28, 74.10, 75.11, None, 76.45,
+        79.42, 70.50, 74.07, 73.59, 71.73, 73.48, 71.14, 73.38, 72.28, 74.10, 75.11, None, 76.45,
     ),
     ("resnet-32x4", "shufflenet-v2"): (
-        79.42, 71.82, 74.45, 73.54, 72.73, 74.56, None, None, 73.21, 74.69, 75.65, None, 77.07,
+        79.42, 71.82, 74.45, 73.54, 72.73, 74.56, 71.29, 73.40, 73.21, 74.69, 75.65, None, 77.07,
     ),
     ("wrn-40-2", "shufflenet-v1"): (
-        75.61, 70.50, 74.83, 73.73, 73.32, 74.52, None, None, 72.21, 73.89, 76.05, None, 76.70,
+        75.61, 70.50, 74.83, 73.73, 73.32, 74.52, 71.38, 73.61, 72.21, 73.89, 76.05, None, 76.70,
     ),
 }
 # fmt: on

@@ -44,6 +44,16 @@ class TeacherPair:
             "neither": ~image & ~topology,
         }
 
+    @property
+    def everything(self) -> Mask:
+        """(N,), all test pictures."""
+        return np.ones(len(self.target), np.bool_)
+
+    @property
+    def baseline(self) -> ArmSummary | None:
+        """The first arm with complete runs."""
+        return next((arm for arm in self.comparison.arms if arm.runs), None)
+
     @cached_property
     def _right(self) -> dict[str, Mask]:
         """Run folder -> what was found of it, for it is asked for again with every group."""

@@ -138,7 +138,7 @@ def test_the_four_groups_by_hand(by_hand: Path) -> None:
     groups = {name: np.flatnonzero(group).tolist() for name, group in pair.groups.items()}
     assert groups == {"both": [0, 1], "image": [2, 3, 4], "topology": [5, 6], "neither": [7, 8, 9]}
     part = section(only_topology(read(by_hand)))
-    (table,) = part.tables
+    table, _ = part.tables
     assert table.header == ("Network", "Both right", "Only image", "Only topology", "Neither", "All", "Taught by")
     half = 100 / math.sqrt(8)  # sample deviation of two values that are a half apart
     third, tenth = 100 / 3 / math.sqrt(2), 10 / math.sqrt(2)
@@ -173,13 +173,16 @@ def test_the_four_groups_by_hand(by_hand: Path) -> None:
     # 2 of the 5 that image gets wrong; of those, alone has 2 with one seed and 1 with the other.
     assert "is right on 40.00 % of the 5 that image gets wrong" in second
     assert second.endswith("is right on 30.00 % of them.")
-    assert third_sentence.startswith("tgd beside alone (the baseline: there is no control), in points")
+    assert third_sentence.startswith(
+        "tgd beside alone, the baseline, for there is no arm that is taught in the same way without it: "
+    )
 
 
 def test_gains_are_paired_by_seed_within_the_groups(by_hand: Path) -> None:
     comparison = read(by_hand)
     (pair,) = teacher_pairs(comparison)
     alone, tgd = comparison.arms
+    assert pair.baseline == alone
 
     def right(said: str, places: list[int]) -> list[float]:
         return [float(said[place] == TARGET[place]) for place in places]
@@ -190,16 +193,18 @@ def test_gains_are_paired_by_seed_within_the_groups(by_hand: Path) -> None:
         "where neither is right": [7, 8, 9],
         "on all pictures": list(range(10)),
     }
-    sentence = section(only_topology(comparison)).content["pairs"][0]["sentences"][-1]
-    told = []
+    part = section(only_topology(comparison))
+    cells, said = [], {}
     for where, inside in places.items():
         ours, theirs = (np.array([right(said, inside) for said in BY_HAND[name]]) for name in ("tgd", "alone"))
         expected = paired_difference(ours, theirs)
-        low, high = signed(100 * expected.low), signed(100 * expected.high)
-        told.append(f"{where} {signed(100 * expected.mean)} ({low} to {high}), {expected.verdict}")
-    assert sentence.endswith(f"{'; '.join(told)}.")
-    assert "where only persistence is right +0.00" in sentence
-    assert "where only image is right −16.67" in sentence
+        mean, low, high = (signed(100 * value) for value in (expected.mean, expected.low, expected.high))
+        cells.append(f"{mean} ({low} to {high})")
+        said.setdefault(expected.verdict, []).append(f"{where} ({mean} points)")
+    assert part.tables[1].rows == (("tgd", "alone", *cells),)
+    assert [cell.split(" ")[0] for cell in cells] == ["+0.00", "−16.67", "+100.00", "+15.00"]
+    verdicts = "; ".join(f"{verdict} {', '.join(places)}" for verdict, places in said.items())
+    assert part.content["pairs"][0]["sentences"][-1].endswith(f": {verdicts}.")
     # Another arm's seeds are those of the same numbers, whatever their order.
     turned = replace(alone, runs=alone.runs[::-1])
     found = [pair.difference(tgd, other, pair.groups["topology"]) for other in (alone, turned)]
@@ -238,7 +243,7 @@ def test_what_counts_as_taught_in_the_same_way(by_hand: Path, changes: dict[str,
     assert (control is not None) == found
     if found:
         sentence = section(only_topology(comparison)).content["pairs"][0]["sentences"][-1]
-        assert sentence.startswith("tgd beside alone (taught in the same way without persistence)")
+        assert sentence.startswith("tgd beside alone, which is taught in the same way without persistence: ")
 
 
 def test_pictures_that_only_the_topology_teacher_gets_right(maker: Maker) -> None:

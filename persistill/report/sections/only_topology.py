@@ -1,16 +1,34 @@
 """What the topology teacher gets right that the image teacher does not, and whether students gain by it."""
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 from persistill.errors import UserError
 from persistill.report.comparison import ArmSummary, Comparison
 from persistill.report.figure import Section
 from persistill.report.inlined import inlined_sheet
 from persistill.report.kept import Case, cases, kept_pictures, standing
 from persistill.report.significance import Difference
-from persistill.report.table import Table, percent, signed, spread
+from persistill.report.table import NOTHING, Table, percent, signed, spread
 from persistill.report.teacher_pairs import TeacherPair, teacher_pairs
 
 _TITLE = "What only the topology teacher gets right"
-_GROUPS = ("both", "image", "topology", "neither")
+
+
+class Gain(NamedTuple):
+    """An arm that both teachers teach, beside another.
+
+    Attributes:
+        arm: the one.
+        other: its control, or the baseline for want of one.
+        controlled: whether it is the control.
+        differences: group -> how much more of it the arm gets right; None for a group without pictures.
+    """
+
+    arm: ArmSummary
+    other: ArmSummary
+    controlled: bool
+    differences: Mapping[str, Difference | None]
 
 
 def only_topology(comparison: Comparison) -> Section | str:
@@ -19,7 +37,7 @@ def only_topology(comparison: Comparison) -> Section | str:
     if not pairs:
         return f"{_TITLE}: this comparison has no complete teacher of pictures beside one of persistence images."
     try:
-        told = [(_table(pair), _sentences(pair), *_cases(pair)) for pair in pairs]
+        told = [_told(pair) for pair in pairs]
     except (UserError, ValueError) as error:
         return f"{_TITLE}: {error}"
     return Section(
@@ -35,24 +53,26 @@ def only_topology(comparison: Comparison) -> Section | str:
             "its place, gains wherever it is wrong; what was learnt of the topology teacher's own shows as a larger "
             "gain where that one is right than where neither is."
         ),
-        tables=tuple(table for table, *_ in told),
+        tables=tuple(table for found in told for table in found["tables"]),
         template="only_topology.html",
-        content={
-            "pairs": [
-                {
-                    "title": f"{pair.image.name} and {pair.topology.name}",
-                    "sentences": sentences,
-                    "cases": pictures,
-                    "note": note,
-                }
-                for pair, (_, sentences, pictures, note) in zip(pairs, told, strict=True)
-            ]
-        },
+        content={"pairs": told},
     )
 
 
+def _told(pair: TeacherPair) -> dict[str, Any]:
+    gains = [gain for arm in pair.taught() if (gain := _gain(pair, arm)) is not None]
+    pictures, note = _cases(pair)
+    return {
+        "title": f"{pair.image.name} and {pair.topology.name}",
+        "sentences": [*_counts(pair), *(_sentence(pair, gain) for gain in gains)],
+        "tables": [_table(pair), *([_gains(pair, gains)] if gains else [])],
+        "cases": pictures,
+        "note": note,
+    }
+
+
 def _table(pair: TeacherPair) -> Table:
-    groups = {**{name: pair.groups[name] for name in _GROUPS}, "all": pair.groups["both"] | True}
+    groups = {**pair.groups, "all": pair.everything}
     counts = ("Pictures", *(f"{group.sum():,}" for group in groups.values()), "")
     rows = tuple(
         (arm.label, *(spread(pair.accuracy(arm, group), 100) for group in groups.values()), _taught_by(pair, arm))
@@ -74,7 +94,8 @@ def _taught_by(pair: TeacherPair, arm: ArmSummary) -> str:
     return " + ".join(short.get(name, name) for name in teachers) or "labels"
 
 
-def _sentences(pair: TeacherPair) -> list[str]:
+def _counts(pair: TeacherPair) -> list[str]:
+    """How many pictures there are in the groups, and how many the baseline finds."""
     counts = {name: int(group.sum()) for name, group in pair.groups.items()}
     total, missed = sum(counts.values()), counts["topology"] + counts["neither"]
     image, topology = pair.image.name, pair.topology.name
@@ -83,43 +104,60 @@ def _sentences(pair: TeacherPair) -> list[str]:
         f"{counts['neither']:,}; {image} alone is right on {counts['image']:,}, {topology} alone on "
         f"{counts['topology']:,}."
     )
-    found = [first]
-    students = [arm for arm in pair.comparison.arms if arm.runs]
-    if missed and students:
-        baseline, wrong = students[0], ~(pair.groups["both"] | pair.groups["image"])
-        found.append(
-            f"{topology}, right on {percent(pair.topology.accuracy.mean)} % of all pictures, is right on "
-            f"{percent(counts['topology'] / missed)} % of the {missed:,} that {image} gets wrong. The baseline "
-            f"{baseline.name}, right on {percent(baseline.accuracy.mean)} %, is right on "
-            f"{percent(pair.accuracy(baseline, wrong).mean)} % of them."
-        )
-    return found + [sentence for arm in pair.taught() if (sentence := _gain(pair, arm, students[0]))]
+    baseline = pair.baseline
+    if not missed or baseline is None:
+        return [first]
+    found = pair.accuracy(baseline, pair.groups["topology"] | pair.groups["neither"]).mean
+    second = (
+        f"{topology}, right on {percent(pair.topology.accuracy.mean)} % of all pictures, is right on "
+        f"{percent(counts['topology'] / missed)} % of the {missed:,} that {image} gets wrong. The baseline "
+        f"{baseline.name}, right on {percent(baseline.accuracy.mean)} %, is right on {percent(found)} % of them."
+    )
+    return [first, second]
 
 
-def _gain(pair: TeacherPair, arm: ArmSummary, baseline: ArmSummary) -> str:
-    """What an arm that both teach gains and loses beside its control; empty if there is nothing to compare it with."""
+def _gain(pair: TeacherPair, arm: ArmSummary) -> Gain | None:
+    """What an arm that both teach gains and loses; None if there is nothing to compare it with."""
     control = pair.control(arm)
-    other = control or baseline
-    rest = f"taught in the same way without {pair.topology.name}" if control else "the baseline: there is no control"
-    groups = {
-        f"where only {pair.topology.name} is right": pair.groups["topology"],
-        f"where only {pair.image.name} is right": pair.groups["image"],
-        "where neither is right": pair.groups["neither"],
-        "on all pictures": pair.groups["both"] | True,
+    other = control or pair.baseline
+    if other is None or other == arm:
+        return None
+    groups = {**{name: pair.groups[name] for name in ("topology", "image", "neither")}, "all": pair.everything}
+    differences = {name: pair.difference(arm, other, group) for name, group in groups.items()}
+    # Without a shared seed there is none of them.
+    return Gain(arm, other, control is not None, differences) if differences["all"] else None
+
+
+def _sentence(pair: TeacherPair, gain: Gain) -> str:
+    where = {
+        "topology": f"where only {pair.topology.name} is right",
+        "image": f"where only {pair.image.name} is right",
+        "neither": "where neither is right",
+        "all": "on all pictures",
     }
-    told = [
-        f"{where} {_interval(found)}"
-        for where, group in groups.items()
-        if (found := pair.difference(arm, other, group))
-    ]
-    if arm == other or not told:
-        return ""
-    return f"{arm.name} beside {other.name} ({rest}), in points with 95 % intervals: {'; '.join(told)}."
+    said: dict[str, list[str]] = {}
+    for name, found in gain.differences.items():
+        if found is not None:
+            said.setdefault(found.verdict, []).append(f"{where[name]} ({signed(100 * found.mean)} points)")
+    how = f"which is taught in the same way without {pair.topology.name}"
+    beside = how if gain.controlled else "the baseline, for there is no arm that is taught in the same way without it"
+    verdicts = "; ".join(f"{verdict} {', '.join(places)}" for verdict, places in said.items())
+    return f"{gain.arm.name} beside {gain.other.name}, {beside}: {verdicts}."
 
 
-def _interval(found: Difference) -> str:
-    mean, low, high = (signed(100 * value) for value in (found.mean, found.low, found.high))
-    return f"{mean} ({low} to {high}), {found.verdict}"
+def _gains(pair: TeacherPair, gains: list[Gain]) -> Table:
+    def cell(found: Difference | None) -> str:
+        if found is None:
+            return NOTHING
+        mean, low, high = (signed(100 * value) for value in (found.mean, found.low, found.high))
+        return f"{mean} ({low} to {high})"
+
+    return Table(
+        f"What {pair.topology.name} adds, in points with 95 % intervals: students that both teach, less those beside "
+        "which they stand. Intervals are not corrected for their number.",
+        ("Network", "Beside", "Only topology", "Only image", "Neither", "All"),
+        tuple((gain.arm.name, gain.other.name, *map(cell, gain.differences.values())) for gain in gains),
+    )
 
 
 def _cases(pair: TeacherPair) -> tuple[tuple[Case, ...], str]:

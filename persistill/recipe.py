@@ -104,7 +104,7 @@ class Quantise(Spec):
     A copy of it goes on learning what its arm learns, from the same teachers, with weights and activations rounded as
     the int8 file will round them. The int8 file is made of this copy, all other files of the student itself. Where not
     stated here, training is that of the arm; the learning rate falls from its first value to 0 as half a cosine, so
-    that weights come to rest on one side of a step.
+    that weights come to rest on one side of a step. Parts of methods that learn begin anew.
 
     Attributes:
         epochs: how long.

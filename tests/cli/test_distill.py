@@ -59,7 +59,7 @@ def only(root: Path, pattern: str) -> Path:
 
 def test_it_plans_runs_reports_and_exports(distill, pictures: Path, tmp_path: Path) -> None:
     out, file = tmp_path / "runs", tmp_path / "mine.py"
-    arguments = ["--data", pictures, *SIMPLE, *QUICK, "--out", out, "--save-recipe", file]
+    arguments = ["--data", pictures, *SIMPLE, *QUICK, "--int8-epochs", "1", "--out", out, "--save-recipe", file]
     answer = distill(*arguments)
     assert answer.code == 0
     for words in (
@@ -69,8 +69,10 @@ def test_it_plans_runs_reports_and_exports(distill, pictures: Path, tmp_path: Pa
         "Only one seed was trained",
         "of disk: measured just now",
         "of memory",
+        "student kd, trained on for int8",
     ):
         assert words in answer.out
+    assert "after quantisation-aware training: the checkpoint's class" in " ".join(answer.out.split())
     comparison = only(out, "comparison-*")
     result = json.loads((comparison / "done.json").read_text())
     assert [row["arm"] for row in result["rows"]] == ["alone", "kd"]

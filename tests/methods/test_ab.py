@@ -103,43 +103,9 @@ def test_the_connectors_learn(made_up):
     assert values[-1] < values[0] / 2
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", ["zero", "constant", "equal", "large", "one sample", "one place"])
-def test_gradients_are_finite(kind, dtype):
-    torch.manual_seed(2)
-    teacher = torch.randn(3, 4, 3, 3)
-    shown = {
-        "zero": torch.zeros(3, 4, 5, 5),
-        "constant": torch.ones(3, 4, 5, 5),
-        "equal": teacher.clone(),
-        "large": torch.randn(3, 4, 5, 5).sign() * 6e4,
-        "one sample": torch.randn(1, 4, 5, 5),
-        "one place": torch.randn(1, 4, 1, 1),
-    }[kind]
-    shown = shown.to(dtype).requires_grad_()
-    nothing = torch.zeros(len(shown), 0)
-    student, teacher = (Features(nothing, nothing, {"stage": one}) for one in (shown, teacher[: len(shown)].to(dtype)))
-    learner = AB().learner(Setting(student, [teacher], BATCH.target))
-    value = learner(student, [teacher], BATCH)["ab"]
-    value.backward()
-    assert value.dtype == torch.float32
-    assert value.isfinite()
-    assert shown.grad.isfinite().all()
-    assert all(parameter.grad.isfinite().all() for parameter in learner.parameters())
-
-
-def test_everything_is_fp32_under_autocast(made_up):
-    student, teacher = made_up(0, dtype=torch.bfloat16), made_up(1, channels=3, dtype=torch.bfloat16)
-    learner = AB().learner(Setting(student, [teacher], BATCH.target))
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = learner(student, [teacher], BATCH)
-    exact = [
-        Features(one.logits, one.embedding, {name: found.float() for name, found in one.maps.items()})
-        for one in (student, teacher)
-    ]
-    assert inside == learner(exact[0], exact[1:], BATCH)
-    one, other = student.maps["stage0"], student.maps["stage0"] ** 3
-    assert activation_boundary(3e3 * one.half(), other) == activation_boundary((3e3 * one.half()).float(), other)
+def test_the_function_computes_in_fp32(made_up):
+    one = 3e3 * made_up(0, dtype=torch.float16).maps["stage0"]
+    assert activation_boundary(one, one**3) == activation_boundary(one.float(), one**3)
 
 
 def test_gradient_is_that_of_finite_differences():

@@ -90,24 +90,6 @@ def test_rotations_of_channels_and_scale_do_not_matter(seed, scale):
     assert 0 <= attention_transfer(features, teacher) <= 2 / 8  # unit vectors of non-negative numbers
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", ["zero", "constant", "large", "one sample"])
-def test_gradients_are_finite(kind, dtype):
-    torch.manual_seed(2)
-    student = {
-        "zero": torch.zeros(3, 2, 5, 5),
-        "constant": torch.ones(3, 2, 5, 5),
-        "large": torch.randn(3, 2, 5, 5).sign() * 6e4,
-        "one sample": torch.randn(1, 2, 5, 5),
-    }[kind]
-    student = student.to(dtype).requires_grad_()
-    value = attention_transfer(student, torch.randn(len(student), 4, 3, 3).to(dtype))
-    (1000 * value).backward()
-    assert value.dtype == torch.float32
-    assert value.isfinite()
-    assert student.grad.isfinite().all()
-
-
 def test_gradient_is_that_of_finite_differences():
     torch.manual_seed(3)
     student = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from persistill.errors import UserError
 from persistill.methods import CC, correlation_congruence, neighbour_congruence
 from persistill.recipe import as_methods
-from persistill.types import Batch, Features, Setting
+from persistill.types import Batch, Setting
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
@@ -143,38 +143,8 @@ def test_the_layers_learn(made_up):
     assert values[-1] < values[0] / 2
 
 
-@pytest.mark.parametrize("form", ["neighbours", "kernel"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", ["zero", "constant", "equal", "large", "one sample"])
-def test_gradients_are_finite(kind, dtype, form):
-    torch.manual_seed(4)
-    teacher = torch.randn(4, 6)
-    shown = {
-        "zero": torch.zeros(4, 6),
-        "constant": torch.ones(4, 6),
-        "equal": teacher.clone(),
-        "large": torch.randn(4, 6).sign() * 6e4,
-        "one sample": torch.randn(1, 6),
-    }[kind]
-    shown = shown.to(dtype).requires_grad_()
-    student, teacher = (Features(one, one, {}) for one in (shown, teacher[: len(shown)].to(dtype)))
-    learner = CC(form=form).learner(Setting(student, [teacher], BATCH.target))
-    value = learner(student, [teacher], BATCH)["cc"]
-    (value / (1e6 if kind == "large" else 1)).backward()  # fp16 cannot hold the gradient of a square of 6e4
-    assert value.dtype == torch.float32
-    assert value.isfinite()
-    assert shown.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("form", ["neighbours", "kernel"])
-def test_everything_is_fp32_under_autocast(form):
+def test_the_functions_compute_in_fp32():
     torch.manual_seed(5)
-    features = [Features(one, one, {}) for one in torch.randn(2, 4, 6).bfloat16()]
-    exact = [Features(one.logits.float(), one.embedding.float(), {}) for one in features]
-    learner = CC(form=form).learner(Setting(features[0], features[1:], BATCH.target))
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = learner(features[0], features[1:], BATCH)
-    assert inside == learner(exact[0], exact[1:], BATCH)
     one, other = 3e4 * torch.randn(2, 4, 6).half()
     assert neighbour_congruence(one, other) == neighbour_congruence(one.float(), other.float())
 

@@ -110,43 +110,9 @@ def test_the_regressors_learn(made_up):
     assert values[-1] < values[0] / 2
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", ["zero", "constant", "equal", "large", "one sample", "one place"])
-def test_gradients_are_finite(kind, dtype):
-    torch.manual_seed(2)
-    teacher = torch.randn(3, 4, 3, 3)
-    shown = {
-        "zero": torch.zeros(3, 4, 5, 5),
-        "constant": torch.ones(3, 4, 5, 5),
-        "equal": teacher.clone(),
-        "large": torch.randn(3, 4, 5, 5).sign() * 6e4,
-        "one sample": torch.randn(1, 4, 5, 5),
-        "one place": torch.randn(1, 4, 1, 1),
-    }[kind]
-    shown = shown.to(dtype).requires_grad_()
-    nothing = torch.zeros(len(shown), 0)
-    student, teacher = (Features(nothing, nothing, {"stage": one}) for one in (shown, teacher[: len(shown)].to(dtype)))
-    learner = FitNet().learner(Setting(student, [teacher], BATCH.target))
-    value = learner(student, [teacher], BATCH)["fitnet"]
-    (100 * value).backward()
-    assert value.dtype == torch.float32
-    assert value.isfinite()
-    assert shown.grad.isfinite().all()
-    assert all(parameter.grad.isfinite().all() for parameter in learner.parameters())
-
-
-def test_everything_is_fp32_under_autocast(made_up):
-    student, teacher = made_up(0, dtype=torch.bfloat16), made_up(1, channels=3, dtype=torch.bfloat16)
-    learner = FitNet().learner(Setting(student, [teacher], BATCH.target))
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = learner(student, [teacher], BATCH)
-    exact = [
-        Features(one.logits, one.embedding, {name: found.float() for name, found in one.maps.items()})
-        for one in (student, teacher)
-    ]
-    assert inside == learner(exact[0], exact[1:], BATCH)
-    one, other = student.maps["stage0"], 3e4 * student.maps["stage0"]
-    assert hint_difference(one, other) == hint_difference(one.float(), other.float())
+def test_the_function_computes_in_fp32(made_up):
+    one = made_up(0, dtype=torch.bfloat16).maps["stage0"]
+    assert hint_difference(one, 3e4 * one) == hint_difference(one.float(), (3e4 * one).float())
 
 
 def test_gradient_is_that_of_finite_differences():

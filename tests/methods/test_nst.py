@@ -99,35 +99,6 @@ def test_order_size_and_sign_of_channels_do_not_matter(seed, scale):
     torch.testing.assert_close(neuron_selectivity(teacher, student), value)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", ["zero", "constant", "equal", "large", "one sample", "one dead channel"])
-def test_gradients_are_finite(kind, dtype):
-    torch.manual_seed(2)
-    teacher = torch.randn(3, 4, 3, 3)
-    student = {
-        "zero": torch.zeros(3, 2, 5, 5),
-        "constant": torch.ones(3, 2, 5, 5),
-        "equal": teacher.clone(),
-        "large": torch.randn(3, 2, 5, 5).sign() * 6e4,
-        "one sample": torch.randn(1, 2, 5, 5),
-        "one dead channel": torch.randn(3, 2, 5, 5) * torch.tensor([1.0, 0.0])[:, None, None],
-    }[kind]
-    student = student.to(dtype).requires_grad_()
-    value = neuron_selectivity(student, teacher[: len(student)].to(dtype))
-    (50 * value).backward()
-    assert value.dtype == torch.float32
-    assert value.isfinite()
-    assert student.grad.isfinite().all()
-
-
-def test_everything_is_fp32_under_autocast():
-    torch.manual_seed(3)
-    student, teacher = torch.randn(2, 3, 4, 5, 5).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = neuron_selectivity(student, teacher[:, :, :3, :3])
-    assert torch.equal(inside, neuron_selectivity(student.float(), teacher[:, :, :3, :3].float()))
-
-
 def test_gradient_is_that_of_finite_differences():
     torch.manual_seed(4)
     student = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)

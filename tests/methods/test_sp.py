@@ -96,28 +96,6 @@ def test_rotations_scale_and_order_do_not_matter(seed, batch, scale):
     torch.testing.assert_close(similarity_preserving(teacher, student), value)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", ["zero", "constant", "equal", "large", "one sample", "one dead sample"])
-def test_gradients_are_finite(kind, dtype):
-    torch.manual_seed(1)
-    teacher = torch.randn(4, 3, 6, 6)
-    student = {
-        "zero": torch.zeros(4, 2, 5, 5),
-        "constant": torch.ones(4, 2, 5, 5),
-        "equal": teacher.clone(),
-        "large": torch.randn(4, 2, 5, 5).sign() * 6e4,
-        "one sample": torch.randn(1, 2, 5, 5),
-        "one dead sample": torch.randn(4, 2, 5, 5) * torch.tensor([1.0, 0.0, 1.0, 1.0])[:, None, None, None],
-    }[kind]
-    teacher = teacher[: len(student)].to(dtype)
-    student = student.to(dtype).requires_grad_()
-    value = similarity_preserving(student, teacher)
-    (3000 * value).backward()
-    assert value.dtype == torch.float32
-    assert value.isfinite()
-    assert student.grad.isfinite().all()
-
-
 def test_gradient_is_that_of_finite_differences():
     torch.manual_seed(2)
     student = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _EXACT = 64  # pixels: larger pictures are photographs, which JPEG keeps in a fifth of the bytes
-_GAP = 2  # cells between the images of a sheet
+_GAPS = 24  # how many gaps between the images of a sheet are as wide as one of them
 _COLORS = {3: ("red", "green", "blue"), 1: ("",)}
 
 
@@ -63,18 +63,20 @@ def inlined_image(image: NDArray[Any], channel: str) -> Inlined:
 def inlined_sheet(images: NDArray[Any], scans: Sequence[str]) -> Inlined:
     """All persistence images of a picture in one: a row for each scan, a column for each channel of the picture.
 
-    A sheet takes a third of the bytes of as many single images, for each of those holds its own table of colours.
+    One channel's images stand beside each other. A sheet takes a third of the bytes of as many single images, for each
+    of those holds its own table of colours.
 
     Args:
         images: (C, H, W), values in [0, 1], scan by scan.
         scans: names of the scans.
     """
     channels, height, width = images.shape
-    lines = len(scans) if scans and channels % len(scans) == 0 else 1
-    levels = np.full((lines * (height + _GAP) - _GAP, channels // lines * (width + _GAP) - _GAP), 255, np.uint8)
+    lines = len(scans) if scans and channels % len(scans) == 0 and channels > len(scans) else 1
+    columns, gap = channels // lines, max(1, width // _GAPS)
+    levels = np.full((lines * (height + gap) - gap, columns * (width + gap) - gap), 255, np.uint8)
     for number, image in enumerate(images):
-        row, column = divmod(number, channels // lines)
-        place = levels[row * (height + _GAP) :, column * (width + _GAP) :]
+        row, column = divmod(number, columns)
+        place = levels[row * (height + gap) :, column * (width + gap) :]
         place[:height, :width] = np.round(254 * np.clip(np.nan_to_num(image), 0, 1))
     sheet = _colored(levels, 254)
     named = zip(channel_names(scans, channels), images, strict=True)

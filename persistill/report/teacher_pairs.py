@@ -1,7 +1,7 @@
 """An image teacher beside a topology teacher: who is right where, and what that means for the students."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -84,7 +84,10 @@ class TeacherPair:
         return Sample(tuple(float(self.right(run)[group].mean()) for run in arm.runs))
 
     def difference(self, arm: ArmSummary, other: ArmSummary, group: Mask) -> Difference | None:
-        """How much more of a group an arm gets right than another; None without a shared seed or a picture."""
+        """How much more of a group an arm gets right than another; None without a shared seed or a picture.
+
+        Small groups have wide intervals, which are cut where no difference can lie.
+        """
         of_other = {run.seed: run for run in other.runs}
         pairs = [(run, of_other[run.seed]) for run in arm.runs if run.seed in of_other]
         if not pairs or not group.any():
@@ -92,7 +95,8 @@ class TeacherPair:
         ours, theirs = (
             np.stack([self.right(run)[group] for run in runs]).astype(np.float64) for runs in zip(*pairs, strict=True)
         )
-        return paired_difference(ours, theirs)
+        found = paired_difference(ours, theirs)
+        return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
     def taught(self) -> tuple[ArmSummary, ...]:
         """The arms that both teach, with complete runs."""

@@ -5,6 +5,8 @@ from persistill.report.comparison import Comparison
 from persistill.report.figure import Section
 from persistill.report.kept import cases, kept_pictures, standing
 
+_FEW = 2  # students that are not worth folding away
+
 
 def hardest(comparison: Comparison) -> Section | str:
     """A card for each of the hardest pictures; most students are folded away."""
@@ -12,8 +14,9 @@ def hardest(comparison: Comparison) -> Section | str:
     if not students:
         return "The hardest pictures: no run of this comparison is complete."
     always = (*(teacher for teacher in comparison.teachers if teacher.runs), *standing(comparison))
-    names = {arm.label for arm in always}
-    folded = [arm for arm in students if arm.label not in names]
+    folded = [arm for arm in students if arm not in always]
+    if len(folded) <= _FEW:
+        always, folded = (*always, *folded), []
     try:
         kept = kept_pictures(comparison)
         found = cases(comparison, kept, kept.chosen("hardest"), always, folded)

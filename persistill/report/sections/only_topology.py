@@ -101,7 +101,7 @@ def _counts(pair: TeacherPair) -> list[str]:
     image, topology = pair.image.name, pair.topology.name
     first = (
         f"Of {total:,} test pictures both teachers are right on {counts['both']:,} and neither on "
-        f"{counts['neither']:,}; {image} alone is right on {counts['image']:,}, {topology} alone on "
+        f"{counts['neither']:,}; only {image} is right on {counts['image']:,}, and only {topology} on "
         f"{counts['topology']:,}."
     )
     baseline = pair.baseline
@@ -110,8 +110,8 @@ def _counts(pair: TeacherPair) -> list[str]:
     found = pair.accuracy(baseline, pair.groups["topology"] | pair.groups["neither"]).mean
     second = (
         f"{topology}, right on {percent(pair.topology.accuracy.mean)} % of all pictures, is right on "
-        f"{percent(counts['topology'] / missed)} % of the {missed:,} that {image} gets wrong. The baseline "
-        f"{baseline.name}, right on {percent(baseline.accuracy.mean)} %, is right on {percent(found)} % of them."
+        f"{percent(counts['topology'] / missed)} % of the {missed:,} that {image} gets wrong. The baseline, "
+        f"“{baseline.name}”, right on {percent(baseline.accuracy.mean)} %, is right on {percent(found)} % of them."
     )
     return [first, second]
 

@@ -25,7 +25,8 @@ from persistill.progress import Progress, Silent
 from persistill.recipe import Arm, Model, Quantise, Recipe, Teacher, as_methods
 from persistill.runs import RunFolder
 from persistill.stages import Stage, problems
-from persistill.training import CHECKPOINT
+from persistill.supply import Supply
+from persistill.training import CHECKPOINT, make_fabric
 from persistill.types import Part, Preparation, PreparedMethod
 from persistill.workshop import Tutor, Workshop
 
@@ -60,24 +61,25 @@ class Pipeline:
         found = problems(recipe)
         if found:
             raise UserError("\n".join(found))
-        self._workshop = Workshop(recipe, out, device, self._progress)
+        self._supply = Supply(recipe, out, make_fabric(device, recipe.train).device, self._progress)
+        self._workshop = Workshop(recipe, self._supply, out, self._progress)
         if splits is not None:
-            self._workshop.splits = splits.to(self.device)
+            self._supply.splits = splits.to(self.device)
 
     @property
     def device(self) -> torch.device:
         """Where networks and batches are."""
-        return self._workshop.device
+        return self._supply.device
 
     @property
     def splits(self) -> Splits:
         """The pictures, on the device where they are small."""
-        return self._workshop.splits
+        return self._supply.splits
 
     @property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Channel means and standard deviations of the pictures: stated by the recipe or measured on training data."""
-        return self._workshop.normalisation
+        return self._supply.normalisation
 
     # --- the stages, each with what it depends on -----------------------------------------------------------------
 
@@ -101,7 +103,7 @@ class Pipeline:
     @property
     def views(self) -> dict[str, Stage]:
         """View name -> stage."""
-        return self._workshop.views
+        return self._supply.views
 
     @cached_property
     def teachers(self) -> dict[str, Stage]:
@@ -258,14 +260,14 @@ class Pipeline:
 
     def _evaluation(self, stage: Stage, view: str) -> Stage:
         inputs = {"network": stage.key, "settings": self.recipe.evaluate.to_json(), "data": self.splits.fingerprint}
-        if view == "image" and self._workshop.ood is not None:
-            inputs["ood"] = self._workshop.ood.fingerprint
+        if view == "image" and self._supply.ood is not None:
+            inputs["ood"] = self._supply.ood.fingerprint
         return Stage("evaluation", stage.name, inputs, partial(self._workshop.evaluate, stage, view))
 
     def _cost(self, model: str, view: str) -> Stage:
         inputs = {
             "model": model,
-            "shape": list(self._workshop.view_shape(view)),
+            "shape": list(self._supply.view_shape(view)),
             "classes": len(self.splits.classes),
             "machine": {**runs.circumstances()["hardware"], "threads": torch.get_num_threads()},
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
@@ -351,7 +353,7 @@ class Pipeline:
                 "student": self.costs[""].folder_name,
                 "teachers": {name: self.costs[name].folder_name for name in self.teachers},
             },
-            **compare(networks, folder.path, self._workshop.look, self._progress),
+            **compare(networks, folder.path, self._supply.look, self._progress),
         }
 
 

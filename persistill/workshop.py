@@ -1,34 +1,23 @@
-"""The work of the stages: the pictures of a recipe, the networks, loaders and teachers made for them, and their use."""
+"""The work of the stages: networks and teachers made for the pictures of a recipe, trained, measured and exported."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from persistill import evaluation, models, runs
-from persistill.data import (
-    Loader,
-    OpenView,
-    Pictures,
-    Splits,
-    load,
-    make_view,
-    measure_normalisation,
-    open_features,
-    open_view,
-    write_features,
-)
+from persistill.data import open_features, write_features
 from persistill.errors import UserError
 from persistill.handover import hand_over
 from persistill.progress import Progress
 from persistill.recipe import Arm, Model, Quantise, Recipe, Teacher, Train, as_methods
 from persistill.runs import RunFolder
-from persistill.stages import Stage, stated_normalisation
+from persistill.stages import Stage
+from persistill.supply import Supply
 from persistill.training import (
     Frozen,
     LiveTeacher,
@@ -39,7 +28,7 @@ from persistill.training import (
     fit,
     make_fabric,
 )
-from persistill.types import Batch, Features, Part, Preparation, Setting
+from persistill.types import Features, Part, Preparation, Setting
 
 WEIGHTS = "model.safetensors"
 FEATURES_BATCH = 256
@@ -68,114 +57,13 @@ class Workshop:
 
     Args:
         recipe: what to do.
+        supply: its pictures, on the device where networks are trained.
         out: where the run folders lie.
-        device: "auto", "cpu", "cuda" or "mps".
         progress: told of everything that takes time.
-
-    Attributes:
-        device: where networks and batches are.
-
-    Raises:
-        UserError: if there is no such device, or it cannot train as the recipe asks.
     """
 
-    def __init__(self, recipe: Recipe, out: Path, device: str, progress: Progress) -> None:
-        self._recipe, self._out, self._progress = recipe, out, progress
-        self.device = make_fabric(device, recipe.train).device
-
-    # --- the pictures, and what is seen of them -------------------------------------------------------------------
-
-    @cached_property
-    def splits(self) -> Splits:
-        """The pictures, on the device where they are small."""
-        return load(self._recipe.data, self._progress).to(self.device)
-
-    @cached_property
-    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Channel means and standard deviations of the pictures: stated by the recipe or measured on training data."""
-        train = self.splits.train
-        return stated_normalisation(self._recipe, train.shape[0]) or measure_normalisation(train)
-
-    @cached_property
-    def ood(self) -> Pictures | None:
-        """Pictures of other things, where the recipe names a source of them."""
-        return evaluation.ood_pictures(self._recipe.evaluate, self.splits.test, self._progress)
-
-    @cached_property
-    def views(self) -> dict[str, Stage]:
-        """View name -> stage. It depends on the pictures and on nothing else that is made here."""
-        return {
-            name: Stage(
-                "view",
-                name,
-                {"data": self.splits.fingerprint, "view": view.to_json()},
-                lambda folder, view=view: make_view(view, self.splits, folder.path, self._progress),  # type: ignore[misc]
-            )
-            for name, view in self._recipe.views.items()
-        }
-
-    def view_shape(self, view: str) -> tuple[int, int, int]:
-        """(C, H, W) of what a view shows."""
-        picture = self.splits.train.shape
-        shape: tuple[int, int, int] = picture if view == "image" else self._recipe.views[view].shape(picture)  # type: ignore[attr-defined]
-        return shape
-
-    def look(self, rows: Tensor) -> dict[str, Tensor]:
-        """Test pictures, (n, C, H, W) uint8, and what the teachers' views show of them, floats in [0, 1], by name."""
-        views = {teacher.view for teacher in self._recipe.teachers.values()} - {"image"}
-        seen = {name: self._open_view(name).fetch("test", rows) for name in sorted(views)}
-        return {"image": self.splits.test.fetch(rows), **seen}
-
-    def _loader(
-        self, split: str, views: set[str], *, augment: Sequence[Literal["crop", "flip"]] = (), **options: Any
-    ) -> Loader:
-        """Batches of a split. Where pictures are augmented, persistence images are drawn from what came of them."""
-        mean, std = self.normalisation
-        stored, drawn = {}, {}
-        for name in sorted(views - {"image"}):
-            opened = self._open_view(name)
-            if augment:
-                drawn[name] = opened.drawn
-            else:
-                stored[name] = opened.split(split)
-        return Loader(
-            getattr(self.splits, split),
-            stored,
-            drawn=drawn,
-            mean=mean,
-            std=std,
-            augment=augment,
-            device=self.device,
-            **options,
-        )
-
-    def _open_view(self, name: str) -> OpenView:
-        folder = self._open(self.views[name])
-        return open_view(folder.path, folder.result(), self.splits)
-
-    def _training_loader(self, settings: Train, seed: int, views: set[str]) -> Loader:
-        return self._loader(
-            "train",
-            views,
-            batch_size=settings.batch_size,
-            shuffle_seed=seed,
-            augment=settings.augment,
-            crop_padding=settings.crop_padding,
-            drop_last=True,
-        )
-
-    def _example(self) -> Batch:
-        """Two random pictures in all views."""
-        generator = torch.Generator().manual_seed(0)
-        views = {"image", *(teacher.view for teacher in self._recipe.teachers.values())}
-        return Batch(
-            {
-                view: torch.rand(2, *self.view_shape(view), generator=generator).to(self.device)
-                for view in sorted(views)
-            },
-            self.splits.train.targets[:2].to(self.device),
-            torch.arange(2, device=self.device),
-        )
+    def __init__(self, recipe: Recipe, supply: Supply, out: Path, progress: Progress) -> None:
+        self._recipe, self._supply, self._out, self._progress = recipe, supply, out, progress
 
     # --- teachers -------------------------------------------------------------------------------------------------
 
@@ -199,15 +87,17 @@ class Workshop:
         precision = self._recipe.teacher_cache
         assert precision != "off"
         teacher = self._live(tutor, self._recipe.train)
-        batches = self._loader("train", {teacher.view}, batch_size=FEATURES_BATCH, shuffle_seed=None)
-        return write_features(folder.path, batches, len(self.splits.train), teacher, parts, precision, self._progress)
+        batches = self._supply.loader("train", {teacher.view}, batch_size=FEATURES_BATCH, shuffle_seed=None)
+        return write_features(
+            folder.path, batches, len(self._supply.splits.train), teacher, parts, precision, self._progress
+        )
 
     def prepare(self, preparation: Preparation, tutors: Sequence[Tutor], settings: Train, folder: RunFolder) -> Result:
         """Do what a method needs done before any student."""
         seed = self._recipe.teacher_seed
         torch.manual_seed(seed)
         teachers = [self._teaching(tutor, settings) for tutor in tutors]
-        loader = self._training_loader(settings, seed, _views(teachers))
+        loader = self._supply.training_loader(settings, seed, _views(teachers))
 
         def lessons(epoch: int) -> Iterator[Sequence[Features]]:
             for batch in loader.epoch(epoch):
@@ -219,12 +109,12 @@ class Workshop:
         if tutor.features is None:
             return self._live(tutor, settings)
         folder = self._open(tutor.features)
-        return StoredTeacher(open_features(folder.path, folder.result(), self.device).fetch)
+        return StoredTeacher(open_features(folder.path, folder.result(), self._supply.device).fetch)
 
     def _live(self, tutor: Tutor, settings: Train) -> LiveTeacher:
         network, _ = self._trained(tutor.trained, tutor.settings.view)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
+        network.to(device=self._supply.device, memory_format=layout)  # type: ignore[call-overload]
         return LiveTeacher(Frozen(network), tutor.settings.view)
 
     # --- students -------------------------------------------------------------------------------------------------
@@ -241,19 +131,19 @@ class Workshop:
             self._progress.start(f"initial weights of the {who}", 1)
             notes = models.start_from(self._build(model.name, view), str(model.initial))
             self._progress.finish("; ".join(notes))
-        student = self._build(self._recipe.student.name, "image").to(self.device)
-        example = self._example()
+        student = self._build(self._recipe.student.name, "image").to(self._supply.device)
+        example = self._supply.example()
         for name, arm in self._recipe.arms.items():
             teachers: list[Teaching] = []
             for teacher_name in arm.teachers:
                 teacher = self._recipe.teachers[teacher_name]
-                network = self._build(teacher.model.name, teacher.view).to(self.device)
+                network = self._build(teacher.model.name, teacher.view).to(self._supply.device)
                 teachers.append(LiveTeacher(Frozen(network), teacher.view))
             try:
                 objective = self._objective(arm, student, teachers, [None] * len(arm.methods))
                 with torch.no_grad():
                     taught = [teacher(example) for teacher in teachers]
-                    objective.to(self.device).terms(student(example.views["image"]), taught, example)
+                    objective.to(self._supply.device).terms(student(example.views["image"]), taught, example)
             except UserError as error:
                 raise UserError(f"arm {name!r}: {error}") from None
 
@@ -299,8 +189,8 @@ class Workshop:
         self, arm: Arm, student: models.Network, teachers: Sequence[Teaching], preparations: Sequence[Stage | None]
     ) -> Objective:
         """The loss of an arm, with the trainable parts of its methods, built for what networks say of an example."""
-        example = self._example()
-        student.to(self.device).eval()
+        example = self._supply.example()
+        student.to(self._supply.device).eval()
         with torch.no_grad():
             features = student(example.views["image"]), [teacher(example) for teacher in teachers]
         return Objective(
@@ -308,7 +198,7 @@ class Workshop:
             cross_entropy=arm.cross_entropy,
             label_smoothing=(arm.train or self._recipe.train).label_smoothing,
             settings=[
-                Setting(*features, self.splits.train.targets, self._open(stage).path if stage else None)
+                Setting(*features, self._supply.splits.train.targets, self._open(stage).path if stage else None)
                 for stage in preparations
             ],
         )
@@ -318,13 +208,11 @@ class Workshop:
     def evaluate(self, stage: Stage, view: str, folder: RunFolder) -> Result:
         """Measure a trained network on the test pictures."""
         network, _ = self._trained(stage, view)
-        settings = self._recipe.evaluate
-        opened = {view: self._open_view(view)} if view != "image" else {}
         return evaluation.evaluate(
-            network.to(self.device),
-            evaluation.Material.of(self.splits, opened, settings, self.normalisation, device=self.device, ood=self.ood),
+            network.to(self._supply.device),
+            self._supply.material(view),
             view,
-            settings,
+            self._recipe.evaluate,
             folder.path,
             self._progress,
             label=f"evaluation of {stage.kind} {stage.name}",
@@ -340,17 +228,19 @@ class Workshop:
         about["temperature"] = self._open(measured).result()["metrics"]["calibrated"]["temperature"]
         for_int8 = None if quantised is None else self._trained(quantised, "image")[0]
         self._progress.start(f"export of {student.name}", 1)
-        result = hand_over(network, about, self.splits, folder.path, for_int8)
+        result = hand_over(network, about, self._supply.splits, folder.path, for_int8)
         self._progress.finish()
         return result
 
     def measure_cost(self, model: str, view: str, _: RunFolder) -> Result:
         """Measure what a network of this kind costs to run, whatever its weights are."""
-        return evaluation.measure_cost(self._build(model, view), self.view_shape(view), self.device, self._progress)
+        return evaluation.measure_cost(
+            self._build(model, view), self._supply.view_shape(view), self._supply.device, self._progress
+        )
 
     def _build(self, model: str, view: str) -> models.Network:
-        channels, height, width = self.view_shape(view)
-        return models.build(model, channels, len(self.splits.classes), (height, width))
+        channels, height, width = self._supply.view_shape(view)
+        return models.build(model, channels, len(self._supply.splits.classes), (height, width))
 
     def _starting(self, model: Model, view: str) -> models.Network:
         """A network as its training starts."""
@@ -372,8 +262,10 @@ class Workshop:
         *,
         rounded: bool = False,
     ) -> Result:
-        loader = self._training_loader(settings, seed, {view, *_views(teachers)})
-        held_out = self._loader("validation", {view}, batch_size=self._recipe.evaluate.batch_size, shuffle_seed=None)
+        loader = self._supply.training_loader(settings, seed, {view, *_views(teachers)})
+        held_out = self._supply.loader(
+            "validation", {view}, batch_size=self._recipe.evaluate.batch_size, shuffle_seed=None
+        )
 
         def validate(trained: nn.Module) -> Mapping[str, float]:
             predictions = evaluation.predict(trained, held_out, view)
@@ -389,7 +281,7 @@ class Workshop:
                 objective=objective,
                 settings=settings,
                 folder=folder,
-                fabric=make_fabric(self.device.type, settings),
+                fabric=make_fabric(self._supply.device.type, settings),
                 view=view,
                 teachers=teachers,
                 validate=validate,
@@ -406,9 +298,9 @@ class Workshop:
         }
 
     def _save(self, network: models.Network, folder: RunFolder, view: str) -> None:
-        mean, std = self.normalisation
-        about = {"classes": list(self.splits.classes), "mean": list(mean), "std": list(std), "view": view}
-        about["shape"] = list(self.view_shape(view))
+        mean, std = self._supply.normalisation
+        about = {"classes": list(self._supply.splits.classes), "mean": list(mean), "std": list(std), "view": view}
+        about["shape"] = list(self._supply.view_shape(view))
         with runs.atomic(folder.file(WEIGHTS)) as temporary:
             models.save(network, temporary, about)
 

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Room -> the other rooms that it may import. Rooms that are not named here may import everything but recipes."""
 
-EVERYTHING = {"cli", "distill", "estimate", "finished", "pipeline", "rehearsal", "stages", "workshop"}
+EVERYTHING = {"cli", "distill", "estimate", "finished", "pipeline", "rehearsal", "stages", "supply", "workshop"}
 
 ONLY_ATOMIC = {"data", "evaluation", "methods"}
 """Rooms that write files but know nothing of run folders: all that they may take from ``runs`` is ``atomic``."""

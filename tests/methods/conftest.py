@@ -22,3 +22,21 @@ def made_up():
         return Features(draw(batch, classes).requires_grad_(), draw(batch, 3), maps)
 
     return features
+
+
+@pytest.fixture
+def trained():
+    """Steps of a training of parts that learn: the term at each of them."""
+
+    def train(learner, optimizer, steps, student, teacher, batch):
+        values = []
+        for _ in range(steps):
+            (value,) = learner(student, [teacher], batch).values()
+            optimizer.zero_grad()
+            value.backward()
+            assert all(parameter.grad.any() for parameter in learner.parameters())
+            optimizer.step()
+            values.append(value.item())
+        return values
+
+    return train

@@ -87,19 +87,12 @@ def test_term_is_the_weighed_sum_over_stages(made_up):
     assert found["ab"].item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_connectors_learn(made_up):
+def test_the_connectors_learn(made_up, trained):
     student, teacher = made_up(0), made_up(1, channels=3)
     torch.manual_seed(0)
     learner = learner_of(AB(), student, teacher)
     optimizer = torch.optim.Adam([*learner.parameters(), *student.maps.values()], lr=0.1)
-    values = []
-    for _ in range(30):
-        value = learner(student, [teacher], BATCH)["ab"]
-        optimizer.zero_grad()
-        value.backward()
-        assert all(parameter.grad.any() for parameter in learner.parameters())
-        optimizer.step()
-        values.append(value.item())
+    values = trained(learner, optimizer, 30, student, teacher, BATCH)
     assert values[-1] < values[0] / 2
 
 

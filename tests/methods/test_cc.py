@@ -127,19 +127,12 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn():
         torch.testing.assert_close(student.grad, torch.zeros_like(embedding))
 
 
-def test_the_layers_learn(made_up):
+def test_the_layers_learn(made_up, trained):
     student, teacher = made_up(0), made_up(1)
     torch.manual_seed(0)
     learner = learner_of(CC(dim=4), student, teacher)
     optimizer = torch.optim.SGD(learner.parameters(), lr=0.02)
-    values = []
-    for _ in range(50):
-        value = learner(student, [teacher], BATCH)["cc"]
-        optimizer.zero_grad()
-        value.backward()
-        assert all(parameter.grad.any() for parameter in learner.parameters())
-        optimizer.step()
-        values.append(value.item())
+    values = trained(learner, optimizer, 50, student, teacher, BATCH)
     assert values[-1] < values[0] / 2
 
 

@@ -145,18 +145,11 @@ def test_memories_have_about_unit_norm(made_up):
     assert not torch.equal(learner.memory_student, learner.memory_teacher)
 
 
-def test_the_layers_learn_to_tell_pictures_apart(made_up):
+def test_the_layers_learn_to_tell_pictures_apart(made_up, trained):
     student, teacher = made_up(0), made_up(1)
     learner = learner_of(CRD(negatives=50, dim=4, temperature=0.3), student, teacher)
     optimizer = torch.optim.Adam(learner.parameters(), lr=0.05)
-    values = []
-    for _ in range(60):
-        value = learner(student, [teacher], BATCH)["crd"]
-        optimizer.zero_grad()
-        value.backward()
-        assert all(parameter.grad.any() for parameter in learner.parameters())
-        optimizer.step()
-        values.append(value.item())
+    values = trained(learner, optimizer, 60, student, teacher, BATCH)
     assert sum(values[-5:]) < sum(values[1:6]) * 0.9
 
 

@@ -93,18 +93,12 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     assert student.maps["stage2"].grad.abs().max() < 1e-9
 
 
-def test_the_adapters_learn(made_up):
+def test_the_adapters_learn(made_up, trained):
     student, teacher = made_up(0), made_up(1, channels=3)
     torch.manual_seed(0)
     learner = learner_of(ICKD(), student, teacher)
     optimizer = torch.optim.SGD([*learner.parameters(), student.maps["stage2"]], lr=1.0)
-    values = []
-    for _ in range(60):
-        value = learner(student, [teacher], BATCH)["ickd"]
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        values.append(value.item())
+    values = trained(learner, optimizer, 60, student, teacher, BATCH)
     assert values[-1] < values[0] / 2
 
 

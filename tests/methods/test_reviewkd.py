@@ -122,19 +122,12 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     assert student.grad.eq(0).all()
 
 
-def test_the_fusions_learn(made_up):
+def test_the_fusions_learn(made_up, trained):
     student, teacher = made_up(0), made_up(1, channels=3)
     torch.manual_seed(0)
     learner = learner_of(student, teacher)
     optimizer = torch.optim.Adam([*learner.parameters(), *student.maps.values()], lr=0.03)
-    values = []
-    for _ in range(30):
-        value = learner(student, [teacher], BATCH)["reviewkd"]
-        optimizer.zero_grad()
-        value.backward()
-        assert all(parameter.grad.any() for parameter in learner.parameters())
-        optimizer.step()
-        values.append(value.item())
+    values = trained(learner, optimizer, 30, student, teacher, BATCH)
     assert values[-1] < values[0] / 2
 
 

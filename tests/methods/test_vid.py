@@ -85,19 +85,12 @@ def test_the_variance_starts_at_five_and_stays_above_its_least(made_up):
     assert guess.spread.grad.isfinite().all()
 
 
-def test_the_guesses_learn(made_up):
+def test_the_guesses_learn(made_up, trained):
     student, teacher = made_up(0), made_up(1, channels=3)
     torch.manual_seed(0)
     learner = learner_of(student, teacher)
     optimizer = torch.optim.Adam([*learner.parameters(), *student.maps.values()], lr=0.1)
-    values = []
-    for _ in range(40):
-        value = learner(student, [teacher], BATCH)["vid"]
-        optimizer.zero_grad()
-        value.backward()
-        assert all(parameter.grad.any() for parameter in learner.parameters())
-        optimizer.step()
-        values.append(value.item())
+    values = trained(learner, optimizer, 40, student, teacher, BATCH)
     assert values[-1] < values[0] - 1
     for stage, guess in zip(student.maps.values(), learner.guesses, strict=True):
         assert (guess(stage)[1] < 4).all()

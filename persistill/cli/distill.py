@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 SUMMARY = "Distil a student from a folder of pictures and the names of two networks."
 EXAMPLES = (
     (
-        "persistill distill --data pictures --teacher timm/resnet50 --teacher-weights resnet50.safetensors "
-        "--student timm/mobilenetv3_small_100 --method tgd"
+        "persistill distill --data pictures --teacher timm/resnet50 --teacher-initial pretrained "
+        "--student timm/mobilenetv3_small_100 --student-initial pretrained --method tgd"
     ),
     "persistill distill --data digits --teacher wrn-16-2 --student resnet-8 --method kd --method sp --dry-run",
 )

@@ -85,8 +85,8 @@ def reasons(starts: Mapping[Role, Initial], recipe: Recipe) -> list[str]:
             )
     if starts:
         said.append(
-            "What starts from trained weights is trained at a tenth of the usual rate, for larger steps lose what it "
-            "knows, and for a third of the epochs, for it needs fewer, unless --lr or --epochs say otherwise."
+            "What starts from trained weights is trained at a smaller rate, because large steps lose what it knows, "
+            "and for a third of the epochs, because it needs fewer, unless --lr or --epochs say otherwise."
         )
     return said
 

@@ -177,7 +177,8 @@ def _at_hand(config: Any) -> dict[str, Any]:
 
 
 def _from_torchvision(name: str) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = _torchvision_weights(name).get_state_dict(progress=False, check_hash=True)
+    weights = _torchvision_weights(name)
+    tensors: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     return tensors
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from persistill import report
+from persistill import models, report
 from persistill.cli import main, recipes
 
 SIMPLE = ["--teacher", "resnet-8", "--student", "resnet-8", "--method", "kd", "--device", "cpu"]
@@ -124,6 +124,26 @@ def test_tgd_without_augmentation_on_gray_pictures_of_different_sizes(distill, t
     assert not (tmp_path / "runs").exists()
 
 
+def test_training_starts_from_weights_for_other_classes(distill, pictures: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "w.safetensors", tmp_path / "runs"
+    models.save(models.build("resnet-8", 3, 7), file, {"mean": [0.5] * 3, "std": [0.25] * 3, "view": "image"})
+    wish = ["--data", pictures, *SIMPLE, *QUICK, "--teacher-initial", file, "--student-initial", file, "--out", out]
+    answer = distill(*wish)
+    assert answer.code == 0
+    for words in (
+        f"to be trained, from {file}",
+        f"Every student starts from {file}: the classifier starts fresh: the file {file} has 7 classes, the data 3.",
+        "Pictures are normalised for the weights, as w.safetensors says.",
+        "initial weights of the student: ",
+    ):
+        assert words in answer.out
+    about = json.loads((only(out, "student-kd-*") / "run.json").read_text())
+    assert about["inputs"]["mean"] == [0.5] * 3
+    command = json.loads((only(out, "comparison-*") / "done.json").read_text())["command"]
+    assert f"--teacher-initial {file} --student resnet-8 --student-initial {file}" in command
+    assert "Nothing is left to train" in distill(*shlex.split(command)[2:], "--dry-run", "--device", "cpu").out
+
+
 def test_networks_of_others_see_pictures_of_a_stated_size(distill, pictures: Path, tmp_path: Path) -> None:
     answer = distill(
         *["--data", pictures, "--teacher", "timm/test_vit", "--student", "timm/test_resnet", "--method", "kd+sp"],
@@ -147,6 +167,9 @@ def test_networks_of_others_see_pictures_of_a_stated_size(distill, pictures: Pat
         (["--set", "data.foo=1"], "field of Data"),
         (["--teacher", "wrn-16-9"], "Did you mean 'wrn-16-8'"),
         (["--teacher-weights", "missing.safetensors"], "--teacher-weights: there is no file missing.safetensors"),
+        (["--teacher-weights", "a", "--teacher-initial", "b"], "Give one of the two"),
+        (["--teacher-initial", "pretrained"], "--teacher-initial: nobody publishes weights of 'resnet-8'"),
+        (["--student-initial", "w.pth"], "--student-initial: w.pth is a pickle by its name"),
         (["--save-recipe", "no/such/folder/x.py"], "there is no folder no/such/folder"),
         (["--teacher", "timm/test_vit"], "--size 32x32 brings pictures to such a size"),
     ],

@@ -82,3 +82,18 @@ def test_a_shipped_recipe_takes_a_few_steps(name: str, tmp_path: Path) -> None:
     for other in others:
         Pipeline(tiny(other, tmp_path / "pictures"), tmp_path / "none", device="cpu").probe()
     assert not (tmp_path / "none").exists()
+
+
+def test_the_table_of_baselines_is_whole_and_agrees_with_itself() -> None:
+    pairs = recipes.defined(SHIPPED["baselines_cifar100"])
+    assert len(pairs) == 13
+    taught: dict[str, set[float]] = {}
+    for recipe in pairs.values():
+        (published,) = recipe.published
+        assert {"image", "alone", "kd", "fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "crd"} <= set(
+            published.accuracies
+        )
+        for network, name in ((recipe.teachers["image"].model.name, "image"), (recipe.student.name, "alone")):
+            taught.setdefault(f"{name} {network}", set()).add(published.accuracies[name])
+    # A network that stands in several columns has one accuracy by itself.
+    assert {name: len(accuracies) for name, accuracies in taught.items() if len(accuracies) > 1} == {}

@@ -12,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from persistill.report.figure import Figure, Section
@@ -25,6 +26,8 @@ _SYMBOLS = {
     "x": "X",
     "triangle-down": "v",
     "star": "*",
+    "triangle-left": "<",
+    "triangle-right": ">",
     "line-ns": "|",
 }
 _STYLE: dict[Any, Any] = {
@@ -36,6 +39,7 @@ _STYLE: dict[Any, Any] = {
 }
 _METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
 _WIDTH, _INCH = 5.5, 100  # inches, and the page's pixels to one
+_FEW, _BESIDE = 8, 1.6  # a longer key would cover the plot: it stands beside it, in so many inches
 
 
 def draw(section: Section, figure: Figure, kind: str, choice: int | None = None) -> bytes:
@@ -68,7 +72,12 @@ def draw(section: Section, figure: Figure, kind: str, choice: int | None = None)
         _axis(axes, "x", figure.layout["xaxis"], "")
         _axis(axes, "y", figure.layout["yaxis"], "" if heat else figure.title)
         if not heat:
-            _key(axes, section, traces)
+            handles = _key(section, traces)
+            if len(handles) > _FEW:
+                canvas.set_figwidth(width + _BESIDE)
+                canvas.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
+            elif handles:
+                axes.legend(handles=handles, frameon=False, fontsize=8)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format=kind, dpi=300, metadata=_METADATA[kind])
     return buffer.getvalue()
@@ -153,14 +162,14 @@ def _axis(axes: Axes, side: str, axis: Mapping[str, Any], instead: str) -> None:
     call("set_{}label", axis["title"]["text"] or instead)
 
 
-def _key(axes: Axes, section: Section, traces: Sequence[Mapping[str, Any]]) -> None:
+def _key(section: Section, traces: Sequence[Mapping[str, Any]]) -> list[Line2D]:
     drawn = {trace.get("legendgroup") for trace in traces}
-    handles = [
-        mpl.lines.Line2D(
+    return [
+        Line2D(
             [],
             [],
             color=_color(mark.color),
-            linestyle=_dash(mark.line["dash"]),
+            linestyle="none" if mark.dash is None else _dash(mark.line["dash"]),
             marker=_SYMBOLS[mark.symbol.removesuffix("-open")],
             markerfacecolor="none" if mark.symbol.endswith("-open") else _color(mark.color),
             markersize=5,
@@ -170,8 +179,6 @@ def _key(axes: Axes, section: Section, traces: Sequence[Mapping[str, Any]]) -> N
         for place, mark in enumerate(section.marks)
         if str(place) in drawn
     ]
-    if handles:
-        axes.legend(handles=handles, frameon=False, fontsize=8)
 
 
 def _short(value: float, _: int | None = None) -> str:

@@ -14,6 +14,9 @@ from persistill.report.table import Table
 _HUES = 7
 _DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 4")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star")
+_CLASS_SYMBOLS = (*_SYMBOLS, "triangle-left", "triangle-right")
+CLASS_MARKS = len(_CLASS_SYMBOLS)
+"""Classes that can be told apart by symbol and by colour."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Mark:
     Attributes:
         label: its name.
         color: a variable of the style sheet.
-        dash: lengths of strokes and gaps in pixels, as SVG has them; empty for a solid line.
+        dash: lengths of strokes and gaps in pixels, as SVG has them; empty for a solid line, None for no line.
         symbol: plotly's name of the marker; hollow ("-open") for teachers.
         on: whether plots show it before anybody asks. Teachers wait: they would stretch the axes on which
             students are to be compared.
@@ -31,14 +34,14 @@ class Mark:
 
     label: str
     color: str
-    dash: str
+    dash: str | None
     symbol: str
     on: bool
 
     @property
     def line(self) -> dict[str, Any]:
         """The line, for plotly."""
-        dash = ",".join(f"{part}px" for part in self.dash.split()) or "solid"
+        dash = ",".join(f"{part}px" for part in (self.dash or "").split()) or "solid"
         return {"color": self.color, "dash": dash, "width": 2}
 
     @property
@@ -59,7 +62,7 @@ class Figure:
             and hidden by the key; one with a "choice", a position in ``Section.choices``, is shown with that choice
             alone. Both are text, as plotly has it.
         layout: plotly's layout.
-        tables: the text alternative, folded away below the plot.
+        tables: the text alternative, folded away below the plot; empty where it is a table of the section.
         chosen: likewise, one for each of ``Section.choices`` and shown with it; empty if none depends on the choice.
         ratio: height over width, where the plot must keep its shape on a narrow screen.
         half: whether two such figures stand side by side where there is room.
@@ -127,6 +130,14 @@ def marks(comparison: Comparison) -> tuple[Mark, ...]:
         if arm.runs:
             found.append(mark)
     return tuple(found)
+
+
+def class_marks(names: Sequence[str]) -> tuple[Mark, ...]:
+    """Marks without lines for up to ``CLASS_MARKS`` classes: no two share a symbol or a colour."""
+    return tuple(
+        Mark(name, f"var(--hue-{position})", None, symbol, on=True)
+        for position, (name, symbol) in enumerate(zip(names, _CLASS_SYMBOLS, strict=False))
+    )
 
 
 def layout(x: str, y: str, height: int = 360, **more: Any) -> dict[str, Any]:

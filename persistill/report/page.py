@@ -45,6 +45,7 @@ def render(comparison: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # plots without a space in them
     scripts = [get_plotlyjs(), _file("page.js")]
     return templates.get_template("page.html").render(
         comparison=comparison,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_up_maps import keep_maps
 from made_up_metrics import cost, features, further_metrics
 from made_up_pictures import keep_pictures
 from sklearn.metrics import accuracy_score, log_loss
@@ -244,6 +245,7 @@ class Maker:
         )
         if full:
             keep_pictures(folder.path)
+            keep_maps(folder.path)
         return folder.path
 
     def _beside(self, baseline: str, rows: list[dict[str, Any]], teachers: dict[str, Any]) -> dict[str, Any]:

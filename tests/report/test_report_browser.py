@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_up_runs import Maker
 
@@ -204,6 +205,30 @@ def test_curves_depend_on_the_corruption_and_on_the_key(visit: Open, full: Path,
     assert seen.page.evaluate(tables) == [True, True, False, True, True]
 
 
+def test_a_second_map_is_chosen_beside_the_first(visit: Open, full: Path, tmp_path: Path) -> None:
+    seen = visit(write(full, tmp_path / "report.html"))
+    places = {
+        name: f"[...document.querySelectorAll('#{name} .points path')].map((one) => one.getAttribute('transform'))"
+        for name in ("embeddings-plot", "embeddings-chosen-plot")
+    }
+    first, second = (seen.page.evaluate(where) for where in places.values())
+    assert len(first) == len(second) == 60
+    seen.page.get_by_label("Second map", exact=True).focus()
+    seen.page.keyboard.press("End")  # the last network
+    seen.until(f"{places['embeddings-chosen-plot']}.join() !== '{','.join(second)}'")
+    assert seen.page.evaluate(places["embeddings-plot"]) == first
+    assert len(seen.page.evaluate(places["embeddings-chosen-plot"])) == 60
+    seen.page.locator("#embeddings .key button", has_text="cat").click()
+    left = [len(seen.page.evaluate(where)) for where in places.values()]
+    with np.load(full / "embedding_maps.npz") as file:
+        assert left == [int((file["target"] != 3).sum())] * 2
+    seen.page.locator("#embeddings-plot .point").first.scroll_into_view_if_needed()
+    seen.page.locator("#embeddings-plot .point").first.hover(force=True)
+    label = seen.page.locator("#embeddings-plot .hoverlayer .hovertext").first.text_content()
+    assert re.fullmatch(r"\w+, (right|taken for \w+)test picture \d+", label or "")
+    assert seen.said == []
+
+
 def test_hover_tells_the_number(visit: Open, report: Path, finished: Path) -> None:
     from persistill.report import read
 
@@ -254,7 +279,7 @@ def test_everything_that_evaluations_measure_is_drawn(
 ) -> None:
     seen = visit(write(full, tmp_path / "report.html"), theme, width)
     assert seen.said == []
-    assert seen.count(".plot.js-plotly-plot") == PLOTS + 5  # latency, size, selective, corruptions, severity
+    assert seen.count(".plot.js-plotly-plot") == PLOTS + 7  # latency, size, selective, corruptions, severity, two maps
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
     assert seen.page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
     cells = "#corruptions-plot .heatmaplayer image"

@@ -12,6 +12,7 @@ from persistill.report.sections.calibration import calibration
 from persistill.report.sections.confusion import confusion
 from persistill.report.sections.corruptions import corruptions
 from persistill.report.sections.cost import cost
+from persistill.report.sections.embeddings import embeddings
 from persistill.report.sections.gallery import gallery
 from persistill.report.sections.hardest import hardest
 from persistill.report.sections.likeness import likeness
@@ -38,6 +39,7 @@ SECTIONS: tuple[Callable[[Comparison], Section | str], ...] = (
     threats,
     likeness,
     similarity,
+    embeddings,
     confusion,
     hardest,
     gallery,

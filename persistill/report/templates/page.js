@@ -37,7 +37,7 @@
   function draw(plot) {
     undrawn.delete(plot);
     const style = getComputedStyle(root);
-    const traces = resolved(plot.traces, style).map((trace) => ({ ...trace, visible: shown(trace, plot.section) }));
+    const traces = resolved(plot.traces.filter((trace) => shown(trace, plot.section)), style);
     const layout = resolved(plot.layout, style);
     const paper = plot.place.closest(".half") ? 0.47 * PAPER_WIDTH : PAPER_WIDTH;
     const printing = root.classList.contains("printing");

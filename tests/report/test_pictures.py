@@ -177,7 +177,7 @@ def test_the_four_groups_by_hand(by_hand: Path) -> None:
     assert "is right on 40.00 % of the 5 that image gets wrong" in second
     assert second.endswith("is right on 30.00 % of them.")
     assert third_sentence.startswith(
-        "tgd beside alone, the baseline, for there is no arm that is taught in the same way without it: "
+        "tgd beside alone, the baseline, for no arm is taught in the same way without persistence: "
     )
 
 
@@ -205,7 +205,7 @@ def test_gains_are_paired_by_seed_within_the_groups(by_hand: Path) -> None:
         mean, low, high = (signed(100 * value) for value in (expected.mean, low, high))
         cells.append(f"{mean} ({low} to {high})")
         said.setdefault(expected.verdict, []).append(f"{where} ({mean} points)")
-    assert part.tables[1].rows == (("tgd", "alone", *cells),)
+    assert part.tables[1].rows == (("tgd", "alone (baseline)", *cells),)
     assert [cell.split(" ")[0] for cell in cells] == ["+0.00", "−16.67", "+100.00", "+15.00"]
     verdicts = "; ".join(f"{verdict} {', '.join(places)}" for verdict, places in said.items())
     assert part.content["pairs"][0]["sentences"][-1].endswith(f": {verdicts}.")
@@ -247,6 +247,7 @@ def test_what_counts_as_taught_in_the_same_way(by_hand: Path, changes: dict[str,
     assert (control is not None) == found
     if found:
         sentence = section(only_topology(comparison)).content["pairs"][0]["sentences"][-1]
+        assert section(only_topology(comparison)).tables[1].rows[0][:2] == ("tgd", "alone")
         assert sentence.startswith("tgd beside alone, which is taught in the same way without persistence: ")
 
 

@@ -139,8 +139,8 @@ def _sentence(pair: TeacherPair, gain: Gain) -> str:
     for name, found in gain.differences.items():
         if found is not None:
             said.setdefault(found.verdict, []).append(f"{where[name]} ({signed(100 * found.mean)} points)")
-    how = f"which is taught in the same way without {pair.topology.name}"
-    beside = how if gain.controlled else "the baseline, for there is no arm that is taught in the same way without it"
+    same = f"taught in the same way without {pair.topology.name}"
+    beside = f"which is {same}" if gain.controlled else f"the baseline, for no arm is {same}"
     verdicts = "; ".join(f"{verdict} {', '.join(places)}" for verdict, places in said.items())
     return f"{gain.arm.name} beside {gain.other.name}, {beside}: {verdicts}."
 
@@ -153,10 +153,17 @@ def _gains(pair: TeacherPair, gains: list[Gain]) -> Table:
         return f"{mean} ({low} to {high})"
 
     return Table(
-        f"What {pair.topology.name} adds, in points with 95 % intervals: students that both teach, less those beside "
-        "which they stand. Intervals are not corrected for their number.",
+        f"Students that {pair.image.name} and {pair.topology.name} both teach, less those beside which they stand, in "
+        "points with 95 % intervals, which are not corrected for their number.",
         ("Network", "Beside", "Only topology", "Only image", "Neither", "All"),
-        tuple((gain.arm.name, gain.other.name, *map(cell, gain.differences.values())) for gain in gains),
+        tuple(
+            (
+                gain.arm.name,
+                gain.other.name if gain.controlled else f"{gain.other.name} (baseline)",
+                *map(cell, gain.differences.values()),
+            )
+            for gain in gains
+        ),
     )
 
 

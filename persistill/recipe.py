@@ -30,7 +30,8 @@ class Data(Spec):
         split_seed: draws the splits.
         size: (height, width) to which pictures are brought; None if they all have one size already.
         grayscale: read pictures with one channel.
-        mean: channel means for normalisation, pictures in [0, 1]; None to measure them on training pictures.
+        mean: channel means for normalisation, pictures in [0, 1]; None for those that go with the networks' initial
+            weights, or else to measure them on training pictures.
         std: channel standard deviations, likewise.
         skip_unreadable: go on without pictures that cannot be read, after naming and counting them.
         label: column of a Parquet or hub source that holds the class; None if there is only one that can.

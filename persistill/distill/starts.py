@@ -69,7 +69,7 @@ def reasons(starts: Mapping[Role, Initial], recipe: Recipe) -> list[str]:
         starts: what is known of them.
         recipe: that uses them.
     """
-    said = []
+    said, small = [], {}
     size = recipe.data.size
     for role, initial in starts.items():
         name = recipe.teachers["image"].model.name if role == "teacher" else recipe.student.name
@@ -78,11 +78,14 @@ def reasons(starts: Mapping[Role, Initial], recipe: Recipe) -> list[str]:
         )
         said.append(f"{who} from {initial.name}{': ' if initial.notes else ''}{', and '.join(initial.notes)}.")
         if initial.size is not None and size is not None and max(initial.size) >= _SMALL * max(size):
-            side = max(initial.size) // 32 * 32
-            said.append(
-                f"These weights know pictures of {_times(initial.size)}, and those here have {_times(size)}: {name} "
-                f"can use less of what it knows. Larger ones, up to --size {side}, often do better, and take longer."
-            )
+            small[name] = initial.size
+    if small and size is not None:
+        known = " and ".join(f"{_times(trained)} ({name})" for name, trained in small.items())
+        side = max(max(trained) for trained in small.values()) // 32 * 32
+        said.append(
+            f"Published weights are of pictures of {known}, and those here have {_times(size)}, in which networks find "
+            f"less of what they know. Larger ones, up to --size {side}, often do better, and take longer."
+        )
     if starts:
         said.append(
             "What starts from trained weights is trained at a smaller rate, because large steps lose what it knows, "

@@ -67,12 +67,13 @@ def test_each_network_is_trained_as_it_starts() -> None:
     text = " ".join(said)
     assert "on these pictures, from the published weights timm/x: the classifier starts fresh: no." in text
     assert "was given no weights" not in text
-    assert "know pictures of 224x224, and those here have 32x32" in text
+    assert "are of pictures of 224x224 (timm/test_resnet), and those here have 32x32" in text
+    assert "up to --size 224" in text
     started = make_recipe(options(student_initial="w"), SEEN, None, {"student": PLAIN})
     assert started.recipe.student.initial == "w"
     assert started.recipe.train.epochs == plain.train.epochs // 3
     assert "Every student starts from w.safetensors." in " ".join(started.reasons)
-    assert "know pictures of" not in " ".join(started.reasons)
+    assert "are of pictures of" not in " ".join(started.reasons)
     assert "--teacher-initial pretrained lets it start from published weights" in " ".join(started.reasons)
     assert "--teacher-initial" not in " ".join(make_recipe(options(teacher="wrn-16-2"), SEEN).reasons)
 

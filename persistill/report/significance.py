@@ -149,7 +149,7 @@ def _stretch(seeds: int) -> float:
     return math.sqrt(seeds / (seeds - 1)) * student_quantile(seeds - 1) / normal
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=12)  # seeds, all pictures, and the parts of them that two pairs of teachers tell apart
 def _counts(size: int, seed: int, of: str) -> NDArray[np.uint8]:
     """(DRAWS, size): how often each of ``size`` things is in each draw of ``size`` with replacement."""
     random = np.random.default_rng([seed, len(of), size])

@@ -24,17 +24,22 @@ def curve(position: int, arm: ArmSummary, mark: Mark, samples: Mapping[float, Sa
         "mode": "lines+markers",
         "legendgroup": str(position),
         "x": list(samples),
-        "y": [100 * sample.mean for sample in samples.values()],
+        "y": [_short(100 * sample.mean) for sample in samples.values()],
         "error_y": {
             "type": "data",
-            "array": [100 * value if math.isfinite(value) else 0.0 for value in deviations],
+            "array": [_short(100 * value) if math.isfinite(value) else 0 for value in deviations],
             "visible": any(deviations),
             "thickness": 1.2,
             "width": 3,
             "color": mark.color,
         },
-        "customdata": [[plain(arm.label), f"{spread(sample, 100)} %"] for sample in samples.values()],
+        "customdata": [f"{spread(sample, 100)} %" for sample in samples.values()],
         "line": mark.line,
         "marker": mark.marker,
-        "hovertemplate": "%{customdata[0]}: <b>%{customdata[1]}</b><extra></extra>",
+        "hovertemplate": f"{plain(arm.label)}: <b>%{{customdata}}</b><extra></extra>",
     }
+
+
+def _short(value: float) -> float:
+    """Of per cent, so many digits as no eye and no pointer reaches; a page may hold hundreds of curves."""
+    return round(value, 6)

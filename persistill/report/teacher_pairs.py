@@ -147,4 +147,4 @@ def _same_method(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two methods differ at most in how they mix teachers; a rule of its own for that is another class."""
     mixes = "alphas" in one and "alphas" in other
     shared = (one.keys() & other.keys()) - (_MIXING | {"is"} if mixes else set())
-    return (mixes or one.keys() == other.keys()) and all(one[name] == other[name] for name in shared)
+    return all(one[name] == other[name] for name in shared)

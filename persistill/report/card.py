@@ -7,6 +7,7 @@ model repository.
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -148,8 +149,9 @@ def _figures(comparison: Comparison, arm: ArmSummary, run: Run) -> Table:
 def _verdict(comparison: Comparison, arm: ArmSummary) -> str:
     if arm.name == comparison.arms[0].name:
         return ""
+    of_two = replace(comparison, arms=(comparison.arms[0], arm))  # the others are not compared again for every card
     try:
-        found = against_baseline(comparison).get(arm.name)
+        found = against_baseline(of_two).get(arm.name)
     except (UserError, ValueError):
         return ""
     return "" if found is None else sentence(arm.name, comparison.arms[0].name, found, "accuracy", points)

@@ -4,10 +4,10 @@
     python benchmarks/report.py runs/comparison-...    # one of your own instead
 
 Made-up run folders of full size: 10,000 test pictures of ten classes, two teachers, 30 epochs, noise, all corruptions
-at five severities, attacks, embeddings, persistence images. Headless Chromium (Playwright) opens the page, each time a
-new one with nothing in its cache, in a window as wide as a laptop's and a phone's: the clock from navigation until the
-text is painted, until the plots within the window are drawn, and until all are; in brackets the processor time of the
-page's main thread until then, in which other work on the machine is not. Medians.
+at five severities, attacks, maps of embeddings, persistence images. Headless Chromium (Playwright) opens the page,
+each time a new one with nothing in its cache, in a window as wide as a laptop's and a phone's: the clock from
+navigation until the text is painted, until the plots within the window are drawn, and until all are; in brackets the
+processor time of the page's main thread until then, in which other work on the machine is not. Medians.
 """
 
 import argparse
@@ -131,6 +131,27 @@ def cost(root: Path, name: str, parameters: int) -> str:
     return folder.path.name
 
 
+def kept(folder: Path, mapped: list[str], few: int = 20) -> None:
+    """What a comparison keeps of its own: pictures, and maps of embeddings."""
+    random = random_of("kept")
+    rows = np.sort(random.permutation(PICTURES)[: 2 * few])
+    pictures = {
+        "rows": rows,
+        "target": rows % CLASSES,
+        "pictures": random.integers(0, 256, (len(rows), 3, 32, 32), np.uint8),
+        "hardest": np.arange(few),
+        "only_topology_not_image": np.arange(few, 2 * few),
+        "view_topology": random.integers(0, 256, (len(rows), 6, 50, 50), np.uint8),
+    }
+    store(folder / "pictures.npz", pictures)
+    rows = random.permutation(PICTURES)[:1000]
+    maps = {"rows": rows, "target": rows % CLASSES}
+    for name in mapped:
+        maps[f"map_{name}"] = random.normal(size=(len(rows), 2)).astype(np.float32)
+        maps[f"answer_{name}"] = random.integers(0, CLASSES, len(rows))
+    store(folder / "embedding_maps.npz", maps)
+
+
 def comparison(root: Path, arms: int, seeds: int) -> Path:
     """A whole comparison: its folder."""
     names = [f"arm {number}" for number in range(arms)]
@@ -143,7 +164,7 @@ def comparison(root: Path, arms: int, seeds: int) -> Path:
                 "methods": [{"is": "TGD", "alphas": [0.7, 0.3], "merge": "published"}] if number else [],
             } for number, name in enumerate(names)
         },
-        "teachers": {name: {"is": "Teacher"} for name in TEACHERS},
+        "teachers": {name: {"is": "Teacher", "view": name} for name in TEACHERS},
         "seeds": list(range(seeds)), "teacher_seed": 0,
         "evaluate": {"is": "Evaluate", "noise": list(NOISE), "ece_bins": 15},
     }  # fmt: skip
@@ -159,6 +180,7 @@ def comparison(root: Path, arms: int, seeds: int) -> Path:
     everyone = [row["run"] for row in rows] + [teachers["image"]["run"]]
     alike = {"agreement": 0.8, "kl": 0.5, "cka": 0.7, "diagram_distance": 2.0}
     folder = RunFolder.create(root, "comparison", "made-up", {"recipe": recipe})
+    kept(folder.path, [of["run"] for of in (*teachers.values(), *rows[::seeds])])
     result = {
         "recipe": "made up", "command": "persistill run made_up", "seconds": 1.0, "rows": rows, "teachers": teachers,
         "classes": [f"class {number}" for number in range(CLASSES)],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_pictures import keep_pictures
 from made_up_runs import Maker
 
 from persistill.report import write
@@ -289,3 +290,27 @@ def test_everything_that_evaluations_measure_is_drawn(
     seen.page.keyboard.press("Enter")
     assert seen.count(cells) == 4
     assert seen.count("#latency-plot .scatterlayer .trace") == 5  # teachers from the start
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_answers_to_pictures_unfold_and_are_marked_without_colour(visit: Open, maker: Maker, width: int) -> None:
+    folder = maker.comparison(arms=("alone", "kd", "a-long-name-without-any-spaces-in-it", "third", "tgd"), seeds=(0,))
+    keep_pictures(folder)
+    seen = visit(write(folder), width=width)
+    marks = (
+        "Object.fromEntries(['right', 'wrong'].map((kind) =>"
+        " [kind, getComputedStyle(document.querySelector(`.answers .${kind}`), '::before').content]))"
+    )
+    assert seen.page.evaluate(marks) == {"right": '"✓\u00a0" / "right: "', "wrong": '"✗\u00a0" / "wrong: "'}
+    rows = (
+        "[...document.querySelectorAll('#hardest .case:first-child tbody tr')].filter((row) => row.checkVisibility())"
+    )
+    assert seen.page.evaluate(f"{rows}.length") == 4
+    seen.page.locator("#hardest summary").first.focus()
+    seen.page.keyboard.press("Enter")
+    assert seen.page.evaluate(f"{rows}.length") == 7
+    wide = (
+        "[...document.querySelectorAll('.cases *')].filter((e) => e.getBoundingClientRect().right > innerWidth).length"
+    )
+    assert seen.page.evaluate(wide) == 0
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width

@@ -30,8 +30,10 @@ _PIXELS = 2**16
 """Of the test pictures that are corrupted to see how long that takes; at least 4 and at most 64 pictures."""
 _GRADIENT = 3
 """Answers that an answer with its gradient is worth."""
-_KNOWN = {"export": 15.0, "cost": 10.0, "comparison": 3.0}
+_KNOWN = {"export": 15.0, "cost": 10.0}
 """Seconds of the stages that are not rehearsed, because they hardly depend on the recipe."""
+_MAP, _PAIR, _PAGE = 2.0, 0.2, 3.0
+"""Seconds of a comparison: to map the embeddings of a network, to set a student beside a teacher, and for the rest."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,9 @@ def estimate(pipeline: Pipeline, progress: Progress | None = None) -> Estimate:
         with tempfile.TemporaryDirectory(prefix="persistill-rehearsal-") as folder:
             costs, peak = _rehearse(pipeline, Path(folder), progress or Silent())
     known = {stage.key: Cost(stage, seconds=_KNOWN.get(stage.kind, 0.0)) for stage in stages}
+    teachers, arms = len(pipeline.recipe.teachers), len(pipeline.recipe.arms)
+    seconds = _MAP * (teachers + arms) + _PAIR * teachers * len(pipeline.students) + _PAGE
+    known[pipeline.comparison.key] = Cost(pipeline.comparison, seconds=seconds)
     return Estimate(
         tuple({**known, **costs}[stage.key] if stage.key in left else Cost(stage, complete=True) for stage in stages),
         _memory() if rehearsed else None,

@@ -171,7 +171,7 @@ class Pipeline:
         """The student that leaves the house."""
         student = self.students[self.recipe.exported_arm, self.recipe.seeds[0]]
         measured = self.evaluations[student.key]
-        inputs = {"network": student.key, "evaluation": measured.key, "format": 2}
+        inputs = {"network": student.key, "evaluation": measured.key, "format": 3}
         if self.quantised is not None:
             inputs["quantised"] = self.quantised.key
         return Stage("export", student.name, inputs, partial(self._workshop.export, student, measured, self.quantised))

@@ -43,8 +43,8 @@ def remarks(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
     """
     known = f" The checkpoint's accuracy on them: {_percent(result['accuracy'].get('checkpoint'))} %."
     yield f"Compared on {result['pictures']:,} test pictures, on one thread of this machine.{known}"
-    if made := int8_sentence(result):
-        yield made
+    if "static" in result.get("int8", {}):  # otherwise the table has said it
+        yield int8_sentence(result)
     if result["temperature"] is None:
         yield (
             "No evaluation of this network holds a temperature, so its confidences are not calibrated. To have one, "

@@ -34,8 +34,8 @@ def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Pa
 
     Weights are quantised by output channel, activations by tensor, both symmetric around stated zero points, in
     ONNX's QDQ form, which runtimes on servers and phones know. The range of an activation covers 99.999 % of its values
-    on the calibration pictures, so that single outliers do not cost everyone else their digits. Normalisation stays in
-    float32.
+    on the calibration pictures, so that single outliers do not cost everyone else their digits. Normalisation and
+    logits stay in float32.
 
     Args:
         model: the content of the float file.
@@ -57,6 +57,8 @@ def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Pa
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile,
+            # Logits leave in float32: to round them costs digits, and saves nothing that can be measured.
+            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
     quantised = onnx.load(path)
     # The optimiser declares domains of its own whether it used them or not, and other runtimes know none of them.

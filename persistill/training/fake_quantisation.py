@@ -7,7 +7,7 @@ the whole tensor. The gradient passes through the rounding as if it were not the
 
 A file has batch norms folded into the convolution before them, and weights are rounded here as they are. That comes to
 the same: folding multiplies all weights of an output channel by one number, and their scale with them. Not imitated are
-the rounding of sums in residual blocks and of logits, and biases of 32 bits.
+the rounding of sums in residual blocks, and biases of 32 bits.
 """
 
 import contextlib

@@ -59,27 +59,29 @@ def save_pretrained(source: Path, target: Path, card: str | None = None) -> list
     return sorted(target.iterdir())
 
 
-def from_pretrained(source: str | Path, revision: str | None = None) -> Student:
+def from_pretrained(source: str | Path, revision: str | None = None, *, model: str | None = None) -> Student:
     """Load a student from a local folder or from the Hub.
 
     Args:
         source: a folder with ``model.safetensors``, or "user/name". A folder of that name comes first.
         revision: of a Hub repository: a branch, tag or commit; None for the newest.
+        model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
 
     Returns:
         The student, on the CPU and in evaluation mode: pictures in [0, 1] in, logits out.
 
     Raises:
-        UserError: if there is no such folder or repository, or it holds no student of persistill's.
+        UserError: if there is no such folder or repository, or it holds no student of persistill's, or one of another
+            network than ``model``.
     """
     if Path(source).is_dir():
-        return load_student(Path(source))
+        return load_student(Path(source), model)
     _require_name(str(source), f"there is no folder {source}, and")
     try:
         file = hf_hub_download(str(source), WEIGHTS, revision=revision)
     except Exception as error:
         raise _unreached(f"{WEIGHTS} of {source} could not be loaded", error) from error
-    return read(Path(file))
+    return read(Path(file), model)
 
 
 def push_to_hub(source: Path, name: str, *, private: bool = True, card: str | None = None) -> str:

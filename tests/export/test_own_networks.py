@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from persistill.cli import main
 from persistill.errors import UserError
-from persistill.export import export_student, load_student
+from persistill.export import export_student, hub, load_student
 from persistill.export.formats import FORMATS
 from persistill.models import build
 
@@ -62,6 +62,15 @@ def test_an_export_is_loaded_by_whoever_says_the_name(own, about, pictures, tmp_
     with torch.inference_mode():
         expected = student.eval()((images - 0.31) / 0.38).logits
         torch.testing.assert_close(loaded(images), expected)
+        torch.testing.assert_close(hub.from_pretrained(tmp_path / "out", model=NAME)(images), expected)
+
+
+def test_an_export_from_the_hub_runs_code_only_for_whoever_says_the_name(own, about, pictures, tmp_path, monkeypatch):
+    export_student(build(NAME, 1, 10, (8, 8)), about, pictures, tmp_path, formats=())
+    monkeypatch.setattr(hub, "hf_hub_download", lambda name, file, revision: str(tmp_path / file))
+    with pytest.raises(UserError, match=f"say so with load.*{NAME}"):
+        hub.from_pretrained("me/own")
+    assert hub.from_pretrained("me/own", model=NAME)(pictures.float() / 255).shape == (len(pictures), 10)
 
 
 def test_an_export_is_repeated_over_itself_and_over_nothing_else(own, about, pictures, tmp_path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_up_kept import keep_pictures
 from made_up_maps import keep_maps
 from made_up_metrics import cost, features, further_metrics
-from made_up_pictures import keep_pictures
 from sklearn.metrics import accuracy_score, log_loss
 
 from persistill.runs import RunFolder, atomic

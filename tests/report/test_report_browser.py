@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_pictures import keep_pictures
+from made_up_kept import keep_pictures
 from made_up_runs import Maker
 
 from persistill.report import write

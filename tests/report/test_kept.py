@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up_pictures import answers, keep_pictures
+from made_up_kept import answers, keep_pictures
 from made_up_runs import CLASSES, Maker
 from matplotlib import colormaps
 from PIL import Image

@@ -309,7 +309,7 @@ class Pipeline:
         """
         self.probe()
         for stage in self.stages():
-            context = {"recipe": self.recipe.to_json(), "stage": stage.kind}
+            context = {"recipe": self.recipe.to_json(), "stage": stage.kind, "computed": self._computed}
             folder = RunFolder.create(self.out, stage.kind, stage.name, stage.inputs, context)
             if not folder.complete:
                 began = time.perf_counter()
@@ -320,6 +320,11 @@ class Pipeline:
         report.write(folder.path)
         self._progress.finish()
         return folder
+
+    @property
+    def _computed(self) -> dict[str, Any]:
+        """What sums depend on beside the stages' inputs: another number of threads adds up in another order."""
+        return {"device": self.device.type, "threads": torch.get_num_threads()}
 
     def probe(self) -> None:
         """Send two random pictures through every arm, untrained: what does not fit shows now, not after the teachers.

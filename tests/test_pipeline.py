@@ -88,6 +88,7 @@ def test_a_run_leaves_what_the_contract_names(finished: RunFolder) -> None:
         assert trained.file(WEIGHTS).is_file()
         assert not trained.file("checkpoint.safetensors").exists()
         assert trained.records()[-1]["type"] == "epoch"
+        assert trained.about["context"]["computed"] == {"device": "cpu", "threads": torch.get_num_threads()}
         evaluation = RunFolder.open(root / entry["evaluation"])
         stored = np.load(evaluation.file("predictions.npz"))
         accuracy = (stored["logits"].argmax(1) == stored["target"]).mean()

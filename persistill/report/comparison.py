@@ -82,6 +82,8 @@ class Run:
         evaluation_seconds: wall-clock of the evaluation.
         curve: what was logged, one entry an epoch.
         metrics: all that the evaluation stored, by the names of ``docs/evaluation.md``.
+        device: "cpu" or "cuda", on which it was trained; None if that was not recorded.
+        threads: of the processor, with which it was trained; None likewise.
     """
 
     seed: int | None
@@ -98,6 +100,8 @@ class Run:
     evaluation_seconds: float
     curve: tuple[Epoch, ...]
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    threads: int | None = None
 
     def figure(self, *path: str) -> float:
         """One stored figure, ``figure("calibrated", "nll")``; nan where it was not measured or not finite."""
@@ -340,6 +344,7 @@ class _Reader:
         trained = run_folder.result()
         # Zero epochs: its weights came from elsewhere, and the seconds are those of copying them.
         here = trained.get("epochs") != 0
+        computed = (run_folder.about.get("context") or {}).get("computed") or {}
         return Run(
             seed=entry["seed"] if here else None,
             folder=entry["run"],
@@ -355,6 +360,8 @@ class _Reader:
             evaluation_seconds=_number(measured.get("seconds")),
             curve=_curve(run_folder.records()),
             metrics=metrics,
+            device=computed.get("device"),
+            threads=computed.get("threads"),
         )
 
     def _open(self, name: str) -> RunFolder:

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from persistill.errors import UserError
 from persistill.report import Sample, header, markdown, note, read, rows
+from persistill.report.sections.repeat import repeat
 from persistill.runs import RunFolder
 
 
@@ -186,3 +188,18 @@ def test_markdown_escapes_names(maker: Maker) -> None:
     text = markdown(read(maker.comparison(arms=("a|b", "<b>*c*"), seeds=(0,))))
     assert "| a\\|b |" in text
     assert "\\<b\\>\\*c\\*" in text
+
+
+def test_devices_and_threads_of_trainings_are_told(maker: Maker) -> None:
+    folder = maker.comparison(arms=("alone", "kd"), seeds=(0, 1))
+    assert repeat(read(folder)).content["facts"]["Trained on"] == "not recorded"
+    runs = [run for arm in (*read(folder).teachers, *read(folder).arms) for run in arm.runs]
+    for position, run in enumerate(runs):
+        assert (run.device, run.threads) == (None, None)
+        path = maker.root / run.folder / "run.json"
+        about = json.loads(path.read_text(encoding="utf-8"))
+        about["context"] = {"computed": {"device": "cpu", "threads": 2 if position == 0 else 1}}
+        path.write_text(json.dumps(about), encoding="utf-8")
+    assert read(folder).teachers[0].runs[0].threads == 2
+    told = repeat(read(folder)).content["facts"]["Trained on"]
+    assert told == f"cpu, 2 threads (1 run); cpu, 1 thread ({len(runs) - 1} runs)"

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 
 from persistill.report.comparison import ArmSummary, Comparison, Run, Sample
@@ -18,6 +19,7 @@ def repeat(comparison: Comparison) -> Section:
         "Date": _moment(str(comparison.about.get("created") or "not recorded")),
         "Software": _listed(comparison.about.get("software") or {}),
         "Hardware": _listed(comparison.about.get("hardware") or {}),
+        "Trained on": _trained_on(comparison),
         "Folder": comparison.folder.name,
     }
     if comparison.export is not None:
@@ -27,7 +29,10 @@ def repeat(comparison: Comparison) -> Section:
         title="How to repeat every number",
         text=(
             "Every number of this page is read from the run folders named here. A stage whose folder is complete "
-            "is not run again by the command; to see it run, give another place with --out."
+            "is not run again by the command; to see it run, give another place with --out.\n\nOn the CPU the same "
+            "versions, the same kind of processor and the same number of threads give the same numbers to the last "
+            "digit. Another number of threads (OMP_NUM_THREADS) adds up in another order, and training carries the "
+            "difference on: then expect figures as near as those of another seed."
         ),
         tables=(_stages(comparison), _folders(comparison)),
         template="repeat.html",
@@ -36,6 +41,19 @@ def repeat(comparison: Comparison) -> Section:
             "recipe": json.dumps(comparison.settings, indent=2, ensure_ascii=False),
         },
     )
+
+
+def _trained_on(comparison: Comparison) -> str:
+    """Devices and numbers of threads, and of how many runs where they are not all alike."""
+    runs = (run for arm in (*comparison.teachers, *comparison.arms) for run in arm.runs if run.epochs)
+    found = Counter((run.device, run.threads) for run in runs)
+    named = {
+        "not recorded" if device is None else f"{device}, {threads} thread{'s' * (threads != 1)}": count
+        for (device, threads), count in found.items()
+    }
+    if len(named) <= 1:
+        return next(iter(named), "nothing was trained here")
+    return "; ".join(f"{name} ({count} run{'s' * (count > 1)})" for name, count in named.items())
 
 
 def _stages(comparison: Comparison) -> Table:

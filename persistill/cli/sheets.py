@@ -79,7 +79,9 @@ def draw_answers(path: Path, pictures: Sequence[Pixels], answers: Sequence[tuple
     figure.subplots_adjust(0.03 / across, 0.62 / _TILE[1] / down, 1 - 0.03 / across, 1 - 0.06 / down, 0.06, 0.5)
     side = max(max(one.shape[1:]) for one in pictures)
     for place, picture, (name, confidence, file) in zip(axes, pictures, answers, strict=False):
-        place.imshow(_framed(picture, side).transpose(1, 2, 0), interpolation="nearest" if side < _SIDE else "auto")
+        place.imshow(
+            _framed(picture, side).transpose(1, 2, 0), interpolation="nearest" if side < _SIDE else "antialiased"
+        )
         below: dict[str, Any] = {"transform": place.transAxes, "va": "top", "parse_math": False}  # "$" is a sign
         place.text(0, -0.04, shortened(name), **below, fontsize=9, fontweight="bold")
         place.text(0, -0.18, confidence, **below, fontsize=9)

@@ -104,11 +104,11 @@ def test_edges_are_finite() -> None:
 
 def test_after_the_block_the_network_is_plain_and_has_the_trained_weights() -> None:
     torch.manual_seed(3)
-    network, pictures = build("mobilenet-v2-half", 3, 4), torch.randn(2, 3, 16, 16)
+    network, pictures = build("mobilenet-v2-half", 3, 4), torch.randn(8, 3, 32, 32)
     kinds, names = [type(module) for module in network.modules()], set(network.state_dict())
     with fake_quantised(network):
         assert [name for name, _ in network.named_parameters() if name.endswith("original")]
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.001)
         for _ in range(2):
             optimizer.zero_grad()
             network(pictures).logits.square().sum().backward()

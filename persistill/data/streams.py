@@ -271,7 +271,7 @@ def _picture_column(schema: pa.Schema, column: str | None, file: Path) -> str:
     found = [
         field.name
         for field in schema
-        if pa.types.is_struct(field.type) and {part.name for part in field.type.fields} == {"bytes", "path"}
+        if pa.types.is_struct(field.type) and {part.name for part in field.type} == {"bytes", "path"}
     ]
     if column is not None:
         if column not in found:

@@ -8,8 +8,9 @@ CIFAR, and a block that halves does so in its 3x3 convolution.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from persistill.models.network import Network, initialise
-from persistill.types import Features, FeatureSpec, MapSpec
+from persistill.models.network import initialise
+from persistill.models.resnet import PostActivation
+from persistill.types import FeatureSpec, MapSpec
 
 _STAGES = ((3, 64, 1), (4, 128, 2), (6, 256, 4), (3, 512, 8))  # blocks, inner channels, stride against the picture
 _EXPANSION = 4
@@ -39,7 +40,7 @@ class _Block(nn.Module):
         return F.relu(self.norm3(self.conv3(residual)) + self.shortcut(x))
 
 
-class BottleneckResNet(Network):
+class BottleneckResNet(PostActivation):
     """ResNet-50 of bottleneck blocks, "resnet-50-bottleneck". Maps "stage1" to "stage4" are the stages' outputs.
 
     It is no relative of ``ResNet``, whose depths are 6n + 2 and whose blocks have two convolutions.
@@ -66,19 +67,3 @@ class BottleneckResNet(Network):
             self.stages[name] = nn.Sequential(*blocks)
         self.classifier = nn.Linear(channels, num_classes)
         initialise(self)
-
-    def forward(self, x: Tensor) -> Features:
-        """Classify pictures.
-
-        Args:
-            x: (B, in_channels, H, W), normalised.
-
-        Returns:
-            Logits (B, num_classes), embedding (B, 2048) and four maps, after ReLU.
-        """
-        x = F.relu(self.norm(self.conv(x)))
-        maps: dict[str, Tensor] = {}
-        for name, stage in self.stages.items():
-            maps[name] = x = stage(x)
-        embedding = F.adaptive_avg_pool2d(x, 1).flatten(1)
-        return Features(self.classifier(embedding), embedding, maps)

@@ -35,7 +35,32 @@ class _Block(nn.Module):
         return F.relu(residual + self.shortcut(x))
 
 
-class ResNet(Network):
+class PostActivation(Network):
+    """What residual networks have in common that activate after the sum: the way from the stem through the stages."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    stages: nn.ModuleDict
+    classifier: nn.Linear
+
+    def forward(self, x: Tensor) -> Features:
+        """Classify pictures.
+
+        Args:
+            x: (B, in_channels, H, W), normalised.
+
+        Returns:
+            Logits (B, num_classes), embedding (B, channels of the last stage) and a map for each stage, after ReLU.
+        """
+        x = F.relu(self.norm(self.conv(x)))
+        maps: dict[str, Tensor] = {}
+        for name, stage in self.stages.items():
+            maps[name] = x = stage(x)
+        embedding = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        return Features(self.classifier(embedding), embedding, maps)
+
+
+class ResNet(PostActivation):
     """ResNet-depth, or ResNet-depth x width. Maps "stage1" to "stage3" are the stages' outputs, after ReLU.
 
     Pictures may have any size: a side of n gives sides of n, ceil(n / 2) and ceil(n / 4).
@@ -71,19 +96,3 @@ class ResNet(Network):
             self.stages[name] = nn.Sequential(*blocks)
         self.classifier = nn.Linear(channels, num_classes)
         initialise(self)
-
-    def forward(self, x: Tensor) -> Features:
-        """Classify pictures.
-
-        Args:
-            x: (B, in_channels, H, W), normalised.
-
-        Returns:
-            Logits (B, num_classes), embedding (B, 64 width) and three maps.
-        """
-        x = F.relu(self.norm(self.conv(x)))
-        maps: dict[str, Tensor] = {}
-        for name, stage in self.stages.items():
-            maps[name] = x = stage(x)
-        embedding = F.adaptive_avg_pool2d(x, 1).flatten(1)
-        return Features(self.classifier(embedding), embedding, maps)

@@ -236,6 +236,11 @@ class Comparison:
         """Students and then teachers, those that have at least one complete run."""
         return tuple(arm for arm in (*self.arms, *self.teachers) if arm.runs)
 
+    @property
+    def exported(self) -> str:
+        """Name of the arm whose student is exported, the last unless the recipe names one; empty without arms."""
+        return self.settings.get("export") or (self.arms[-1].name if self.arms else "")
+
     def cost(self, arm: ArmSummary) -> Mapping[str, Any]:
         """What a network of this arm costs to run; empty if it was not measured."""
         return self.costs.get("" if arm.role == "student" else arm.name, {})

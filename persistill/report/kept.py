@@ -118,8 +118,7 @@ def kept_pictures(comparison: Comparison) -> Kept:
 
 def standing(comparison: Comparison) -> tuple[ArmSummary, ...]:
     """The students that stand for all where there is no room: of the baseline, and of the arm that is exported."""
-    exported = comparison.settings.get("export") or (comparison.arms[-1].name if comparison.arms else "")
-    names = {arm.name for arm in comparison.arms[:1]} | {exported}
+    names = {arm.name for arm in comparison.arms[:1]} | {comparison.exported}
     return tuple(arm for arm in comparison.arms if arm.name in names and arm.runs)
 
 

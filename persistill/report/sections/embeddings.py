@@ -96,8 +96,7 @@ def embeddings(comparison: Comparison) -> Section | str:
 
 def _maps(comparison: Comparison, found: Mapping[str, NDArray[Any]]) -> Iterator[_Map]:
     """Of the first teacher, of the student that was exported, and of the other students and teachers."""
-    exported = comparison.settings.get("export") or (comparison.arms[-1].name if comparison.arms else "")
-    students = sorted(comparison.arms, key=lambda arm: arm.name != exported)
+    students = sorted(comparison.arms, key=lambda arm: arm.name != comparison.exported)
     for arm in (*comparison.teachers[:1], *students, *comparison.teachers[1:]):
         run = next((run for run in arm.runs if f"map_{run.folder}" in found), None)
         if run is not None:

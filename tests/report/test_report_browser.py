@@ -1,7 +1,6 @@
 """The page in a real browser without network."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,22 +11,8 @@ from made_up_runs import Maker
 
 from persistill.report import write
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
-
 PLOTS = 10  # differences, accuracy, validation, loss, three terms, noise, calibration, confusion
 HUE_1 = {"light": "rgb(0, 114, 178)", "dark": "rgb(75, 163, 220)"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield started
-        started.close()
 
 
 class Visit:

@@ -15,17 +15,18 @@ HERE = Path(__file__).parent
 
 def run(name, **variables):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / name)]
-    done = subprocess.run(
+    return subprocess.run(
         command, cwd=HERE.parent.parent, env={**os.environ, **variables}, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["cuda_signals.py", "cuda_images.py", "cuda_clouds.py", "cuda_calls.py"])
 def test_kernels_agree_with_the_references(name):
-    run(name, **({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}))
+    done = run(name, **({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the other tests compile them")
 def test_kernels_compile_for_a_gpu_that_is_not_here():
-    run("cuda_compiled.py", TRITON_INTERPRET="0")
+    done = run("cuda_compiled.py", TRITON_INTERPRET="0")
+    assert done.returncode == 0, done.stdout + done.stderr

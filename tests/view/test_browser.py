@@ -1,6 +1,5 @@
 """Both pages in a real browser that reaches nothing but the server."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,10 +9,6 @@ from asking import Client, epoch
 from PIL import Image
 
 from persistill.runs import RunFolder
-
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 
 LABELLED = """[...document.querySelectorAll('input, select, button')].filter((control) =>
     !control.labels?.length && !control.textContent.trim() && !control.ariaLabel).map((control) => control.id)"""
@@ -27,16 +22,6 @@ INK = """(name) => {
     return found.size;
 }"""
 """How many colours there are on a canvas."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield started
-        started.close()
 
 
 class Visit:

@@ -20,7 +20,7 @@ from persistill.methods import KD
 from persistill.pipeline import Pipeline
 from persistill.recipe import Arm, Data, Evaluate, Model, Quantise, Recipe, Teacher, Train
 from persistill.rehearsal import Rehearsal
-from persistill.report.delivered import int8_sentence
+from persistill.report.delivered import int8_sentence, processor_sentence
 from persistill.runs import RunFolder
 from persistill.workshop import WEIGHTS
 
@@ -145,6 +145,22 @@ def test_sentences_of_other_exports() -> None:
     assert int8_sentence({**old, "int8": {"made": "by static quantisation"}}) == (
         "The int8 file was made by static quantisation: the checkpoint's class 50.00% of the time on 8 test pictures."
     )
+
+
+@pytest.mark.parametrize(
+    ("saturating", "said"),
+    [
+        ([], "its sums of products stay within 16 bits, so processors without VNNI answer alike."),
+        (["conv1", "head"], "sums of products may leave 16 bits and answers differ, in conv1, head."),
+    ],
+)
+def test_sentences_say_how_other_processors_answer(saturating: list[str], said: str) -> None:
+    made = {"made": "by static quantisation", "saturating": saturating}
+    export = {"agreement": {"int8": 0.5}, "pictures": 8, "instructions": "avx2", "int8": made}
+    for sentence in (int8_sentence(export), processor_sentence(export)):
+        assert "measured with the instructions avx2; " in sentence
+        assert sentence.endswith(said)
+    assert processor_sentence({"int8": {}}) == ""
 
 
 def test_an_interrupted_pipeline_ends_with_the_same_copy(

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from persistill.cli.execution import size
-from persistill.report.delivered import int8_sentence
+from persistill.report.delivered import int8_sentence, processor_sentence
 
 
 def table(result: Mapping[str, Any]) -> Table:
@@ -45,6 +45,8 @@ def remarks(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
     yield f"Compared on {result['pictures']:,} test pictures, on one thread of this machine.{known}"
     if "static" in result.get("int8", {}):  # otherwise the table has said it
         yield int8_sentence(result)
+    elif said := processor_sentence(result):
+        yield said
     if result["temperature"] is None:
         yield (
             "No evaluation of this network holds a temperature, so its confidences are not calibrated. To have one, "

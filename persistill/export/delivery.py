@@ -16,6 +16,7 @@ from persistill.errors import UserError, unknown
 from persistill.export.example import EXAMPLE, text
 from persistill.export.formats import FORMATS, Delivery, Format, answers
 from persistill.export.latency import milliseconds
+from persistill.export.processor import instructions
 from persistill.export.student import WEIGHTS
 from persistill.models import Network
 from persistill.runs import atomic, write_json
@@ -69,9 +70,11 @@ def export_student(
         absolute difference between logits), ``agreement`` (format -> share of pictures with the same class),
         ``accuracy`` (format, and "checkpoint" -> accuracy on ``pictures``, with targets), ``milliseconds`` (format ->
         pictures in a batch -> median wall-clock of the batch on one thread), ``left_out`` (format -> why), ``int8``
-        (what kind of int8 file there is, under "made": one of ``MADE``; and with ``for_int8``, under "static", the
-        difference, agreement and accuracy of the file that would be there without; empty if there is no int8 file),
-        ``parameters``, ``pictures`` and ``seconds``.
+        (what kind of int8 file there is, under "made": one of ``MADE``; under "saturating" the layers that may answer
+        otherwise on processors without VNNI, none in files that are written here; and with ``for_int8``, under
+        "static", the difference, agreement and accuracy of the file that would be there without; empty if there is no
+        int8 file), ``instructions`` (of the processor that measured, for 8-bit integers), ``parameters``, ``pictures``
+        and ``seconds``.
 
     Raises:
         UserError: if ``about`` or ``pictures`` do not fit the network, a format is unknown, or the folder holds another
@@ -110,6 +113,7 @@ def export_student(
                     int8["static"] = {what: kept[name][what] for what in kept[name] if what != "milliseconds"}
                     kind.write(trained, temporary)
                     kept[name] = _measured(kind, temporary, trained, batches, expected, targets)
+                int8["saturating"] = _saturating(temporary)
     files = {name: FORMATS[name].file for name in kept}
     made = {"int8": int8["made"]} if int8 else {}
     write_json(folder / CONFIG, {**config, "files": files, **made})
@@ -131,6 +135,7 @@ def export_student(
         "accuracy": accuracies,
         "left_out": left_out,
         "int8": int8,
+        "instructions": instructions(),
         "parameters": config["parameters"],
         "pictures": len(pictures),
         "seconds": time.perf_counter() - began,
@@ -166,6 +171,12 @@ def _measured(
         "milliseconds": milliseconds(answer, delivery.shape, one_by_one=not kind.batches),
     }
     return measured if targets is None else {**measured, "accuracy": _accuracy(found, targets)}
+
+
+def _saturating(path: Path) -> list[str]:
+    from persistill.export import saturation  # noqa: PLC0415
+
+    return saturation.saturating_layers(path)
 
 
 def _accuracy(logits: Tensor, targets: Tensor) -> float:

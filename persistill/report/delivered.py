@@ -11,8 +11,8 @@ def int8_sentence(export: Mapping[str, Any]) -> str:
         export: the result of an export.
 
     Returns:
-        A sentence, with the file that static quantisation alone would have given where the export made both; empty if
-        there is no int8 file, or the export does not say.
+        Sentences, with the file that static quantisation alone would have given where the export made both, and how
+        it answers on other processors; empty if there is no int8 file, or the export does not say.
     """
     int8 = export.get("int8") or {}
     if "made" not in int8 or "int8" not in export.get("agreement", {}):
@@ -23,7 +23,28 @@ def int8_sentence(export: Mapping[str, Any]) -> str:
     text = f"The int8 file was made {int8['made']}: {_compared(own, pictures)}"
     if "static" in int8:
         text += f"; by static quantisation alone it would be {_compared(int8['static'])}"
-    return text + ("." if checkpoint is None else f". The checkpoint's accuracy on them is {checkpoint:.2%}.")
+    text += "." if checkpoint is None else f". The checkpoint's accuracy on them is {checkpoint:.2%}."
+    return f"{text} {processor_sentence(export)}".rstrip()
+
+
+def processor_sentence(export: Mapping[str, Any]) -> str:
+    """With which instructions the int8 file of an export was measured, and whether others answer alike.
+
+    Args:
+        export: the result of an export.
+
+    Returns:
+        A sentence; empty if there is no int8 file, or the export does not say.
+    """
+    saturating = (export.get("int8") or {}).get("saturating")
+    if saturating is None:
+        return ""
+    measured = f"The int8 file was measured with the instructions {export['instructions']}"
+    if not saturating:
+        return f"{measured}; its sums of products stay within 16 bits, so processors without VNNI answer alike."
+    return (
+        f"{measured}; without VNNI, sums of products may leave 16 bits and answers differ, in {', '.join(saturating)}."
+    )
 
 
 def _compared(measured: Mapping[str, float | None], where: str = "") -> str:

@@ -1,6 +1,6 @@
 """Weights and activations rounded in training as the int8 file will round them, so that a network gets used to it.
 
-The rounding is that of ``export/int8_file.py``: weights of convolutions and linear layers to -127 ... 127 with a scale
+The rounding is that of ``export/int8_file.py``: weights of convolutions and linear layers to -64 ... 64 with a scale
 for each output channel and zero at zero; what goes into these layers to -128 ... 127 with a scale and a zero point for
 the whole tensor. The gradient passes through the rounding as if it were not there, and stops where a value was cut off
 (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference").
@@ -23,6 +23,9 @@ from persistill.errors import UserError
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 """Layers that compute in 8 bits; the first axis of their weights is the output channel."""
 LOWEST, HIGHEST = -128, 127
+"""Steps of activations."""
+HIGHEST_WEIGHT = 64
+"""Steps of weights, on both sides of 0: in 7 bits, sums of products stay exact on every processor."""
 MOMENTUM = 0.1
 """Share of a batch in the running ranges, that of torch's batch norms."""
 
@@ -105,8 +108,8 @@ class FakeWeight(nn.Module):
             weight: (output channels, ...).
         """
         largest = weight.detach().float().flatten(1).abs().amax(1)
-        scale = _nonzero(largest / HIGHEST).reshape(-1, *[1] * (weight.ndim - 1))
-        return fake_quantise(weight, scale, torch.zeros_like(scale), -HIGHEST, HIGHEST)
+        scale = _nonzero(largest / HIGHEST_WEIGHT).reshape(-1, *[1] * (weight.ndim - 1))
+        return fake_quantise(weight, scale, torch.zeros_like(scale), -HIGHEST_WEIGHT, HIGHEST_WEIGHT)
 
 
 class FakeInput(nn.Module):

@@ -179,7 +179,8 @@ def test_the_int8_file_comes_of_the_copy_and_the_others_of_the_student(both):
 
 def test_the_result_says_which_kind_it_is_and_what_the_other_would_be(both):
     (_, static), (folder, trained), _ = both.values()
-    assert static["int8"] == {"made": "by static quantisation"}
+    assert static["int8"] == {"made": "by static quantisation", "saturating": []}
+    assert trained["int8"]["saturating"] == []
     assert trained["int8"]["made"] == "by static quantisation after quantisation-aware training"
     assert json.loads((folder / "model.json").read_text())["int8"] == trained["int8"]["made"]
     without = trained["int8"]["static"]

@@ -57,7 +57,7 @@ def test_every_output_channel_of_a_weight_has_its_own_scale() -> None:
     found = FakeWeight()(weight)
     for channel in range(5):
         largest = max(abs(v) for v in weight[channel].flatten().tolist())
-        expected = by_loop(weight[channel].flatten().tolist(), largest / 127 or 1.0, 0, -127, 127)
+        expected = by_loop(weight[channel].flatten().tolist(), largest / 64 or 1.0, 0, -64, 64)
         assert found[channel].flatten().tolist() == pytest.approx(expected, rel=1e-5)
 
 
@@ -139,8 +139,8 @@ def test_weights_and_inputs_of_every_layer_are_rounded_inside() -> None:
         network(pictures)
     ((given, weight),) = seen
     assert len(given.unique()) <= 256
-    assert len((weight / weight.abs().amax(1, keepdim=True) * 127).round(decimals=3).unique()) <= 24
-    steps = weight / weight.abs().amax(1, keepdim=True) * 127
+    assert len((weight / weight.abs().amax(1, keepdim=True) * 64).round(decimals=3).unique()) <= 24
+    steps = weight / weight.abs().amax(1, keepdim=True) * 64
     assert torch.allclose(steps, steps.round(), atol=1e-3)
 
 

@@ -1,11 +1,14 @@
 import io
-import time
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from made_up_pictures import array, encoded, picture
 from PIL import Image
 
+from persistill.data import decoding
 from persistill.data.decoding import Header, in_threads, read_header, read_pixels
 from persistill.progress import Silent
 
@@ -143,29 +146,51 @@ def test_in_threads_keeps_the_order_and_tells_progress():
     assert in_threads(lambda i: i, 0) == []
 
 
-def test_in_threads_passes_errors_on_and_begins_nothing_more():
+@pytest.fixture
+def cancelled(monkeypatch):
+    """Set as soon as the pool has dropped what had not begun: work that waits for it depends on no clock."""
+    event = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            event.set()
+            super().shutdown(wait=wait)
+
+    monkeypatch.setattr(decoding, "ThreadPoolExecutor", Pool)
+    return event
+
+
+def threads():
+    return min(os.cpu_count() or 1, 16)
+
+
+def test_in_threads_passes_errors_on_and_begins_nothing_more(cancelled):
     begun = []
 
     def fail(i):
         begun.append(i)
+        if i > 0:
+            assert cancelled.wait(60)
         raise KeyError(i)
 
     with pytest.raises(KeyError):
         in_threads(fail, 100_000)
-    assert len(begun) < 100
+    assert len(begun) <= 1 + threads()
 
 
-def test_in_threads_drops_the_rest_when_it_is_interrupted():
+def test_in_threads_drops_the_rest_when_it_is_interrupted(cancelled):
     class Interrupted(Silent):
         def advance(self, units, note="", values=None):
             raise KeyboardInterrupt
 
-    begun = []
+    block, begun = decoding._BLOCK, []
 
-    def slow(i):
+    def waits(i):
         begun.append(i)
-        time.sleep(0.0002)
+        if i >= block:  # the first block is whole, and then comes the interruption
+            assert cancelled.wait(60)
 
     with pytest.raises(KeyboardInterrupt):
-        in_threads(slow, 60_000, Interrupted())
-    assert len(begun) < 30_000
+        in_threads(waits, 1000 * block, Interrupted())
+    assert len(begun) <= (1 + threads()) * block

@@ -276,16 +276,21 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_part(tiny, material, re
     assert stored(tmp_path / "broken" / "noise-0.2.npz").keys() == {"answer"}
 
 
-def test_what_another_network_left_is_measured_again(tiny, material, tmp_path):
-    first = evaluate(tiny, material(), "image", QUICK, tmp_path)["metrics"]
+def test_what_another_network_left_is_measured_again(tiny, material, tmp_path, recorder):
+    evaluate(tiny, material(), "image", QUICK, tmp_path)
     with torch.no_grad():
         tiny.head.bias += torch.tensor([3.0, 0, 0, 0])
-    second = evaluate(tiny, material(), "image", QUICK, tmp_path)["metrics"]
-    assert second["nll"] != first["nll"]
+    second = evaluate(tiny, material(), "image", QUICK, tmp_path, recorder)["metrics"]
     file = stored(tmp_path / "predictions.npz")
+    tensors = torch.tensor(file["logits"]), torch.tensor(file["target"])
+    assert second["nll"] == pytest.approx(torch.nn.functional.cross_entropy(*tensors).item(), rel=1e-5)
     assert second["accuracy"] == pytest.approx(accuracy_score(file["target"], file["logits"].argmax(1)))
-    third = evaluate(tiny, material(), "image", Evaluate(noise=(), attacks=(), ece_bins=2), tmp_path)["metrics"]
-    assert third["ece"] != second["ece"]
+    other = Evaluate(noise=(), attacks=(), ece_bins=2)
+    third = evaluate(tiny, material(), "image", other, tmp_path, recorder)["metrics"]
+    assert third["ece"] == ece(*tensors, 2)
+    evaluate(tiny, material(), "image", other, tmp_path, recorder)
+    (_, batches, _), *_ = recorder.stages
+    assert [done for *_, done in recorder.stages] == [0, 0, batches]  # the last one found everything
 
 
 def test_a_diverged_network_writes_nothing(tiny, material, tmp_path):

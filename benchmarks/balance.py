@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from persistill import methods
+from persistill import losses
+from persistill.config import Data, as_methods
 from persistill.data import Loader, load
 from persistill.models import build
 from persistill.models import load as load_network
-from persistill.recipe import Data, as_methods
-from persistill.runs import RunFolder
+from persistill.run_folder import RunFolder
+from persistill.structures import Features, Setting
 from persistill.training import Objective
-from persistill.types import Features, Setting
 
 SEEDS = (0, 1, 2)
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--batch", type=int, default=128)
     options = parser.parse_args()
-    spec = getattr(methods, options.method)()
+    spec = getattr(losses, options.method)()
     for change in options.set:
         spec = spec.with_value(*change.split("=", 1))
     used = as_methods([spec])

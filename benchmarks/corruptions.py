@@ -18,8 +18,8 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.nn import functional as F
 
-from persistill.evaluation.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
 from persistill.models import build
+from persistill.perturbations.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
 
 TURNS = 3
 

@@ -19,12 +19,12 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from persistill import methods
+from persistill import losses
+from persistill.config import as_methods
 from persistill.models import build
-from persistill.recipe import as_methods
-from persistill.specs import Spec
+from persistill.settings import Spec
+from persistill.structures import Batch, Features, Method, Setting
 from persistill.training import Frozen, Objective
-from persistill.types import Batch, Features, Method, Setting
 
 BATCH, CLASSES = 128, 10
 
@@ -104,9 +104,9 @@ def leaves(features: Features) -> list[torch.Tensor]:
 
 
 def classes() -> Iterator[type[Spec]]:
-    """All methods of the package."""
-    for name in methods.__all__:
-        found = getattr(methods, name)
+    """All losses of the package."""
+    for name in losses.__all__:
+        found = getattr(losses, name)
         if isinstance(found, type) and issubclass(found, Spec) and hasattr(found, "weights"):
             yield found
 

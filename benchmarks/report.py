@@ -25,8 +25,9 @@ import numpy as np
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from persistill import report
-from persistill.evaluation.corruptions import CORRUPTIONS
-from persistill.runs import RunFolder, atomic
+from persistill.perturbations.corruptions import CORRUPTIONS
+from persistill.run_folder import RunFolder
+from persistill.utils.atomic_io import atomic
 
 PICTURES, CLASSES, EPOCHS, NOISE = 10_000, 10, 30, (0.02, 0.04, 0.08)
 TEACHERS, STAGES = ("image", "topology"), ("stage1", "stage2", "stage3")

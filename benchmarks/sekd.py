@@ -19,14 +19,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from persistill.config import Data, as_methods
 from persistill.data import Loader, load
-from persistill.methods import SEKD, attention_masks
+from persistill.losses import SEKD, attention_masks
 from persistill.models import build
 from persistill.models import load as load_network
-from persistill.recipe import Data, as_methods
-from persistill.runs import RunFolder
+from persistill.run_folder import RunFolder
+from persistill.structures import Batch, Features, Setting
 from persistill.training import Objective
-from persistill.types import Batch, Features, Setting
 
 PAIRS = (("wrn-16-1", 128), ("resnet-8x4", 256), ("vgg-8", 512))
 VARIANTS = (

@@ -22,14 +22,14 @@ from clouds import clouds, table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from persistill.config import Data
 from persistill.data import Loader, load
-from persistill.methods import topology_loss
-from persistill.methods.cloudimages import CloudImages
-from persistill.methods.ripsnet import RipsNet
+from persistill.losses import topology_loss
+from persistill.losses.topkd.persistence_images import CloudImages
+from persistill.losses.topkd.ripsnet import RipsNet
 from persistill.models import build
 from persistill.models import load as load_network
-from persistill.recipe import Data
-from persistill.runs import RunFolder
+from persistill.run_folder import RunFolder
 from persistill.topology import mst_lengths
 
 WIDTH, ROUNDS = 64, 60

@@ -22,12 +22,12 @@ from topology import real_pictures
 from torch import Tensor, nn
 
 from persistill.data import DrawnView, augment, open_features, write_features
-from persistill.data.drawn import Drawing
-from persistill.methods import TGD
+from persistill.data.views.online import Drawing
+from persistill.losses import TGD
 from persistill.models import build
+from persistill.structures import Batch, Features, Part
 from persistill.topology import PersistenceImages
 from persistill.training import Frozen, Objective
-from persistill.types import Batch, Features, Part
 
 BATCH, PICTURES, ROUND = 128, 2048, 256
 READS: frozenset[Part] = frozenset({"logits", "maps"})

@@ -8,8 +8,8 @@ says, and no table of the paper was at hand: there is no published figure to set
 augmentation. Arms: the student alone, KD, AMD (global), and AMD with a fifth of local quadrants.
 """
 
-from persistill.methods import AMD, KD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import AMD, KD
 
 IMAGE = ("image",)
 DIVERGENCE = KD(weight=0.9, temperature=4.0)

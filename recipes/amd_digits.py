@@ -7,8 +7,8 @@ two cores. 5000, the default, is meant for maps of side 32; as with AT, maps wit
 5000 / 16 drowns the labels, and 30 was chosen on validation pictures.
 """
 
-from persistill.methods import AMD, KD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import AMD, KD
 
 recipe = Recipe(
     name="amd_digits",

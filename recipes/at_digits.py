@@ -7,8 +7,8 @@
 positions need 16 times less.
 """
 
-from persistill.methods import AT, KD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import AT, KD
 
 recipe = Recipe(
     name="at_digits",

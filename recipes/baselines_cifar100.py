@@ -8,8 +8,8 @@ it: 240 epochs, batches of 64, SGD with 0.05 (0.01 for MobileNetV2 and ShuffleNe
 210 epochs, crops and flips, weights as published there. Every other method stands beside the labels alone, as there.
 """
 
-from persistill.methods import AT, CC, CRD, DKD, ICKD, KD, PKT, RKD, SP, VID, FitNet
-from persistill.recipe import Arm, Data, Model, Published, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Published, Recipe, Teacher, Train
+from persistill.losses import AT, CC, CRD, DKD, ICKD, KD, PKT, RKD, SP, VID, FitNet
 
 IMAGE = ("image",)
 ARMS = {

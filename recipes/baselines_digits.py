@@ -8,8 +8,8 @@ show. Weights are the usual ones, except for AT and AMD, whose terms grow as map
 that bring parts which learn along are in baselines_learning_digits.
 """
 
-from persistill.methods import AMD, AT, DIST, DKD, KD, NST, PKT, RKD, SP, AveragedKD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import AMD, AT, DIST, DKD, KD, NST, PKT, RKD, SP, AveragedKD
 
 IMAGE = ("image",)
 

@@ -7,8 +7,8 @@ on two cores. It shows that they run and what each costs; which of them is best 
 Weights are the usual ones; CRD draws fewer negatives, for there are but 300 pictures.
 """
 
-from persistill.methods import AB, CC, CRD, ICKD, VID, FitNet, ReviewKD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import AB, CC, CRD, ICKD, VID, FitNet, ReviewKD
 
 IMAGE = ("image",)
 

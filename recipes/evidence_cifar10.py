@@ -9,10 +9,10 @@ beside the same terms from the image teacher alone and beside a student that mer
 TopKD's weights. Two to three hours on two cores; results: docs/results.md.
 """
 
+from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView, PersistenceView
-from persistill.methods import AMD, KD, SEKD, SP, TGD, TopKD
-from persistill.methods.ripsnet import Surrogate
-from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.losses import AMD, KD, SEKD, SP, TGD, TopKD
+from persistill.losses.topkd.ripsnet import Surrogate
 
 IMAGE = ("image",)
 KD_OF_TOPKD = KD(weight=2.0, temperature=4.0)

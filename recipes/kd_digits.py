@@ -5,8 +5,8 @@
 1,797 gray pictures of 8x8 pixels that ship with scikit-learn; half a minute on two cores.
 """
 
-from persistill.methods import KD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import KD
 
 recipe = Recipe(
     name="kd_digits",

@@ -8,8 +8,8 @@ ours), so there is nothing published to set ours beside. The nearest published r
 240 epochs, batches of 64, crops and flips.
 """
 
-from persistill.methods import ICKD, KD, SEKD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import ICKD, KD, SEKD
 
 IMAGE = ("image",)
 DIVERGENCE = KD(weight=1.0, temperature=4.0)

@@ -7,8 +7,8 @@ on two cores. Masks are "relative" here: this teacher's map has a few strong cha
 almost alone.
 """
 
-from persistill.methods import KD, SEKD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import KD, SEKD
 
 IMAGE = ("image",)
 

@@ -7,9 +7,9 @@ every step: the image teacher about the moved picture, the topology teacher abou
 picture, drawn on the way to the network. (Digits are not flipped: a mirrored 2 is no 2.)
 """
 
+from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView
-from persistill.methods import KD, TGD
-from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.losses import KD, TGD
 
 recipe = Recipe(
     name="tgd_augmented_digits",

@@ -21,9 +21,9 @@ And what it does not keep, with the reason:
 * 500 training pictures are held out for validation; the test pictures are read once, after the last epoch.
 """
 
+from persistill.config import Arm, Data, Model, Published, Recipe, Teacher, Train
 from persistill.data import PersistenceView
-from persistill.methods import KD, TGD
-from persistill.recipe import Arm, Data, Model, Published, Recipe, Teacher, Train
+from persistill.losses import KD, TGD
 
 recipe = Recipe(
     name="tgd_cifar10_published",

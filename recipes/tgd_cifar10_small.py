@@ -11,9 +11,9 @@ with TGD's terms start from the student alone. Topology teachers are WRN-16-1, f
 half on two cores; its arms are among those of evidence_cifar10, whose results stand in docs/results.md.
 """
 
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView, PersistenceView
-from persistill.methods import KD, TGD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import KD, TGD
 
 recipe = Recipe(
     name="tgd_cifar10_small",

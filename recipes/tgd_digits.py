@@ -7,9 +7,9 @@ something to learn from a teacher; the test is on 1,000 others. Two teachers, on
 images; three students a seed: alone, with KD, with TGD, which starts from the student alone as in the paper.
 """
 
+from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView
-from persistill.methods import KD, TGD
-from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.losses import KD, TGD
 
 recipe = Recipe(
     name="tgd_digits",

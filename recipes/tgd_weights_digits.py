@@ -7,10 +7,10 @@ at equal weights, and the fixed one is there at 0.9 and 0.1 too, and with the im
 cores.
 """
 
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView
-from persistill.methods import TGD, LearnedTGD, WeightedTGD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
-from persistill.specs import Spec
+from persistill.losses import TGD, LearnedTGD, WeightedTGD
+from persistill.settings import Spec
 
 BOTH = ("image", "topology")
 

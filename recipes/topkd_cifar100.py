@@ -9,9 +9,9 @@ of 256 epochs of batches, as published; the same with exact persistence images; 
 at the same weights and no topology. Days on two cores: meant for a GPU.
 """
 
-from persistill.methods import KD, TopKD
-from persistill.methods.ripsnet import Pooling, Surrogate
-from persistill.recipe import Arm, Data, Model, Published, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Published, Recipe, Teacher, Train
+from persistill.losses import KD, TopKD
+from persistill.losses.topkd.ripsnet import Pooling, Surrogate
 
 IMAGE = ("image",)
 SOURCE = "Training log in the repository of the authors (github.com/jekim5418/TopKD, commit 286b5f7)."

@@ -7,9 +7,9 @@ on two cores. All students get KD with the paper's weight: what TopKD adds is th
 RipsNet is fitted to far fewer clouds than the paper's; its r_squared stands in the preparation's done.json.
 """
 
-from persistill.methods import KD, TopKD
-from persistill.methods.ripsnet import Surrogate
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import KD, TopKD
+from persistill.losses.topkd.ripsnet import Surrogate
 
 IMAGE = ("image",)
 KD_OF_TOPKD = KD(weight=2.0, temperature=4.0)

@@ -14,43 +14,38 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "progress": set(),
-    "types": {"progress"},
-    "specs": {"errors"},
-    "recipe": {"errors", "specs", "types"},
-    "runs": {"errors"},
+    "utils": {"errors"},
+    "settings": {"errors"},
+    "structures": {"utils"},
+    "run_folder": {"errors", "utils"},
     "topology": set(),
-    "models": {"errors", "specs", "types"},
-    "grams": set(),
-    "losses": {"errors", "grams", "specs", "types"},
-    "data": {"errors", "progress", "recipe", "runs", "specs", "topology", "types"},
-    "methods": {"errors", "losses", "progress", "runs", "specs", "topology", "types"},
-    "training": {"data", "errors", "losses", "progress", "recipe", "runs", "types"},
-    "evaluation": {"data", "errors", "losses", "progress", "recipe", "runs", "topology", "types"},
-    "report": {"errors", "runs"},
-    "export": {"errors", "models", "runs", "types"},
-    "view": {"data", "errors", "report", "runs", "topology"},
-    "handover": {"data", "export", "models"},
-    "comparing": {"evaluation", "progress", "runs"},
+    "config": {"errors", "settings", "structures"},
+    "models": {"errors", "settings", "structures", "utils"},
+    "losses": {"errors", "settings", "structures", "topology", "utils"},
+    "perturbations": {"errors"},
+    "data": {"config", "errors", "settings", "structures", "topology", "utils"},
+    "metrics": {"errors", "losses", "topology"},
+    "training": {"config", "data", "errors", "losses", "run_folder", "structures", "utils"},
+    "evaluation": {"config", "data", "errors", "losses", "metrics", "perturbations", "structures", "utils"},
+    "report": {"errors", "run_folder", "utils"},
+    "export": {"errors", "models", "run_folder", "structures", "utils"},
+    "dashboard": {"data", "errors", "report", "run_folder", "topology", "utils"},
 }
-"""Room -> the other rooms that it may import. Rooms that are not named here may import everything but recipes."""
+"""Package or module -> the others that it may import. Those that are not named here may import all but recipes."""
 
-EVERYTHING = {"cli", "distill", "estimate", "finished", "pipeline", "rehearsal", "stages", "supply", "workshop"}
-
-ONLY_ATOMIC = {"data", "evaluation", "methods"}
-"""Rooms that write files but know nothing of run folders: all that they may take from ``runs`` is ``atomic``."""
+EVERYTHING = {"autoconfig", "cli", "pipeline"}
 
 LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
-    "progress": set(),
-    "runs": set(),
-    "specs": {"pydantic"},
-    "types": {"torch"},
+    "utils": {"numba", "numpy", "torch"},
+    "run_folder": set(),
+    "settings": {"pydantic"},
+    "structures": {"torch"},
     "topology": {"llvmlite", "matplotlib", "numba", "numpy", "torch", "triton"},  # llvmlite is a part of numba
     "report": {"PIL", "jinja2", "matplotlib", "numpy", "plotly"},
-    "view": {"PIL", "numpy", "plotly", "sklearn"},
+    "dashboard": {"PIL", "numpy", "plotly", "sklearn"},
 }
-"""Room -> the libraries that it may import beside Python's own, where that matters."""
+"""Package or module -> the libraries that it may import beside Python's own, where that matters."""
 
 
 class Import(NamedTuple):
@@ -105,8 +100,6 @@ def violations(source: str, file: str) -> list[str]:
                 problems.append(f"{file} imports {what}: import a room")
         elif room not in EVERYTHING and found.room not in {room, *MAY_IMPORT.get(room, set())}:
             problems.append(f"{file} imports {what}: {room or 'the package itself'} may not import {found.room}")
-        elif room in ONLY_ATOMIC and found.room == "runs" and found.name != "atomic":
-            problems.append(f"{file} imports {what}: {room} may import runs.atomic alone")
     return problems
 
 
@@ -135,21 +128,25 @@ def test_the_table_itself_has_no_circles():
         ("persistill/topology/x.py", "from ..errors import UserError", "topology may not import errors"),
         ("persistill/topology/x.py", "from .. import losses", "topology may not import losses"),
         ("persistill/models/x.py", "import persistill.training", "models may not import training"),
-        ("persistill/models/x.py", "from persistill import methods", "models may not import methods"),
-        ("persistill/methods/x.py", "def f():\n    from persistill.data import Loader", "methods may not import data"),
-        ("persistill/losses.py", "if TYPE_CHECKING:\n    from persistill.methods import KD", "losses may not"),
-        ("persistill/evaluation/x.py", "import persistill.training.fit as fit", "evaluation may not import training"),
-        ("persistill/evaluation/x.py", "from persistill.runs import RunFolder", "may import runs.atomic alone"),
-        ("persistill/data/x.py", "import persistill.runs", "may import runs.atomic alone"),
+        ("persistill/models/x.py", "from persistill import losses", "models may not import losses"),
+        ("persistill/losses/x.py", "def f():\n    from persistill.data import Loader", "losses may not import data"),
+        ("persistill/structures.py", "if TYPE_CHECKING:\n    from persistill.losses import KD", "structures may not"),
+        (
+            "persistill/evaluation/x.py",
+            "import persistill.training.trainer as fit",
+            "evaluation may not import training",
+        ),
+        ("persistill/evaluation/x.py", "from persistill.run_folder import RunFolder", "may not import run_folder"),
+        ("persistill/data/x.py", "import persistill.run_folder", "data may not import run_folder"),
         ("persistill/report/x.py", "import torch.nn", "imports the library torch"),
-        ("persistill/report/x.py", "from persistill.types import Features", "report may not import types"),
-        ("persistill/runs.py", "import numpy as np", "imports the library numpy"),
+        ("persistill/report/x.py", "from persistill.structures import Features", "report may not import structures"),
+        ("persistill/run_folder.py", "import numpy as np", "imports the library numpy"),
         ("persistill/__init__.py", "from persistill.models import build", "the package itself may not import models"),
         ("persistill/new_room.py", "import persistill.errors", "new_room may not import errors"),
         ("persistill/cli/x.py", "from recipes import tgd_digits", "imports the recipe recipes.tgd_digits"),
-        ("persistill/pipeline.py", "import persistill.recipes.tgd_digits", "imports the recipe"),
-        ("persistill/pipeline.py", "from persistill import recipes", "imports the recipe"),
-        ("persistill/pipeline.py", "from persistill import UserError", "import a room"),
+        ("persistill/pipeline/graph.py", "import persistill.recipes.tgd_digits", "imports the recipe"),
+        ("persistill/pipeline/graph.py", "from persistill import recipes", "imports the recipe"),
+        ("persistill/pipeline/graph.py", "from persistill import UserError", "import a room"),
     ],
 )
 def test_the_rule_can_be_broken(file, source, said):
@@ -162,10 +159,10 @@ def test_the_rule_can_be_broken(file, source, said):
     [
         ("persistill/topology/x.py", "import torch\nfrom persistill.topology.diagrams import Diagrams"),
         ("persistill/topology/x.py", "from . import diagrams\nfrom .diagrams import Diagrams"),
-        ("persistill/data/x.py", "from persistill.runs import atomic"),
-        ("persistill/training/x.py", "from persistill.runs import RunFolder"),
-        ("persistill/cli/x.py", "from persistill import __version__, report\nimport persistill.pipeline"),
-        ("persistill/recipe.py", "import recipes_of_others"),
+        ("persistill/data/x.py", "from persistill.utils.atomic_io import atomic"),
+        ("persistill/training/x.py", "from persistill.run_folder import RunFolder"),
+        ("persistill/cli/x.py", "from persistill import __version__, report\nimport persistill.pipeline.graph"),
+        ("persistill/config/recipe.py", "import recipes_of_others"),
         ("persistill/report/x.py", "import json, numpy\nfrom plotly.offline import get_plotlyjs"),
     ],
 )

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from persistill.cli import recipes
+from persistill.config import Recipe
 from persistill.pipeline import Pipeline
-from persistill.recipe import Recipe
 
 SHIPPED = recipes.shipped()
 EACH = 6  # training pictures a class

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from persistill.evaluation.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
+from persistill.perturbations.corruptions import (CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt)
 
 NAMES = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
 BOX = (190, 30, 530, 370)

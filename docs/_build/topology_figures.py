@@ -18,15 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from persistill.topology import (
-    Diagrams,
-    PersistenceImages,
-    betti_curves,
-    cubical_persistence,
-    landscapes,
-    rips_persistence,
-    silhouettes,
-)
+from persistill.topology import (Diagrams, PersistenceImages, betti_curves, cubical_persistence, landscapes, rips_persistence, silhouettes)
 
 ROOM = ConstrainedLayoutEngine(h_pad=0.12)
 INK, PALE, WARM, COLD = "#1f2733", "#9aa3ad", "#c8401a", "#1f6f8b"

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from persistill.view import ViewServer
+from persistill.dashboard import ViewServer
 
 WIDTH, LEVEL = 1180, 90
 

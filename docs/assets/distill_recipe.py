@@ -10,8 +10,8 @@ Written by:
 * 100 epochs of 10 steps; --epochs chooses others.
 """
 
-from persistill.methods import KD
-from persistill.recipe import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import KD
 
 recipe = Recipe(
     name="distill_digits_resnet-8_kd",

@@ -13,14 +13,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from persistill import __version__, report, runs
-from persistill.cli import delivered, distill, execution, measured, predict, push, recipes, topology, view
+from persistill import __version__, report, run_folder
+from persistill.cli import dashboard, distill, export_table, metrics_table, predict, push, recipes, run_recipe, topology
 from persistill.cli import reproduce as reproduction
-from persistill.cli.execution import console, quiet_start
 from persistill.cli.progress import Bars
+from persistill.cli.run_recipe import console, quiet_start
+from persistill.config import Evaluate
 from persistill.errors import UserError, unknown
-from persistill.recipe import Evaluate
-from persistill.runs import RunFolder
+from persistill.run_folder import RunFolder
 
 app = typer.Typer(
     name="persistill",
@@ -170,7 +170,7 @@ def check(
     small: Small = False,
 ) -> None:
     """Check a recipe without training: its fields, its data, and whether networks, views and methods fit together."""
-    execution.check(recipes.read(recipe, changes or [], small=small), out, device)
+    run_recipe.check(recipes.read(recipe, changes or [], small=small), out, device)
     console.print(f"{recipe}: no problem found.", highlight=False)
 
 
@@ -181,7 +181,7 @@ def ls(out: Out = Path("runs")) -> None:
     for name, path in recipes.shipped().items():
         table.add_row(name, recipes.summary(path))
     console.print(table)
-    folders = runs.find(out) if out.is_dir() else []
+    folders = run_folder.find(out) if out.is_dir() else []
     if folders:
         table = Table("Run folder", "State", box=None, header_style="bold")
         for folder in folders:
@@ -231,11 +231,11 @@ def evaluate(
     for field, value in map(recipes.parted, changes or []):
         settings = settings.with_value(field, value)
     with quiet_start():
-        from persistill.finished import evaluate_network  # noqa: PLC0415 - torch is slow to import
+        from persistill.pipeline.standalone import evaluate_network  # noqa: PLC0415 - torch is slow to import
         from persistill.training import find_device  # noqa: PLC0415
     with Bars(console) as bars:
         metrics = evaluate_network(network, settings, find_device(device), bars)["metrics"]
-    console.print(measured.table(metrics, settings))
+    console.print(metrics_table.table(metrics, settings))
 
 
 @app.command(
@@ -277,13 +277,13 @@ def export_run(
 
     Each file is loaded again, compared with the checkpoint on test pictures, and timed.
     """
-    from persistill.finished import export_network  # noqa: PLC0415 - torch is slow to import
+    from persistill.pipeline.standalone import export_network  # noqa: PLC0415 - torch is slow to import
 
     target = output or network / "exported"
     with Bars(console) as bars:
         result = export_network(network, target, bars)
-    console.print(delivered.table(result))
-    for line in delivered.remarks(result, target):
+    console.print(export_table.table(result))
+    for line in export_table.remarks(result, target):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -291,7 +291,7 @@ app.command("distill", epilog=examples(*distill.EXAMPLES), short_help=distill.SU
 app.command("predict", epilog=examples(*predict.EXAMPLES), short_help=predict.SUMMARY)(predict.predict)
 app.command("push", epilog=examples(*push.EXAMPLES), short_help=push.SUMMARY)(push.push)
 app.command("topology", epilog=examples(*topology.EXAMPLES), short_help=topology.SUMMARY)(topology.topology)
-app.command("view", epilog=examples(*view.EXAMPLES), short_help=view.SUMMARY)(view.view)
+app.command("view", epilog=examples(*dashboard.EXAMPLES), short_help=dashboard.SUMMARY)(dashboard.view)
 
 
 @app.callback(invoke_without_command=True)
@@ -318,11 +318,11 @@ def _run(
     changed = [*(changes or []), *([f"seeds=({seeds},)"] if seeds else [])]
     recipe = recipes.read(name, changed, small=small)
     if dry_run:
-        execution.plan(recipe, out, device)
+        run_recipe.plan(recipe, out, device)
         return None
     words = [command, *(["--small"] if small else []), *(f"--set '{change}'" for change in changes or [])]
     words += [f"--seeds {seeds}"] if seeds else []
-    return execution.execute(recipe, " ".join(words), out, device)
+    return run_recipe.execute(recipe, " ".join(words), out, device)
 
 
 def _literal(text: str) -> str:

@@ -11,19 +11,19 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from persistill import runs
 from persistill.cli import recipes
-from persistill.cli.execution import console, execute, print_totals, quiet_start, size
-from persistill.cli.planned import cost_table, overview, try_teacher
+from persistill.cli.plan_table import cost_table, overview, try_teacher
 from persistill.cli.progress import Bars
+from persistill.cli.run_recipe import console, execute, print_totals, quiet_start, size
+from persistill.config import Data
 from persistill.errors import UserError
-from persistill.recipe import Data
+from persistill.utils import atomic_io
 
 if TYPE_CHECKING:
+    from persistill.autoconfig import Chosen, Given, Initial, Options, Role
     from persistill.data import Splits
-    from persistill.data.outline import Outline
-    from persistill.distill import Chosen, Given, Initial, Options, Role
-    from persistill.estimate import Estimate
+    from persistill.data.sources.inspect import Outline
+    from persistill.pipeline.cost_estimate import Estimate
 
 SUMMARY = "Distil a student from a folder of pictures and the names of two networks."
 EXAMPLES = (
@@ -163,7 +163,7 @@ def distill(
     if lr is not None and not 0 < lr < math.inf:
         raise UserError(f"--lr {lr:g}: a learning rate is larger than 0; 0.1 is usual for SGD, 0.001 for AdamW.")
     with quiet_start():
-        from persistill.distill import Options  # noqa: PLC0415 - torch is slow to import
+        from persistill.autoconfig import Options  # noqa: PLC0415 - torch is slow to import
     options = Options(
         data=data,
         teacher=teacher,
@@ -194,8 +194,8 @@ def distill(
 
 def _choose(options: "Options", changes: list[str]) -> "tuple[Chosen, Given | None]":
     from persistill import models  # noqa: PLC0415
-    from persistill.data.outline import outline  # noqa: PLC0415
-    from persistill.distill import choose_size, look_at_weights, make_recipe  # noqa: PLC0415
+    from persistill.autoconfig import choose_size, look_at_weights, make_recipe  # noqa: PLC0415
+    from persistill.data.sources.inspect import outline  # noqa: PLC0415
 
     for name in (options.teacher, options.student):
         models.check(name)
@@ -228,7 +228,7 @@ def _choose(options: "Options", changes: list[str]) -> "tuple[Chosen, Given | No
 
 
 def _starts(options: "Options", seen: "Outline", size: tuple[int, int]) -> "dict[Role, Initial]":
-    from persistill.distill import look_at_initial  # noqa: PLC0415
+    from persistill.autoconfig import look_at_initial  # noqa: PLC0415
 
     stated: dict[Role, tuple[str | None, str]] = {
         "teacher": (options.teacher_initial, options.teacher),
@@ -243,8 +243,8 @@ def _starts(options: "Options", seen: "Outline", size: tuple[int, int]) -> "dict
 
 
 def _plan(chosen: "Chosen", given: "Given | None", out: Path, device: str) -> "tuple[Splits, Estimate]":
-    from persistill.estimate import estimate  # noqa: PLC0415
-    from persistill.pipeline import Pipeline  # noqa: PLC0415
+    from persistill.pipeline.cost_estimate import estimate  # noqa: PLC0415
+    from persistill.pipeline.graph import Pipeline  # noqa: PLC0415
 
     with Bars(console) as bars:
         pipeline = Pipeline(chosen.recipe, out, device=device, progress=bars)
@@ -277,11 +277,11 @@ def _room(found: "Estimate", out: Path) -> None:
 
 
 def _save(chosen: "Chosen", command: str, path: Path) -> None:
-    from persistill.distill import as_python  # noqa: PLC0415
+    from persistill.autoconfig import as_python  # noqa: PLC0415
 
     first = f"{chosen.recipe.student.name} taught by {chosen.recipe.teachers['image'].model.name}."
     reasons = "\n".join(textwrap.fill(f"* {reason}", 118, subsequent_indent="  ") for reason in chosen.reasons)
-    with runs.atomic(path) as temporary:
+    with atomic_io.atomic(path) as temporary:
         temporary.write_text(
             as_python(chosen.recipe, f"{first}\n\nWritten by:\n\n    {command}\n\n{reasons}"), encoding="utf-8"
         )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from persistill.cli.execution import console, quiet_start
 from persistill.cli.progress import Bars
+from persistill.cli.run_recipe import console, quiet_start
 from persistill.errors import UserError
-from persistill.runs import atomic
+from persistill.utils.atomic_io import atomic
 
 if TYPE_CHECKING:
-    from persistill.cli.asking import Answered, Unread
+    from persistill.cli.predict_files import Answered, Unread
     from persistill.export import Answerer
 
 SUMMARY = "Classify pictures with a trained student."
@@ -56,7 +56,7 @@ def predict(
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise UserError(f"--sheet {sheet}: the contact sheet is a PNG; give a name that ends in .png.")
     with quiet_start():
-        from persistill.cli.asking import ask, find_pictures  # noqa: PLC0415 - torch is slow to import
+        from persistill.cli.predict_files import ask, find_pictures  # noqa: PLC0415 - torch is slow to import
         from persistill.export import Answerer  # noqa: PLC0415
     aside = Console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
     student = Answerer.load(model)
@@ -148,8 +148,8 @@ def _print_json(student: "Answerer", answered: "Sequence[Answered]", unread: "Se
 
 
 def _draw(path: Path, answered: "Sequence[Answered]") -> None:
-    from persistill.cli.asking import small  # noqa: PLC0415
-    from persistill.cli.sheets import draw_answers  # noqa: PLC0415
+    from persistill.cli.contact_sheets import draw_answers  # noqa: PLC0415
+    from persistill.cli.predict_files import small  # noqa: PLC0415
 
     shown = answered[:SHEET]
     draw_answers(

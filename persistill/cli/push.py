@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from persistill import report
-from persistill.cli.execution import console, quiet_start
-from persistill.runs import RunFolder, find
+from persistill.cli.run_recipe import console, quiet_start
+from persistill.run_folder import RunFolder, find
 
 SUMMARY = "Upload a student and its model card to the Hugging Face Hub."
 EXAMPLES = (

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from persistill.config import Recipe
 from persistill.errors import UserError, unknown
-from persistill.recipe import Recipe
-from persistill.specs import collecting
+from persistill.settings import collecting
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 

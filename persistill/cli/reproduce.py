@@ -7,8 +7,8 @@ from rich.table import Table
 
 from persistill import report
 from persistill.cli import recipes
-from persistill.recipe import Recipe
-from persistill.runs import RunFolder
+from persistill.config import Recipe
+from persistill.run_folder import RunFolder
 
 
 def rows() -> dict[str, Recipe]:

@@ -18,7 +18,7 @@ from persistill.cli.progress import Bars
 from persistill.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from persistill.cli.extraction import Outcome
+    from persistill.cli.topology_run import Outcome
 
 SUMMARY = "Turn pictures into persistence images, diagrams or Betti curves."
 EXAMPLES = (
@@ -186,8 +186,8 @@ def topology(
         if min_persistence is not None and not 0 <= min_persistence < float("inf"):
             raise UserError(f"--min-persistence must be 0 or more, and finite; got {min_persistence}.")
     with console.status("starting"):
-        from persistill.cli.extraction import Extraction, Wishes  # noqa: PLC0415 - torch is slow to import
-        from persistill.data.streams import open_stream  # noqa: PLC0415
+        from persistill.cli.topology_run import Extraction, Wishes  # noqa: PLC0415 - torch is slow to import
+        from persistill.data.streaming.files import open_stream  # noqa: PLC0415
     _check_images(preset, settings, dtype)
     wishes = Wishes(
         to=to.value,

@@ -1,15 +1,21 @@
 """Sources of pictures, their three splits, augmentation, views and batches."""
 
-from persistill.data.augment import augment
-from persistill.data.drawn import DrawnView
-from persistill.data.loader import Loader
-from persistill.data.normalisation import measure_normalisation
-from persistill.data.pictures import MemoryPictures, Pictures, StreamedPictures
-from persistill.data.reading import Splits
-from persistill.data.sources import load
+from persistill.data.augmentation import augment
+from persistill.data.dataloader import Loader
+from persistill.data.dataset import MemoryPictures, Pictures, StreamedPictures
+from persistill.data.feature_cache import StoredFeatures, open_features, write_features
+from persistill.data.normalization import measure_normalisation
+from persistill.data.sources.registry import load
 from persistill.data.splits import stratified
-from persistill.data.taught import StoredFeatures, open_features, write_features
-from persistill.data.views import FittedPersistenceView, OpenView, PersistenceView, make_view, open_view
+from persistill.data.splits_reader import Splits
+from persistill.data.views.online import DrawnView
+from persistill.data.views.persistence_image import (
+    FittedPersistenceView,
+    OpenView,
+    PersistenceView,
+    make_view,
+    open_view,
+)
 
 __all__ = [
     "DrawnView",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from persistill.progress import Progress
+from persistill.utils.progress import Progress
 
 _GRAY = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 _NO_RANGE = {"I", "F"}

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from persistill.data.rows import IntArray
+from persistill.config import Data
+from persistill.data.sources.base import IntArray
 from persistill.errors import UserError
-from persistill.recipe import Data
 
 DEFAULT_TEST_SHARE = 0.2
 

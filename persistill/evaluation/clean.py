@@ -8,17 +8,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from persistill.evaluation.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
-from persistill.evaluation.likeness import v_measure
-from persistill.evaluation.material import Material
-from persistill.evaluation.metrics import accuracy, brier, nll, top_k
-from persistill.evaluation.parts import Measured, Part
-from persistill.evaluation.predictions import evaluating, predict
-from persistill.evaluation.selective import risk_coverage
+from persistill.config import Evaluate
+from persistill.evaluation.loaders import Material
+from persistill.evaluation.predict import evaluating, predict
+from persistill.evaluation.resumable import Measured, Part
 from persistill.losses import gram
-from persistill.progress import Progress
-from persistill.recipe import Evaluate
-from persistill.types import Batch, Features
+from persistill.metrics.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
+from persistill.metrics.classification import accuracy, brier, nll, top_k
+from persistill.metrics.selective import risk_coverage
+from persistill.metrics.similarity import v_measure
+from persistill.structures import Batch, Features
+from persistill.utils.progress import Progress
 
 PREDICTIONS = "predictions.npz"
 FEATURES = "features.npz"

@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from persistill.evaluation.attacks import PGD_STEPS, fgsm, pgd
+from persistill.config import Evaluate
 from persistill.evaluation.clean import PREDICTIONS, sample
-from persistill.evaluation.material import Material
-from persistill.evaluation.metrics import accuracy
-from persistill.evaluation.noise import gaussian_noise
-from persistill.evaluation.ood import ood_metrics
-from persistill.evaluation.parts import Measured, Part
-from persistill.evaluation.predictions import evaluating, predict
-from persistill.progress import Progress
-from persistill.recipe import Evaluate
-from persistill.types import Batches
+from persistill.evaluation.loaders import Material
+from persistill.evaluation.predict import evaluating, predict
+from persistill.evaluation.resumable import Measured, Part
+from persistill.metrics.classification import accuracy
+from persistill.metrics.ood import ood_metrics
+from persistill.perturbations.adversarial import PGD_STEPS, fgsm, pgd
+from persistill.perturbations.gaussian_noise import gaussian_noise
+from persistill.structures import Batches
+from persistill.utils.progress import Progress
 
 
 def noise_part(network: nn.Module, material: Material, settings: Evaluate, folder: Path, sigma: float) -> Part:

@@ -1,8 +1,8 @@
 """The student alone, as files that others can run, checked against the checkpoint."""
 
-from persistill.export.answering import Answer, Answerer, Guess
-from persistill.export.delivery import TOLERANCE, export_student
+from persistill.export.exporter import TOLERANCE, export_student
 from persistill.export.formats import FORMATS
+from persistill.export.predictor import Answer, Answerer, Guess
 from persistill.export.student import Student, load_student
 from persistill.export.temperature import fitted_temperature
 

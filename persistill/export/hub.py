@@ -12,11 +12,12 @@ from huggingface_hub import HfApi, hf_hub_download
 
 from persistill import models
 from persistill.errors import UserError
-from persistill.export.delivery import CONFIG, export_student
 from persistill.export.example import EXAMPLE
+from persistill.export.exporter import CONFIG, export_student
 from persistill.export.student import WEIGHTS, Student, load_student, read
 from persistill.export.temperature import fitted_temperature
-from persistill.runs import RunFolder, atomic, read_json
+from persistill.run_folder import RunFolder
+from persistill.utils.atomic_io import atomic, read_json
 
 CARD = "README.md"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

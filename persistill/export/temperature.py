@@ -1,6 +1,6 @@
 """The temperature at which a trained network's confidence can be believed, from the evaluations beside it."""
 
-from persistill.runs import RunFolder, find
+from persistill.run_folder import RunFolder, find
 
 
 def fitted_temperature(run: RunFolder) -> float | None:

@@ -1,17 +1,17 @@
 """Networks that return ``Features``, and one table of their names."""
 
-from persistill.models.adapter import Adapted, adapt, plain
-from persistill.models.bottleneck import BottleneckResNet
-from persistill.models.initial import check_initial, normalisation_of, start_from, usual_normalisation
-from persistill.models.mobilenet import MobileNetV2
-from persistill.models.network import Network
-from persistill.models.published import PRETRAINED, Published, find_published
-from persistill.models.resnet import ResNet
-from persistill.models.shufflenet import ShuffleNetV1, ShuffleNetV2
-from persistill.models.table import NAMES, build, check
-from persistill.models.vgg import VGG
-from persistill.models.weights import load, load_into, refuse_pickle, save
-from persistill.models.wrn import WideResNet
+from persistill.models.base import Network
+from persistill.models.checkpoint import load, load_into, refuse_pickle, save
+from persistill.models.cifar.mobilenet_v2 import MobileNetV2
+from persistill.models.cifar.resnet import ResNet
+from persistill.models.cifar.resnet50 import BottleneckResNet
+from persistill.models.cifar.shufflenet import ShuffleNetV1, ShuffleNetV2
+from persistill.models.cifar.vgg import VGG
+from persistill.models.cifar.wide_resnet import WideResNet
+from persistill.models.feature_extraction.wrapper import Adapted, adapt, plain
+from persistill.models.initial_weights import check_initial, normalisation_of, start_from, usual_normalisation
+from persistill.models.pretrained import PRETRAINED, Published, find_published
+from persistill.models.registry import NAMES, build, check
 
 __all__ = [
     "NAMES",

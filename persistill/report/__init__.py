@@ -1,9 +1,9 @@
 """Run folders -> tables, figures, one HTML page. Imports no torch: a report can be made again years later."""
 
+from persistill.report.against_baseline import against_baseline, verdicts
 from persistill.report.card import model_card
 from persistill.report.comparison import ArmSummary, Comparison, Epoch, Run, Sample, View, read
 from persistill.report.page import write
-from persistill.report.paired import against_baseline, verdicts
 from persistill.report.paper import write_paper
 from persistill.report.published import differences, published
 from persistill.report.significance import Difference, paired_difference, sentence

@@ -12,8 +12,8 @@ from pathlib import PurePath
 from typing import Any
 
 from persistill.errors import UserError, unknown
+from persistill.report.against_baseline import against_baseline
 from persistill.report.comparison import ArmSummary, Comparison, Run
-from persistill.report.paired import against_baseline
 from persistill.report.sections.corruptions import corruption_error
 from persistill.report.significance import sentence
 from persistill.report.table import NOTHING, Table, as_markdown, escaped, percent, points, spread

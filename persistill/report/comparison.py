@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persistill.errors import UserError
-from persistill.runs import RunFolder
+from persistill.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from persistill.report.comparison import Comparison, read
 from persistill.report.figure import Section, marks
 from persistill.report.sections import SECTIONS
 from persistill.report.table import headline, overview
-from persistill.runs import atomic
+from persistill.utils.atomic_io import atomic
 
 
 def write(folder: Path, output: Path | None = None) -> Path:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from persistill.report.card import model_card
 from persistill.report.comparison import Comparison
-from persistill.report.drawing import draw
 from persistill.report.figure import Section
 from persistill.report.latex import as_latex
+from persistill.report.matplotlib_backend import draw
 from persistill.report.sections import SECTIONS
 from persistill.report.table import Table, as_markdown, overview
-from persistill.runs import atomic
+from persistill.utils.atomic_io import atomic
 
 _KINDS = ("svg", "png")
 

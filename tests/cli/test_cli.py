@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from persistill import runs
+from persistill import run_folder
 from persistill.cli import main
 
 COMMANDS = (
@@ -214,7 +214,7 @@ def test_a_users_mistake_is_a_sentence_and_exit_code_2(persistill, tmp_path: Pat
 def test_all_problems_of_a_recipe_file_are_told_at_once(persistill, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
-        "from persistill.recipe import *\n"
+        "from persistill.config import *\n"
         "recipe = Recipe(name='x', data=Data(sorce='digits'), student=Model(name='resnet-8'), arms={'a': Arm()},\n"
         "                train=Train(epochs=0, lr=float('nan')))\n"
     )
@@ -244,7 +244,7 @@ def test_a_full_disk_is_a_fault_that_loses_nothing(persistill, tmp_path: Path, m
     def full(path: Path, content: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(runs, "write_json", full)
+    monkeypatch.setattr(run_folder, "write_json", full)
     answer = persistill("run", "kd_digits", "--out", tmp_path, "--device", "cpu", *TINY)
     assert answer.code == 1
     assert "the disk is full" in answer.err

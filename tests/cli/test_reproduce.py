@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from persistill.cli import main, recipes
+from persistill.config import Published
 from persistill.errors import UserError
-from persistill.recipe import Published
 
 FILE = """
-from persistill.methods import KD
-from persistill.recipe import Arm, Data, Model, Published, Recipe, Teacher, Train
+from persistill.losses import KD
+from persistill.config import Arm, Data, Model, Published, Recipe, Teacher, Train
 
 def row(student, accuracy):
     return Recipe(

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from persistill.cli import extraction, growing, kinds, main
+from persistill.cli import contact_sheets, main, topology_outputs, topology_run, topology_writer
 from persistill.topology import Diagrams, PersistenceImages, columns, persistence_images, rows, sublevel_persistence
-from persistill.topology.layouts import load_diagrams
+from persistill.topology.io import load_diagrams
+from persistill.utils import atomic_io
 
 SMALL = ["--pixels", "6x5", "--births", "0,1", "--persistences", "0,1", "--bandwidth", "0.1"]
 SETTINGS = PersistenceImages(pixels=(6, 5), births=(0, 1), persistences=(0, 1), bandwidth=0.1)
@@ -45,15 +46,15 @@ def topology(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 @pytest.fixture(autouse=True)
 def _small_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
     """One picture on the contact sheet, which takes most of the time."""
-    monkeypatch.setattr(extraction, "SHEET_PICTURES", 1)
+    monkeypatch.setattr(topology_run, "SHEET_PICTURES", 1)
 
 
 @pytest.fixture
 def in_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three pictures at a time, each chunk saved."""
-    for kind in (kinds.ImagesKind, kinds.CurvesKind, kinds.DiagramsKind):
+    for kind in (topology_outputs.ImagesKind, topology_outputs.CurvesKind, topology_outputs.DiagramsKind):
         monkeypatch.setattr(kind, "samples", 3 * 3 * 8 * 9)
-    monkeypatch.setattr(growing, "_SECONDS", 0.0)
+    monkeypatch.setattr(topology_writer, "_SECONDS", 0.0)
 
 
 def pixels(seed: int, *shape: int) -> np.ndarray:
@@ -87,7 +88,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def test_pictures_of_different_sizes_become_images_of_one(topology, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(extraction, "SHEET_PICTURES", 4)
+    monkeypatch.setattr(topology_run, "SHEET_PICTURES", 4)
     sizes = {"b.png": (12, 10), "a/c.png": (8, 9), "a/b.png": (12, 10), "d.png": (1, 1), "e.png": (1, 30)}
     pictures = {name: pixels(k, 3, *size) for k, (name, size) in enumerate(sizes.items())}
     answer = topology(write(tmp_path / "in", pictures), "--output", tmp_path / "out", *SMALL)
@@ -212,7 +213,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
     options = ["--to", to, *(SMALL if to == "images" else ["--min-persistence", "0.05"])]
     assert topology(source, "--output", tmp_path / "whole", *options).code == 0
 
-    plain = extraction.Extraction._read
+    plain = topology_run.Extraction._read
     asked: list[int] = []
 
     def pressed(self, positions):
@@ -222,8 +223,8 @@ def test_interrupted_it_goes_on_where_it_stopped(
         asked.extend(positions)
         return plain(self, positions)
 
-    monkeypatch.setattr(extraction.Extraction, "_read", pressed)
-    monkeypatch.setattr(extraction.Extraction, "_fit", lambda self, **_: PersistenceImages())
+    monkeypatch.setattr(topology_run.Extraction, "_read", pressed)
+    monkeypatch.setattr(topology_run.Extraction, "_fit", lambda self, **_: PersistenceImages())
     answer = topology(source, "--output", tmp_path / "out", *options)
     assert answer.code == 130
     assert "goes on where it stopped" in answer.err
@@ -252,7 +253,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
 
 def test_stopped_between_the_last_two_files_it_goes_on(topology, tmp_path: Path, monkeypatch) -> None:
     source, pictures = ten(tmp_path)
-    plain = growing.write_json
+    plain = atomic_io.write_json
 
     def full(path: Path, content: object) -> None:
         if path.name == "settings.json":
@@ -260,7 +261,7 @@ def test_stopped_between_the_last_two_files_it_goes_on(topology, tmp_path: Path,
         plain(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(growing, "write_json", full)
+        patch.setattr(topology_writer, "write_json", full)
         answer = topology(source, "--output", tmp_path / "out", *SMALL)
     assert answer.code == 1
     assert "the disk is full" in answer.err
@@ -271,7 +272,7 @@ def test_stopped_between_the_last_two_files_it_goes_on(topology, tmp_path: Path,
 
 def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> None:
     source, pictures = ten(tmp_path)
-    plain = growing.Growing.append
+    plain = topology_writer.Growing.append
 
     def full(self, name: str, data) -> None:
         if self.reached.position == 6:
@@ -280,7 +281,7 @@ def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, mo
         plain(self, name, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(growing.Growing, "append", full)
+        patch.setattr(topology_writer.Growing, "append", full)
         answer = topology(source, "--output", tmp_path / "out", *SMALL)
     assert answer.code == 1
     assert "the disk is full" in answer.err
@@ -293,7 +294,7 @@ def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, mo
 def stopped(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> tuple[Path, Path]:
     """A source and a folder with the results of its first three pictures."""
     source, _ = ten(tmp_path)
-    plain = kinds.ImagesKind.grow
+    plain = topology_outputs.ImagesKind.grow
 
     def pressed(self, pictures, results):
         if results.reached.position == 3:
@@ -301,7 +302,7 @@ def stopped(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> tuple[Pat
         return plain(self, pictures, results)
 
     with monkeypatch.context() as patch:
-        patch.setattr(kinds.ImagesKind, "grow", pressed)
+        patch.setattr(topology_outputs.ImagesKind, "grow", pressed)
         assert topology(source, "--output", tmp_path / "out", *SMALL).code == 130
     return source, tmp_path / "out"
 
@@ -479,8 +480,8 @@ def test_blank_images_are_told(topology, tmp_path: Path) -> None:
 def test_explain_draws_one_picture(topology, tmp_path: Path, monkeypatch, wanted: str) -> None:
     source, pictures = ten(tmp_path)
     seen = []
-    plain = extraction.draw_explanation
-    monkeypatch.setattr(extraction, "draw_explanation", lambda path, *more: (seen.append(more), plain(path, *more)))
+    plain = contact_sheets.draw_explanation
+    monkeypatch.setattr(topology_run, "draw_explanation", lambda path, *more: (seen.append(more), plain(path, *more)))
     options = ["--explain", wanted.format(source=source), "--channel", "1", "--scans", "columns,rows"]
     assert topology(source, "--output", tmp_path / "out", *SMALL, *options).code == 0
     ((picture, settings, scan, channel),) = seen
@@ -584,10 +585,10 @@ def test_the_page_runs(topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("to", ["images", "diagrams"])
 def test_memory_does_not_grow_with_the_number_of_pictures(topology, tmp_path: Path, monkeypatch, to: str) -> None:
-    monkeypatch.setattr(kinds, "_OUTPUT", 1 << 18)
-    for kind in (kinds.ImagesKind, kinds.DiagramsKind):
+    monkeypatch.setattr(topology_outputs, "_OUTPUT", 1 << 18)
+    for kind in (topology_outputs.ImagesKind, topology_outputs.DiagramsKind):
         monkeypatch.setattr(kind, "samples", 1 << 15)
-    monkeypatch.setattr(extraction.Extraction, "_fit", lambda self, **_: PersistenceImages())
+    monkeypatch.setattr(topology_run.Extraction, "_fit", lambda self, **_: PersistenceImages())
     options = ["--to", to, *(["--pixels", "30x30"] if to == "images" else [])]
     peaks = []
     for count in (10, 500, 4_000):

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from persistill import evaluation, workshop
+from persistill import evaluation
+from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import Splits, load
-from persistill.methods import KD, SP
-from persistill.pipeline import Pipeline
-from persistill.recipe import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
-from persistill.runs import RunFolder
+from persistill.losses import KD, SP
+from persistill.pipeline import Pipeline, stage_jobs
+from persistill.run_folder import RunFolder
+from persistill.training import trainer
 
 State = dict[str, Tensor]
 
@@ -71,7 +72,7 @@ def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The recipe's stages, one after another, but for the report."""
     run = Run(tmp_path_factory.mktemp("runs"))
     line = Pipeline(recipe, run.out, device="cpu")
-    real_fit, real_evaluate = workshop.fit, evaluation.evaluate
+    real_fit, real_evaluate = trainer.fit, evaluation.evaluate
     outside: list[tuple[str, int]] = []
     now = [outside]
 
@@ -94,7 +95,7 @@ def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workshop, "fit", fit)
+        patch.setattr(stage_jobs, "fit", fit)
         patch.setattr(evaluation, "evaluate", evaluate)
         for part in ("train", "validation", "test"):
             pictures = getattr(line.splits, part)

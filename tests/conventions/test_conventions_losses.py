@@ -7,8 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from persistill.losses import kl, match_maps, similarity
-from persistill.methods import KD, TGD
+from persistill.losses import KD, TGD, kl, match_maps, similarity
 
 
 def divergence(p, q):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from persistill import evaluation, models
+from persistill import metrics, models, perturbations
+from persistill.config import Evaluate
 from persistill.data import Loader
 from persistill.export import export_student, load_student
-from persistill.recipe import Evaluate
 from persistill.report import Sample, paired_difference
 from persistill.report.table import percent, spread
 
@@ -17,16 +17,16 @@ from persistill.report.table import percent, spread
 def test_fractions_and_percentages(run):
     logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     target = torch.tensor([0, 1, 1])
-    assert evaluation.accuracy(logits, target) == pytest.approx(2 / 3)
-    assert 0 <= evaluation.ece(logits, target) <= 1
-    metrics = run.folder("evaluation", "alone-seed3").result()["metrics"]
+    assert metrics.accuracy(logits, target) == pytest.approx(2 / 3)
+    assert 0 <= metrics.ece(logits, target) <= 1
+    measured = run.folder("evaluation", "alone-seed3").result()["metrics"]
     with np.load(run.folder("evaluation", "alone-seed3").file("predictions.npz")) as file:
-        assert metrics["accuracy"] == pytest.approx((file["logits"].argmax(1) == file["target"]).mean())
+        assert measured["accuracy"] == pytest.approx((file["logits"].argmax(1) == file["target"]).mean())
     assert percent(2 / 3) == "66.67"
 
 
 def test_nats():
-    assert evaluation.nll(torch.zeros(4, 10), torch.arange(4)) == pytest.approx(math.log(10))
+    assert metrics.nll(torch.zeros(4, 10), torch.arange(4)) == pytest.approx(math.log(10))
 
 
 def test_calibration_error():
@@ -34,7 +34,7 @@ def test_calibration_error():
     logits = torch.tensor([[math.log(4.0), 0.0], [math.log(81 / 19), 0.0]], dtype=torch.float64)
     confidence = logits.softmax(1).max(1).values
     assert confidence[0] <= 12 / 15 < confidence[1]
-    assert evaluation.ece(logits, torch.tensor([0, 1])) == pytest.approx(0.5 * abs(1 - 0.8) + 0.5 * 0.81)
+    assert metrics.ece(logits, torch.tensor([0, 1])) == pytest.approx(0.5 * abs(1 - 0.8) + 0.5 * 0.81)
     assert Evaluate().ece_bins == 15
 
 
@@ -43,11 +43,11 @@ def test_temperature_of_validation(run):
     with np.load(folder.file("predictions.npz")) as file:
         logits, target = torch.from_numpy(file["validation_logits"]), torch.from_numpy(file["validation_target"])
         test, truth = torch.from_numpy(file["logits"]), torch.from_numpy(file["target"])
-    temperature = evaluation.fit_temperature(logits, target)
+    temperature = metrics.fit_temperature(logits, target)
     calibrated = folder.result()["metrics"]["calibrated"]
     assert calibrated["temperature"] == pytest.approx(temperature)
-    assert temperature != pytest.approx(evaluation.fit_temperature(test, truth))
-    assert calibrated["nll"] == pytest.approx(evaluation.nll(test / temperature, truth))
+    assert temperature != pytest.approx(metrics.fit_temperature(test, truth))
+    assert calibrated["nll"] == pytest.approx(metrics.nll(test / temperature, truth))
 
 
 def test_better_or_worse():
@@ -63,7 +63,7 @@ def test_better_or_worse():
 
 
 def test_noise_on_pictures(splits):
-    noise = evaluation.gaussian_noise(0.5, seed=0)
+    noise = perturbations.gaussian_noise(0.5, seed=0)
     loaders = [
         Loader(splits.test, {}, batch_size=50, mean=mean, std=std, shuffle_seed=None, transform=noise)
         for mean, std in [((0.0,), (1.0,)), ((0.3,), (0.2,))]

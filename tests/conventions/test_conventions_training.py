@@ -9,10 +9,9 @@ from torch import nn
 
 from persistill import models
 from persistill.export import load_student
-from persistill.losses import kl, similarity
-from persistill.methods import KD, SP
+from persistill.losses import KD, SP, kl, similarity
+from persistill.structures import Batch, Features
 from persistill.training import Frozen, Objective
-from persistill.types import Batch, Features
 
 
 def test_the_loss_is_the_weighted_sum(run):

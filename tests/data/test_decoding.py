@@ -10,7 +10,7 @@ from PIL import Image
 
 from persistill.data import decoding
 from persistill.data.decoding import Header, in_threads, read_header, read_pixels
-from persistill.progress import Silent
+from persistill.utils.progress import Silent
 
 ORIENTATION = 0x0112
 

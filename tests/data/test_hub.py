@@ -4,9 +4,9 @@ import pytest
 import torch
 from made_up_pictures import array, encoded, picture, write_parquet
 
+from persistill.config import Data
 from persistill.data import load
 from persistill.errors import UserError
-from persistill.recipe import Data
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import torch
 from made_up_pictures import SUFFIX, array, encoded, picture, write_folder, write_parquet
 from PIL import Image
 
-from persistill.data import MemoryPictures, StreamedPictures, load, reading
+from persistill.config import Data
+from persistill.data import MemoryPictures, StreamedPictures, load, splits_reader
 from persistill.errors import UserError
-from persistill.progress import Silent
-from persistill.recipe import Data
+from persistill.utils.progress import Silent
 
 NAMES = ["cat", "dog"]
 
@@ -299,9 +299,9 @@ def test_large_sets_are_streamed_and_are_the_same(tmp_path, monkeypatch, make):
     settings = Data(source=str(make(tmp_path)), validation=4)
     memory = load(settings)
     size = sum(len(split) for split in (memory.train, memory.validation, memory.test)) * 3 * 5 * 6
-    monkeypatch.setattr(reading, "MEMORY_LIMIT", size)
+    monkeypatch.setattr(splits_reader, "MEMORY_LIMIT", size)
     assert isinstance(load(settings).train, MemoryPictures)
-    monkeypatch.setattr(reading, "MEMORY_LIMIT", size - 1)
+    monkeypatch.setattr(splits_reader, "MEMORY_LIMIT", size - 1)
     streamed = load(settings)
     for one, other in zip(
         (memory.train, memory.validation, memory.test),
@@ -363,7 +363,7 @@ def test_a_folder_that_is_not_there_is_no_name_on_the_hub(tmp_path, monkeypatch,
     for name in ("photos/birds", "photos/cats", "photos/.hidden", "unlike"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("persistill.data.sources.read_hub", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("persistill.data.read_hub", lambda *_: pytest.fail("the hub was asked"))
     with pytest.raises(UserError, match=words):
         load(Data(source=source.format(root=tmp_path)))
 

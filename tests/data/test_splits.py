@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from persistill.config import Data
 from persistill.data.splits import draw_splits, stratified
 from persistill.errors import UserError
-from persistill.recipe import Data
 
 few = settings(deadline=None, max_examples=60)
 sizes = st.lists(st.integers(1, 30), min_size=1, max_size=6)

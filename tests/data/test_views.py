@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from persistill.data import FittedPersistenceView, Loader, MemoryPictures, PersistenceView, Splits, load, views
-from persistill.data.stored import open_array, write_array
-from persistill.data.views import make_view, open_view
+from persistill.config import Data
+from persistill.data import FittedPersistenceView, Loader, MemoryPictures, PersistenceView, Splits, load
+from persistill.data.views.memmap import open_array, write_array
+from persistill.data.views.persistence_image import make_view, open_view, persistence_image
 from persistill.errors import UserError
-from persistill.progress import Silent
-from persistill.recipe import Data
 from persistill.topology import PersistenceImages, columns, rows, sublevel_persistence
+from persistill.utils.progress import Silent
 
 SPLITS = ("train", "validation", "test")
 
@@ -143,11 +143,11 @@ def test_a_fitted_view_depends_on_training_pictures_alone(tmp_path, dtype):
 def test_views_are_fitted_on_evenly_spaced_pictures_and_fewer_large_ones(monkeypatch):
     train = made_up().train
     pixels = everything(train).numpy()
-    monkeypatch.setattr(views, "FIT_PICTURES", 6)
-    assert np.array_equal(views._sample(train, 2), pixels[::5])
-    monkeypatch.setattr(views, "FIT_SAMPLES", 2 * 3 * 7 * 5 * 3)
-    assert np.array_equal(views._sample(train, 2), pixels[::10])
-    assert len(views._sample(train, 100)) == 1
+    monkeypatch.setattr(persistence_image, "FIT_PICTURES", 6)
+    assert np.array_equal(persistence_image._sample(train, 2), pixels[::5])
+    monkeypatch.setattr(persistence_image, "FIT_SAMPLES", 2 * 3 * 7 * 5 * 3)
+    assert np.array_equal(persistence_image._sample(train, 2), pixels[::10])
+    assert len(persistence_image._sample(train, 100)) == 1
 
 
 def test_a_fitted_window_holds_what_lasts(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from persistill.evaluation import Material
-from persistill.types import Batch, Features
+from persistill.structures import Batch, Features
 
 
 class Tiny(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from persistill.errors import UserError
 from persistill.export import export_student, hub
 from persistill.models import save
-from persistill.runs import RunFolder
+from persistill.run_folder import RunFolder
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from persistill.cli import main
+from persistill.cli import main, predict_files
 from persistill.export import Answerer, export_student
 from persistill.models import build
 
@@ -108,12 +108,11 @@ def test_the_sheet_shows_every_picture(predict, model, pictures, tmp_path):
 
 
 def test_many_pictures_are_answered_in_batches_alike(predict, model, digits, tmp_path, monkeypatch):
-    from persistill.cli import asking
 
     for k, pixels in enumerate(digits[0][:7, 0].numpy()):
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")
     whole = json.loads(predict(model, tmp_path, "--json")[1])["pictures"]
-    monkeypatch.setattr(asking, "BATCH", 3)
+    monkeypatch.setattr(predict_files, "BATCH", 3)
     parts = json.loads(predict(model, tmp_path, "--json")[1])["pictures"]
     assert [(p["file"], p["class"]) for p in parts] == [(p["file"], p["class"]) for p in whole]
     assert len(parts) == 7

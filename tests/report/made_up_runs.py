@@ -10,7 +10,8 @@ from made_up_maps import keep_maps
 from made_up_metrics import cost, features, further_metrics
 from sklearn.metrics import accuracy_score, log_loss
 
-from persistill.runs import RunFolder, atomic
+from persistill.run_folder import RunFolder
+from persistill.utils.atomic_io import atomic
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 TERMS = {

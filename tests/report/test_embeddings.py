@@ -12,8 +12,8 @@ from made_up_maps import keep_maps, mapped
 from made_up_runs import CLASSES, Maker
 
 from persistill.report import read
-from persistill.report.drawing import draw
 from persistill.report.figure import Section
+from persistill.report.matplotlib_backend import draw
 from persistill.report.sections.embeddings import embeddings
 
 FILE = "embedding_maps.npz"

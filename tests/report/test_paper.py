@@ -13,9 +13,9 @@ from PIL import Image
 
 from persistill.errors import UserError
 from persistill.report import Comparison, model_card, read, rows, write_paper
-from persistill.report.drawing import draw
 from persistill.report.figure import Section
 from persistill.report.latex import as_latex
+from persistill.report.matplotlib_backend import draw
 from persistill.report.sections import SECTIONS
 from persistill.report.table import Table, overview
 

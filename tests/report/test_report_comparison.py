@@ -11,8 +11,8 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from persistill.errors import UserError
 from persistill.report import Sample, header, markdown, note, read, rows
-from persistill.report.sections.repeat import repeat
-from persistill.runs import RunFolder
+from persistill.report.sections.reproducibility import repeat
+from persistill.run_folder import RunFolder
 
 
 def test_import_needs_no_torch() -> None:

@@ -21,7 +21,7 @@ from persistill.report import Comparison, header, read, rows, write
 from persistill.report.figure import Figure, Section, marks
 from persistill.report.predictions import predictions, reliability
 from persistill.report.sections import SECTIONS
-from persistill.runs import RunFolder
+from persistill.run_folder import RunFolder
 
 VOID = {"meta", "link", "img", "br", "input"}
 

@@ -16,7 +16,7 @@ from persistill.report import Comparison, against_baseline, read, similarity_map
 from persistill.report.figure import Figure, Section
 from persistill.report.sections import SECTIONS
 from persistill.report.table import Table
-from persistill.runs import RunFolder
+from persistill.run_folder import RunFolder
 
 
 def sections(comparison: Comparison) -> dict[str, Section]:

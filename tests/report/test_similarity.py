@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from persistill.losses import TGD
 from persistill.losses import similarity as of_loss
-from persistill.methods import TGD
-from persistill.methods.tgd import merged_similarity
+from persistill.losses.tgd.tgd import merged_similarity
 from persistill.report import read
 from persistill.report.similarity import normalised, similarity_maps
 

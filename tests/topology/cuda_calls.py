@@ -8,17 +8,11 @@ import torch
 from hard_signals import as_multiset, hard_signals
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from persistill.topology import (
-    PersistenceImages,
-    _devices,
-    mst_lengths,
-    persistence_images,
-    sublevel_persistence,
-)
-from persistill.topology._triton import clouds as triton_clouds
-from persistill.topology._triton import gradients as triton_gradients
-from persistill.topology._triton import images as triton_images
-from persistill.topology._triton import signals as triton_signals
+from persistill.topology import PersistenceImages, _dispatch, mst_lengths, persistence_images, sublevel_persistence
+from persistill.topology._triton import persistence_image as triton_images
+from persistill.topology._triton import persistence_image_autograd as triton_gradients
+from persistill.topology._triton import sublevel_1d as triton_signals
+from persistill.topology._triton import vietoris_rips as triton_clouds
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 PICTURES = np.resize(hard_signals()["walk"], (2, 1, 4, 11))
@@ -97,9 +91,9 @@ def test_gradients_of_pictures_without_waiting(called, dtype, monkeypatch):
     for device, mode in ((DEVICE, NothingIsReadOut), ("cpu", contextlib.nullcontext)):
         leaf = pictures.to(device).requires_grad_()
         if mode is contextlib.nullcontext:
-            monkeypatch.setattr("persistill.topology.pictures.on_gpu", lambda array: False)
-            monkeypatch.setattr("persistill.topology.signals.on_gpu", lambda array: False)
-            monkeypatch.setattr("persistill.topology.persistence_image.on_gpu", lambda array: False)
+            monkeypatch.setattr("persistill.topology.on_gpu", lambda array: False)
+            monkeypatch.setattr("persistill.topology.on_gpu", lambda array: False)
+            monkeypatch.setattr("persistill.topology.on_gpu", lambda array: False)
         with mode():
             images = persistence_images(leaf, settings)
             (images * weights.to(device)).sum().backward()
@@ -162,5 +156,5 @@ def test_the_host_never_waits():
 
 
 def test_without_a_gpu_nothing_changes(monkeypatch):
-    assert not _devices.on_gpu(np.zeros(3))
-    assert not _devices.on_gpu(torch.zeros(3))
+    assert not _dispatch.on_gpu(np.zeros(3))
+    assert not _dispatch.on_gpu(torch.zeros(3))

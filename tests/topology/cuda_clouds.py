@@ -6,7 +6,7 @@ import torch
 from hard_clouds import hard_clouds, matrix_tree_lengths, random_distances, tree_lengths
 
 from persistill.topology._reference import spanning_trees
-from persistill.topology._triton import clouds as kernels
+from persistill.topology._triton import vietoris_rips as kernels
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HARD = {name: cloud for name, cloud in hard_clouds().items() if len(cloud) > 1 and cloud.size}

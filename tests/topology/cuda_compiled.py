@@ -13,9 +13,9 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from persistill.topology import PersistenceImages
-from persistill.topology._triton import clouds as triton_clouds
-from persistill.topology._triton import images as triton_images
-from persistill.topology._triton import signals as triton_signals
+from persistill.topology._triton import persistence_image as triton_images
+from persistill.topology._triton import sublevel_1d as triton_signals
+from persistill.topology._triton import vietoris_rips as triton_clouds
 
 KINDS = {
     torch.uint8: "*u8",

@@ -11,8 +11,8 @@ import triton.language as tl
 from hard_signals import hard_signals
 
 from persistill.topology import Diagrams, PersistenceImages, columns, rows, sublevel_persistence
-from persistill.topology._triton import images as kernels
-from persistill.topology._triton.signals import OPTIONS
+from persistill.topology._triton import persistence_image as kernels
+from persistill.topology._triton.sublevel_1d import OPTIONS
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TGD = PersistenceImages.tgd()
@@ -80,7 +80,7 @@ def test_scans_and_blocks(monkeypatch):
     pictures = np.concatenate([PICTURES[[0, 1]], PICTURES[[5, 6]]], 1)
     both = drawn(pictures, SMALL)
     np.testing.assert_array_equal(drawn(pictures, SMALL, ("columns", "rows")), both[:, [2, 3, 0, 1]])
-    monkeypatch.setattr("persistill.topology._triton.signals._SCRATCH", 1)
+    monkeypatch.setattr("persistill.topology._triton.sublevel_1d._SCRATCH", 1)
     np.testing.assert_array_equal(drawn(pictures, SMALL), both)
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hard_signals import hard_signals
 
-from persistill.topology._reference.signals import sublevel_pairs
-from persistill.topology._triton import signals as kernels
+from persistill.topology._reference.sublevel_1d import sublevel_pairs
+from persistill.topology._triton import sublevel_1d as kernels
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HARD = np.stack([np.resize(signal, 45) for signal in hard_signals().values()])

@@ -13,15 +13,8 @@ from hypothesis.extra import numpy as arrays
 from scipy.optimize import linear_sum_assignment
 from some_diagrams import as_kind, differentiable, lists, plain, random_lists
 
-from persistill.topology import (
-    Diagrams,
-    _batches,
-    bottleneck,
-    landscapes,
-    sliced_wasserstein,
-    sublevel_persistence,
-    wasserstein,
-)
+from persistill.topology import Diagrams, bottleneck, landscapes, sliced_wasserstein, sublevel_persistence, wasserstein
+from persistill.topology.vectorization import _batching
 
 DISTANCES = {
     "W1": wasserstein,
@@ -391,7 +384,7 @@ def test_kinds_shapes_and_levels(name, monkeypatch):
     levels = Diagrams(np.array([[0, 255], [51, 102]], np.uint8), np.array([0, 2]))
     unit = Diagrams(np.array([[0, 1], [0.2, 0.4]]), np.array([0, 2]))
     np.testing.assert_allclose(DISTANCES[name](levels, unit), 0, atol=1e-7)
-    monkeypatch.setattr(_batches, "_NUMBERS", 3000)
+    monkeypatch.setattr(_batching, "_NUMBERS", 3000)
     np.testing.assert_allclose(DISTANCES[name](first, second), expected, rtol=1e-12)
 
 

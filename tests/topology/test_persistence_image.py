@@ -13,8 +13,8 @@ from persim import PersImage
 from ripser import ripser
 
 from persistill.topology import Diagrams, PersistenceImages, rows, sublevel_persistence
-from persistill.topology._gradients import raw_images
-from persistill.topology._reference.images import image as reference_image
+from persistill.topology._reference.persistence_image import image as reference_image
+from persistill.topology.persistence_image._autograd import raw_images
 
 HARD = hard_signals()
 TGD = PersistenceImages.tgd()

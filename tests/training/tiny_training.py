@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from persistill.types import Batch, Features, FeatureSpec, MapSpec
+from persistill.structures import Batch, Features, FeatureSpec, MapSpec
 
 
 class TinyNet(nn.Module):

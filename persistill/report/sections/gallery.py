@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from persistill.errors import UserError
 from persistill.report.comparison import Comparison, View
+from persistill.report.data_uri import Inlined, channel_names, inlined_image, inlined_picture
 from persistill.report.figure import Section
-from persistill.report.inlined import Inlined, channel_names, inlined_image, inlined_picture
 from persistill.report.predictions import arrays
 
 _SIDE = 100.0  # of a diagram, in units of its SVG

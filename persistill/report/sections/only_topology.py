@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from persistill.errors import UserError
 from persistill.report.comparison import ArmSummary, Comparison
+from persistill.report.data_uri import inlined_sheet
+from persistill.report.example_images import Case, cases, kept_pictures, standing
 from persistill.report.figure import Section
-from persistill.report.inlined import inlined_sheet
-from persistill.report.kept import Case, cases, kept_pictures, standing
 from persistill.report.significance import Difference
 from persistill.report.table import NOTHING, Table, percent, signed, spread
 from persistill.report.teacher_pairs import TeacherPair, teacher_pairs

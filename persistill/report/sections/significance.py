@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from persistill.errors import UserError
+from persistill.report.against_baseline import against_baseline, verdicts
 from persistill.report.comparison import Comparison
 from persistill.report.figure import Figure, Mark, Section, layout, marks, plain
-from persistill.report.paired import against_baseline, verdicts
 from persistill.report.significance import Difference
 from persistill.report.table import Table, points, signed
 

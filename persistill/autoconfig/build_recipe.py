@@ -1,0 +1,248 @@
+"""From a wish and a look at the pictures to a whole recipe, with a reason for each thing that was chosen."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from persistill import models
+from persistill.autoconfig.initial_weights import Initial, Role
+from persistill.autoconfig.initial_weights import reasons as reasons_of_starts
+from persistill.autoconfig.method_defaults import ALONE, IMAGE, TOPOLOGY, make_arms
+from persistill.autoconfig.options import Options
+from persistill.autoconfig.teacher_checkpoint import Given
+from persistill.autoconfig.train_defaults import choose_batch_size, choose_epochs, choose_training
+from persistill.config import Arm, Data, Evaluate, Model, Quantise, Recipe, Teacher, Train, as_methods
+from persistill.data import FittedPersistenceView
+from persistill.data.sources.inspect import Outline
+from persistill.errors import UserError
+from persistill.structures import Part
+
+STORED_AT_MOST = 8 * 1024**3
+"""Bytes that stored answers of teachers may take; beyond, teachers are asked at every step."""
+TOPOLOGY_TEACHER = "wrn-16-2"
+
+_SMALL = 64 * 64
+"""Pixels up to which a network is asked about a picture often: corrupted in 75 ways, and attacked."""
+_LARGEST_OWN_SIZE = 256
+_USUAL_LARGE = 224
+_VIEW, _SMALL_VIEW = (32, 32), (16, 16)
+_NONE: Mapping[Role, Initial] = MappingProxyType({})
+
+Size = tuple[int, int]
+
+
+class Chosen(NamedTuple):
+    """A recipe, and why it is as it is.
+
+    Attributes:
+        recipe: the recipe.
+        reasons: a sentence each, for whoever runs it.
+    """
+
+    recipe: Recipe
+    reasons: tuple[str, ...]
+
+
+def choose_size(sizes: Mapping[Size, int]) -> Size:
+    """The size to which pictures are brought if nobody says one.
+
+    Their own, if they have one and it is not large; 224 x 224 for large ones; otherwise the medians of heights and
+    widths, in steps of eight.
+    """
+    one = next(iter(sizes))
+    if len(sizes) == 1 and max(one) <= _LARGEST_OWN_SIZE:
+        return one
+    heights, widths = ([size[axis] for size, count in sizes.items() for _ in range(count)] for axis in (0, 1))
+    middle = int(median(heights)), int(median(widths))
+    if min(middle) >= _USUAL_LARGE or max(middle) > _LARGEST_OWN_SIZE:
+        return _USUAL_LARGE, _USUAL_LARGE
+    return max(8, middle[0] // 8 * 8), max(8, middle[1] // 8 * 8)
+
+
+def make_recipe(
+    options: Options, seen: Outline, given: Given | None = None, starts: Mapping[Role, Initial] = _NONE
+) -> Chosen:
+    """Compare the student alone with one student for each method.
+
+    Args:
+        options: what is asked for.
+        seen: the pictures in outline.
+        given: what is known of a teacher that is trained already; None to train it.
+        starts: what is known of the weights from which trainings start that the options name.
+
+    Raises:
+        UserError: if there is no such network or method, or the networks cannot see such pictures.
+    """
+    reasons: list[str] = []
+    size = _size(options, seen, given, reasons)
+    batch_size = options.batch_size or choose_batch_size(seen.train, size)
+    if batch_size > seen.train:
+        raise UserError(
+            f"--batch-size {batch_size}: {options.data} leaves {seen.train} pictures for training, fewer than that. "
+            f"Choose at most {seen.train}."
+        )
+    augment = _augment(options, seen)
+    arms = {ALONE: Arm()}
+    for wish in options.methods:
+        arms |= make_arms(wish, size, batch_size)
+    topology = any(TOPOLOGY in arm.teachers for arm in arms.values())
+
+    def training(model: Model, lr: float | None = None) -> Train:
+        started = model.initial is not None
+        epochs = options.epochs or choose_epochs(seen.train // batch_size, started=started)
+        return choose_training(
+            model.name, epochs=epochs, batch_size=batch_size, lr=lr, augment=augment, size=size, started=started
+        )
+
+    student = Model(name=options.student, initial=options.student_initial)
+    own = training(student, options.lr)
+
+    def teacher(model: Model, view: str = "image", weights: str | None = None) -> Teacher:
+        train = training(model)
+        return Teacher(model=model, view=view, train=None if weights or train == own else train, weights=weights)
+
+    large = Model(name=options.teacher, initial=options.teacher_initial)
+    teachers = {IMAGE: teacher(large, weights=options.teacher_weights)}
+    if topology:
+        teachers[TOPOLOGY] = teacher(Model(name=TOPOLOGY_TEACHER), "persistence")
+    known = _normalised(given, starts)
+    recipe = Recipe(
+        name=_name(options),
+        data=Data(
+            source=options.data,
+            validation=seen.validation,
+            test=seen.test,
+            size=size,
+            mean=known.mean if known else None,
+            std=known.std if known else None,
+        ),
+        views={"persistence": FittedPersistenceView(pixels=_SMALL_VIEW if max(size) < 32 else _VIEW)}
+        if topology
+        else {},
+        teachers=teachers,
+        student=student,
+        arms=arms,
+        teacher_cache="off" if augment else _cache(teachers, arms, seen, size),
+        train=own,
+        evaluate=Evaluate() if _small(size) else Evaluate(batch_size=batch_size, attacks=(), corruptions=()),
+        seeds=options.seeds,
+        quantise=None if options.int8_epochs is None else Quantise(epochs=options.int8_epochs),
+    )
+    return Chosen(recipe, (*reasons, *_reasons(options, seen, given, starts, recipe)))
+
+
+def _size(options: Options, seen: Outline, given: Given | None, reasons: list[str]) -> Size:
+    own = choose_size(seen.sizes)
+    if options.size is not None:
+        size, why = options.size, "as --size says"
+    elif given is not None and given.size is not None:
+        size, why = given.size, "as the teacher was trained"
+    else:
+        size, why = own, "--size HEIGHTxWIDTH chooses another"
+    if len(seen.sizes) > 1 or size not in seen.sizes:
+        reasons.append(f"Pictures are scaled until they cover {size[0]}x{size[1]} and cropped at the centre, {why}.")
+    return size
+
+
+def _augment(options: Options, seen: Outline) -> tuple[Literal["crop", "flip"], ...]:
+    if options.augment is False:
+        return ()
+    return ("crop",) if seen.gray else ("crop", "flip")
+
+
+def _cache(
+    teachers: Mapping[str, Teacher], arms: Mapping[str, Arm], seen: Outline, size: Size
+) -> Literal["off", "half"]:
+    total = 0
+    for name, teacher in teachers.items():
+        parts = {
+            part for arm in arms.values() if name in arm.teachers for m in as_methods(arm.methods) for part in m.reads
+        }
+        channels = 1 if seen.gray else 3
+        view = (channels, *size) if teacher.view == "image" else (2 * channels, *_VIEW)
+        total += seen.train * stored_bytes(teacher.model.name, view, len(seen.classes), frozenset(parts))
+    return "half" if total <= STORED_AT_MOST else "off"
+
+
+def stored_bytes(model: str, view: tuple[int, int, int], classes: int, parts: frozenset[Part]) -> int:
+    """Bytes that a network's answer takes for one picture: maps with 16 bits a value, the rest with 32.
+
+    Args:
+        model: its name.
+        view: (C, H, W) that it sees.
+        classes: number of classes.
+        parts: what is stored.
+
+    Raises:
+        UserError: if there is no such network, or it does not fit.
+    """
+    channels, height, width = view
+    spec = models.build(model, channels, classes, (height, width)).spec
+    maps = sum(found.channels * -(-height // found.stride) * -(-width // found.stride) for found in spec.maps.values())
+    sizes: dict[Part, int] = {"logits": 4 * classes, "embedding": 4 * spec.embedding_dim, "maps": 2 * maps}
+    return int(np.sum([sizes[part] for part in parts], dtype=np.int64))
+
+
+def _small(size: Size) -> bool:
+    return math.prod(size) <= _SMALL
+
+
+def _name(options: Options) -> str:
+    source = Path(options.data).name or options.data
+    words = ["distill", source, options.student.rpartition("/")[2], *(wish.lower() for wish in options.methods)]
+    return "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", word) for word in words)
+
+
+def _normalised(given: Given | None, starts: Mapping[Role, Initial]) -> Given | Initial | None:
+    """Whose pictures were normalised as these are to be: a network gets over other numbers, a trained one least."""
+    known: list[Given | Initial | None] = [given, starts.get("teacher"), starts.get("student")]
+    return next((one for one in known if one is not None and one.mean is not None), None)
+
+
+def _reasons(
+    options: Options, seen: Outline, given: Given | None, starts: Mapping[Role, Initial], recipe: Recipe
+) -> list[str]:
+    train = recipe.train
+    said = []
+    if given is None and options.teacher_initial is None:
+        published = "/" in options.teacher
+        said.append(
+            f"The teacher {options.teacher} was given no weights (--teacher-weights), so it is trained first, on these "
+            "pictures" + ("; --teacher-initial pretrained lets it start from published weights." if published else ".")
+        )
+    said += reasons_of_starts(starts, recipe)
+    if (known := _normalised(given, starts)) is not None:
+        said.append(f"Pictures are normalised for the {'teacher' if known is given else 'weights'}, {known.source}.")
+    if TOPOLOGY in recipe.teachers:
+        said.append(f"A second teacher, {TOPOLOGY_TEACHER}, is trained on persistence images of the same pictures.")
+    if train.augment:
+        said.append(
+            f"Pictures are {' and '.join({'crop': 'cropped', 'flip': 'flipped'}[name] for name in train.augment)} at "
+            "random, so teachers are asked at every step; --no-augment asks each once and stores its answers: quicker, "
+            "often less accurate."
+        )
+    elif recipe.teacher_cache == "off":
+        said.append(
+            f"Teachers are asked at every step: their stored answers would take more than {STORED_AT_MOST >> 30} GiB."
+        )
+    started = [name for name, arm in recipe.arms.items() if arm.start == ALONE]
+    if started:
+        said.append(
+            f"The student{'s' * (len(started) > 1)} of {' and '.join(started)} start{'s' * (len(started) == 1)} from "
+            f"the one trained {ALONE}, as published, and so train{'s' * (len(started) == 1)} twice as long."
+        )
+    if not recipe.evaluate.corruptions:
+        said.append(
+            "Pictures are large, so networks are measured under noise but not under corruptions and attacks, which "
+            "would ask them about each picture a hundred times: --set evaluate.corruptions=standard, --set "
+            "evaluate.attacks=8."
+        )
+    if options.epochs is None:
+        said.append(f"{train.epochs} epochs of {seen.train // train.batch_size} steps; --epochs chooses others.")
+    return said

@@ -1,0 +1,47 @@
+"""What somebody asks for who has pictures and two networks in mind, and no recipe."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from persistill.settings import Spec
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Options(Spec):
+    """A wish. What is left out is chosen by ``make_recipe``, which says why.
+
+    Attributes:
+        data: as ``Data.source``: a folder of class folders, a folder of Parquet files, a hub name, "digits".
+        teacher: a network's name, as in ``Model``.
+        student: likewise.
+        methods: names of methods (``arms.names()``), each a student of its own beside the one that is trained alone;
+            "kd+at" adds up two in one student.
+        teacher_weights: a safetensors file; None to train the teacher on the data first.
+        teacher_initial: weights from which that training starts, as in ``Model.initial``: "pretrained", or a
+            safetensors file; None for random ones.
+        student_initial: likewise, of every student.
+        size: (height, width) to which pictures are brought.
+        epochs: for every network.
+        batch_size: likewise.
+        lr: peak learning rate of the student.
+        seeds: one student per method and seed.
+        augment: random crops and flips.
+        int8_epochs: for which the exported student is trained on for its int8 file; None to round it as it is.
+    """
+
+    data: str
+    teacher: str
+    student: str
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("tgd",)
+    teacher_weights: str | None = None
+    teacher_initial: str | None = None
+    student_initial: str | None = None
+    size: tuple[Positive, Positive] | None = None
+    epochs: Positive | None = None
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    lr: Annotated[float, Field(gt=0)] | None = None
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    augment: bool | None = None
+    int8_epochs: Positive | None = None

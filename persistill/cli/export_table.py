@@ -1,0 +1,62 @@
+"""What an export wrote, as a table in a terminal."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from persistill.cli.run_recipe import size
+from persistill.report.export_text import int8_sentence, processor_sentence
+
+
+def table(result: Mapping[str, Any]) -> Table:
+    """The files that hold the student: size, agreement with the checkpoint, accuracy and time.
+
+    Args:
+        result: as ``export.export_student`` returns it.
+    """
+    found = Table(box=None, header_style="bold")
+    found.add_column("File")
+    titles = ("Size", "Same class %", "Largest difference", "Accuracy %", "ms for 1 picture", "ms for 64")
+    for title in titles:
+        found.add_column(title, justify="right")
+    for name, agreement in result["agreement"].items():
+        times = result["milliseconds"][name]
+        found.add_row(
+            result["files"][name],
+            size(result["bytes"][name]),
+            f"{100 * agreement:.2f}",
+            f"{result['difference'][name]:.1e}",
+            _percent(result["accuracy"].get(name)),
+            *(f"{times[batch]:.2f}" if batch in times else "" for batch in ("1", "64")),
+        )
+    return found
+
+
+def remarks(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    """What there is to say below the table.
+
+    Args:
+        result: as ``finished.export_network`` returns it.
+        folder: where the files lie.
+    """
+    known = f" The checkpoint's accuracy on them: {_percent(result['accuracy'].get('checkpoint'))} %."
+    yield f"Compared on {result['pictures']:,} test pictures, on one thread of this machine.{known}"
+    if "static" in result.get("int8", {}):  # otherwise the table has said it
+        yield int8_sentence(result)
+    elif said := processor_sentence(result):
+        yield said
+    if result["temperature"] is None:
+        yield (
+            "No evaluation of this network holds a temperature, so its confidences are not calibrated. To have one, "
+            "run persistill eval first, and export into another folder."
+        )
+    else:
+        yield f"Temperature of its evaluation: {result['temperature']:.3f}"
+    yield from result["left_out"].values()
+    yield f"Wrote {folder}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f}"

@@ -1,0 +1,117 @@
+"""The plan of `persistill distill` as it is printed: what goes in, and what each step will cost."""
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from persistill.cli.run_recipe import cells, console
+from persistill.config import Model, Recipe
+
+if TYPE_CHECKING:
+    from persistill.data import Splits
+    from persistill.pipeline import Pipeline
+    from persistill.pipeline.cost_estimate import Cost, Estimate
+
+
+def try_teacher(recipe: Recipe, splits: "Splits", pipeline: "Pipeline") -> None:
+    """Print on how many pictures a teacher with weights of its own is right."""
+    from persistill import autoconfig  # noqa: PLC0415
+
+    right, asked = autoconfig.try_teacher(recipe, splits, pipeline.normalisation, pipeline.device)
+    console.print(f"- The teacher is right on {right / asked:.1%} of {asked} validation pictures.", highlight=False)
+    if right / asked < 2 / len(splits.classes):
+        console.print(
+            f"  [bold]That is little better than chance ({1 / len(splits.classes):.1%}).[/bold] Are the weights for "
+            "these classes in this order (class folders are sorted by name), and for pictures normalised like this?",
+            highlight=False,
+        )
+
+
+def overview(recipe: Recipe, splits: "Splits") -> Table:
+    """Pictures, networks and training of a recipe that ``distill`` made."""
+    from persistill import models  # noqa: PLC0415
+
+    channels, height, width = splits.train.shape
+
+    def parameters(name: str) -> int:
+        network = models.build(name, channels, len(splits.classes), (height, width))
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    teacher = recipe.teachers[next(iter(recipe.teachers))]
+    large, small = parameters(teacher.model.name), parameters(recipe.student.name)
+    table = Table.grid(padding=(0, 2))
+    table.add_row(
+        "Pictures",
+        f"{len(splits.train):,} to train on, {len(splits.validation):,} to choose with, {len(splits.test):,} to test "
+        f"on; {len(splits.classes)} classes; {height}x{width}, {'gray' if channels == 1 else 'colour'}",
+    )
+    table.add_row(
+        "Teacher",
+        f"{teacher.model.name}, {large:,} parameters, "
+        + (f"weights from {teacher.weights}" if teacher.weights else f"to be trained{_from(teacher.model)}"),
+    )
+    table.add_row(
+        "Student", f"{recipe.student.name}, {small:,} parameters, {_times(large, small)}{_from(recipe.student)}"
+    )
+    first, *others = recipe.arms
+    seeds = ", ".join(map(str, recipe.seeds))
+    table.add_row("Students", f"{first}, and with {', '.join(others)}; seed{'s' * (len(recipe.seeds) > 1)} {seeds}")
+    train = recipe.train
+    augment = f", {' and '.join(train.augment)}" if train.augment else ", pictures as they are"
+    epochs = f"{train.epochs} epoch{'s' * (train.epochs > 1)}"
+    table.add_row(
+        "Training",
+        f"{epochs} in batches of {train.batch_size}, {train.optimizer}, {train.schedule}, peak rate "
+        f"{train.lr:g}{augment}",
+    )
+    return table
+
+
+def _from(model: Model) -> str:
+    """From what the training of a network starts, if that is worth a word."""
+    from persistill import models  # noqa: PLC0415
+
+    if model.initial is None:
+        return ""
+    published = model.initial == models.PRETRAINED
+    return f", from {models.find_published(model.name).name if published else model.initial}"
+
+
+def _times(large: int, small: int) -> str:
+    if large == small:
+        return "as large as the teacher"
+    return f"{large / small:.1f} times smaller" if large > small else "larger than the teacher"
+
+
+def cost_table(pipeline: "Pipeline", found: "Estimate") -> Table:
+    """The stages, those of one kind together where a reader thinks of them together."""
+    recipe = pipeline.recipe
+    costs = {cost.stage.key: cost for cost in found.costs}
+    table = Table("What", box=None, header_style="bold")
+    for title in ("Steps", "Time", "Disk"):
+        table.add_column(title, justify="right")
+
+    def add(what: str, some: "list[Cost]") -> None:
+        table.add_row(what, *cells(some))
+
+    for stage in pipeline.views.values():
+        add("persistence images of all pictures", [costs[stage.key]])
+    for name, stage in pipeline.teachers.items():
+        teacher = recipe.teachers[name]
+        verb = "taken over" if teacher.weights else "trained"
+        seen = "" if teacher.view == "image" else " on persistence images"
+        add(f"{name} teacher {teacher.model.name}, {verb}{seen}", [costs[stage.key]])
+    for name, stage in pipeline.features.items():
+        add(f"{name} teacher's answers, stored", [costs[stage.key]])
+    for stage in pipeline.preparations.values():
+        add(f"preparation {stage.name}", [costs[stage.key]])
+    for arm in recipe.arms:
+        seeds = f", {len(recipe.seeds)} seeds" if len(recipe.seeds) > 1 else ""
+        add(f"student {arm}{seeds}", [costs[pipeline.students[arm, seed].key] for seed in recipe.seeds])
+    if pipeline.quantised is not None:
+        add(f"student {recipe.exported_arm}, trained on for int8", [costs[pipeline.quantised.key]])
+    evaluations = [costs[stage.key] for stage in pipeline.evaluations.values()]
+    add(f"evaluation of {len(evaluations)} networks", evaluations)
+    ends = {stage.key for stage in (pipeline.exported, *pipeline.costs.values(), pipeline.comparison)}
+    add("export, cost to run, report", [costs[key] for key in ends])
+    return table

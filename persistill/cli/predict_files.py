@@ -1,0 +1,107 @@
+"""A student is asked about picture files: they are found, read a few at a time, and answered."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from persistill.data.decoding import in_threads, read_header, read_pixels
+from persistill.data.sources.image_folder import SUFFIXES
+from persistill.errors import UserError
+from persistill.export import Answer, Answerer
+from persistill.utils.progress import Progress
+
+BATCH = 64
+"""Pictures in memory."""
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Answered(NamedTuple):
+    """A picture file, and what the student says of it."""
+
+    file: Path
+    answer: Answer
+
+
+class Unread(NamedTuple):
+    """A file that could not be read as a picture, and why."""
+
+    file: Path
+    why: str
+
+
+def find_pictures(places: Iterable[Path]) -> list[Path]:
+    """Files as they are named, and in folders, at any depth, those that are pictures by name; none of them twice.
+
+    Raises:
+        UserError: if there is no such file or folder, or no picture at all.
+    """
+    places = list(places)
+    found = list(dict.fromkeys(file for place in places for file in _files(place)))
+    if not found:
+        raise UserError(
+            f"there are no pictures in {', '.join(map(str, places))}, at any depth ({', '.join(sorted(SUFFIXES))})."
+        )
+    return found
+
+
+def ask(student: Answerer, files: Sequence[Path], top: int, progress: Progress) -> tuple[list[Answered], list[Unread]]:
+    """Read and answer pictures, in the order of the files.
+
+    Args:
+        student: is asked.
+        files: of any size and format.
+        top: guesses for each.
+        progress: told how many files were dealt with.
+    """
+    answered: list[Answered] = []
+    unread: list[Unread] = []
+    progress.start("pictures", len(files))
+    for start in range(0, len(files), BATCH):
+        some = files[start : start + BATCH]
+        read = in_threads(partial(_read, some, student.shape), len(some))
+        unread += [one for one in read if isinstance(one, Unread)]
+        good = [(file, one) for file, one in zip(some, read, strict=True) if not isinstance(one, Unread)]
+        if good:
+            answers = student.answer(torch.from_numpy(np.stack([pixels for _, pixels in good])), top)
+            answered += [Answered(file, answer) for (file, _), answer in zip(good, answers, strict=True)]
+        progress.advance(len(some))
+    progress.finish(f"{len(answered):,} answered")
+    return answered, unread
+
+
+def small(file: Path, longest: int) -> Pixels:
+    """The whole picture in a file as (3, H, W), no side longer than ``longest`` pixels."""
+    with Image.open(file) as image:
+        header = read_header(image)
+        scale = min(1.0, longest / max(header.height, header.width))
+        return read_pixels(image, (3, max(1, round(header.height * scale)), max(1, round(header.width * scale))))
+
+
+def _files(place: Path) -> Iterator[Path]:
+    if not place.exists():
+        raise UserError(f"there is no file or folder {place}.")
+    if not place.is_dir():
+        yield place
+        return
+    # Path.rglob does not follow links to folders, which large collections are often made of.
+    found = (Path(inside) / name for inside, _, names in os.walk(place, followlinks=True) for name in names)
+    yield from sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+
+
+def _read(files: Sequence[Path], shape: tuple[int, int, int], place: int) -> Pixels | Unread:
+    try:
+        with Image.open(files[place]) as image:
+            read_header(image)  # refuses what has no known range
+            return read_pixels(image, shape)
+    except UnidentifiedImageError:
+        return Unread(files[place], "no picture in a known format")  # Pillow's own words repeat the name
+    except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
+        return Unread(files[place], str(error) or type(error).__name__)

@@ -1,0 +1,170 @@
+"""What a recipe says. A recipe is a Python file that builds one ``Recipe`` and names it ``recipe``.
+
+recipe -> views -> teachers -> students (arms x seeds) -> evaluation -> report -> export
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from persistill.config.data import Data
+from persistill.config.evaluation import Evaluate, Published
+from persistill.config.fields import Weight
+from persistill.config.model import Model
+from persistill.config.train import Quantise, Train
+from persistill.errors import UserError, unknown
+from persistill.settings import Spec
+from persistill.structures import LearningMethod, Method, PureMethod
+
+
+class Teacher(Spec):
+    """A network that teaches, and the view of the data that it sees.
+
+    Attributes:
+        model: the network.
+        view: "image", or a name in ``Recipe.views``.
+        train: how it is trained; None for the recipe's own ``train``.
+        weights: a safetensors file written by ``persistill export`` or a teacher's run, instead of training.
+    """
+
+    model: Model
+    view: str = "image"
+    train: Train | None = None
+    weights: str | None = None
+
+    @model_validator(mode="after")
+    def _trained_or_started(self) -> Self:
+        if self.weights is not None and self.model.initial is not None:
+            raise ValueError(
+                f"weights={self.weights!r} are those of a teacher that is trained already, and "
+                f"model.initial={self.model.initial!r} those from which one is trained here: give one of the two."
+            )
+        return self
+
+
+class Arm(Spec):
+    """One way to train the student; a recipe compares several.
+
+    Attributes:
+        cross_entropy: weight of the cross-entropy with the labels.
+        methods: distillation methods, whose weighted terms are added.
+        teachers: names in ``Recipe.teachers``, in the order in which the methods receive them.
+        start: another arm, whose trained student of the same seed this one starts from (TGD's "annealing" start);
+            None for the weights from which the student's model starts.
+        train: how; None for the recipe's own ``train``.
+    """
+
+    cross_entropy: Weight = 1.0
+    methods: tuple[Spec, ...] = ()
+    teachers: tuple[str, ...] = ()
+    start: str | None = None
+    train: Train | None = None
+
+    @model_validator(mode="after")
+    def _teachers_suffice(self) -> Self:
+        for method in as_methods(self.methods):
+            if len(self.teachers) < method.teachers_needed:
+                raise ValueError(
+                    f"{type(method).__name__} needs {method.teachers_needed} teacher(s), "
+                    f"and this arm names {len(self.teachers)}."
+                )
+        if not self.methods and self.cross_entropy == 0:
+            raise ValueError("an arm with neither methods nor cross_entropy has nothing to learn from.")
+        return self
+
+
+class Recipe(Spec):
+    """A whole comparison.
+
+    Attributes:
+        views: names for what teachers may see beside "image", e.g. persistence images.
+        arms: name -> arm, in the order of the report; the first is the baseline.
+        seeds: one student per arm and seed.
+        teacher_seed: each teacher is trained once, from this seed, and teaches all students.
+        teacher_cache: compute what the methods read of each teacher once and store it, maps in float16 ("half") or
+            float32 ("exact"); only where pictures are not augmented. "off" asks the teacher at every step.
+        export: the arm whose student, of the first seed, is exported; None for the last arm.
+        quantise: how that student is trained on for its int8 file; None to round it as it is.
+        published: figures that this recipe is to reproduce.
+        small: changes, field path -> value, that make a sibling of this recipe for two cores (see ``smaller``).
+    """
+
+    name: str
+    data: Data
+    student: Model
+    arms: dict[str, Arm]
+    teachers: dict[str, Teacher] = Field(default_factory=dict)
+    views: dict[str, Spec] = Field(default_factory=dict)
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    teacher_seed: int = 0
+    teacher_cache: Literal["off", "half", "exact"] = "off"
+    export: str | None = None
+    quantise: Quantise | None = None
+    published: tuple[Published, ...] = ()
+    small: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def exported_arm(self) -> str:
+        """Name of the arm whose student, of the first seed, is exported."""
+        return self.export or list(self.arms)[-1]
+
+    def smaller(self) -> Self:
+        """The sibling for two cores: the changes of ``small`` made, "_small" added to the name.
+
+        Raises:
+            UserError: if the recipe names no such changes, or one of them leads nowhere.
+        """
+        if not self.small:
+            raise UserError(f"the recipe {self.name!r} has no small sibling: it names no changes in `small`.")
+        smaller = self.with_value("name", f"{self.name}_small")
+        for path, value in self.small.items():
+            smaller = smaller.with_value(path, value)
+        return smaller
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        problems: list[str] = []
+
+        def known(kind: str, name: str | None, names: Sequence[str]) -> None:
+            if name is not None and name not in names:
+                problems.append(str(unknown(kind, name, names)))
+
+        if not self.arms:
+            problems.append("a recipe needs at least one arm.")
+        if len(set(self.seeds)) < len(self.seeds):
+            problems.append(f"seeds must differ from each other; {self.seeds} was given.")
+        if "image" in self.views:
+            problems.append("the view 'image' is the picture itself; give yours another name.")
+        for name, teacher in self.teachers.items():
+            known(f"view of teacher {name!r}:", teacher.view, ["image", *self.views])
+        names = list(self.arms)
+        for name, arm in self.arms.items():
+            for teacher_name in arm.teachers:
+                known(f"teacher of arm {name!r}:", teacher_name, list(self.teachers))
+            known(f"start of arm {name!r} (an arm before it):", arm.start, names[: names.index(name)])
+        known("arm to export:", self.export, names)
+        for published in self.published:
+            for name in published.accuracies:
+                known("published arm or teacher:", name, [*names, *self.teachers])
+        if problems:
+            raise ValueError(" ".join(problems))
+        return self
+
+
+def as_methods(specs: Sequence[Spec]) -> list[Method]:
+    """The methods of an arm, typed as such.
+
+    Raises:
+        ValueError: if one of them is something else.
+    """
+    methods: list[Method] = []
+    for spec in specs:
+        if not isinstance(spec, PureMethod | LearningMethod):
+            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
+                f"methods must hold distillation methods; {type(spec).__name__} is none."
+            )
+        methods.append(spec)
+    return methods

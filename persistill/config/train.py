@@ -1,0 +1,61 @@
+"""How a network is trained, and how it is trained on for 8 bits."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from persistill.config.fields import Positive, Weight
+from persistill.settings import Spec
+
+
+class Train(Spec):
+    """How a network is trained.
+
+    Attributes:
+        milestones: epochs after which the step schedule multiplies the learning rate by ``gamma``.
+        warmup_epochs: epochs of linear warm-up before the schedule (one-cycle: the share that rises).
+        augment: random crops (padded by ``crop_padding``) and horizontal flips, in batch on the device.
+        precision: of forward and backward passes; losses are computed in fp32 whatever it is.
+        clip_norm: largest norm of the gradient; None for no limit.
+        label_smoothing: share of the target that is spread over all classes in the cross-entropy.
+    """
+
+    epochs: Positive = 200
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    weight_decay: Weight = 1e-4
+    schedule: Literal["constant", "step", "cosine", "one-cycle"] = "step"
+    milestones: tuple[Positive, ...] = (40, 80, 120, 160)
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.2
+    warmup_epochs: Weight = 0.0
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+    crop_padding: Positive = 4
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    channels_last: bool = False
+
+
+class Quantise(Spec):
+    """How the exported student is trained on before it is rounded to 8 bits (quantisation-aware training).
+
+    A copy of it goes on learning what its arm learns, from the same teachers, with weights and activations rounded as
+    the int8 file will round them. The int8 file is made of this copy, all other files of the student itself. Where not
+    stated here, training is that of the arm; the learning rate falls from its first value to 0 as half a cosine, so
+    that weights come to rest on one side of a step. Parts of methods that learn begin anew.
+
+    Attributes:
+        epochs: how long.
+        rate: first learning rate, as a share of the peak learning rate of the student's training.
+    """
+
+    epochs: Positive = 2
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.01
+
+    def training(self, train: Train) -> Train:
+        """The settings of a training, changed as said here."""
+        changes = {"epochs": self.epochs, "lr": self.rate * train.lr, "schedule": "cosine", "warmup_epochs": 0.0}
+        return train.model_copy(update=changes)

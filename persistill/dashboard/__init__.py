@@ -1,0 +1,6 @@
+"""Run folders and the explorer of persistent homology in a browser, on this machine alone."""
+
+from persistill.dashboard.live import Live
+from persistill.dashboard.server import ViewServer
+
+__all__ = ["Live", "ViewServer"]

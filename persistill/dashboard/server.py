@@ -1,0 +1,210 @@
+"""A web server for this machine alone: pages, run folders as JSON, and the explorer's answers."""
+
+import errno
+import json
+import threading
+from collections.abc import Callable
+from functools import cache
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from plotly.offline import get_plotlyjs
+
+from persistill.dashboard.live import Live
+from persistill.errors import UserError
+
+LOOPBACK = "127.0.0.1"
+_LARGEST_BODY = 24 * 2**20
+_PAGES = {"/": "index.html", "/explorer": "explorer.html"}
+_SCRIPTS = ("common.js", "index.js", "explorer.js")
+_SCRIPT, _STYLE, _HTML, _JSON = (
+    f"{kind}; charset=utf-8" for kind in ("text/javascript", "text/css", "text/html", "application/json")
+)
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Answer(NamedTuple):
+    """What is sent: the bytes, what they are, and the policy under which a browser runs them (None for its own)."""
+
+    content: bytes
+    kind: str
+    policy: str | None = _POLICY
+
+
+class ViewServer(ThreadingHTTPServer):
+    """Serves run folders and the explorer on 127.0.0.1.
+
+    It answers GET and POST from this machine whose Host header names this machine, so that no page of another site can
+    reach it under a name of its own, and POST only from its own pages. It writes nothing; pictures that are sent to it
+    are looked at and forgotten.
+
+    Attributes:
+        live: the run folders.
+        url: where it is to be reached.
+
+    Args:
+        root: where run folders lie; it need not exist yet.
+        port: 0 for any that is free.
+
+    Raises:
+        UserError: if the port is taken or may not be used.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, root: Path, port: int = 0) -> None:
+        self.live = Live(root)
+        try:
+            super().__init__((LOOPBACK, port), _Handler)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            why = "taken already" if error.errno == errno.EADDRINUSE else "not for you to use"
+            raise UserError(f"port {port} is {why}. Give another with --port, or --port 0 for any free one.") from None
+        self.url = f"http://{LOOPBACK}:{self.server_port}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_version = "persistill"
+    sys_version = ""
+    timeout = 30
+
+    def do_GET(self) -> None:
+        self._handle(self._get)
+
+    def do_POST(self) -> None:
+        self._handle(self._post)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+        """Say nothing: the page asks every few seconds."""
+
+    def _handle(self, answer: Callable[[str, dict[str, list[str]]], Answer | None]) -> None:
+        if not self._from_here():
+            self._send(HTTPStatus.FORBIDDEN, _error("this server answers only pages of this machine."))
+            return
+        try:
+            # A path is looked up in tables, decoded once: nothing of it ever becomes the path of a file.
+            parts = urlsplit(self.path)
+            found = answer(unquote(parts.path), parse_qs(parts.query))
+        except UserError as error:
+            self._send(HTTPStatus.BAD_REQUEST, _error(str(error)))
+        except ValueError as error:
+            self._send(HTTPStatus.BAD_REQUEST, _error(f"the request cannot be read: {error}."))
+        else:
+            if found is None:
+                self._send(HTTPStatus.NOT_FOUND, _error("there is nothing here. Start at /"))
+            else:
+                self._send(HTTPStatus.OK, found)
+
+    def _from_here(self) -> bool:
+        port = cast("ViewServer", self.server).server_port
+        hosts = {f"{name}:{port}" for name in (LOOPBACK, "localhost")}
+        origin = self.headers.get("Origin")
+        return (
+            self.client_address[0] == LOOPBACK
+            and self.headers.get_all("Host", []) in [[host] for host in hosts]
+            and (origin is None or origin in {f"http://{host}" for host in hosts})
+            and self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+        )
+
+    def _get(self, path: str, query: dict[str, list[str]]) -> Answer | None:
+        live = cast("ViewServer", self.server).live
+        if path in _PAGES:
+            return Answer(_page(_PAGES[path]), _HTML)
+        if path == "/static/view.css":
+            return Answer(_styles(), _STYLE)
+        if path == "/static/plotly.js":
+            return Answer(_plotly(), _SCRIPT)
+        if path.startswith("/static/") and path.removeprefix("/static/") in _SCRIPTS:
+            return Answer(_page(path.removeprefix("/static/")), _SCRIPT)
+        if path == "/api/runs":
+            return _json(live.overview())
+        if path == "/api/curves":
+            return _json(live.curves(query.get("run", [""])[0]))
+        if path == "/api/sample":
+            from persistill.dashboard.images import sample, to_json  # noqa: PLC0415 - torch is slow to import
+
+            return _json(to_json(sample(query.get("name", [""])[0])))
+        if path.startswith("/report/"):
+            # A report brings a policy of its own, which allows its scripts by their hashes.
+            return Answer(live.report(path.removeprefix("/report/")), _HTML, "frame-ancestors 'none'")
+        return None
+
+    def _post(self, path: str, query: dict[str, list[str]]) -> Answer | None:  # noqa: ARG002 - one shape for both
+        if path not in ("/api/picture", "/api/explore"):
+            return None
+        body = self._body()
+        with _ONE_AT_A_TIME:
+            if path == "/api/picture":
+                from persistill.dashboard.images import decode, to_json  # noqa: PLC0415
+
+                return _json(to_json(decode(body)))
+            from persistill.dashboard.explorer import explore  # noqa: PLC0415
+
+            return _json(explore(json.loads(body)))
+
+    def _body(self) -> bytes:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            raise UserError("the request does not tell its length.")
+        if int(length) > _LARGEST_BODY:
+            raise UserError(
+                f"the file has {int(length) / 2**20:,.0f} MiB; at most {_LARGEST_BODY // 2**20} MiB are read. "
+                "Make the picture smaller."
+            )
+        return self.rfile.read(int(length))
+
+    def _send(self, status: HTTPStatus, answer: Answer) -> None:
+        self.send_response(status)
+        headers = {
+            "Content-Type": answer.kind,
+            "Content-Length": str(len(answer.content)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Content-Security-Policy": answer.policy or "",
+        }
+        for name, value in headers.items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        try:
+            self.wfile.write(answer.content)
+        except ConnectionError:
+            self.close_connection = True  # the page was closed meanwhile
+
+
+_ONE_AT_A_TIME = threading.Lock()  # a training may be under way: the explorer takes one core at most
+
+
+def _json(content: object) -> Answer:
+    return Answer(json.dumps(content, allow_nan=False).encode(), _JSON)
+
+
+def _error(message: str) -> Answer:
+    return _json({"error": message})
+
+
+@cache
+def _page(name: str) -> bytes:
+    return (resources.files("persistill.dashboard") / "pages" / name).read_bytes()
+
+
+@cache
+def _styles() -> bytes:
+    shared = (resources.files("persistill.report") / "templates" / "page.css").read_bytes()
+    return shared + b"\n" + _page("view.css")
+
+
+@cache
+def _plotly() -> bytes:
+    found: str = get_plotlyjs()
+    return found.encode()

@@ -1,0 +1,117 @@
+"""The teacher is paid once: what a frozen teacher says of fixed pictures, computed in one pass and stored.
+
+Right only where a sample always looks the same. Under random augmentation a stored answer would belong to another
+crop, so the pipeline refuses to store it.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from persistill.data.buffer_pool import Lender
+from persistill.data.views.memmap import array_writer, open_array
+from persistill.structures import Batch, Batches, Features, Part
+from persistill.utils.progress import Progress, Silent
+
+Precision = Literal["half", "exact"]
+_SILENT = Silent()
+
+
+class StoredFeatures:
+    """A teacher's features of the pictures of one split, mapped into memory.
+
+    Parts that were not stored are empty: no logits (B, 0), no embedding (B, 0), no maps.
+
+    Args:
+        arrays: "logits", "embedding" and "map.<stage>" -> (N, ...), as far as stored.
+        device: where ``fetch`` puts them.
+    """
+
+    def __init__(self, arrays: Mapping[str, Any], device: torch.device) -> None:
+        self._arrays = dict(arrays)
+        self._device = device
+        self._lender = Lender()
+
+    def fetch(self, index: Tensor) -> Features:
+        """Features in float32 of the pictures at ``index`` ((B,) int64)."""
+        rows = index.cpu().numpy()
+        found = {name: self._float(torch.from_numpy(array[rows])) for name, array in self._arrays.items()}
+        nothing = torch.empty(len(rows), 0, device=self._device)
+        maps = {name.removeprefix("map."): value for name, value in found.items() if name.startswith("map.")}
+        return Features(found.get("logits", nothing), found.get("embedding", nothing), maps)
+
+    def _float(self, values: Tensor) -> Tensor:
+        if self._device.type != "cpu":
+            return values.to(self._device).float()
+        return values if values.dtype == torch.float32 else self._lender.lend(tuple(values.shape)).copy_(values)
+
+
+def write_features(
+    folder: Path,
+    batches: Batches,
+    count: int,
+    answer: Callable[[Batch], Features],
+    parts: frozenset[Part],
+    precision: Precision,
+    progress: Progress = _SILENT,
+) -> dict[str, Any]:
+    """Ask a teacher once about every picture, and store what is needed.
+
+    Logits and embeddings are stored in float32 whatever the precision is, for they are small; maps in float16
+    ("half": an error of up to 2^-11 of each value, within -65,504 to 65,504) or float32 ("exact").
+
+    Args:
+        folder: an existing folder; one .npy file an array is written there, each whole or not at all.
+        batches: all pictures of the split, in order.
+        count: how many pictures that is.
+        answer: the frozen teacher.
+        parts: what to store.
+        precision: of the maps.
+        progress: told of every batch.
+
+    Returns:
+        Plain JSON: names, shapes and types of the arrays, and the bytes they take.
+
+    Raises:
+        UserError: if the disk is full.
+    """
+    arrays: dict[str, dict[str, Any]] = {}
+    progress.start("teacher, once for all", len(batches))
+    with contextlib.ExitStack() as stack:
+        append: dict[str, Callable[[Any], None]] = {}
+        for batch in batches.epoch(0):
+            for name, value in _selected(answer(batch), parts).items():
+                if name not in append:
+                    dtype = "float16" if precision == "half" and name.startswith("map.") else "float32"
+                    shape = (count, *value.shape[1:])
+                    arrays[name] = {"shape": list(shape), "dtype": dtype}
+                    append[name] = stack.enter_context(array_writer(folder / f"{name}.npy", shape, dtype))
+                append[name](value.float().cpu().numpy())
+            progress.advance(1)
+    progress.finish()
+    size = sum(math.prod(array["shape"]) * np.dtype(array["dtype"]).itemsize for array in arrays.values())
+    return {"arrays": arrays, "precision": precision, "bytes": size, "pictures": count}
+
+
+def open_features(folder: Path, result: Mapping[str, Any], device: torch.device) -> StoredFeatures:
+    """Open what ``write_features`` wrote.
+
+    Raises:
+        UserError: if a file is missing or damaged.
+    """
+    arrays = {
+        name: open_array(folder / f"{name}.npy", tuple(about["shape"]), about["dtype"])
+        for name, about in result["arrays"].items()
+    }
+    return StoredFeatures(arrays, device)
+
+
+def _selected(features: Features, parts: frozenset[Part]) -> dict[str, Tensor]:
+    selected = {name: getattr(features, name) for name in ("logits", "embedding") if name in parts}
+    return selected | ({f"map.{stage}": value for stage, value in features.maps.items()} if "maps" in parts else {})

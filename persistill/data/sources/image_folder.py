@@ -1,0 +1,109 @@
+"""Data sets as folders of picture files, one folder a class."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from persistill.data.sources.base import IntArray, Rows, Source, part_of
+from persistill.errors import UserError, unknown
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""File names with other endings are no pictures."""
+
+
+class FolderRows:
+    """The pictures of one part of a folder.
+
+    Args:
+        root: the folder that names are told from.
+        files: (N) picture files.
+        targets: (N,) class numbers.
+    """
+
+    def __init__(self, root: Path, files: Sequence[Path], targets: IntArray) -> None:
+        self._root = root
+        self._files = files
+        self.targets = targets
+
+    def open(self, row: int) -> Image.Image:
+        """Open a picture."""
+        return Image.open(self._files[row])
+
+    def name(self, row: int) -> str:
+        """The file's path inside the folder, with / on every system."""
+        return self._files[row].relative_to(self._root).as_posix()
+
+    def length(self, row: int) -> int:
+        """Bytes of the file."""
+        return self._files[row].stat().st_size
+
+
+def read_folder(folder: Path) -> Source:
+    """Find the pictures in a folder of class folders, or of train, validation (val, dev) and test with class folders.
+
+    Class folders are searched at any depth; hidden files and files that are no pictures by name are passed over.
+    Classes are sorted by name.
+
+    Raises:
+        UserError: if there are no pictures, none for a class, or pictures outside the class folders.
+    """
+    subfolders = _subfolders(folder)
+    parts = {path: part_of(path.name) for path in subfolders if _subfolders(path)}
+    if "train" in parts.values():
+        roots: dict[str, Path] = {}
+        for path, part in parts.items():
+            if part in roots:
+                raise UserError(f"{roots[part]} and {path} are both the {part} part of {folder}. Keep one of them.")
+            if part is not None:
+                roots[part] = path
+        strays = [path for path in subfolders if path not in roots.values() and _pictures(path)]
+        if strays:
+            raise UserError(
+                f"{strays[0]} has no place beside {roots['train']}: next to a training folder, "
+                "only validation and test, with folders of the same classes, can hold pictures."
+            )
+    else:
+        roots = {"train": folder}
+    classes = tuple(path.name for path in _subfolders(roots["train"]))
+    if not classes:
+        raise UserError(
+            f"{roots['train']} holds no class folders and no Parquet files: put the pictures of each class into a "
+            "folder of their own."
+        )
+    rows: dict[str, Rows] = {}
+    for part, root in roots.items():
+        files: list[Path] = []
+        targets: list[int] = []
+        loose = [path for path in root.iterdir() if _is_picture(path.name) and path.is_file()]
+        if loose:
+            raise UserError(f"{loose[0]} lies outside of the class folders of {root}, so that its class is not known.")
+        for path in _subfolders(root):
+            if path.name not in classes:
+                raise unknown(f"class folder in {root}:", path.name, classes)
+            found = _pictures(path)
+            if not found:
+                raise UserError(
+                    f"the class folder {path} holds no pictures ({', '.join(sorted(SUFFIXES))}). "
+                    "Add some, or remove it."
+                )
+            files.extend(found)
+            targets.extend([classes.index(path.name)] * len(found))
+        rows[part] = FolderRows(folder, files, np.array(targets, dtype=np.int64))
+    return Source(classes, rows)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+
+
+def _pictures(folder: Path) -> list[Path]:
+    # Path.rglob does not follow links to folders, which large collections are often made of.
+    places = os.walk(folder, followlinks=True)
+    return sorted(Path(place) / name for place, _, names in places for name in names if _is_picture(name))

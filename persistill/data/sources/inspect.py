@@ -1,0 +1,121 @@
+"""What pictures a source holds, found out from class numbers and some headers, before anything is decoded."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from persistill.config import Data
+from persistill.data.decoding import Header, in_threads, read_header
+from persistill.data.sources.base import IntArray, Rows
+from persistill.data.sources.registry import open_source
+from persistill.data.splits import DEFAULT_TEST_SHARE, draw_splits
+from persistill.errors import UserError
+
+LOOKED_AT = 500
+"""Pictures whose headers are read, evenly spaced in the training part."""
+
+_SHARES = (0.1, 0.2, 0.3)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A source in outline.
+
+    Attributes:
+        classes: names of the classes.
+        train: number of training pictures, without those for validation.
+        validation: share of the training pictures that leaves no class without a validation picture.
+        test: as in ``Data``: None for the source's own test part, or for a fifth of the training pictures.
+        sizes: (height, width) -> how many of the pictures looked at have it.
+        gray: whether none of the pictures looked at has colour.
+    """
+
+    classes: tuple[str, ...]
+    train: int
+    validation: float
+    test: int | None
+    sizes: Mapping[tuple[int, int], int]
+    gray: bool
+
+
+def outline(settings: Data) -> Outline:
+    """Look at a source.
+
+    Args:
+        settings: where the pictures are; its ``validation`` and ``test`` are not used.
+
+    Raises:
+        UserError: if there is no such source, none of the pictures looked at can be read, or a class has too few
+            pictures to have some in training, validation and test.
+    """
+    source = open_source(settings)
+    targets = {part: rows.targets for part, rows in source.parts.items()}
+    _several(settings, source.classes)
+    validation, test, train = _shares(settings, targets, source.classes)
+    rows = source.parts["train"]
+    headers = _headers(settings, rows)
+    return Outline(
+        classes=source.classes,
+        train=train,
+        validation=validation,
+        test=test,
+        sizes=Counter((header.height, header.width) for header in headers),
+        gray=all(header.gray for header in headers),
+    )
+
+
+def _several(settings: Data, classes: tuple[str, ...]) -> None:
+    if len(classes) < 2:
+        raise UserError(
+            f"{settings.source} holds one class only, {classes[0]!r}; a classifier needs two or more. Put the "
+            "pictures of each class into a folder of their own, and name the folder above these."
+        )
+
+
+def _shares(settings: Data, targets: Mapping[str, IntArray], classes: tuple[str, ...]) -> tuple[float, int | None, int]:
+    """The smallest usual shares for validation and test by which every class has pictures everywhere."""
+    total, own_test = len(targets.get("train", ())), len(targets) > 1
+    first: UserError | None = None
+    for share in _SHARES:
+        # A fifth is what is taken without being asked for.
+        test = round(share * total) if share > DEFAULT_TEST_SHARE and not own_test else None
+        try:
+            drawn = draw_splits(targets, settings.model_copy(update={"validation": share, "test": test}), classes)
+        except UserError as error:
+            first = first or error
+            continue
+        return share, test, len(drawn["train"].rows)
+    assert first is not None
+    counts = np.bincount(targets["train"], minlength=len(classes)) if "train" in targets else np.zeros(1, int)
+    if len(counts) < len(classes) or counts.min() >= 10:
+        raise first
+    smallest = int(counts.argmin())
+    raise UserError(
+        f"the class {classes[smallest]!r} of {settings.source} has {counts[smallest]} picture(s), too few to train on "
+        "some, to choose with others and to test on the rest: about ten are the least. Add pictures, or take the "
+        "class out."
+    )
+
+
+def _headers(settings: Data, rows: Rows) -> list[Header]:
+    count = min(len(rows.targets), LOOKED_AT)
+    positions = np.arange(count) * len(rows.targets) // count
+    problems: list[str] = []
+
+    def read(position: int) -> Header | None:
+        row = int(positions[position])
+        try:
+            with rows.open(row) as image:
+                return read_header(image)
+        except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
+            problems.append(f"{rows.name(row)} ({error})")
+            return None
+
+    found = [header for header in in_threads(read, count) if header is not None]
+    if not found:
+        raise UserError(
+            f"none of {count} pictures of {settings.source} can be read: {'; '.join(sorted(problems)[:3])}."
+        )
+    return found

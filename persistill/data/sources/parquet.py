@@ -1,0 +1,253 @@
+"""Data sets as tables with a picture column and a class column: folders of Parquet files, and names on the hub.
+
+Both are read through Hugging Face ``datasets``, which keeps a memory-mapped copy in its cache.
+"""
+
+import glob
+import io
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image
+
+from persistill.data.sources.base import IntArray, Rows, Source, part_of
+from persistill.errors import UserError, unknown
+
+_SECONDS = 5
+"""In which the hub has to answer."""
+
+
+class TableRows:
+    """The pictures of one part of a table.
+
+    Args:
+        table: a ``datasets.Dataset``.
+        column: its picture column.
+        targets: (N,) class numbers.
+        part: its name, for messages.
+    """
+
+    def __init__(self, table: Any, column: str, targets: IntArray, part: str) -> None:
+        self._table = table.select_columns([column]).with_format("arrow")
+        self._column = column
+        self._part = part
+        self.targets = targets
+
+    def open(self, row: int) -> Image.Image:
+        """Open a picture, from its bytes, or from the file that its path names."""
+        value = self._table[row][self._column][0].as_py()
+        return Image.open(value["path"] if value["bytes"] is None else io.BytesIO(value["bytes"]))
+
+    def name(self, row: int) -> str:
+        """Row, part and, where it is kept, the file name."""
+        path = self._paths[row]
+        return f"row {row} of {self._part}" + (f" ({Path(path).name})" if path else "")
+
+    def length(self, row: int) -> int:
+        """Bytes of the encoded picture; 0 where the table holds a path only."""
+        return int(self._lengths[row])
+
+    @cached_property
+    def _paths(self) -> list[str | None]:
+        paths: list[str | None] = pc.struct_field(self._table[:][self._column], "path").to_pylist()
+        return paths
+
+    @cached_property
+    def _lengths(self) -> npt.NDArray[np.int64]:
+        lengths = pc.binary_length(pc.struct_field(self._table[:][self._column], "bytes"))
+        array: npt.NDArray[np.int64] = pc.fill_null(lengths, 0).to_numpy().astype(np.int64)
+        return array
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files in a folder and in the folders just below it, sorted."""
+    return sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
+
+
+def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Source:
+    """Read a folder of Parquet files in the Hugging Face image layout.
+
+    Files belong to a part by the beginning of their name (train, val, dev, test) or of their folder's; where no file
+    has such a name, all are training pictures.
+
+    Args:
+        folder: what to call the data set.
+        files: its files, at least one.
+        label: the class column; None if there is only one that can be it.
+
+    Raises:
+        UserError: if a file is damaged, files disagree, or no column holds pictures or classes.
+    """
+    from datasets import Features, load_dataset  # noqa: PLC0415  half a second that other sources need not pay
+
+    shards: dict[str, list[str]] = {}
+    features = None
+    for file in files:
+        try:
+            found = Features.from_arrow_schema(pq.read_schema(file))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from None
+        if features is not None and found != features:
+            raise UserError(f"{file} and {files[0]} have different columns, types or class names.")
+        features = found
+        above = part_of(file.parent.name) if file.parent != folder else None
+        shards.setdefault(part_of(file.name) or above or "", []).append(glob.escape(str(file)))
+    nameless = shards.pop("", [])
+    if nameless and shards:
+        raise UserError(
+            f"{nameless[0]} belongs to no part: the names of Parquet files begin with train, val or test, "
+            f"as those of others in {folder} do."
+        )
+    try:
+        tables = load_dataset("parquet", data_files=shards or {"train": nameless})
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{folder} cannot be read as Parquet: {_first_line(error)}") from error
+    return _from_tables(tables, label, str(folder))
+
+
+def read_hub(name: str, label: str | None, known: Sequence[str]) -> Source:
+    """Download a data set of the Hugging Face hub, or take it from the local cache.
+
+    Args:
+        name: as on the hub, "owner/name".
+        label: the class column; None if there is only one that can be it.
+        known: source names, to propose near ones.
+
+    Raises:
+        UserError: if the hub has no such data set, cannot be reached, or the columns do not suit.
+    """
+    from datasets import DatasetDict, load_dataset  # noqa: PLC0415
+    from datasets.exceptions import DatasetNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import RepositoryNotFoundError  # noqa: PLC0415
+
+    by_hand = "Or download its files elsewhere and name the folder that holds them: --set data.source=FOLDER"
+    try:
+        _look_for(name)
+        tables = load_dataset(name)
+    except (DatasetNotFoundError, RepositoryNotFoundError):
+        raise unknown(
+            "data source",
+            name,
+            known,
+            f"There is no folder of this name here, and the hub has no public data set of it. {by_hand}",
+        ) from None
+    except ConnectionError as error:
+        raise UserError(
+            f"{name!r} is no folder here, and the Hugging Face hub, which may have a data set of this name, "
+            f"cannot be reached ({_first_line(error)}). If you mean a folder, look at its path. {by_hand}"
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"the data set {name!r} cannot be loaded: {_first_line(error)} {by_hand}") from error
+    if not isinstance(tables, DatasetDict):
+        raise UserError(f"the data set {name!r} came without splits. {by_hand}")
+    return _from_tables(tables, label, name)
+
+
+def _look_for(name: str) -> None:
+    """Ask the hub once and briefly for a data set that is not in the cache: ``load_dataset`` tries for half a minute.
+
+    Raises:
+        RepositoryNotFoundError: if the hub has no such data set.
+        ConnectionError: if it does not answer.
+    """
+    from datasets import config  # noqa: PLC0415
+    from huggingface_hub import HfApi  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError  # noqa: PLC0415
+
+    if any(Path(config.HF_DATASETS_CACHE).glob(f"{name.partition('/')[0]}___*")):
+        return
+    try:
+        HfApi().dataset_info(name, timeout=_SECONDS)
+    except RepositoryNotFoundError:
+        raise
+    except HfHubHTTPError:
+        return  # it answers, and load_dataset knows better what is the matter
+    except Exception as error:
+        raise ConnectionError(_first_line(error)) from error  # the errors of the client's own library differ by version
+
+
+def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> Source:
+    parts = {part: table for name, table in tables.items() if (part := part_of(name)) is not None}
+    if "train" not in parts:
+        raise UserError(f"{where} has no training split; its splits are: {', '.join(tables)}.")
+    features = parts["train"].features
+    pictures = _picture_column(features, where)
+    column = _label_column(features, label, where)
+    for part, table in parts.items():
+        if set(table.features) != set(features):
+            raise UserError(f"the splits of {where} have different columns: {part} has {', '.join(table.features)}.")
+    raw = {
+        part: table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+        for part, table in parts.items()
+    }
+    names = getattr(features[column], "names", None)
+    values: list[Any]
+    if names is None:
+        values = sorted({value for value in raw["train"] if value is not None}, key=_natural)
+    else:
+        values = list(range(len(names)))
+    number = {value: i for i, value in enumerate(values)}
+    rows: dict[str, Rows] = {}
+    for part, found in raw.items():
+        targets = np.array([number.get(value, -1) for value in found], dtype=np.int64)
+        if part != "train" and (targets < 0).all():
+            continue  # test labels that the authors keep to themselves
+        if (targets < 0).any():
+            row = int(np.argmax(targets < 0))
+            raise UserError(
+                f"{int((targets < 0).sum())} of {len(targets)} pictures of the {part} split of {where} have no known "
+                f"class; the first is row {row}, whose {column!r} is {found[row]!r}."
+            )
+        rows[part] = TableRows(parts[part], pictures, targets, part)
+    return Source(tuple(str(name) for name in (values if names is None else names)), rows)
+
+
+def _picture_column(features: Mapping[str, Any], where: str) -> str:
+    found = [
+        name
+        for name, feature in features.items()
+        if type(feature).__name__ == "Image" or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
+    ]
+    if len(found) != 1:
+        raise UserError(
+            f"{where} must have one column of pictures (struct of bytes and path); it has "
+            f"{', '.join(found) if found else 'none'}, among the columns {', '.join(features)}."
+        )
+    return found[0]
+
+
+def _label_column(features: Mapping[str, Any], label: str | None, where: str) -> str:
+    named = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
+    plain = [
+        name
+        for name, feature in features.items()
+        if re.fullmatch(r"u?int\d+|(large_)?string|bool", str(getattr(feature, "dtype", "")))
+    ]
+    if label is not None:
+        if label not in {*named, *plain}:
+            raise unknown("class column (data.label)", label, {*named, *plain}, f"These are the ones in {where}.")
+        return label
+    found = named or plain
+    if len(found) != 1:
+        what = "several columns that can be the class" if found else "no column that can be the class"
+        raise UserError(
+            f"{where} has {what}: {', '.join(found or features)}. "
+            + (f"Say which: --set data.label={found[0]}" if found else "It needs one of integers or strings.")
+        )
+    return found[0]
+
+
+def _natural(value: Any) -> tuple[bool, Any]:
+    return isinstance(value, str), value
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

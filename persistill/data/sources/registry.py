@@ -1,0 +1,127 @@
+"""From the data settings of a recipe to three splits of pictures."""
+
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from persistill.config import Data
+from persistill.data.sources.base import IntArray, Source
+from persistill.data.sources.image_folder import read_folder
+from persistill.data.sources.parquet import parquet_files, read_hub, read_parquet
+from persistill.data.splits import draw_splits
+from persistill.data.splits_reader import Splits, read_splits
+from persistill.errors import UserError, unknown
+from persistill.utils.progress import Progress, Silent
+
+_SILENT = Silent()
+
+
+def load(settings: Data, progress: Progress = _SILENT) -> Splits:
+    """Read the pictures of a recipe, on the CPU.
+
+    Only pictures that the splits need are decoded.
+
+    Args:
+        settings: where the pictures are, and how they are split and read.
+        progress: told how many pictures were read.
+
+    Returns:
+        The three splits, in memory if they take up to ``reading.MEMORY_LIMIT`` bytes decoded, otherwise streamed.
+
+    Raises:
+        UserError: if the source is unknown, empty or damaged, has too few pictures, pictures of different sizes
+            without ``settings.size``, or pictures that cannot be read without ``settings.skip_unreadable``.
+    """
+    source = open_source(settings)
+    drawn = draw_splits({part: rows.targets for part, rows in source.parts.items()}, settings, source.classes)
+    return read_splits(source, drawn, settings, progress)
+
+
+class DigitRows:
+    """The 1,797 handwritten digits that come with scikit-learn: 8 x 8 gray pictures of 17 levels, scaled to 0..255."""
+
+    def __init__(self) -> None:
+        from sklearn.datasets import load_digits  # noqa: PLC0415  slow to import, and only this source needs it
+
+        digits = load_digits()
+        self._pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+        self.targets: IntArray = digits.target.astype(np.int64)
+
+    def open(self, row: int) -> Image.Image:
+        """A digit."""
+        return Image.fromarray(self._pixels[row])
+
+    def name(self, row: int) -> str:
+        """The number of the digit in scikit-learn's order."""
+        return f"digit {row}"
+
+    def length(self, row: int) -> int:
+        """Bytes of a digit."""
+        return int(self._pixels[row].nbytes)
+
+
+def _digits() -> Source:
+    return Source(tuple("0123456789"), {"train": DigitRows()})
+
+
+_BUILT_IN: dict[str, Callable[[], Source]] = {"digits": _digits}
+_HERE = Path()
+_HUB_NAMES = ("uoft-cs/cifar10", "uoft-cs/cifar100", "ylecun/mnist", "zalando-datasets/fashion_mnist")  # for hints only
+
+
+def open_source(settings: Data) -> Source:
+    """Find the pictures of a recipe, without reading any.
+
+    Raises:
+        UserError: if the source is unknown, empty or damaged.
+    """
+    name = settings.source
+    known = (*_BUILT_IN, *_HUB_NAMES)
+    if name in _BUILT_IN:
+        _no_label(settings)
+        return _BUILT_IN[name]()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        files = parquet_files(folder)
+        if files:
+            return read_parquet(folder, files, settings.label)
+        _no_label(settings)
+        return read_folder(folder)
+    if folder.exists():
+        raise UserError(f"{folder} is a file; data.source names the folder that holds it.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and Path(name).parts[0] in _folders()):
+        raise UserError(f"there is no folder {name}.{_near(folder)} data.source names one that holds the pictures.")
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        return read_hub(name, settings.label, known)
+    advice = "Or the path of a folder of Parquet files or of class folders."
+    raise unknown("data source", name, known, f"{advice}{_near(folder)}")
+
+
+def _near(folder: Path) -> str:
+    """Of a folder that is not there, what is: names like its own, where the last part of its path that exists ends."""
+    missing = folder
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    names = _folders(missing.parent)
+    near = difflib.get_close_matches(missing.name, names, n=3, cutoff=0.5)
+    where = "here" if missing.parent == Path() else f"in {missing.parent}"
+    if near:
+        return f" Did you mean {' or '.join(str(missing.parent / one) for one in near)}?"
+    few = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    return f" The folders {where} are {few}." if names else f" There are no folders {where}."
+
+
+def _folders(place: Path = _HERE) -> list[str]:
+    return sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _no_label(settings: Data) -> None:
+    if settings.label is not None:
+        raise UserError(
+            f"data.label={settings.label!r} names a column, and {settings.source} has none: its classes are known. "
+            "Leave data.label out."
+        )

@@ -1,0 +1,97 @@
+"""What a stream of pictures tells before and while it is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from persistill.utils.progress import Progress
+
+Pixels = npt.NDArray[Any]
+
+
+class Unreadable(NamedTuple):
+    """In place of a picture that cannot be read: why."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of the pictures of a stream before they are decoded.
+
+    Attributes:
+        channels: of the pictures as they will be read: 1, or 3 if any picture has colour; of arrays what they have.
+        sizes: (N, 2) int32, height and width; zeros where a picture cannot be read.
+        marks: (N,) int64, what tells a picture from another of the same name: bytes of the encoded picture; of an
+            array the time of its last change.
+        gray: how many pictures have no colour, if ``channels`` is 3: they are read as RGB like the others.
+        problems: position -> why the picture cannot be read. Damage behind the header shows only in its turn.
+    """
+
+    channels: int
+    sizes: npt.NDArray[np.int32]
+    marks: npt.NDArray[np.int64]
+    gray: int
+    problems: dict[int, str]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def chunk(self, start: int, samples: int, pictures: int) -> range:
+        """The positions from ``start`` on that are read in one go.
+
+        Args:
+            start: the first of them.
+            samples: at most so many samples (channels x height x width) ...
+            pictures: ... of at most so many pictures; always at least one.
+        """
+        sizes = self.sizes[start : start + pictures].astype(np.int64)
+        heaped = np.cumsum(self.channels * sizes[:, 0] * sizes[:, 1])
+        return range(start, start + max(1, int(np.searchsorted(heaped, samples, side="right"))))
+
+
+class PictureStream(Protocol):
+    """Pictures of any number and any sizes, read a few at a time."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the pictures: uint8, or float32 or float64 of arrays that are so."""
+
+    def __len__(self) -> int:
+        """How many pictures there are, readable or not."""
+
+    def name(self, position: int) -> str:
+        """What to call a picture; no two have one name."""
+
+    def survey(self, progress: Progress, *, grayscale: bool, threads: int) -> Survey:
+        """Look at all pictures without decoding them.
+
+        Args:
+            progress: told how many pictures were looked at.
+            grayscale: whether all will be read with one channel.
+            threads: how many threads.
+
+        Raises:
+            UserError: if the source is damaged, or its channels cannot become gray.
+        """
+
+    def read(self, positions: Sequence[int], channels: int, threads: int) -> list[Pixels | Unreadable]:
+        """Decode pictures.
+
+        Args:
+            positions: which, in rising order; all are held in memory at once.
+            channels: as the survey told.
+            threads: how many threads.
+
+        Returns:
+            For each position (C, H, W) of ``dtype``, contiguous.
+
+        Raises:
+            UserError: if the source itself is damaged.
+        """
+
+    def close(self) -> None:
+        """Close the files that are open; they are opened again when they are needed."""

@@ -1,0 +1,82 @@
+"""What a network answers on a whole split, kept so that metrics are computed from it."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from persistill.errors import UserError, unknown
+from persistill.structures import Batch, Batches, Features
+from persistill.utils.progress import Progress, Silent
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A network's answers, on the CPU, in the order in which the loader gave the pictures.
+
+    Attributes:
+        logits: (N, K) float32, unnormalised log-probabilities.
+        target: (N,) int64, the right classes.
+        index: (N,) int64, positions of the pictures in their split.
+    """
+
+    logits: Tensor
+    target: Tensor
+    index: Tensor
+
+
+def predict(
+    network: nn.Module,
+    loader: Batches,
+    view: str,
+    progress: Progress | None = None,
+    watch: Callable[[Batch, Features], None] | None = None,
+) -> Predictions:
+    """Ask a network for its logits on all pictures of a loader.
+
+    The network answers in evaluation mode and without gradients; afterwards each of its modules is in the
+    mode in which it was, and no parameter or buffer has changed.
+
+    Args:
+        network: returns ``Features``; it stands on the device of the loader's batches.
+        loader: gives the pictures.
+        view: name of the view that the network sees.
+        progress: advanced by one for each batch. The caller starts and finishes the stage.
+        watch: called with each batch and all that the network says of it, for those who want more than logits.
+
+    Raises:
+        UserError: if the batches do not hold the view, or if there are no batches.
+    """
+    progress = progress or Silent()
+    logits, target, index = [], [], []
+    with evaluating(network):
+        for batch in loader.epoch(0):
+            if view not in batch.views:
+                raise unknown("view:", view, batch.views)
+            # Around the network alone: what the loader makes and keeps must stay fit for training.
+            with torch.inference_mode():
+                answer: Features = network(batch.views[view])
+                if watch is not None:
+                    watch(batch, answer)
+            logits.append(answer.logits.float().cpu())
+            target.append(batch.target.cpu())
+            index.append(batch.index.cpu())
+            progress.advance(1)
+    if not logits:
+        raise UserError("there are no pictures to evaluate: the loader gave no batch. Is the split empty?")
+    # Joined outside inference mode, which makes them ordinary tensors.
+    return Predictions(torch.cat(logits), torch.cat(target), torch.cat(index))
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, for each module the mode in which it was afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

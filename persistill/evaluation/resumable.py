@@ -1,0 +1,119 @@
+"""An evaluation in parts, each of which is kept when it is done: an interrupted evaluation goes on with the next."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persistill.utils.atomic_io import atomic
+from persistill.utils.progress import Progress
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a part found.
+
+    Attributes:
+        metrics: plain JSON values; parts may fill one mapping together ("noise").
+        files: name of a file -> its arrays by name, written as npz.
+    """
+
+    metrics: dict[str, Any]
+    files: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of an evaluation.
+
+    Attributes:
+        name: of its file: "noise-0.02" is kept in ``part-noise-0.02.json``.
+        units: by which ``measure`` advances the progress.
+        measure: does the work. Parts before it have written their files.
+    """
+
+    name: str
+    units: int
+    measure: Callable[[Progress], Measured]
+
+
+def measure_parts(
+    parts: Sequence[Part], folder: Path, made_of: object, progress: Progress, label: str
+) -> tuple[dict[str, Any], float]:
+    """Do what has not been done, one part after the other.
+
+    A part is passed over where its file stands in the folder and names the same ``made_of``. Its arrays are written
+    first, the file that says that it is done last, each whole or not at all.
+
+    Args:
+        parts: in order.
+        folder: exists.
+        made_of: plain JSON, whatever all parts depend on.
+        progress: one stage is started and finished on it; what was done before counts as done.
+        label: the stage's name.
+
+    Returns:
+        The metrics of all parts in one mapping, and the seconds that they took, those of earlier calls included.
+        Values that are not finite are None.
+    """
+    identity = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    done = {part.name: _read(folder, part, identity) for part in parts}
+    progress.start(label, sum(part.units for part in parts), sum(part.units for part in parts if done[part.name]))
+    metrics: dict[str, Any] = {}
+    seconds = 0.0
+    for part in parts:
+        record = done[part.name] or _measured(part, folder, identity, progress)
+        _merge(metrics, record["metrics"])
+        seconds += record["seconds"]
+    accuracy = metrics.get("accuracy")
+    progress.finish("" if accuracy is None else f"accuracy {accuracy:.2%}")
+    return metrics, seconds
+
+
+def _file(folder: Path, part: Part) -> Path:
+    return folder / f"part-{part.name}.json"
+
+
+def _read(folder: Path, part: Part, identity: str) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads(_file(folder, part).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return record if record["of"] == identity else None
+
+
+def _measured(part: Part, folder: Path, identity: str, progress: Progress) -> dict[str, Any]:
+    began = time.perf_counter()
+    measured = part.measure(progress)
+    # Until it is written again, the old file would vouch for new arrays.
+    _file(folder, part).unlink(missing_ok=True)
+    for name, arrays in measured.files.items():
+        with atomic(folder / name) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+    record = {"of": identity, "seconds": time.perf_counter() - began, "metrics": _finite(measured.metrics)}
+    with atomic(_file(folder, part)) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return record
+
+
+def _merge(whole: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for name, value in more.items():
+        if isinstance(value, Mapping) and isinstance(whole.get(name), dict):
+            _merge(whole[name], value)
+        else:
+            whole[name] = value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

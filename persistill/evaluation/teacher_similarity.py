@@ -1,0 +1,71 @@
+"""How alike a student and its teachers are, from the files that their evaluations left: no network is needed."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from persistill.errors import UserError
+from persistill.evaluation.clean import FEATURES, PREDICTIONS, sample
+from persistill.metrics.similarity import agreement, cka, diagram_distance, mean_kl
+
+POINTS = 500
+"""Embeddings whose shapes are compared; more would take long to match, and tell little more."""
+
+
+class Stored(NamedTuple):
+    """What an evaluation stored of a network.
+
+    Attributes:
+        target: (N,) classes of all test pictures.
+        logits: (N, K) of the same.
+        embedding: (M, D) of some of them.
+        rows: (M,) of which.
+    """
+
+    target: Tensor
+    logits: Tensor
+    embedding: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, folder: Path) -> "Stored":
+        """Read an evaluation's folder."""
+        with np.load(folder / PREDICTIONS) as predictions, np.load(folder / FEATURES) as features:
+            answers = (predictions["target"], predictions["logits"])
+            found = (*answers, features["embedding"], features["embedding_rows"])
+        return cls(*(torch.from_numpy(array) for array in found))
+
+    def on_the_pictures_of(self, other: "Stored") -> bool:
+        """Whether both were measured on the same pictures."""
+        return torch.equal(self.target, other.target) and torch.equal(self.rows, other.rows)
+
+
+def measure_likeness(teacher: Path, student: Path) -> dict[str, float]:
+    """How alike two networks are on the same test pictures.
+
+    Args:
+        teacher: the folder of its evaluation.
+        student: likewise, with the same settings.
+
+    Returns:
+        ``{"agreement", "kl", "cka", "diagram_distance"}``, as ``docs/evaluation.md`` defines them.
+
+    Raises:
+        UserError: if the two were not measured on the same pictures.
+    """
+    theirs, ours = Stored.of(teacher), Stored.of(student)
+    if not theirs.on_the_pictures_of(ours):
+        raise UserError(
+            f"{teacher} and {student} hold answers to different pictures: evaluate both networks on the same data, "
+            "with the same settings."
+        )
+    few = sample(len(ours.rows), POINTS)
+    return {
+        "agreement": agreement(theirs.logits, ours.logits),
+        "kl": mean_kl(theirs.logits, ours.logits),
+        "cka": cka(theirs.embedding, ours.embedding),
+        "diagram_distance": diagram_distance(theirs.embedding[few], ours.embedding[few]),
+    }

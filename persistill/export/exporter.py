@@ -1,0 +1,284 @@
+"""Writes the student alone, and checks that what was written answers as what was trained."""
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from persistill import models
+from persistill.errors import UserError, unknown
+from persistill.export.example import EXAMPLE, text
+from persistill.export.formats import FORMATS, Delivery, Format, answers
+from persistill.export.latency import milliseconds
+from persistill.export.processor import instructions
+from persistill.export.student import WEIGHTS
+from persistill.models import Network
+from persistill.utils.atomic_io import atomic, write_json
+
+CONFIG = "model.json"
+FORMAT = 2
+TOLERANCE = 1e-4
+"""Largest difference between logits, as a share of the largest absolute logit of the checkpoint."""
+BATCH = 64
+MADE = ("by static quantisation", "by static quantisation after quantisation-aware training")
+"""How an int8 file came about: of the student itself, or of a copy that was trained for it."""
+
+
+def export_student(
+    network: Network,
+    about: Mapping[str, Any],
+    pictures: Tensor,
+    folder: Path,
+    *,
+    targets: Tensor | None = None,
+    calibration: Tensor | None = None,
+    for_int8: Network | None = None,
+    formats: Sequence[str] = tuple(FORMATS),
+) -> dict[str, Any]:
+    """Write a student in several formats, each with its preprocessing, and compare all with it.
+
+    ``model.safetensors`` holds the weights, ``model.onnx``, ``model.int8.onnx``, ``model.pt2`` and ``model.pte`` the
+    network with its normalisation, ``model.json`` says in plain words what goes in and comes out, and
+    ``classify.py`` shows how to run the ONNX file. Each file is loaded again before it takes its place, answers
+    ``pictures``, the first alone and the others in batches, and is timed. Its logits must be those of ``network`` up to
+    ``TOLERANCE``; those of int8 may differ, and the result says by how much, and what that does to the accuracy.
+
+    A format whose packages are not installed is left out, and the result says so.
+
+    Args:
+        network: the trained student; it is left as it was.
+        about: "classes" (K names), "mean" and "std" (C numbers each, of pictures in [0, 1]) and "shape" (C, H, W);
+            kept, with whatever else it holds, in the header of ``model.safetensors``. "temperature", if it is there,
+            divides logits for calibrated confidences.
+        pictures: (N, C, H, W) uint8, real ones.
+        folder: exists, and receives the files.
+        targets: (N,) their classes, for accuracies.
+        calibration: (n, C, H, W) uint8, training pictures for the ranges of int8; without them it is left out.
+        for_int8: a copy of the network that was trained on with rounded weights and activations
+            (``Recipe.quantise``): ``model.int8.onnx`` is made of it, and of nothing else. None to round ``network``
+            as it is.
+        formats: names in ``FORMATS``; "safetensors" is always written.
+
+    Returns:
+        ``files`` (format -> file name), ``bytes`` (format -> size), ``difference`` (format -> largest
+        absolute difference between logits), ``agreement`` (format -> share of pictures with the same class),
+        ``accuracy`` (format, and "checkpoint" -> accuracy on ``pictures``, with targets), ``milliseconds`` (format ->
+        pictures in a batch -> median wall-clock of the batch on one thread), ``left_out`` (format -> why), ``int8``
+        (what kind of int8 file there is, under "made": one of ``MADE``; under "saturating" the layers that may answer
+        otherwise on processors without VNNI, none in files that are written here; and with ``for_int8``, under
+        "static", the difference, agreement and accuracy of the file that would be there without; empty if there is no
+        int8 file), ``instructions`` (of the processor that measured, for 8-bit integers), ``parameters``, ``pictures``
+        and ``seconds``.
+
+    Raises:
+        UserError: if ``about`` or ``pictures`` do not fit the network, a format is unknown, or the folder holds another
+            model.
+        RuntimeError: if a file does not answer as the network does. That file is not kept.
+    """
+    began = time.perf_counter()
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown("format", name, FORMATS)
+    _check(network, about, pictures)
+    network = copy.deepcopy(network).cpu().eval()
+    _refuse_others(folder, network)
+    images = pictures.float() / 255
+    # A batch of one, and then another size: a batch dimension that is not free would be noticed.
+    batches = [images[:1], *(torch.split(images[1:], BATCH) if len(images) > 1 else ())]
+    expected = _reference(network, about, batches)
+    config = _config(network, about)
+    delivery = Delivery(network, about, config, calibration)
+    trained = None if for_int8 is None else Delivery(_twin(for_int8, network), about, config, calibration)
+    kept: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    int8: dict[str, Any] = {}
+    for name, kind in FORMATS.items():
+        if name not in formats and name != "safetensors":
+            continue
+        if reason := _unable(name, kind, calibration):
+            left_out[name] = reason
+            continue
+        with atomic(folder / kind.file) as temporary:
+            kind.write(delivery, temporary)
+            kept[name] = _measured(kind, temporary, delivery, batches, expected, targets)
+            if name == "int8":
+                int8 = {"made": MADE[trained is not None]}
+                if trained is not None:
+                    int8["static"] = {what: kept[name][what] for what in kept[name] if what != "milliseconds"}
+                    kind.write(trained, temporary)
+                    kept[name] = _measured(kind, temporary, trained, batches, expected, targets)
+                int8["saturating"] = _saturating(temporary)
+    files = {name: FORMATS[name].file for name in kept}
+    made = {"int8": int8["made"]} if int8 else {}
+    write_json(folder / CONFIG, {**config, "files": files, **made})
+    files["config"] = CONFIG
+    if "onnx" in kept:
+        with atomic(folder / EXAMPLE) as temporary:
+            temporary.write_text(text(), encoding="utf-8")
+        files["example"] = EXAMPLE
+    accuracies = {name: measured["accuracy"] for name, measured in kept.items() if "accuracy" in measured}
+    if targets is not None:
+        accuracies = {"checkpoint": _accuracy(expected, targets), **accuracies}
+    return {
+        "files": files,
+        "bytes": {kind: (folder / name).stat().st_size for kind, name in files.items()},
+        **{
+            what: {name: measured[what] for name, measured in kept.items()}
+            for what in ("difference", "agreement", "milliseconds")
+        },
+        "accuracy": accuracies,
+        "left_out": left_out,
+        "int8": int8,
+        "instructions": instructions(),
+        "parameters": config["parameters"],
+        "pictures": len(pictures),
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _unable(name: str, kind: Format, calibration: Tensor | None) -> str:
+    """Why a format cannot be written here; empty if it can."""
+    if missing := kind.missing():
+        return (
+            f"{kind.file} was left out: {', '.join(missing)} cannot be imported. "
+            f'Install with: pip install "persistill[{kind.extra}]"'
+        )
+    if name == "int8" and calibration is None:
+        return f"{kind.file} was left out: no training pictures were given on which ranges could be measured."
+    return ""
+
+
+def _measured(
+    kind: Format, path: Path, delivery: Delivery, batches: Sequence[Tensor], expected: Tensor, targets: Tensor | None
+) -> dict[str, Any]:
+    """How a written file compares with the checkpoint.
+
+    Raises:
+        RuntimeError: if it should be equal and is not.
+    """
+    answer = kind.open(path, delivery.network.name)
+    found = answers(answer, batches, one_by_one=not kind.batches)
+    difference, agreement = _compare(found, expected, kind)
+    measured = {
+        "difference": difference,
+        "agreement": agreement,
+        "milliseconds": milliseconds(answer, delivery.shape, one_by_one=not kind.batches),
+    }
+    return measured if targets is None else {**measured, "accuracy": _accuracy(found, targets)}
+
+
+def _saturating(path: Path) -> list[str]:
+    from persistill.export import saturation  # noqa: PLC0415
+
+    return saturation.saturating_layers(path)
+
+
+def _accuracy(logits: Tensor, targets: Tensor) -> float:
+    return float((logits.argmax(1) == targets).double().mean())
+
+
+def _check(network: Network, about: Mapping[str, Any], pictures: Tensor) -> None:
+    if absent := [name for name in ("classes", "mean", "std", "shape") if name not in about]:
+        raise UserError(
+            f"a student cannot be exported without its {', '.join(absent)}: its weights file does not hold them. "
+            "Export the run of a student that persistill trained."
+        )
+    spec, shape = network.spec, tuple(about["shape"])
+    lengths = (len(about["classes"]), len(about["mean"]), len(about["std"]), *shape[:1])
+    if lengths != (spec.num_classes, *(spec.in_channels,) * 3) or len(shape) != 3:
+        raise UserError(
+            f"{network.name!r} has {spec.in_channels} channels and {spec.num_classes} classes; given were "
+            f"{lengths[0]} classes, {lengths[1]} means, {lengths[2]} standard deviations and pictures of shape {shape}."
+        )
+    if pictures.dtype != torch.uint8 or pictures.shape[1:] != shape or len(pictures) == 0:
+        raise UserError(
+            f"the pictures for the comparison must be uint8 of shape (N, {', '.join(map(str, shape))}), at least one; "
+            f"{pictures.dtype} of shape {tuple(pictures.shape)} was given."
+        )
+
+
+def _twin(copied: Network, network: Network) -> Network:
+    """A copy of a copy of the network, with other weights.
+
+    Raises:
+        UserError: if it is another network.
+    """
+    if (copied.name, copied.spec) != (network.name, network.spec):
+        raise UserError(
+            f"the int8 file of {network.name!r} cannot be made of {copied.name!r}: give a copy of the same network "
+            "that was trained on."
+        )
+    return copy.deepcopy(copied).cpu().eval()
+
+
+def _refuse_others(folder: Path, network: Network) -> None:
+    """Let a folder through that is empty, or that an interrupted export of the same network left behind."""
+    present = [name for name in (*(kind.file for kind in FORMATS.values()), CONFIG) if (folder / name).exists()]
+    if not present:
+        return
+    if WEIGHTS in present:
+        own = network.state_dict()
+        with contextlib.suppress(UserError):  # of another network, or damaged
+            found = models.load(folder / WEIGHTS, network.name)[0].state_dict()
+            if found.keys() == own.keys() and all(torch.equal(found[name], own[name]) for name in own):
+                return
+    raise UserError(
+        f"{folder} holds another model ({', '.join(present)}). Nothing was changed: export into another folder, "
+        "or move these files away."
+    )
+
+
+def _reference(network: Network, about: Mapping[str, Any], batches: Iterable[Tensor]) -> Tensor:
+    """The checkpoint's own logits, with pictures normalised as in training and not by ``Student``."""
+    mean, std = (torch.tensor(about[name]).reshape(1, -1, 1, 1) for name in ("mean", "std"))
+    with torch.inference_mode():
+        return torch.cat([network((x - mean) / std).logits for x in batches])
+
+
+def _compare(found: Tensor, expected: Tensor, kind: Format) -> tuple[float, float]:
+    """The largest difference and the share of equal classes."""
+    difference = float((found - expected).abs().max())
+    agreement = float((found.argmax(1) == expected.argmax(1)).double().mean())
+    allowed = TOLERANCE * float(expected.abs().max())
+    if not kind.exact:
+        allowed = math.inf if bool(found.isfinite().all()) else 0.0
+    # Written so that NaN does not pass.
+    if not difference <= allowed:
+        raise RuntimeError(
+            f"{kind.file} does not answer as the checkpoint does: its logits differ by up to {difference:.3g} on "
+            f"{len(expected)} pictures, where {allowed:.3g} is allowed; {agreement:.1%} of the classes are equal. "
+            "The file was not kept."
+        )
+    return difference, agreement
+
+
+def _config(network: Network, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in model.json, for people and for programs that do not know persistill."""
+    return {
+        "format": FORMAT,
+        "model": network.name,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "classes": list(about["classes"]),
+        "input": {
+            "name": "image",
+            "shape": ["batch", *about["shape"]],
+            "type": "float32",
+            "range": [0.0, 1.0],
+            "channels": "first",
+        },
+        "output": {"name": "logits", "shape": ["batch", len(about["classes"])], "type": "float32"},
+        "normalisation": {
+            "mean": list(about["mean"]),
+            "std": list(about["std"]),
+            "done": f"inside every file but {WEIGHTS}, and by persistill.export.load_student: give pictures in [0, 1]. "
+            f"The weights in {WEIGHTS} expect (image - mean) / std.",
+        },
+        # Confidence is softmax(logits / temperature); 1 where no temperature was fitted.
+        "temperature": float(about.get("temperature", 1.0)),
+    }

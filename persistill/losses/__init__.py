@@ -1,0 +1,116 @@
+"""Distillation methods: one file each, pure functions first, then settings that name terms and weights."""
+
+from persistill.losses.ab import AB, activation_boundary
+from persistill.losses.amd import AMD, angular_margin
+from persistill.losses.at import AT, attention, attention_transfer
+from persistill.losses.averaged_kd import AveragedKD, averaged_kl
+from persistill.losses.cc import CC, correlation_congruence, neighbour_congruence
+from persistill.losses.crd import CRD, contrastive_estimation
+from persistill.losses.dist import DIST, correlation_distance, relational_match
+from persistill.losses.dkd import DKD, decoupled_kl
+from persistill.losses.fitnet import FitNet, hint_difference
+from persistill.losses.functional import (
+    Reduction,
+    check_batches,
+    check_logits,
+    divergences,
+    full_precision,
+    gram,
+    kl,
+    match_maps,
+    normalise_deviations,
+    normalise_rows,
+    rounding,
+    similarity,
+    standardise_logits,
+    to_common_size,
+)
+from persistill.losses.ickd import ICKD, channel_correlation
+from persistill.losses.kd import KD
+from persistill.losses.nst import NST, neuron_selectivity
+from persistill.losses.pkt import PKT, probabilistic_transfer
+from persistill.losses.reviewkd import ReviewKD, hierarchical_context
+from persistill.losses.rkd import RKD, angle_relation, distance_relation
+from persistill.losses.sekd.channel_graph import (
+    channel_graph,
+    laplacian,
+    spectral_difference,
+    spectral_residual,
+)
+from persistill.losses.sekd.sekd import SEKD, attention_masks, edge_difference, vertex_difference
+from persistill.losses.sp import SP, similarity_preserving
+from persistill.losses.tgd.learned_tgd import LearnedTGD, mixture_cross_entropy
+from persistill.losses.tgd.tgd import TGD, merged_similarity
+from persistill.losses.tgd.weighted_tgd import WeightedTGD, confidence_weights
+from persistill.losses.topkd.topkd import TopKD, topology_loss
+from persistill.losses.vid import VID, gaussian_surprise
+
+__all__ = [
+    "AB",
+    "AMD",
+    "AT",
+    "CC",
+    "CRD",
+    "DIST",
+    "DKD",
+    "ICKD",
+    "KD",
+    "NST",
+    "PKT",
+    "RKD",
+    "SEKD",
+    "SP",
+    "TGD",
+    "VID",
+    "AveragedKD",
+    "FitNet",
+    "LearnedTGD",
+    "Reduction",
+    "ReviewKD",
+    "TopKD",
+    "WeightedTGD",
+    "activation_boundary",
+    "angle_relation",
+    "angular_margin",
+    "attention",
+    "attention_masks",
+    "attention_transfer",
+    "averaged_kl",
+    "channel_correlation",
+    "channel_graph",
+    "check_batches",
+    "check_logits",
+    "confidence_weights",
+    "contrastive_estimation",
+    "correlation_congruence",
+    "correlation_distance",
+    "decoupled_kl",
+    "distance_relation",
+    "divergences",
+    "edge_difference",
+    "full_precision",
+    "gaussian_surprise",
+    "gram",
+    "hierarchical_context",
+    "hint_difference",
+    "kl",
+    "laplacian",
+    "match_maps",
+    "merged_similarity",
+    "mixture_cross_entropy",
+    "neighbour_congruence",
+    "neuron_selectivity",
+    "normalise_deviations",
+    "normalise_rows",
+    "probabilistic_transfer",
+    "relational_match",
+    "rounding",
+    "similarity",
+    "similarity_preserving",
+    "spectral_difference",
+    "spectral_residual",
+    "standardise_logits",
+    "to_common_size",
+    "topology_loss",
+    "vertex_difference",
+]

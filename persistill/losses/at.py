@@ -1,0 +1,75 @@
+"""AT: attention transfer (Zagoruyko and Komodakis 2017, "Paying More Attention to Attention")."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from persistill.losses.functional import full_precision, match_maps, normalise_rows, to_common_size
+from persistill.settings import Spec
+from persistill.structures import Features, Part
+
+
+def attention(features: Tensor) -> Tensor:
+    """Where a network looks: the mean of squares over channels, scaled to unit norm over positions.
+
+    Args:
+        features: (B, C, H, W).
+
+    Returns:
+        (B, H W).
+    """
+    return normalise_rows(full_precision(features).square().mean(1).flatten(1))
+
+
+def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of two attention maps, over batch and positions.
+
+    Maps of different height or width are first averaged down to the smaller of the two.
+
+    Args:
+        student: (B, C, H, W), one stage's map.
+        teacher: (B, C', H', W'), of the same batch.
+
+    Returns:
+        A scalar, 0 or more.
+    """
+    one, other = to_common_size(student, teacher)
+    return F.mse_loss(attention(one), attention(other))
+
+
+class AT(Spec):
+    """The student looks where its first teacher looks. One term, "at", the sum over all stages that can be paired.
+
+    Attributes:
+        weight: of the term; 1000 is usual for this form, a mean over positions and a sum over stages (RepDistiller).
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 1000.0
+
+    @property
+    def teachers_needed(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"maps"})
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of "at"."""
+        return {"at": self.weight}
+
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+        """The term "at": sum over stages of ``attention_transfer``, a scalar.
+
+        Raises:
+            UserError: if stages cannot be paired.
+        """
+        pairs = match_maps(student.maps, teachers[0].maps)
+        return {"at": torch.stack([attention_transfer(*pair) for pair in pairs]).sum()}

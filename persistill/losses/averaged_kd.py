@@ -1,0 +1,78 @@
+"""AveragedKD: the mean of several teachers (You et al. 2017, KDD, "Learning from Multiple Teacher Networks")."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from persistill.errors import UserError
+from persistill.losses.functional import check_logits, full_precision, standardise_logits
+from persistill.settings import Spec
+from persistill.structures import Features, Part
+
+
+def averaged_kl(teachers: Sequence[Tensor], student_logits: Tensor, temperature: float) -> Tensor:
+    """Temperature squared times KL(mean of the teachers || student) at that temperature.
+
+    The mean is that of class probabilities. Its gradient is that of the mean of KL(teacher || student) over the
+    teachers, from which it differs by what the teachers disagree.
+
+    Args:
+        teachers: logits (B, K), one tensor a teacher.
+        student_logits: (B, K).
+        temperature: divides all logits, above 0.
+
+    Returns:
+        A scalar, 0 or more; 0 where the student has the mean of the teachers' probabilities.
+
+    Raises:
+        UserError: if there is no teacher, the shapes differ, or the temperature is not above 0.
+    """
+    if not teachers:
+        raise UserError("the mean of several teachers is wanted, and none was given.")
+    for logits in teachers:
+        check_logits(logits, student_logits, temperature)
+    with torch.autocast(student_logits.device.type, enabled=False):
+        each = torch.stack([F.log_softmax(full_precision(logits) / temperature, dim=1) for logits in teachers])
+        teacher = each.logsumexp(0) - math.log(len(teachers))
+        student = F.log_softmax(full_precision(student_logits) / temperature, dim=1)
+        return temperature**2 * (teacher.exp() * (teacher - student)).sum(1).mean()
+
+
+class AveragedKD(Spec):
+    """Softened class probabilities follow the mean of those of all teachers of the arm. One term, "averaged_kd".
+
+    Attributes:
+        weight: of the term; 0.9, beside cross-entropy 0.1, is usual for KD.
+        temperature: divides all logits.
+        standardise: compare the z-scores of the logits instead of the logits (see ``losses.standardise_logits``).
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 0.9
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    standardise: bool = False
+
+    @property
+    def teachers_needed(self) -> int:
+        """Two; it takes as many as there are."""
+        return 2
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"logits"})
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of "averaged_kd"."""
+        return {"averaged_kd": self.weight}
+
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+        """The term "averaged_kd": ``averaged_kl`` over all teachers, a scalar."""
+        seen = standardise_logits if self.standardise else full_precision
+        taught = [seen(teacher.logits) for teacher in teachers]
+        return {"averaged_kd": averaged_kl(taught, seen(student.logits), self.temperature)}

@@ -1,0 +1,129 @@
+"""CC: correlation congruence (Peng et al. 2019, ICCV, arXiv 1904.01802), in the paper's form and a benchmark's."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from persistill.errors import UserError
+from persistill.losses.adapters import apply
+from persistill.losses.functional import check_batches, full_precision, gram, normalise_rows
+from persistill.settings import Spec
+from persistill.structures import Batch, Features, Part, Setting
+
+
+def correlation_congruence(student: Tensor, teacher: Tensor, gamma: float = 0.4, order: int = 2) -> Tensor:
+    """Mean squared difference of two tables of correlations between pictures, by a Gaussian kernel: the paper's form.
+
+    On unit vectors exp(-gamma ||x - y||^2) is exp(-2 gamma) exp(2 gamma x . y); its Taylor series in x . y is cut.
+
+    Args:
+        student: (B, ...), flattened behind the batch axis.
+        teacher: (B, ...), of the same batch; all other sizes may differ.
+        gamma: of the kernel, above 0.
+        order: of the last term of the series, 1 or more.
+
+    Returns:
+        A scalar, 0 or more: the mean over all B^2 pairs.
+
+    Raises:
+        UserError: if the batches differ.
+    """
+    check_batches(student, teacher, "embeddings")
+    return F.mse_loss(_correlations(student, gamma, order), _correlations(teacher, gamma, order))
+
+
+def _correlations(features: Tensor, gamma: float, order: int) -> Tensor:
+    cosines = gram(normalise_rows(features.flatten(1)))
+    terms = [(2 * gamma) ** power / math.factorial(power) * cosines**power for power in range(order + 1)]
+    return math.exp(-2 * gamma) * torch.stack(terms).sum(0)
+
+
+def neighbour_congruence(student: Tensor, teacher: Tensor) -> Tensor:
+    """How much of two neighbours' distance from the teacher lies in the same directions: RepDistiller's form.
+
+    With d the absolute differences of student and teacher, the inner product of d of one picture and d of the next.
+
+    Args:
+        student: (B, D).
+        teacher: (B, D), of the same batch.
+
+    Returns:
+        A scalar, 0 or more: the mean over the B - 1 pairs of neighbours; 0 for one picture.
+
+    Raises:
+        UserError: if the shapes differ.
+    """
+    if student.shape != teacher.shape:
+        raise UserError(
+            "distances of neighbours are taken number by number; the student's embeddings have the shape "
+            f"{tuple(student.shape)}, the teacher's {tuple(teacher.shape)}. Bring them to one width first, as CC does."
+        )
+    distance = (full_precision(student) - full_precision(teacher)).abs()
+    return (distance[:-1] * distance[1:]).sum() / max(len(distance) - 1, 1)
+
+
+class CC(Spec):
+    """Embeddings that correlate over the batch as the first teacher's do. One term, "cc".
+
+    Attributes:
+        weight: of the term; 0.02 is RepDistiller's, for its form.
+        form: "neighbours", ``neighbour_congruence`` of two linear layers that learn along, as RepDistiller has it
+            (its author names the authors' code as the source), or "kernel", ``correlation_congruence``, as the paper
+            has it.
+        dim: width of the two layers ("neighbours").
+        gamma: of the kernel ("kernel").
+        order: of the last term of its Taylor series ("kernel").
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 0.02
+    form: Literal["neighbours", "kernel"] = "neighbours"
+    dim: Annotated[int, Field(ge=1)] = 128
+    gamma: Annotated[float, Field(gt=0)] = 0.4
+    order: Annotated[int, Field(ge=1)] = 2
+
+    @property
+    def teachers_needed(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"embedding"})
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of "cc"."""
+        return {"cc": self.weight}
+
+    def learner(self, setting: Setting) -> nn.Module:
+        """The two linear layers; nothing that learns for the form "kernel"."""
+        if self.form == "kernel":
+            return _Kernel(self.gamma, self.order)
+        return _Layers(setting.student.embedding.shape[1], setting.teachers[0].embedding.shape[1], self.dim)
+
+
+class _Kernel(nn.Module):
+    def __init__(self, gamma: float, order: int) -> None:
+        super().__init__()
+        self._gamma, self._order = gamma, order
+
+    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+        pair = student.embedding, teachers[0].embedding
+        return {"cc": correlation_congruence(*pair, self._gamma, self._order)}
+
+
+class _Layers(nn.Module):
+    def __init__(self, width: int, teacher_width: int, dim: int) -> None:
+        super().__init__()
+        self.student, self.teacher = nn.Linear(width, dim), nn.Linear(teacher_width, dim)
+
+    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+        check_batches(student.embedding, teachers[0].embedding, "embeddings")
+        pair = apply(self.student, student.embedding), apply(self.teacher, teachers[0].embedding)
+        return {"cc": neighbour_congruence(*pair)}

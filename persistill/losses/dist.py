@@ -1,0 +1,94 @@
+"""DIST: distillation from a stronger teacher (Huang, You, Wang, Qian and Xu 2022, NeurIPS, arXiv 2205.10536)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from persistill.losses.functional import (
+    check_logits,
+    full_precision,
+    normalise_deviations,
+    standardise_logits,
+)
+from persistill.settings import Spec
+from persistill.structures import Features, Part
+
+
+def correlation_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """One minus the Pearson correlation of two matrices, row by row, averaged over rows.
+
+    Scale and shift of a row do not matter. A constant row correlates with nothing: it counts as 1 and teaches nothing.
+
+    Args:
+        student: (B, N).
+        teacher: (B, N).
+
+    Returns:
+        A scalar, 0 to 2.
+    """
+    correlations = (normalise_deviations(student) * normalise_deviations(teacher)).sum(1)
+    return 1 - correlations.mean()
+
+
+def relational_match(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """How far the relations between classes, and between pictures, are from the teacher's.
+
+    Args:
+        teacher_logits: (B, K).
+        student_logits: (B, K).
+        temperature: divides the logits, above 0.
+
+    Returns:
+        Two scalars, each temperature squared times ``correlation_distance`` of class probabilities: of a picture over
+        the classes ("inter"), and of a class over the pictures ("intra").
+
+    Raises:
+        UserError: if the shapes differ, or the temperature is not above 0.
+    """
+    check_logits(teacher_logits, student_logits, temperature)
+    teacher, student = (
+        torch.softmax(full_precision(logits) / temperature, dim=1) for logits in (teacher_logits, student_logits)
+    )
+    return temperature**2 * correlation_distance(student, teacher), temperature**2 * correlation_distance(
+        student.T, teacher.T
+    )
+
+
+class DIST(Spec):
+    """Class probabilities that correlate with the first teacher's. Terms "dist_inter" and "dist_intra".
+
+    Attributes:
+        inter: weight of "dist_inter", relations between classes; 2 is the authors' (as 1, times 2 for the whole).
+        intra: weight of "dist_intra", relations between pictures; likewise.
+        temperature: divides the logits of both; the authors take 4 on CIFAR-100 and 1 on ImageNet.
+        standardise: compare the z-scores of the logits instead of the logits (see ``losses.standardise_logits``).
+    """
+
+    inter: Annotated[float, Field(ge=0)] = 2.0
+    intra: Annotated[float, Field(ge=0)] = 2.0
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    standardise: bool = False
+
+    @property
+    def teachers_needed(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"logits"})
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weights of "dist_inter" and "dist_intra"."""
+        return {"dist_inter": self.inter, "dist_intra": self.intra}
+
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+        """The terms "dist_inter" and "dist_intra" of ``relational_match``, each a scalar."""
+        seen = standardise_logits if self.standardise else full_precision
+        inter, intra = relational_match(seen(teachers[0].logits), seen(student.logits), self.temperature)
+        return {"dist_inter": inter, "dist_intra": intra}

@@ -1,0 +1,92 @@
+"""DKD: decoupled knowledge distillation (Zhao, Cui, Song, Qiu and Liang 2022, CVPR, arXiv 2203.08679)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from persistill.errors import UserError
+from persistill.losses.functional import check_logits, full_precision, kl, standardise_logits
+from persistill.settings import Spec
+from persistill.structures import Features, Part
+
+
+def decoupled_kl(
+    teacher_logits: Tensor, student_logits: Tensor, target: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The two divergences that make up KD's: target class against the rest, and among the rest.
+
+    For one picture, with p the teacher's probability of its target at this temperature,
+    KL(teacher || student) = first + (1 - p) second. The factor silences the second where the teacher is sure.
+
+    Args:
+        teacher_logits: (B, K), K at least 2.
+        student_logits: (B, K).
+        target: (B,) class numbers.
+        temperature: divides the logits, above 0.
+
+    Returns:
+        Two scalars, each temperature squared times the mean over the batch, 0 or more: KL of the probabilities
+        (target, not target), "TCKD" in the paper, and KL of the probabilities of the other classes among themselves,
+        "NCKD".
+
+    Raises:
+        UserError: if the shapes differ, there is one class alone, or the temperature is not above 0.
+    """
+    check_logits(teacher_logits, student_logits, temperature)
+    classes = teacher_logits.shape[1]
+    if classes < 2:
+        raise UserError("DKD sets the target class against the others, and the logits hold 1 class. Use KD.")
+    others = torch.arange(classes - 1, device=target.device).expand(len(target), -1)
+    others = others + (others >= target[:, None]).long()
+    split = [
+        (logits.gather(1, target[:, None]), logits.gather(1, others))
+        for logits in (full_precision(teacher_logits), full_precision(student_logits))
+    ]
+    # The softmax of these two logits is (p, 1 - p), without taking a logarithm of a probability that underflowed.
+    binary = [torch.cat([of_target, _joint(of_others, temperature)], dim=1) for of_target, of_others in split]
+    return kl(binary[0], binary[1], temperature), kl(split[0][1], split[1][1], temperature)
+
+
+def _joint(logits: Tensor, temperature: float) -> Tensor:
+    """The logit of "one of these classes" at a temperature: (B, K) to (B, 1)."""
+    return temperature * torch.logsumexp(logits / temperature, dim=1, keepdim=True)
+
+
+class DKD(Spec):
+    """KD whose two parts have weights of their own. Terms "tckd" and "nckd".
+
+    Attributes:
+        alpha: weight of "tckd", the target class against the rest; 1 is usual (mdistiller).
+        beta: weight of "nckd", the other classes among themselves; 8 is mdistiller's default, 0.5 to 8 by pair there.
+        temperature: divides the logits of both.
+        standardise: compare the z-scores of the logits instead of the logits (see ``losses.standardise_logits``).
+    """
+
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    beta: Annotated[float, Field(ge=0)] = 8.0
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    standardise: bool = False
+
+    @property
+    def teachers_needed(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"logits"})
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weights of "tckd" and "nckd"."""
+        return {"tckd": self.alpha, "nckd": self.beta}
+
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+        """The terms "tckd" and "nckd" of ``decoupled_kl``, each a scalar."""
+        seen = standardise_logits if self.standardise else full_precision
+        of_target, of_others = decoupled_kl(seen(teachers[0].logits), seen(student.logits), target, self.temperature)
+        return {"tckd": of_target, "nckd": of_others}

@@ -1,0 +1,95 @@
+"""FitNet: hints from a stage in the middle (Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", equation 3)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from persistill.errors import UserError
+from persistill.losses.adapters import ConvNorm
+from persistill.losses.functional import full_precision, match_maps, to_common_size
+from persistill.settings import Spec
+from persistill.structures import Batch, Features, Part, Setting
+
+
+def hint_difference(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of two maps of as many channels.
+
+    Maps of different height or width are first averaged down to the smaller of the two.
+
+    Args:
+        student: (B, C, H, W), brought to the teacher's channels.
+        teacher: (B, C, H', W').
+
+    Returns:
+        A scalar, 0 or more.
+
+    Raises:
+        UserError: if batch or channels differ.
+    """
+    if student.shape[:2] != teacher.shape[:2]:
+        raise UserError(
+            f"hints compare channel with channel; the student's map has the shape {tuple(student.shape)}, the "
+            f"teacher's {tuple(teacher.shape)}. Bring the student to the teacher's channels first, as FitNet does."
+        )
+    one, other = to_common_size(student, teacher)
+    return F.mse_loss(full_precision(one), full_precision(other))
+
+
+class FitNet(Spec):
+    """Maps that are the first teacher's after a 1x1 convolution that learns along. One term, "fitnet".
+
+    Attributes:
+        weight: of the term; 100 is usual (RepDistiller).
+        maps: the student's stages that are compared, each with the teacher's stage that is as far from the last;
+            None for the middle one of those that have such a partner. The term is the mean over them.
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 100.0
+    maps: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @property
+    def teachers_needed(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"maps"})
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of "fitnet"."""
+        return {"fitnet": self.weight}
+
+    def learner(self, setting: Setting) -> nn.Module:
+        """The regressors, a convolution and batch normalisation for each stage that is compared.
+
+        Raises:
+            UserError: if stages cannot be paired.
+        """
+        return _Regressors(setting, self.maps)
+
+
+class _Regressors(nn.Module):
+    def __init__(self, setting: Setting, maps: tuple[str, ...] | None) -> None:
+        super().__init__()
+        self._maps = maps
+        pairs = self._pairs(setting.student.maps, setting.teachers[0].maps)
+        self.regressors = nn.ModuleList(ConvNorm(one.shape[1], other.shape[1]) for one, other in pairs)
+
+    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+        pairs = [to_common_size(*pair) for pair in self._pairs(student.maps, teachers[0].maps)]
+        differences = [
+            hint_difference(regressor(one), other)
+            for regressor, (one, other) in zip(self.regressors, pairs, strict=True)
+        ]
+        return {"fitnet": torch.stack(differences).mean()}
+
+    def _pairs(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+        pairs = match_maps(student, teacher, self._maps)
+        return [pairs[(len(pairs) - 1) // 2]] if self._maps is None else pairs

@@ -1,0 +1,100 @@
+"""ICKD-C: inter-channel correlation (Liu et al. 2021, ICCV, arXiv 2202.03680), in the form of the authors' code."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from persistill.errors import UserError
+from persistill.losses.adapters import ConvNorm
+from persistill.losses.functional import full_precision, match_maps, normalise_rows
+from persistill.settings import Spec
+from persistill.structures import Batch, Features, Part, Setting
+
+
+def channel_correlation(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared distance of two tables of inner products between channels, row by row, a mean over rows and pictures.
+
+    Each row, one channel's products with all channels of the same picture, is scaled to unit norm. Height and width
+    may differ. Memory grows with B C^2.
+
+    Args:
+        student: (B, C, H, W), brought to the teacher's channels.
+        teacher: (B, C, H', W'), of the same batch.
+
+    Returns:
+        A scalar, 0 to 4.
+
+    Raises:
+        UserError: if batch or channels differ.
+    """
+    if student.shape[:2] != teacher.shape[:2]:
+        raise UserError(
+            f"relations of channel with channel are compared; the student's map has the shape {tuple(student.shape)}, "
+            f"the teacher's {tuple(teacher.shape)}. Bring the student to the teacher's channels first, as ICKD does."
+        )
+    return (_products(student) - _products(teacher)).square().sum(1).mean()
+
+
+def _products(features: Tensor) -> Tensor:
+    """(B, C, H, W) to (B C, C), rows of unit norm; the row of a dead channel is zero."""
+    with torch.autocast(features.device.type, enabled=False):
+        flat = full_precision(features).flatten(2)
+        return normalise_rows((flat @ flat.transpose(1, 2)).flatten(0, 1))
+
+
+class ICKD(Spec):
+    """Channels that relate to each other as the first teacher's do, after a 1x1 convolution. One term, "ickd".
+
+    Attributes:
+        weight: of the term; 2.5 is the authors'.
+        maps: the student's stages that are compared, each with the teacher's stage that is as far from the last;
+            None for the last. The term is the mean over them.
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 2.5
+    maps: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @property
+    def teachers_needed(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"maps"})
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of "ickd"."""
+        return {"ickd": self.weight}
+
+    def learner(self, setting: Setting) -> nn.Module:
+        """The adapters, a convolution and batch normalisation for each stage that is compared.
+
+        Raises:
+            UserError: if stages cannot be paired.
+        """
+        return _Adapters(setting, self.maps)
+
+
+class _Adapters(nn.Module):
+    def __init__(self, setting: Setting, maps: tuple[str, ...] | None) -> None:
+        super().__init__()
+        self._maps = maps
+        pairs = self._pairs(setting.student.maps, setting.teachers[0].maps)
+        self.adapters = nn.ModuleList(ConvNorm(one.shape[1], other.shape[1]) for one, other in pairs)
+
+    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+        pairs = self._pairs(student.maps, teachers[0].maps)
+        distances = [
+            channel_correlation(adapter(one), other) for adapter, (one, other) in zip(self.adapters, pairs, strict=True)
+        ]
+        return {"ickd": torch.stack(distances).mean()}
+
+    def _pairs(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+        pairs = match_maps(student, teacher, self._maps)
+        return pairs[-1:] if self._maps is None else pairs

@@ -1,0 +1,71 @@
+"""PKT: probabilistic knowledge transfer (Passalis and Tefas 2018, ECCV, arXiv 1803.10837)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from persistill.losses.functional import check_batches, gram, normalise_rows
+from persistill.settings import Spec
+from persistill.structures import Features, Part
+
+
+def probabilistic_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(teacher || student) of the probabilities that pictures choose each other as neighbours.
+
+    A picture chooses among the batch, itself included, in proportion to (1 + cosine) / 2.
+
+    Args:
+        student: (B, ...), flattened behind the batch axis.
+        teacher: (B, ...), of the same batch; all other sizes may differ.
+
+    Returns:
+        A scalar, 0 or more: the divergence's sum divided by B^2, the mean over all pairs, as RepDistiller computes it.
+
+    Raises:
+        UserError: if the batches differ.
+    """
+    check_batches(student, teacher, "embeddings")
+    p, q = _neighbours(teacher), _neighbours(student)
+    return (p * (p.log() - q.log())).mean()
+
+
+def _neighbours(features: Tensor) -> Tensor:
+    """(B, B), rows that sum to 1. Opposite pictures keep a share of 1e-7, so that the logarithm exists."""
+    cosines = gram(normalise_rows(features.flatten(1)))
+    affinity = ((1 + cosines) / 2).clamp(min=0) + 1e-7
+    return affinity / affinity.sum(1, keepdim=True)
+
+
+class PKT(Spec):
+    """Pictures choose their neighbours as in the first teacher's embedding. One term, "pkt".
+
+    Attributes:
+        weight: of the term; 30000 is usual (RepDistiller).
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 30000.0
+
+    @property
+    def teachers_needed(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"embedding"})
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of "pkt"."""
+        return {"pkt": self.weight}
+
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+        """The term "pkt": ``probabilistic_transfer`` of the embeddings, a scalar.
+
+        Raises:
+            UserError: if the batches differ.
+        """
+        return {"pkt": probabilistic_transfer(student.embedding, teachers[0].embedding)}

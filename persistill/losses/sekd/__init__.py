@@ -1,0 +1,1 @@
+"""SEKD: the graph of the channels and its spectral embedding."""

@@ -1,0 +1,1 @@
+"""TGD: a teacher of pictures and a teacher of their persistence images."""

@@ -1,0 +1,170 @@
+"""TGD: topological guidance-based distillation (Jeon, Khurana, Pathak and Turaga 2024, arXiv 2407.05316).
+
+Several teachers with several views of a picture: in the paper one sees the picture, the other its persistence image.
+Their logits and their similarity maps are merged by weights; the student sees the picture alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from persistill.errors import UserError, unknown
+from persistill.losses.functional import (
+    Reduction,
+    full_precision,
+    gram,
+    kl,
+    match_maps,
+    normalise_rows,
+    similarity,
+    standardise_logits,
+)
+from persistill.settings import Spec
+from persistill.structures import Features, Part
+
+Merge = Literal["published", "normalised"]
+
+
+def merged_similarity(
+    teachers: Sequence[Tensor], alphas: Sequence[float | Tensor], merge: Merge = "published"
+) -> Tensor:
+    """One similarity matrix out of several teachers' maps.
+
+    Args:
+        teachers: one map a teacher, (B, ...), of the same batch; all other sizes may differ.
+        alphas: one weight a teacher: a number, or (B, 1), one for each row.
+        merge: "published": Gram matrices are mixed, then rows are scaled to unit norm, so that teachers with large
+            features or many positions weigh more than their alpha says. "normalised": each teacher's rows are scaled
+            to unit norm, mixed, and scaled again, so that alphas alone decide.
+
+    Returns:
+        (B, B), rows of unit L2 norm.
+
+    Raises:
+        UserError: if teachers and alphas differ in number, or the merge is unknown.
+    """
+    if len(teachers) != len(alphas):
+        raise UserError(
+            f"{len(alphas)} alphas {tuple(alphas)} were given for {len(teachers)} teacher(s); give one each."
+        )
+    if merge not in ("published", "normalised"):
+        raise unknown("merge", merge, ("published", "normalised"))
+    matrix = gram if merge == "published" else similarity
+    return normalise_rows(
+        torch.stack([alpha * matrix(teacher) for alpha, teacher in zip(alphas, teachers, strict=True)]).sum(0)
+    )
+
+
+def shared_stages(student: Features, teachers: Sequence[Features]) -> list[tuple[Tensor, list[Tensor]]]:
+    """The stages that a student and all teachers have, paired from the last: its map, and one of each teacher.
+
+    Raises:
+        UserError: if there is nothing to pair, or the batches differ.
+    """
+    pairs = [match_maps(student.maps, teacher.maps) for teacher in teachers]
+    count = min(len(of_teacher) for of_teacher in pairs)
+    stages = zip(*(of_teacher[-count:] for of_teacher in pairs), strict=True)
+    return [(stage[0][0], [teacher for _, teacher in stage]) for stage in stages]
+
+
+class MergedTeachers(Spec):
+    """What TGD and its relatives have in common: settings, and that every teacher has its weight.
+
+    Attributes:
+        kd: weight of the term "kd", the merged KL divergences.
+        similarity: weight of the term "sp", the mean over stages of the squared differences of similarity maps.
+        alphas: one weight a teacher, in the order of the arm's teachers; they sum to 1. A method with two of them
+            needs two teachers.
+        temperature: divides all logits.
+        kl_reduction: "batchmean", or "mean", which divides by the number of classes too, as the authors' code does.
+        merge: "published" or "normalised", see ``merged_similarity``.
+        standardise: compare the z-scores of all logits instead of the logits (see ``losses.standardise_logits``).
+    """
+
+    kd: Annotated[float, Field(ge=0)] = 0.9
+    similarity: Annotated[float, Field(ge=0)] = 3000.0
+    alphas: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (0.99, 0.01)
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    kl_reduction: Reduction = "batchmean"
+    merge: Merge = "published"
+    standardise: bool = False
+
+    @field_validator("alphas")
+    @classmethod
+    def _sum_to_one(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
+        if abs(sum(alphas) - 1) > 1e-6:
+            raise ValueError(f"alphas must sum to 1; {alphas} sum to {sum(alphas):g}. Give all of them together.")
+        return alphas
+
+    @property
+    def teachers_needed(self) -> int:
+        """As many as there are alphas."""
+        return len(self.alphas)
+
+    @property
+    def reads(self) -> frozenset[Part]:
+        """What the terms read of a teacher."""
+        return frozenset({"logits", "maps"})
+
+    def check_teachers(self, teachers: Sequence[Features]) -> None:
+        """See that there are as many teachers as alphas.
+
+        Raises:
+            UserError: if there are not.
+        """
+        if len(teachers) != len(self.alphas):
+            raise UserError(
+                f"{type(self).__name__} has {len(self.alphas)} alphas {self.alphas}, one for each teacher, and "
+                f"{len(teachers)} teacher(s) were given. Name as many teachers in the arm as there are alphas."
+            )
+
+
+class TGD(MergedTeachers):
+    """Teachers' logits and similarity maps, merged by weights. Terms "kd" and "sp".
+
+    ``TGD.published()`` is the authors' code; beside it, their arm has ``cross_entropy=0.1`` and starts from the
+    student trained alone.
+    The settings are explained at ``MergedTeachers``, where they stand.
+    """
+
+    @classmethod
+    def published(cls) -> Self:
+        """The settings of the authors' code, whatever the defaults are."""
+        return cls(
+            kd=0.9,
+            similarity=3000.0,
+            alphas=(0.99, 0.01),
+            temperature=4.0,
+            kl_reduction="mean",
+            merge="published",
+            standardise=False,
+        )
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weights of "kd" and "sp"."""
+        return {"kd": self.kd, "sp": self.similarity}
+
+    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+        """The terms "kd" and "sp", each a scalar.
+
+        Stages are paired from the last; those without a partner in every teacher are left out.
+
+        Raises:
+            UserError: if there are more or fewer teachers than alphas, or stages cannot be paired.
+        """
+        self.check_teachers(teachers)
+        seen = standardise_logits if self.standardise else full_precision
+        divergences = [
+            alpha * kl(seen(teacher.logits), seen(student.logits), self.temperature, self.kl_reduction)
+            for alpha, teacher in zip(self.alphas, teachers, strict=True)
+        ]
+        differences = [
+            F.mse_loss(similarity(of_student), merged_similarity(of_teachers, self.alphas, self.merge))
+            for of_student, of_teachers in shared_stages(student, teachers)
+        ]
+        return {"kd": torch.stack(divergences).sum(), "sp": torch.stack(differences).mean()}

@@ -1,0 +1,1 @@
+"""TopKD: the topology of a batch of embeddings."""

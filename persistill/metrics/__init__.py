@@ -1,0 +1,30 @@
+"""How good a network's answers are: pure functions of tensors."""
+
+from persistill.metrics.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
+from persistill.metrics.classification import accuracy, brier, nll, top_k
+from persistill.metrics.embedding_projection import embedding_map
+from persistill.metrics.ood import auroc, max_softmax, negative_energy
+from persistill.metrics.selective import aurc, risk_coverage
+from persistill.metrics.similarity import agreement, cka, diagram_distance, mean_kl, v_measure
+
+__all__ = [
+    "accuracy",
+    "agreement",
+    "aurc",
+    "auroc",
+    "brier",
+    "cka",
+    "classwise_ece",
+    "diagram_distance",
+    "ece",
+    "ece_equal_mass",
+    "embedding_map",
+    "fit_temperature",
+    "max_softmax",
+    "mean_kl",
+    "negative_energy",
+    "nll",
+    "risk_coverage",
+    "top_k",
+    "v_measure",
+]

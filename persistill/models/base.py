@@ -1,0 +1,52 @@
+"""What every network of ours promises: features out of a forward pass, and their shapes before it."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from persistill.structures import Features, FeatureSpec
+
+
+class Network(nn.Module, ABC):
+    """An image classifier that returns ``Features``. It does not know whether it teaches or learns.
+
+    Attributes:
+        name: its name in the table of models, from which ``build`` makes it again.
+        spec: channels, strides and sizes of what it will return; true for pictures of any height and width unless
+            ``image_size`` is given.
+        image_size: height and width of the pictures for which the spec holds; None for all.
+    """
+
+    name: str
+    spec: FeatureSpec
+    image_size: tuple[int, int] | None = None
+
+    def __init__(self, name: str, spec: FeatureSpec) -> None:
+        super().__init__()
+        self.name = name
+        self.spec = spec
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Features:
+        """Classify pictures ``x``, (B, C, H, W), normalised."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Features:
+            """Call ``forward``; declared because ``nn.Module`` leaves the type of its result open."""
+
+
+def initialise(network: nn.Module) -> None:
+    """Draw the weights as the literature of these networks does; ``torch.manual_seed`` decides them.
+
+    Convolutions: normal, mean 0, variance 2 / (kernel area x output channels) (He et al. 2015, fan-out), bias 0.
+    Batch normalisation: scale 1, shift 0. Last layer: PyTorch's uniform weights, bias 0.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)

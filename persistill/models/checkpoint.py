@@ -1,0 +1,242 @@
+"""Weights in a file: safetensors, with a JSON header that says which network they belong to.
+
+Reading such a file runs no code that stands in it, nor code that it names: a network that is a user's own
+("package.module:function") is made only for a caller who says that name himself.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+
+from persistill.errors import UserError
+from persistill.models.base import Network
+from persistill.models.feature_extraction.wrapper import Adapted, plain
+from persistill.models.registry import NAMES, build, is_own
+
+_FORMAT = 1
+_KEY = "persistill"
+_OWN = ("format", "model", "in_channels", "num_classes")
+_SIZE = "image_size"
+_LARGEST_SIZE = 4096
+
+
+def save(network: Network, path: Path, about: Mapping[str, Any]) -> None:
+    """Write weights and buffers to ``path``, from any device and memory format.
+
+    The file is written in place: call this inside ``runs.atomic`` to keep an older file until it is whole. Tensors that
+    share memory are written once each.
+
+    Args:
+        network: one that ``build`` can make again from its name.
+        path: the file.
+        about: what else a user of the weights must know, as plain JSON (classes, mean, std, view).
+
+    Raises:
+        UserError: if the network was adapted without a name.
+        ValueError: if ``about`` uses a name that the header needs itself.
+        OSError: if the file cannot be written.
+    """
+    if clash := sorted({*_OWN, _SIZE} & set(about)):
+        raise ValueError(f"about must not hold {', '.join(clash)}: the header states these itself.")
+    if isinstance(network, Adapted) and not ("/" in network.name or is_own(network.name)):
+        raise UserError(
+            f"this {network.name} was adapted without a name by which it can be made again, so that its weights could "
+            "not be loaded. Write a function that returns it and name that (package.module:function), or save "
+            "plain(network).state_dict() yourself."
+        )
+    spec = network.spec
+    own = dict(zip(_OWN, (_FORMAT, network.name, spec.in_channels, spec.num_classes), strict=True))
+    if network.image_size is not None:
+        own[_SIZE] = list(network.image_size)
+    header = json.dumps({**own, **about}, allow_nan=False)
+    # Copies, because safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in network.state_dict().items()}
+    path.write_bytes(serialise(tensors, {_KEY: header}))
+
+
+def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]:
+    """Make the network of a file, on the CPU in evaluation mode, without touching the random state.
+
+    Args:
+        path: a file that ``save`` wrote.
+        model: the name that the header must state. It must be given for a network of a user's own
+            ("package.module:function"), whose code runs then.
+
+    Returns:
+        The network, and ``about`` as it was given to ``save``.
+
+    Raises:
+        UserError: if the file is missing, cut short, foreign, of a network that is not known or not the one asked for,
+            or of other shapes than its header says.
+    """
+    header, tensors = _read(path)
+    name, sizes = header["model"], (header["in_channels"], header["num_classes"])
+    if model is not None and model != name:
+        raise UserError(f"{path} holds {_describe(name, *sizes)}; {model!r} is expected here.")
+    if model is None and is_own(name):
+        raise UserError(
+            f"{path} holds weights of {name!r}, which is code of somebody's own. Code that a file names is not run: if "
+            f"you trust it, say so with load(path, model={name!r})."
+        )
+    longest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
+    if name not in NAMES and max(sizes) > longest:
+        raise UserError(
+            f"the tensors in {path} are not those of {_describe(name, *sizes)}: the longest side of any is {longest}. "
+            "It was changed since it was written."
+        )
+    if name in NAMES:
+        with torch.device("meta"):
+            network = build(name, *sizes)
+        _compare(network, name, tensors, path)
+        network.load_state_dict(tensors, assign=True)
+    else:
+        # Built in full: what is no part of the state (tables of positions, masks) must be there as well.
+        with torch.random.fork_rng([]):
+            size = header.get(_SIZE)
+            network = build(name, *sizes, None if size is None else (size[0], size[1]))
+        _compare(network, name, tensors, path)
+        network.load_state_dict(tensors)
+    return network.eval(), _about(header)
+
+
+def load_into(network: Network, path: Path) -> dict[str, Any]:
+    """Copy the weights of a file into ``network``, which stays as it is if they do not fit.
+
+    An adapted network also takes a safetensors file without our header, with the names of the foreign module itself,
+    as timm and others write them.
+
+    Returns:
+        ``about`` as it was given to ``save``; empty for a file without our header.
+
+    Raises:
+        UserError: if the file is missing, cut short or foreign, or holds another network, with what differs.
+    """
+    content, tensors = _parse(path)
+    if isinstance(network, Adapted) and _KEY not in _metadata(content):
+        spec = network.spec
+        advice = f"Give the weights of {_describe(network.name, spec.in_channels, spec.num_classes)}."
+        _compare(plain(network), network.name, tensors, path, advice)
+        plain(network).load_state_dict(tensors)
+        return {}
+    header = _header(content, path)
+    spec = network.spec
+    expected = (network.name, spec.in_channels, spec.num_classes)
+    found = (header["model"], header["in_channels"], header["num_classes"])
+    if found != expected:
+        raise UserError(
+            f"{path} holds {_describe(*found)}; {_describe(*expected)} is expected here. "
+            "Give a file of that network, or change the network."
+        )
+    _compare(network, network.name, tensors, path)
+    network.load_state_dict(tensors)
+    return _about(header)
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raise a UserError if a file is a pickle by its name: reading one can run any code."""
+    if path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
+        raise UserError(
+            f"{path} is a pickle by its name, and reading one can run any code: it is not opened. Where you trust it, "
+            f"write its state dict as safetensors: safetensors.torch.save_file(torch.load({path.name!r}, "
+            f"weights_only=True), {path.stem + '.safetensors'!r})"
+        )
+
+
+def read_any(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    """The header, None if the file has none of ours, and the tensors of a safetensors file.
+
+    Raises:
+        UserError: if the file is missing, cut short, no safetensors, or of another format of ours.
+    """
+    content, tensors = _parse(path)
+    return (_header(content, path) if _KEY in _metadata(content) else None), tensors
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    content, tensors = _parse(path)
+    return _header(content, path), tensors
+
+
+def _parse(path: Path) -> tuple[bytes, dict[str, Tensor]]:
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"there is no weights file {path}.") from None
+    try:
+        tensors = parse(content)
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}): it was cut short or is of another kind. "
+            "Copy it again, or export the network once more."
+        ) from None
+    return content, tensors
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    # A safetensors file begins with the length of its JSON header, 8 bytes; parse() has checked both.
+    metadata: dict[str, str] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get(
+        "__metadata__", {}
+    )
+    return metadata
+
+
+def _header(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(_metadata(content)[_KEY])
+        model, numbers = header["model"], [header["format"], header["in_channels"], header["num_classes"]]
+        fits = isinstance(model, str) and all(type(number) is int and 0 < number < 2**31 for number in numbers)
+        size = header.get(_SIZE, [1, 1])
+        fits = fits and len(size) == 2 and all(type(side) is int and 0 < side <= _LARGEST_SIZE for side in size)
+    except (KeyError, TypeError, json.JSONDecodeError):
+        fits = False
+    if not fits:
+        raise UserError(
+            f"{path} is a safetensors file, but not one that persistill wrote: its header does not name "
+            "model, channels and classes. Give the model.safetensors of a run or an export."
+        )
+    if header["format"] != _FORMAT:
+        raise UserError(f"{path} has format {header['format']}; this version of persistill reads format {_FORMAT}.")
+    assert isinstance(header, dict)
+    return header
+
+
+def _compare(
+    network: nn.Module,
+    model: str,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    advice: str = "It was written by another version or changed since.",
+) -> None:
+    """Check names, shapes and types of all tensors before the first one is copied."""
+    state = network.state_dict()
+    names = [*state, *(name for name in tensors if name not in state)]
+    expected = [_shape(state.get(name)) for name in names]
+    found = [_shape(tensors.get(name)) for name in names]
+    differing = [
+        f"{name} is expected {wanted} and found {given}"
+        for name, wanted, given in zip(names, expected, found, strict=True)
+        if wanted != given
+    ]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise UserError(f"the tensors in {path} are not those of {model!r}: {'; '.join(differing[:3])}{more}. {advice}")
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "nowhere" if tensor is None else f"as {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _describe(name: str, in_channels: int, num_classes: int) -> str:
+    channels = "1 channel" if in_channels == 1 else f"{in_channels} channels"
+    return f"{name!r} with {channels} and {num_classes} classes"
+
+
+def _about(header: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in header.items() if name not in (*_OWN, _SIZE)}

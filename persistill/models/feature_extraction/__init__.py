@@ -1,0 +1,1 @@
+"""Feature maps of any network, by hooks."""

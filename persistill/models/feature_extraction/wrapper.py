@@ -1,0 +1,253 @@
+"""Any ``nn.Module`` that classifies pictures as a network of ours, without a line of it changed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from persistill.errors import UserError
+from persistill.models.base import Network
+from persistill.models.close_match import mistaken
+from persistill.models.feature_extraction import timm_metadata
+from persistill.models.feature_extraction.default_layers import default_taps
+from persistill.models.feature_extraction.feature_layout import Layout, Size, as_map, size_of, stride
+from persistill.models.feature_extraction.hooks import watching
+from persistill.models.feature_extraction.trace import BATCH, Call, first, probe
+from persistill.structures import Features, FeatureSpec, MapSpec
+
+
+class Adapted(Network):
+    """A foreign module that returns ``Features``. Made by ``adapt``.
+
+    Attributes:
+        module: the foreign module itself. It carries no hooks outside of a forward pass.
+        image_size: height and width of the pictures for which the spec was measured.
+    """
+
+    module: nn.Module
+
+    def __init__(
+        self, name: str, spec: FeatureSpec, module: nn.Module, taps: Mapping[str, Layout], head: str, image_size: Size
+    ) -> None:
+        super().__init__(name, spec)
+        self.module = module
+        self.image_size = image_size
+        self._taps = dict(taps)
+        self._head = head
+
+    @property
+    def head(self) -> str:
+        """Path of the module whose input is the embedding."""
+        return self._head
+
+    def forward(self, x: Tensor) -> Features:
+        """Classify pictures.
+
+        Args:
+            x: (B, in_channels, H, W), normalised, of a size that the module takes.
+
+        Returns:
+            Logits (B, num_classes), embedding (B, D) and the tapped maps.
+
+        Raises:
+            UserError: if a tapped module was not called this time, or its tokens form no grid for this picture.
+        """
+        with watching(self.module, list(self._taps), [self._head]) as seen:
+            output = self.module(x)
+        if absent := [path for path in self._taps if path not in seen.outputs] + [self._head] * (not seen.inputs):
+            raise UserError(
+                f"{self.name!r} did not call {', '.join(absent)} this time, and did so when it was adapted: its "
+                "forward pass depends on its mode or input. Tap modules that are always called."
+            )
+        picture = (x.shape[2], x.shape[3])
+        maps: dict[str, Tensor] = {}
+        for path, layout in self._taps.items():
+            found = as_map(seen.outputs[path], layout, picture)
+            if found is None:
+                raise UserError(_no_grid(self.name, path, seen.outputs[path].shape, picture))
+            maps[path] = found
+        logits = _logits(output)
+        assert logits is not None
+        return Features(logits, _embedding(seen.inputs[self._head], self.module.get_submodule(self._head)), maps)
+
+
+def adapt(
+    module: nn.Module,
+    in_channels: int,
+    num_classes: int,
+    taps: Sequence[str] | None = None,
+    head: str | None = None,
+    *,
+    image_size: Size,
+    name: str | None = None,
+) -> Adapted:
+    """Make a network of any module that classifies pictures, by watching it at work.
+
+    The module is called once, on noise, in evaluation mode and without gradients; its modes, buffers and the random
+    state are put back. It is not copied and not changed: ``plain`` gives it back as it is.
+
+    A tapped module may return a map (B, C, H, W); a map (B, H, W, C), recognised by the channels that timm states or by
+    the aspect ratio of the picture; or tokens (B, N, C), which are offered as a map (B, C, h, w) once the tokens before
+    the grid (class, distillation, registers) are dropped: as many as timm's ``num_prefix_tokens`` says, or else the
+    fewest, at most eight, that leave a grid with the picture's aspect ratio. Of a module that returns several things
+    the first counts, of one that is called several times the last call.
+
+    The embedding is what goes into the head, averaged over positions where it has any: the last ``nn.Linear`` or 1x1
+    convolution with ``num_classes`` outputs that is called (inside the classifier that timm states, where it states
+    one), unless ``head`` names another.
+
+    Args:
+        module: takes pictures (B, in_channels, H, W) and returns logits (B, num_classes): as a tensor, as attribute or
+            entry "logits" of what it returns, or as the first entry of a tuple.
+        in_channels: channels of the pictures.
+        num_classes: number of classes.
+        taps: paths of the modules whose results are the maps, as ``named_modules`` gives them; an empty sequence for no
+            maps. None: see ``default_taps.default_taps``.
+        head: path of the module whose input is the embedding.
+        image_size: height and width of the pictures. Other sizes may be used later if the module takes them.
+        name: under which ``build`` makes the network again; without one it cannot be saved with its name.
+
+    Returns:
+        The network. Its spec was measured on pictures of ``image_size``; see ``layouts.stride``.
+
+    Raises:
+        UserError: if the module fails on such pictures or returns no such logits, if a path is wrong, with the near
+            ones, or if a tap gives neither a map nor a grid of tokens.
+    """
+    kind = type(module).__name__
+    _check_paths(module, [*(taps or ()), *([] if head is None else [head])])
+    calls, output = probe(module, in_channels, image_size)
+    _check_logits(kind, _logits(output), num_classes)
+    head = _find_head(module, calls, num_classes) if head is None else _called(kind, head, calls).path
+    layouts, maps = {}, {}
+    for path in default_taps(module, calls, image_size) if taps is None else taps:
+        shape = _called(kind, path, calls).outgoing
+        layout = None if shape is None else timm_metadata.layout(module, path, shape, image_size)
+        if layout is None and shape is not None and len(shape) == 4:
+            layout = Layout("first")  # somebody tapped it: a map of an unusual shape, in torch's own order
+        if shape is None or layout is None:
+            raise UserError(_no_map(kind, path, shape, image_size))
+        channels, size = size_of(shape, layout, image_size)
+        layouts[path] = layout
+        maps[path] = MapSpec(channels, stride(size, image_size))
+    spec = FeatureSpec(in_channels, num_classes, _width(kind, head, module, calls), maps)
+    return Adapted(kind if name is None else name, spec, module, layouts, head, image_size)
+
+
+def plain(network: Network) -> nn.Module:
+    """The foreign module inside an adapted network, free of hooks, with its own names and behaviour.
+
+    A network of our own has nothing inside: it is given back itself.
+    """
+    return network.module if isinstance(network, Adapted) else network
+
+
+def _check_paths(module: nn.Module, given: Sequence[str]) -> None:
+    paths = [path for path, _ in module.named_modules(remove_duplicate=False) if path]
+    for path in given:
+        if path not in paths:
+            kind = type(module).__name__
+            raise mistaken(
+                f"module path in {kind}:",
+                path,
+                paths,
+                f"Its named_modules() lists all {len(paths)}.",
+            )
+
+
+def _called(kind: str, path: str, calls: Mapping[str, Call]) -> Call:
+    if path not in calls:
+        inside = [other for other in calls if other.startswith(f"{path}.")]
+        raise UserError(
+            f"{path!r} in {kind} was not called on the way to the logits: a list of modules is not, nor one whose "
+            f"forward is called directly. Tap {'one inside it: ' + ', '.join(inside[-3:]) if inside else 'another'}."
+        )
+    return calls[path]
+
+
+def _logits(output: Any) -> Tensor | None:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        output = output.get("logits")
+    return first(getattr(output, "logits", output))
+
+
+def _check_logits(kind: str, logits: Tensor | None, num_classes: int) -> None:
+    if logits is None:
+        raise UserError(
+            f"{kind} does not return logits: give a module that returns a tensor (B, {num_classes}), or one under the "
+            'name "logits", or first in a tuple.'
+        )
+    if logits.shape == (BATCH, num_classes):
+        return
+    if logits.ndim == 2 and logits.shape[0] == BATCH:
+        raise UserError(
+            f"{kind} has {logits.shape[1]} classes and {num_classes} are needed. Make it with that many, or put a last "
+            f"layer with {num_classes} outputs in the place of its own."
+        )
+    raise UserError(
+        f"{kind} returns {tuple(logits.shape)} for {BATCH} pictures, where logits ({BATCH}, {num_classes}) are needed. "
+        "Give a module that classifies whole pictures."
+    )
+
+
+def _find_head(module: nn.Module, calls: Mapping[str, Call], num_classes: int) -> str:
+    heads = [path for path in calls if _outputs(module.get_submodule(path)) == num_classes]
+    place = timm_metadata.classifier(module)
+    likely = [path for path in heads if place is not None and f"{path}.".startswith(f"{place}.")] or heads
+    if likely:
+        return likely[-1]
+    raise UserError(
+        f"{type(module).__name__} called no linear layer with {num_classes} outputs, whose input would be the "
+        "embedding. Name the module that is given the embedding (head=...); the last ones called: "
+        f"{', '.join([*calls][-5:])}."
+    )
+
+
+def _outputs(layer: nn.Module) -> int | None:
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    return layer.out_channels if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) else None
+
+
+def _width(kind: str, head: str, module: nn.Module, calls: Mapping[str, Call]) -> int:
+    shape = calls[head].incoming
+    if shape is None or len(shape) < 2 or shape[0] != BATCH:
+        raise UserError(
+            f"{head!r} in {kind} was given {_said(shape)} for {BATCH} pictures, where an embedding ({BATCH}, D) is "
+            "needed. Name another module (head=...)."
+        )
+    return shape[1] if _channels_first(len(shape), module.get_submodule(head)) else shape[-1]
+
+
+def _embedding(given: Tensor, head: nn.Module) -> Tensor:
+    """The head's input, averaged over positions."""
+    if given.ndim == 2:
+        return given
+    return given.flatten(2).mean(2) if _channels_first(given.ndim, head) else given.flatten(1, -2).mean(1)
+
+
+def _channels_first(axes: int, head: nn.Module) -> bool:
+    return axes == 4 and not isinstance(head, nn.Linear)
+
+
+def _no_map(kind: str, path: str, shape: Sequence[int] | None, picture: Size) -> str:
+    if shape is not None and len(shape) == 3:
+        return _no_grid(kind, path, shape, picture)
+    return (
+        f"{path!r} in {kind} returns {_said(shape)} for {BATCH} pictures: neither a map (B, C, H, W) nor tokens "
+        "(B, N, C). Tap a module further from the logits."
+    )
+
+
+def _no_grid(kind: str, path: str, shape: Sequence[int], picture: Size) -> str:
+    return (
+        f"the {shape[1]} tokens that {path!r} in {kind} returns for pictures of {picture[0]}x{picture[1]} form no "
+        "grid, with or without a few tokens before it. Tap a module whose tokens lie on a grid of the picture's aspect "
+        "ratio, or none (taps=())."
+    )
+
+
+def _said(shape: Sequence[int] | None) -> str:
+    return "no tensor" if shape is None else str(tuple(shape))

@@ -1,0 +1,121 @@
+"""The networks that a recipe can name: our own in one table, those of others by where they come from."""
+
+from collections.abc import Callable
+from functools import partial
+
+from persistill.errors import UserError, unknown
+from persistill.models.base import Network
+from persistill.models.cifar.mobilenet_v2 import MobileNetV2
+from persistill.models.cifar.resnet import ResNet
+from persistill.models.cifar.resnet50 import BottleneckResNet
+from persistill.models.cifar.shufflenet import ShuffleNetV1, ShuffleNetV2
+from persistill.models.cifar.vgg import VGG
+from persistill.models.cifar.wide_resnet import WideResNet
+from persistill.models.feature_extraction.feature_layout import Size
+from persistill.models.libraries import build_timm, build_torchvision, check_timm, check_torchvision
+from persistill.models.user_code import build_own, find_factory
+
+_TABLE: dict[str, Callable[[int, int], Network]] = {
+    "resnet-8": partial(ResNet, 8, 1),
+    "resnet-14": partial(ResNet, 14, 1),
+    "resnet-20": partial(ResNet, 20, 1),
+    "resnet-32": partial(ResNet, 32, 1),
+    "resnet-44": partial(ResNet, 44, 1),
+    "resnet-56": partial(ResNet, 56, 1),
+    "resnet-110": partial(ResNet, 110, 1),
+    "resnet-8x4": partial(ResNet, 8, 4),
+    "resnet-32x4": partial(ResNet, 32, 4),
+    "resnet-50-bottleneck": BottleneckResNet,
+    "wrn-10-1": partial(WideResNet, 10, 1),
+    "wrn-10-2": partial(WideResNet, 10, 2),
+    "wrn-10-3": partial(WideResNet, 10, 3),
+    "wrn-16-1": partial(WideResNet, 16, 1),
+    "wrn-16-2": partial(WideResNet, 16, 2),
+    "wrn-16-3": partial(WideResNet, 16, 3),
+    "wrn-16-4": partial(WideResNet, 16, 4),
+    "wrn-16-5": partial(WideResNet, 16, 5),
+    "wrn-16-6": partial(WideResNet, 16, 6),
+    "wrn-16-8": partial(WideResNet, 16, 8),
+    "wrn-28-1": partial(WideResNet, 28, 1),
+    "wrn-28-3": partial(WideResNet, 28, 3),
+    "wrn-28-6": partial(WideResNet, 28, 6),
+    "wrn-40-1": partial(WideResNet, 40, 1),
+    "wrn-40-2": partial(WideResNet, 40, 2),
+    "wrn-40-3": partial(WideResNet, 40, 3),
+    "vgg-8": partial(VGG, 8),
+    "vgg-13": partial(VGG, 13),
+    "mobilenet-v2-half": MobileNetV2,
+    "shufflenet-v1": ShuffleNetV1,
+    "shufflenet-v2": ShuffleNetV2,
+}
+
+NAMES = tuple(_TABLE)
+"""Our own networks. Those of others: "timm/NAME", "torchvision/NAME", "package.module:function"."""
+
+_LIBRARIES: dict[str, tuple[Callable[[str], None], Callable[[str, int, int, Size | None], Network]]] = {
+    "timm": (check_timm, build_timm),
+    "torchvision": (check_torchvision, build_torchvision),
+}
+
+
+def check(name: str) -> None:
+    """Say whether ``build`` knows a name, without building. A user's own module is imported, and so runs.
+
+    Args:
+        name: one of ``NAMES``, "timm/NAME", "torchvision/NAME" or "package.module:function".
+
+    Raises:
+        UserError: if there is no network of that name, with the near ones.
+    """
+    library, _, rest = name.partition("/")
+    if library in _LIBRARIES and rest:
+        _LIBRARIES[library][0](rest)
+    elif is_own(name):
+        find_factory(name)
+    elif name not in _TABLE:
+        homes = [f"{other}/{name}" for other in _LIBRARIES if _knows(other, name)]
+        exists = f" There {'is' if len(homes) == 1 else 'are'} {' and '.join(homes)}." if homes else ""
+        raise unknown("model", name, NAMES, f"Others: timm/NAME, torchvision/NAME, package.module:function.{exists}")
+
+
+def build(name: str, in_channels: int, num_classes: int, image_size: Size | None = None) -> Network:
+    """Make a network with fresh weights, drawn from torch's global generator. Nothing is downloaded.
+
+    Args:
+        name: one of ``NAMES``, "timm/NAME", "torchvision/NAME", or "package.module:function" for a function or class
+            that is called with ``in_channels`` and ``num_classes`` (and ``image_size``, if it takes that) and returns
+            any ``nn.Module``, or what ``adapt`` makes of one.
+        in_channels: channels of the pictures that it will see, 1 or more.
+        num_classes: number of classes, 2 or more.
+        image_size: height and width of the pictures. Our own networks take any. Those of others are made for it where
+            they must be, and measured with it; None for the size that timm or torchvision state, or 32x32.
+
+    Raises:
+        UserError: if there is no network of that name, with the near ones, a number is out of range, or the network
+            does not fit such pictures.
+    """
+    check(name)
+    if in_channels < 1 or num_classes < 2:
+        raise UserError(
+            f"model {name!r} needs 1 or more channels and 2 or more classes; "
+            f"{in_channels} channels and {num_classes} classes were given."
+        )
+    if name in _TABLE:
+        return _TABLE[name](in_channels, num_classes)
+    if is_own(name):
+        return build_own(name, in_channels, num_classes, image_size)
+    library, _, rest = name.partition("/")
+    return _LIBRARIES[library][1](rest, in_channels, num_classes, image_size)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a user's own code, "package.module:function", which runs when the network is built."""
+    return ":" in name and "/" not in name
+
+
+def _knows(library: str, name: str) -> bool:
+    try:
+        _LIBRARIES[library][0](name)
+    except UserError:
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""A user's own network by ``package.module:function``. Naming one imports and runs that code."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from persistill.errors import UserError
+from persistill.models.base import Network
+from persistill.models.close_match import mistaken
+from persistill.models.feature_extraction.feature_layout import Size
+from persistill.models.feature_extraction.wrapper import adapt
+
+_SIZE = (32, 32)
+
+
+def find_factory(name: str) -> Callable[..., Any]:
+    """Import what ``package.module:function`` names: a function or a class.
+
+    Raises:
+        UserError: if the module cannot be imported, has no such name, or the name cannot be called with ``in_channels``
+            and ``num_classes``.
+    """
+    place, _, path = name.partition(":")
+    if not all(part.isidentifier() for part in (*place.split("."), *path.split("."))):
+        raise UserError(f"{name!r} does not name a network of your own: write package.module:function.")
+    try:
+        found: Any = importlib.import_module(place)
+    except Exception as error:  # a stranger's code, which may raise anything
+        if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
+            raise UserError(
+                f"there is no module {error.name!r} to import for the model {name!r}. Install it, or let PYTHONPATH "
+                "name the folder in which it lies."
+            ) from error
+        raise UserError(f"importing {place!r} for the model {name!r} raised {_quoted(error)}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            public = [other for other, value in vars(found).items() if callable(value) and other[0] != "_"]
+            raise mistaken(f"name in {place}:", part, public, f"Write {place}:NAME for a function or class in it.")
+        found = getattr(found, part)
+    if not callable(found):
+        raise UserError(f"{name!r} is no function or class but a {type(found).__name__}; name what makes the network.")
+    signature = inspect.signature(found)
+    try:
+        signature.bind(in_channels=3, num_classes=10, **_size_of(found, _SIZE))
+    except TypeError as error:
+        raise UserError(
+            f"{name!r} must be callable as {path}(in_channels=3, num_classes=10), and its signature is "
+            f"{path}{signature}: {error}."
+        ) from None
+    made: Callable[..., Any] = found
+    return made
+
+
+def build_own(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> Network:
+    """Call a user's function or class with ``in_channels``, ``num_classes`` and, where it takes that, ``image_size``.
+
+    Args:
+        name: ``package.module:function``.
+        in_channels: channels of the pictures.
+        num_classes: number of classes.
+        image_size: height and width of the pictures; None for 32x32.
+
+    Returns:
+        What the function returned if that is a network of ours (made by ``adapt``, with taps of its choice); any other
+        module adapted with default taps.
+
+    Raises:
+        UserError: if the function fails or returns something else, or if that does not fit the pictures and classes.
+    """
+    function = find_factory(name)
+    size = image_size or _SIZE
+    try:
+        made = function(in_channels=in_channels, num_classes=num_classes, **_size_of(function, size))
+    except UserError:
+        raise
+    except Exception as error:  # a stranger's code, which may raise anything
+        raise UserError(
+            f"{name!r}, called with in_channels={in_channels} and num_classes={num_classes}, raised {_quoted(error)}"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise UserError(f"{name!r} returned a {type(made).__name__}; it must return the network, an nn.Module.")
+    if not isinstance(made, Network):
+        return adapt(made, in_channels, num_classes, image_size=size, name=name)
+    if (made.spec.in_channels, made.spec.num_classes) != (in_channels, num_classes):
+        raise UserError(
+            f"{name!r} was called with in_channels={in_channels} and num_classes={num_classes}, and returned a network "
+            f"with {made.spec.in_channels} and {made.spec.num_classes}. Let it use what it is given."
+        )
+    made.name = name
+    return made
+
+
+def _size_of(function: Callable[..., Any], size: Size) -> dict[str, Size]:
+    """The size as an argument, for those that take it."""
+    return {"image_size": size} if "image_size" in inspect.signature(function).parameters else {}
+
+
+def _quoted(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip() or 'without a message'}"

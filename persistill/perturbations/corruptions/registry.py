@@ -1,0 +1,196 @@
+"""The corruptions by name, each with its function and its parameters at severities 1 to 5.
+
+There are two sets of parameters: those of CIFAR-10-C, for pictures of 32 x 32, and of ImageNet-C, for 224 x 224
+(Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019,
+and the code that they published with it).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from persistill.errors import unknown
+from persistill.perturbations.corruptions import blur, digital, noise, weather
+from persistill.perturbations.corruptions.spatter import spatter
+
+SEVERITIES = (1, 2, 3, 4, 5)
+"""From mild to strong."""
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One corruption.
+
+    Attributes:
+        apply: called with pictures, their random numbers, the scale of lengths and a severity's parameters.
+        small: parameters at severities 1 to 5 for pictures of 32 x 32.
+        large: for pictures of 224 x 224.
+    """
+
+    apply: Callable[..., Tensor]
+    small: tuple[tuple[Any, ...], ...]
+    large: tuple[tuple[Any, ...], ...]
+
+
+def _each(*values: float) -> tuple[tuple[float], ...]:
+    return tuple((value,) for value in values)
+
+
+COUNTED = {
+    "gaussian_noise": Corruption(
+        noise.gaussian_noise,
+        small=_each(0.04, 0.06, 0.08, 0.09, 0.10),
+        large=_each(0.08, 0.12, 0.18, 0.26, 0.38),
+    ),
+    "shot_noise": Corruption(
+        noise.shot_noise,
+        small=_each(500, 250, 100, 75, 50),
+        large=_each(60, 25, 12, 5, 3),
+    ),
+    "impulse_noise": Corruption(
+        noise.impulse_noise,
+        small=_each(0.01, 0.02, 0.03, 0.05, 0.07),
+        large=_each(0.03, 0.06, 0.09, 0.17, 0.27),
+    ),
+    "defocus_blur": Corruption(  # radius, alias blur
+        blur.defocus_blur,
+        small=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+        large=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
+    ),
+    "glass_blur": Corruption(  # sigma, largest shift, rounds
+        blur.glass_blur,
+        small=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+        large=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+    ),
+    "motion_blur": Corruption(  # radius, sigma
+        blur.motion_blur,
+        small=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+        large=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+    ),
+    "zoom_blur": Corruption(  # end of the zooms, their step
+        blur.zoom_blur,
+        small=((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+        large=((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
+    ),
+    "snow": Corruption(  # mean, standard deviation, zoom, threshold, radius and sigma of the streaks, keep
+        weather.snow,
+        small=(
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ),
+        large=(
+            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        ),
+    ),
+    "frost": Corruption(  # weight of the picture, weight of the frost, size of the frost
+        weather.frost,
+        small=((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
+        large=((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
+    ),
+    "fog": Corruption(  # amount, decay of the plasma fractal
+        weather.fog,
+        small=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+        large=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
+    ),
+    "brightness": Corruption(
+        weather.brightness,
+        small=_each(0.05, 0.1, 0.15, 0.2, 0.3),
+        large=_each(0.1, 0.2, 0.3, 0.4, 0.5),
+    ),
+    "contrast": Corruption(
+        digital.contrast,
+        small=_each(0.75, 0.5, 0.4, 0.3, 0.15),
+        large=_each(0.4, 0.3, 0.2, 0.1, 0.05),
+    ),
+    "elastic_transform": Corruption(  # strength, sigma and jitter of the affine map, in sides of the picture
+        digital.elastic_transform,
+        small=((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
+        # The published code multiplies by 244 where the picture has 224.
+        large=tuple(
+            tuple(value * 244 / 224 for value in row)
+            for row in ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))
+        ),
+    ),
+    "pixelate": Corruption(
+        digital.pixelate,
+        small=_each(0.95, 0.9, 0.85, 0.75, 0.65),
+        large=_each(0.6, 0.5, 0.4, 0.3, 0.25),
+    ),
+    "jpeg_compression": Corruption(
+        digital.jpeg_compression,
+        small=_each(80, 65, 58, 50, 40),
+        large=_each(25, 18, 15, 10, 7),
+    ),
+}
+"""The fifteen that a mean corruption error is made of."""
+
+EXTRA = {
+    "speckle_noise": Corruption(
+        noise.speckle_noise,
+        small=_each(0.06, 0.1, 0.12, 0.16, 0.2),
+        large=_each(0.15, 0.2, 0.35, 0.45, 0.6),
+    ),
+    "gaussian_blur": Corruption(
+        blur.gaussian_blur,
+        small=_each(0.4, 0.6, 0.7, 0.8, 1),
+        large=_each(1, 2, 3, 4, 6),
+    ),
+    "spatter": Corruption(  # mean, standard deviation and sigma of the liquid, threshold, weight, mud
+        spatter,
+        small=(
+            (0.62, 0.1, 0.7, 0.7, 0.5, False),
+            (0.65, 0.1, 0.8, 0.7, 0.5, False),
+            (0.65, 0.3, 1, 0.69, 0.5, False),
+            (0.65, 0.1, 0.7, 0.69, 0.6, True),
+            (0.65, 0.1, 0.5, 0.68, 0.6, True),
+        ),
+        large=(
+            (0.65, 0.3, 4, 0.69, 0.6, False),
+            (0.65, 0.3, 3, 0.68, 0.6, False),
+            (0.65, 0.3, 2, 0.68, 0.5, False),
+            (0.65, 0.3, 1, 0.65, 1.5, True),
+            (0.67, 0.4, 1, 0.65, 1.5, True),
+        ),
+    ),
+    "saturate": Corruption(  # factor, shift
+        digital.saturate,
+        small=((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+        large=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+    ),
+}
+"""Four more, which the authors keep for validation and count in no mean."""
+
+TABLE = COUNTED | EXTRA
+CORRUPTIONS = tuple(COUNTED)
+"""Names of the fifteen corruptions that a mean corruption error is made of, in the order of the paper."""
+
+EXTRA_CORRUPTIONS = tuple(EXTRA)
+"""Names of the four that count in no mean."""
+
+_SETS = {"standard": CORRUPTIONS, "all": CORRUPTIONS + EXTRA_CORRUPTIONS}
+
+
+def corruption_names(given: Iterable[str]) -> tuple[str, ...]:
+    """The corruptions that a recipe means, each once, in the order of the table.
+
+    Args:
+        given: names of corruptions, "standard" for the fifteen that count, "all" for these and the four extra ones.
+
+    Raises:
+        UserError: if there is no such corruption.
+    """
+    wanted: set[str] = set()
+    for name in given:
+        if name not in _SETS and name not in TABLE:
+            raise unknown("corruption:", name, [*_SETS, *TABLE])
+        wanted.update(_SETS.get(name, (name,)))
+    return tuple(name for name in TABLE if name in wanted)

@@ -1,0 +1,264 @@
+"""What a recipe will cost, measured beforehand: every stage is rehearsed on a few pictures, and scaled up.
+
+A first rehearsal of one step, which allocates and compiles, is not measured.
+"""
+
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from persistill.config import Evaluate, Train
+from persistill.data import Pictures, Splits
+from persistill.data.views.persistence_image import FIT_PICTURES
+from persistill.perturbations import SEVERITIES, corrupt, corruption_names
+from persistill.perturbations.adversarial import PGD_STEPS
+from persistill.pipeline.dry_run import UNREHEARSED, Rehearsal, Seen
+from persistill.pipeline.graph import Pipeline
+from persistill.pipeline.stage import Stage
+from persistill.utils.progress import Progress, Silent
+
+STEPS = 2
+"""Steps of each training that are measured, all of them and their batches: one would find its batch made beforehand."""
+
+_PIXELS = 2**16
+"""Of the test pictures that are corrupted to see how long that takes; at least 4 and at most 64 pictures."""
+_GRADIENT = 3
+"""Answers that an answer with its gradient is worth."""
+_KNOWN = {"export": 15.0, "cost": 10.0}
+"""Seconds of the stages that are not rehearsed, because they hardly depend on the recipe."""
+_MAP, _PAIR, _PAGE = 2.0, 0.2, 3.0
+"""Seconds of a comparison: to map the embeddings of a network, to set a student beside a teacher, and for the rest."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is left to do of one stage.
+
+    Attributes:
+        stage: the stage.
+        steps: of an optimiser; None where there is none.
+        seconds: wall-clock.
+        bytes: that its run folder will take.
+        complete: whether it is done already, and costs nothing.
+    """
+
+    stage: Stage
+    steps: int | None = None
+    seconds: float = 0.0
+    bytes: int = 0
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a recipe will cost.
+
+    Attributes:
+        costs: stage by stage, in the order in which they run.
+        memory: highest use of memory in the rehearsal, of the whole process, in bytes; None if it cannot be told here,
+            or nothing had to be rehearsed.
+        device_memory: likewise of the GPU, what torch allocated; None without one.
+        rehearsal: wall-clock of the rehearsal, in seconds; 0 if nothing had to be rehearsed.
+    """
+
+    costs: tuple[Cost, ...]
+    memory: int | None = None
+    device_memory: int | None = None
+    rehearsal: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock of all that is left to do."""
+        return sum(cost.seconds for cost in self.costs)
+
+    @property
+    def bytes(self) -> int:
+        """Disk that all that is left to do will take."""
+        return sum(cost.bytes for cost in self.costs)
+
+
+def estimate(pipeline: Pipeline, progress: Progress | None = None) -> Estimate:
+    """Measure what the stages of a recipe will cost here.
+
+    Nothing is rehearsed if only export and report are left to do.
+
+    Args:
+        pipeline: the recipe on its way.
+        progress: told how many stages were rehearsed.
+
+    Raises:
+        UserError: if networks, views and methods do not fit together.
+    """
+    stages = pipeline.stages()
+    left = {stage.key for stage in stages if not (pipeline.out / stage.folder_name / "done.json").is_file()}
+    began, costs, peak = time.perf_counter(), dict[str, Cost](), None
+    rehearsed = any(stage.key in left and stage.kind not in UNREHEARSED for stage in stages)
+    if rehearsed:
+        with tempfile.TemporaryDirectory(prefix="persistill-rehearsal-") as folder:
+            costs, peak = _rehearse(pipeline, Path(folder), progress or Silent())
+    known = {stage.key: Cost(stage, seconds=_KNOWN.get(stage.kind, 0.0)) for stage in stages}
+    teachers, arms = len(pipeline.recipe.teachers), len(pipeline.recipe.arms)
+    seconds = _MAP * (teachers + arms) + _PAIR * teachers * len(pipeline.students) + _PAGE
+    known[pipeline.comparison.key] = Cost(pipeline.comparison, seconds=seconds)
+    return Estimate(
+        tuple({**known, **costs}[stage.key] if stage.key in left else Cost(stage, complete=True) for stage in stages),
+        _memory() if rehearsed else None,
+        peak,
+        time.perf_counter() - began if rehearsed else 0.0,
+    )
+
+
+def _rehearse(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dict[str, Cost], int | None]:
+    """Key of a stage -> its cost; and the most memory of the GPU, None without one."""
+    pipeline.probe()
+    cuda = pipeline.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(pipeline.device)
+    first = Rehearsal(pipeline, folder / "first", 1)
+    progress.start(f"measuring {STEPS} steps of each training", 2 * len(first.stages))
+    first.run(progress)
+    second = Rehearsal(pipeline, folder / "second", STEPS)
+    second.run(progress)
+    progress.finish()
+    corruption = _corruption(pipeline.recipe.evaluate, pipeline.splits.test)
+    costs = _once_for_all(pipeline, second) + _of_networks(pipeline, second, corruption) + _for_int8(pipeline, second)
+    memory = torch.cuda.max_memory_allocated(pipeline.device) if cuda else None
+    return {cost.stage.key: cost for cost in costs}, memory
+
+
+def _once_for_all(real: Pipeline, rehearsal: Rehearsal) -> list[Cost]:
+    """Costs of views, stored features and preparations."""
+    size, part, small = _counts(real.splits), _counts(rehearsal.splits), rehearsal.pipeline
+    everything, trained_on = sum(size.values()) / sum(part.values()), size["train"] / part["train"]
+    costs = []
+    for name, stage in real.views.items():
+        seen = rehearsal.seen(small.views[name])
+        pictures = sum(size.values()) + min(FIT_PICTURES, size["train"])
+        costs.append(Cost(stage, None, seen.unit * pictures, round(seen.bytes * everything)))
+    for name, stage in real.features.items():
+        seen = rehearsal.seen(small.features[name])
+        costs.append(Cost(stage, None, seen.around + seen.counted * trained_on, round(seen.bytes * trained_on)))
+    for place, stage in real.preparations.items():
+        seen = rehearsal.seen(small.preparations[place])
+        costs.append(Cost(stage, None, seen.seconds * trained_on, seen.bytes))
+    return costs
+
+
+def _of_networks(real: Pipeline, rehearsal: Rehearsal, corruption: float) -> list[Cost]:
+    """Costs of training and evaluating teachers and students.
+
+    Args:
+        real: the recipe.
+        rehearsal: of it.
+        corruption: seconds in which a picture is corrupted once.
+    """
+    recipe, small, size = real.recipe, rehearsal.pipeline, _counts(real.splits)
+    first = next(iter(small.students.values()))
+    networks = [
+        (stage, small.teachers[name], small.teachers[name], teacher.train or recipe.train, teacher)
+        for name, stage in real.teachers.items()
+        for teacher in [recipe.teachers[name]]
+    ]
+    students = [
+        (stage, small.students[arm, recipe.seeds[0]], first, recipe.arms[arm].train or recipe.train, None)
+        for (arm, _), stage in real.students.items()
+    ]
+    costs = []
+    for stage, trained, asked, train, teacher in [*networks, *students]:
+        evaluation = small.evaluations[asked.key]
+        seen, answer = rehearsal.seen(trained), rehearsal.answer(evaluation)
+        if teacher is None or teacher.weights is None:
+            costs.append(_training(stage, train, seen, answer, size))
+        else:
+            costs.append(Cost(stage, None, seen.seconds, seen.bytes))
+        seconds = rehearsal.seen(evaluation).around + answer * (size["test"] + size["validation"])
+        if teacher is None or teacher.view == "image":
+            seconds += _under_stress(recipe.evaluate, size["test"], answer, corruption)
+        taken = rehearsal.seen(evaluation).bytes * size["test"] / len(rehearsal.splits.test)
+        costs.append(Cost(real.evaluations[stage.key], None, seconds, round(taken)))
+    return costs
+
+
+def _for_int8(real: Pipeline, rehearsal: Rehearsal) -> list[Cost]:
+    """The cost of training the exported student on for its int8 file, where the recipe asks for that."""
+    recipe, stage, small = real.recipe, real.quantised, rehearsal.pipeline
+    if recipe.quantise is None or stage is None or small.quantised is None:
+        return []
+    settings = recipe.quantise.training(recipe.arms[recipe.exported_arm].train or recipe.train)
+    answer = rehearsal.answer(small.evaluations[next(iter(small.students.values())).key])
+    return [_training(stage, settings, rehearsal.seen(small.quantised), answer, _counts(real.splits))]
+
+
+def _training(stage: Stage, settings: Train, seen: Seen, answer: float, size: Mapping[str, int]) -> Cost:
+    """The cost of training a network.
+
+    Args:
+        stage: the stage.
+        settings: of the training.
+        seen: of its rehearsal.
+        answer: seconds in which the network answers for a picture.
+        size: of the splits.
+    """
+    steps = settings.epochs * (size["train"] // settings.batch_size)
+    return Cost(
+        stage, steps, seen.around + steps * seen.unit + settings.epochs * size["validation"] * answer, seen.bytes
+    )
+
+
+def _under_stress(settings: Evaluate, test: int, answer: float, corruption: float) -> float:
+    """Seconds in which a network is asked about pictures that are noisy, attacked, of other things, or corrupted.
+
+    Args:
+        settings: what is measured.
+        test: test pictures.
+        answer: seconds of an answer.
+        corruption: seconds in which a picture is corrupted once.
+    """
+    attacked, corrupted = min(settings.attack_pictures, test), min(settings.corruption_pictures, test)
+    # Clean, FGSM and PGD are answered, and the gradient is taken once for FGSM and at each step of PGD.
+    of_attack = 3 + _GRADIENT * (1 + PGD_STEPS)
+    of_corruption = len(SEVERITIES) * len(corruption_names(settings.corruptions))
+    answers = (
+        test * len(settings.noise)
+        + attacked * of_attack * len(settings.attacks)
+        + (settings.ood_pictures if settings.ood else 0)
+        + corrupted * of_corruption
+    )
+    return answer * answers + corruption * corrupted * of_corruption
+
+
+def _corruption(settings: Evaluate, test: Pictures) -> float:
+    """Seconds in which a picture is corrupted once, the mean over the corruptions at the middle severity."""
+    names = corruption_names(settings.corruptions)
+    if not names:
+        return 0.0
+    affordable = _PIXELS // (test.shape[1] * test.shape[2])
+    rows = torch.arange(min(max(4, min(64, affordable)), len(test)))
+    pictures = test.fetch(rows).float() / 255
+    # What is compiled or read for the first time is not counted.
+    for _ in range(2):
+        began = time.perf_counter()
+        for name in names:
+            corrupt(pictures, name, SEVERITIES[len(SEVERITIES) // 2], settings.noise_seed, rows)
+        seconds = time.perf_counter() - began
+    return seconds / len(names) / len(rows)
+
+
+def _counts(splits: Splits) -> dict[str, int]:
+    return {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)}
+
+
+def _memory() -> int | None:
+    """The most memory that this process has used so far; None where the system does not tell."""
+    with contextlib.suppress(ImportError):
+        import resource  # noqa: PLC0415 - there is none on Windows
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+    return None

@@ -1,0 +1,193 @@
+"""A recipe played through on a few pictures, to see what its stages cost.
+
+It is the pipeline itself, on real pictures of the recipe in batches of the real size, for one epoch of a few steps and
+one seed. So whatever a step costs - loading, augmentation, persistence images, teachers, losses, optimiser - is in it,
+on the machine at hand.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from persistill.config import Recipe, Train
+from persistill.data import Pictures, Splits
+from persistill.pipeline.graph import Pipeline
+from persistill.pipeline.stage import Stage
+from persistill.run_folder import RunFolder
+from persistill.training import CHECKPOINT
+from persistill.utils.progress import Progress
+
+UNREHEARSED = frozenset({"export", "cost", "comparison"})
+"""Kinds of stages that hardly depend on the recipe."""
+_PIXELS = 2**18
+"""A batch that is evaluated has so many in all, or 16 pictures."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of a rehearsed stage.
+
+    Attributes:
+        unit: seconds of a unit (a step, a picture, a batch).
+        counted: seconds of all units.
+        seconds: of the whole stage.
+        bytes: of its folder.
+    """
+
+    unit: float
+    counted: float
+    seconds: float
+    bytes: int
+
+    @property
+    def around(self) -> float:
+        """Seconds beside the units: networks are made, files are written."""
+        return max(0.0, self.seconds - self.counted)
+
+
+class Rehearsal:
+    """A recipe on a few of its pictures.
+
+    Args:
+        real: the recipe on its way.
+        folder: for run folders.
+        steps: of each training.
+
+    Attributes:
+        recipe: the shortened recipe.
+        splits: the few pictures.
+        pipeline: of both.
+        stages: that are rehearsed: of the students' evaluations the first alone, for all are of one network.
+    """
+
+    def __init__(self, real: Pipeline, folder: Path, steps: int) -> None:
+        self._folder = folder
+        self._watch = _Stopwatch(real.device)
+        self.recipe = _short(real.recipe, real.splits.test)
+        self.splits = _few(real.splits, self.recipe, steps)
+        self.pipeline = Pipeline(self.recipe, folder, device=real.device.type, progress=self._watch, splits=self.splits)
+        self._seen: dict[str, Seen] = {}
+        others = {self.pipeline.evaluations[stage.key].key for stage in list(self.pipeline.students.values())[1:]}
+        stages = {stage.key: stage for stage in self.pipeline.stages()}
+        self.stages = [stage for key, stage in stages.items() if stage.kind not in UNREHEARSED and key not in others]
+
+    def run(self, progress: Progress) -> None:
+        """Work through the stages."""
+        for stage in self.stages:
+            self._watch.reset()
+            folder, began = RunFolder.create(self._folder, stage.kind, stage.name, stage.inputs), time.perf_counter()
+            result = stage.work(folder)
+            self._watch.wait()
+            folder.finish({"seconds": time.perf_counter() - began, **result})
+            folder.file(CHECKPOINT).unlink(missing_ok=True)
+            self._seen[stage.key] = Seen(
+                unit=self._watch.seconds / max(1, self._watch.units),
+                counted=self._watch.seconds,
+                seconds=time.perf_counter() - began,
+                bytes=sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file()),
+            )
+            progress.advance(1, f"{stage.kind} {stage.name}")
+
+    def seen(self, stage: Stage) -> Seen:
+        """What was seen of a stage of the rehearsal's own pipeline."""
+        return self._seen[stage.key]
+
+    def answer(self, evaluation: Stage) -> float:
+        """Seconds that a network takes for a picture as it is."""
+        return self.seen(evaluation).counted / (len(self.splits.test) + len(self.splits.validation))
+
+
+class _Stopwatch:
+    """A progress that adds up how long units took, from the start of their stage to the last of them.
+
+    Args:
+        device: that is waited for.
+
+    Attributes:
+        units: done.
+        seconds: that they took.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._last = device, 0.0
+        self.reset()
+
+    def wait(self) -> None:
+        """Wait until the device has done what it was told."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.units, self.seconds = 0, 0.0
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:  # noqa: ARG002 - as the protocol says
+        """Begin a stage."""
+        self.wait()
+        self._last = time.perf_counter()
+
+    def advance(self, units: int, note: str = "", values: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
+        """Note what was done."""
+        if units:
+            self.wait()
+            now = time.perf_counter()
+            self.units += units
+            self.seconds += now - self._last
+            self._last = now
+
+    def finish(self, note: str = "") -> None:
+        """Note nothing."""
+
+
+def _short(recipe: Recipe, test: Pictures) -> Recipe:
+    """The recipe for one epoch and one seed, networks asked about pictures as they are and no more."""
+    affordable = max(16, _PIXELS // (test.shape[1] * test.shape[2]))
+    evaluate = recipe.evaluate.model_copy(
+        update={
+            "noise": (),
+            "attacks": (),
+            "ood": None,
+            "corruptions": (),
+            "batch_size": min(recipe.evaluate.batch_size, affordable, max(1, len(test) // 2)),
+        }
+    )
+    return recipe.model_copy(
+        update={
+            "train": _one_epoch(recipe.train),
+            "teachers": {
+                name: part.model_copy(update={"train": part.train and _one_epoch(part.train)})
+                for name, part in recipe.teachers.items()
+            },
+            "arms": {
+                name: part.model_copy(update={"train": part.train and _one_epoch(part.train)})
+                for name, part in recipe.arms.items()
+            },
+            "seeds": recipe.seeds[:1],
+            "quantise": recipe.quantise and recipe.quantise.model_copy(update={"epochs": 1}),
+            "evaluate": evaluate,
+        }
+    )
+
+
+def _one_epoch(train: Train) -> Train:
+    return train.model_copy(update={"epochs": 1})
+
+
+def _few(splits: Splits, recipe: Recipe, steps: int) -> Splits:
+    """Evenly spaced pictures, so that no class is left out, for so many steps."""
+    stated = [*(part.train for part in recipe.teachers.values()), *(part.train for part in recipe.arms.values())]
+    trainings = [recipe.train, *(train for train in stated if train is not None)]
+
+    def some(split: Pictures, count: int) -> Pictures:
+        count = min(count, len(split))
+        return split.subset(torch.arange(count) * len(split) // count)
+
+    return replace(
+        splits,
+        train=some(splits.train, steps * max(train.batch_size for train in trainings)),
+        validation=some(splits.validation, recipe.evaluate.batch_size),
+        test=some(splits.test, steps * recipe.evaluate.batch_size),
+    )

@@ -1,0 +1,111 @@
+"""What can be done with a trained network's run folder, long after its recipe ran: measure it again, export it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from persistill import evaluation, models
+from persistill.config import Data, Evaluate
+from persistill.data import Splits, load, open_view
+from persistill.errors import UserError
+from persistill.export import fitted_temperature
+from persistill.pipeline.export_job import hand_over
+from persistill.pipeline.stage_jobs import WEIGHTS
+from persistill.run_folder import RunFolder, find
+from persistill.utils.progress import Progress
+
+
+def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progress: Progress) -> dict[str, Any]:
+    """Measure a trained network on its recipe's test pictures.
+
+    Args:
+        path: a teacher's or student's complete run folder.
+        settings: noise and bins.
+        device: where to compute.
+        progress: told of loading and predicting.
+
+    Returns:
+        The result of the evaluation; it also lies in a new evaluation folder beside ``path``.
+
+    Raises:
+        UserError: if the folder is no trained network's, or its data has changed since.
+    """
+    run = _trained(path)
+    splits = _same_data(run, progress).to(device)
+    network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
+    root = path.resolve().parent
+    inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
+    ood = evaluation.ood_pictures(settings, splits.test, progress) if about["view"] == "image" else None
+    if ood is not None:
+        inputs["ood"] = ood.fingerprint
+    folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
+    if folder.complete:
+        return folder.result()
+    opened = {}
+    if about["view"] != "image":
+        made = find(root, lambda other: other.kind == "view" and other.key == run.inputs["view"])
+        if not made:
+            raise UserError(f"the view {about['view']!r} that {path} sees is not below {root}; run its recipe again.")
+        opened[about["view"]] = open_view(made[0].path, made[0].result(), splits)
+    normalisation = (tuple(run.inputs["mean"]), tuple(run.inputs["std"]))
+    result = evaluation.evaluate(
+        network.to(device),
+        evaluation.Material.of(splits, opened, settings, normalisation, device=device, ood=ood),
+        about["view"],
+        settings,
+        folder.path,
+        progress,
+    )
+    folder.finish(result)
+    return folder.result()
+
+
+def export_network(path: Path, target: Path, progress: Progress) -> dict[str, Any]:
+    """Export a trained network, compared with the checkpoint on its recipe's test pictures.
+
+    The temperature of its newest evaluation beside it goes along.
+
+    Args:
+        path: a teacher's or student's complete run folder.
+        target: a folder that does not exist yet.
+        progress: told of loading.
+
+    Returns:
+        What ``export.export_student`` returns, and "temperature", None if no evaluation holds one.
+
+    Raises:
+        UserError: if the folder is no trained network's, if the network does not see pictures, or if ``target`` exists.
+    """
+    run = _trained(path)
+    if target.exists():
+        raise UserError(f"{target} exists already and was not overwritten; name another folder with --output.")
+    network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
+    if about["view"] != "image":
+        raise UserError(
+            f"{path} sees the view {about['view']!r}, not pictures: it helps to train students and is not exported."
+        )
+    temperature = fitted_temperature(run)
+    if temperature is not None:
+        about["temperature"] = temperature
+    splits = _same_data(run, progress)
+    target.mkdir(parents=True)
+    return {**hand_over(network, about, splits, target), "temperature": temperature}
+
+
+def _trained(path: Path) -> RunFolder:
+    run = RunFolder.open(path)
+    if run.kind not in ("teacher", "student"):
+        raise UserError(f"{path} is the folder of a {run.kind}; give a student's or teacher's (persistill ls).")
+    run.result()
+    return run
+
+
+def _same_data(run: RunFolder, progress: Progress) -> Splits:
+    splits = load(Data.from_json(run.about["context"]["recipe"]["data"]), progress)
+    if splits.fingerprint != run.inputs["data"]:
+        raise UserError(
+            f"the data of {run.path} has changed since it was trained (fingerprint {run.inputs['data']}, now "
+            f"{splits.fingerprint}): bring the old data back, or run the recipe again."
+        )
+    return splits

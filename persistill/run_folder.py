@@ -1,0 +1,202 @@
+"""What a run folder contains. Run folders are written and read here and nowhere else.
+
+Each stage of a recipe writes one folder, ``<kind>-<name>-<key>``, where the key is a hash of all that the stage depends
+on. A folder holds
+
+* ``run.json``: format, kind, name, key, the inputs that were hashed, software, hardware, date;
+* ``log.jsonl``: one JSON object a line, appended as the stage goes on;
+* ``done.json``: the stage's result, written last: a folder with it is complete and is reused;
+* the stage's own files (``model.safetensors``, ``predictions.npz``, ...), each written whole or not at all.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from persistill.errors import UserError
+from persistill.utils.atomic_io import read_json, write_json
+
+FORMAT = 1
+Kind = Literal[
+    "view", "teacher", "features", "preparation", "student", "evaluation", "quantised", "export", "cost", "comparison"
+]
+_PACKAGES = ("persistill", "torch", "torchvision", "numpy", "numba", "timm", "lightning-fabric")
+
+
+def fingerprint(inputs: object) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of ``inputs`` as canonical JSON."""
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def key_of(kind: Kind, inputs: Mapping[str, Any]) -> str:
+    """The key of a stage: the fingerprint of its kind and inputs."""
+    return fingerprint({"format": FORMAT, "kind": kind, "inputs": inputs})
+
+
+class RunFolder:
+    """One stage's folder.
+
+    Attributes:
+        path: the folder.
+        kind: which stage wrote it.
+        name: what people call it ("tgd-seed0").
+        key: hash of ``inputs``.
+        inputs: everything that the stage depends on, as plain JSON.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self.path = path
+        self.about = dict(about)
+        self.kind: Kind = about["kind"]
+        self.name: str = about["name"]
+        self.key: str = about["key"]
+        self.inputs: dict[str, Any] = about["inputs"]
+
+    @classmethod
+    def create(
+        cls, root: Path, kind: Kind, name: str, inputs: Mapping[str, Any], context: Mapping[str, Any] | None = None
+    ) -> "RunFolder":
+        """Open the folder of these inputs below ``root``, or make it. What is there already stays.
+
+        Args:
+            root: where all run folders lie.
+            kind: the stage.
+            name: what people call it.
+            inputs: everything that the stage depends on.
+            context: what later commands need to know and the result does not depend on (where the data came from).
+
+        Raises:
+            UserError: if a folder of that name was written by another format or from other inputs.
+        """
+        inputs = json.loads(json.dumps(inputs, allow_nan=False))
+        key = key_of(kind, inputs)
+        path = place(root, kind, name, key)
+        if (path / "run.json").exists():
+            found = cls.open(path)
+            if found.inputs != inputs or found.key != key:
+                raise UserError(
+                    f"{path} was written by another recipe: its run.json does not hold the inputs of key {key}. "
+                    "Nothing was changed. Move that folder away, or choose another place with --out."
+                )
+            return found
+        path.mkdir(parents=True, exist_ok=True)
+        about = {"format": FORMAT, "kind": kind, "name": name, "key": key, "inputs": inputs, "context": context or {}}
+        about.update(circumstances())
+        write_json(path / "run.json", about)
+        return cls(path, about)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open a folder that exists.
+
+        Raises:
+            UserError: if it is not a run folder, or of a format that this version does not read.
+        """
+        if not (path / "run.json").is_file():
+            raise UserError(f"{path} is not a run folder: it holds no run.json. Run folders lie below runs/.")
+        about = read_json(path / "run.json")
+        if not isinstance(about, dict) or about.get("format") != FORMAT or about.get("kind") not in get_args(Kind):
+            raise UserError(f"{path / 'run.json'} is not of format {FORMAT}, the one this version of persistill reads.")
+        return cls(path, about)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stage finished."""
+        return (self.path / "done.json").is_file()
+
+    def file(self, name: str) -> Path:
+        """The path of one of the stage's files."""
+        return self.path / name
+
+    def log(self, **record: Any) -> None:
+        """Append one JSON object to ``log.jsonl``. Values that are not finite are written as null."""
+        line = json.dumps(_finite(record), allow_nan=False)
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def log_size(self) -> int:
+        """Bytes of ``log.jsonl`` so far: a checkpoint keeps them, to know which lines came before it."""
+        path = self.path / "log.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def cut_log(self, size: int) -> None:
+        """Drop what was logged after a checkpoint that the run goes back to."""
+        path = self.path / "log.jsonl"
+        if path.exists() and path.stat().st_size > size:
+            os.truncate(path, size)
+
+    def records(self) -> list[dict[str, Any]]:
+        """All logged objects, oldest first. A last line cut short by a crash is passed over."""
+        path = self.path / "log.jsonl"
+        records = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            with contextlib.suppress(json.JSONDecodeError):
+                records.append(json.loads(line))
+        return records
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write the result; from here on the folder is complete."""
+        write_json(self.path / "done.json", _finite(dict(result)))
+
+    def result(self) -> dict[str, Any]:
+        """The stage's result.
+
+        Raises:
+            UserError: if the stage has not finished.
+        """
+        if not self.complete:
+            raise UserError(f"{self.path} is not complete: run its recipe again, and it goes on where it stopped.")
+        found: dict[str, Any] = read_json(self.path / "done.json")
+        return found
+
+
+def place(root: Path, kind: Kind, name: str, key: str) -> Path:
+    """Where the folder of a stage lies below ``root``."""
+    return root / f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}-{key}"
+
+
+def find(root: Path, keep: Callable[[RunFolder], bool] = lambda _: True) -> list[RunFolder]:
+    """All run folders directly below ``root``, oldest first, that ``keep`` keeps."""
+    folders = [RunFolder.open(path.parent) for path in root.glob("*/run.json")]
+    return sorted((folder for folder in folders if keep(folder)), key=lambda folder: str(folder.about["created"]))
+
+
+def circumstances() -> dict[str, Any]:
+    """Date, versions and hardware, for whoever wants to repeat a number."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "software": versions,
+        "hardware": {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count()},
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""Persistence diagrams of signals, images and point clouds."""

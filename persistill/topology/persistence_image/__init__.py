@@ -1,0 +1,1 @@
+"""Persistence images, from diagrams and straight from pictures."""

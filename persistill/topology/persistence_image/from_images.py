@@ -1,0 +1,221 @@
+"""From pictures straight to persistence images, a few pictures at a time: no diagram of the whole batch is kept."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from persistill.topology._dispatch import on_gpu
+from persistill.topology._numba.llvm_vectors import LANES, WIDTH
+from persistill.topology._numba.persistence_image_float32 import draw_planes
+from persistill.topology._numba.persistence_image_uint8 import GROUP, PANEL, draw_levels
+from persistill.topology._numba.persistence_image_uint8_tails import draw_tails
+from persistill.topology._parallel import checked_threads, spread
+from persistill.topology.diagrams import Diagrams
+from persistill.topology.homology.sublevel_1d import columns, require_finite, rows, sublevel_persistence
+from persistill.topology.persistence_image._tables import CUT, level_tables
+from persistill.topology.persistence_image.config import SCALINGS, PersistenceImages
+
+Scan = Literal["rows", "columns"]
+SCANS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {"rows": rows, "columns": columns}
+_LEAST_SCALE = 1e-3  # a logarithm that starts lower would show what the tables of levels leave out
+
+
+@overload
+def persistence_images(
+    pictures: NDArray[Any],
+    settings: PersistenceImages,
+    *,
+    scans: Sequence[Scan] = ("rows", "columns"),
+    threads: int | None = None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]: ...
+@overload
+def persistence_images(
+    pictures: Tensor,
+    settings: PersistenceImages,
+    *,
+    scans: Sequence[Scan] = ("rows", "columns"),
+    threads: int | None = None,
+    out: Tensor | None = None,
+) -> Tensor: ...
+def persistence_images(
+    pictures: Any,
+    settings: PersistenceImages,
+    *,
+    scans: Sequence[Scan] = ("rows", "columns"),
+    threads: int | None = None,
+    out: Any = None,
+) -> Any:
+    """Persistence images of every channel of every picture, read as 1-D signals.
+
+    Each scan turns a channel into a signal, the signal's sublevel persistence (H0, without the class that never
+    dies) is drawn by ``settings``. The same as ``settings.images(sublevel_persistence(rows(pictures)))`` and so on,
+    without the diagrams in between. Where ``pictures`` require gradients, the images carry them, once; that is a
+    slower path, through diagrams.
+
+    Args:
+        pictures: (B, C, H, W), uint8, or float32 or float64 (usually in [0, 1], as the published windows expect).
+        settings: how diagrams become images.
+        scans: "rows" and "columns" (of the true transpose), in the order of the output.
+        threads: how many threads; None for torch's number.
+        out: where to write, float32 or uint8, C-contiguous, of the shape of the result; uint8 holds
+            floor(255 * value), the cast of the TGD paper's code, and wants ``scaling="max"``. None for
+            a new float32 array, and where gradients are followed.
+
+    Returns:
+        (B, len(scans) * C, rows, columns): all channels of the first scan, then all of the second. A NumPy array or
+        a torch tensor like ``pictures``.
+
+        Tensors on a GPU are worked on there, and the host does not wait (once the tables for some settings are
+        there): ``out`` must be there too, and NaN and infinities are not looked for but give images of NaN.
+
+    Raises:
+        TypeError: if ``pictures`` or ``out`` is no array or tensor of these dtypes.
+        ValueError: if a shape, a scan or a value is not allowed; NaN and infinities are named by their index.
+    """
+    if not isinstance(pictures, np.ndarray | Tensor):
+        raise TypeError(f"pictures must be a NumPy array or a torch tensor; got {type(pictures).__name__}.")
+    dtype, shape = str(pictures.dtype).removeprefix("torch."), tuple(pictures.shape)
+    if dtype not in ("uint8", "float32", "float64"):
+        raise TypeError(f"pictures must be uint8, float32 or float64; got {dtype}.")
+    if len(shape) != 4 or 0 in shape[1:]:
+        raise ValueError(f"pictures must have shape (B, C, H, W) with no side 0; got {shape}.")
+    unknown = [scan for scan in scans if scan not in SCANS]
+    if unknown or not scans:
+        raise ValueError(f"scans must be one or more of {', '.join(map(repr, SCANS))}; got {tuple(scans)!r}.")
+    follows = isinstance(pictures, Tensor) and pictures.requires_grad and torch.is_grad_enabled()
+    if follows and out is not None:
+        raise ValueError("out must be None for pictures that require gradients; detach() them to do without.")
+    if on_gpu(pictures) and follows and len(pictures):
+        from persistill.topology._triton import persistence_image_autograd as triton_gradients  # noqa: PLC0415  (Triton need not be there)
+
+        return triton_gradients.persistence_images(pictures, settings, scans)
+    if on_gpu(pictures):
+        from persistill.topology._triton import persistence_image as triton_images  # noqa: PLC0415  (Triton need not be there)
+
+        return triton_images.persistence_images(pictures, settings, scans, out)
+    data: NDArray[Any] = pictures.detach().cpu().numpy() if isinstance(pictures, Tensor) else pictures
+    require_finite(data, "pictures")
+    if follows:
+        return torch.cat([_followed(pictures, scan, settings, threads) for scan in scans], 1)
+    shape = (len(data), len(scans) * data.shape[1], *settings.pixels)
+    target = _target(out, shape, settings)
+
+    pixels, flat = np.ascontiguousarray(data), target.reshape(*shape[:2], math.prod(shape[2:]))
+    if data.dtype == np.uint8 and settings.scale >= _LEAST_SCALE:
+        _draw_levels(pixels, settings, scans, flat, checked_threads(threads))
+    else:
+        pixels = pixels / 255.0 if data.dtype == np.uint8 else pixels
+        _draw_floats(pixels, settings, scans, flat, checked_threads(threads))
+    if not isinstance(pictures, Tensor):
+        return target
+    return torch.from_numpy(target).to(pictures.device) if out is None else out
+
+
+def _followed(pictures: Any, scan: Scan, settings: PersistenceImages, threads: int | None) -> Tensor:
+    """Images (B, C, rows, columns) by one scan of pictures (B, C, H, W) that require gradients."""
+    signals: Any = SCANS[scan](pictures)
+    diagrams: Diagrams[Tensor] = sublevel_persistence(
+        signals, min_persistence=settings.min_persistence, indices=False, threads=threads
+    )
+    return settings.images(diagrams, threads=threads)
+
+
+def _draw_levels(
+    pictures: NDArray[np.uint8], settings: PersistenceImages, scans: Sequence[Scan], out: NDArray[Any], threads: int
+) -> None:
+    count, channels, height, width = pictures.shape
+    planes = pictures.reshape(count * channels, height * width)
+    tables = level_tables(settings, GROUP, PANEL * WIDTH)
+    by_columns = np.array([scan == "columns" for scan in scans])
+    # What the tables leave out of an image is below this; 1e-7 of its maximum is allowed.
+    omitted = (height * width // 2 + 1) * CUT * max(float(tables.columns.max()), float(tables.rows.max()))
+
+    full = 255.0 if out.dtype == np.uint8 else 1.0
+
+    def work(start: int, stop: int) -> None:
+        left = np.empty(((stop - start) * len(scans), 2), np.int64)
+        unfinished = draw_levels(
+            planes[start:stop],
+            start,
+            channels,
+            height,
+            width,
+            by_columns,
+            tables.columns,
+            tables.rows,
+            tables.groups,
+            settings.pixels,
+            tables.threshold,
+            tables.limit,
+            tables.longest,
+            omitted * 1e7,
+            SCALINGS[settings.scaling],
+            settings.scale,
+            full,
+            out,
+            left,
+        )
+        if unfinished:
+            draw_tails(
+                planes[start:stop],
+                left[:unfinished],
+                start,
+                channels,
+                height,
+                width,
+                by_columns,
+                tables.threshold,
+                tables.exact_columns,
+                tables.exact_rows,
+                tables.column_distances,
+                tables.row_distances,
+                tables.column_spans,
+                tables.row_spans,
+                tables.weights,
+                full,
+                out,
+            )
+
+    # Tails are rare, and worth collecting.
+    spread(work, len(planes), LANES * max(1, min(16, len(planes) // (4 * threads * LANES))), threads)
+
+
+def _draw_floats(
+    pictures: NDArray[Any], settings: PersistenceImages, scans: Sequence[Scan], out: NDArray[Any], threads: int
+) -> None:
+    count, channels, height, width = pictures.shape
+    planes = pictures.reshape(count * channels, height * width)
+    by_columns = np.array([scan == "columns" for scan in scans])
+    drawing = settings.drawing(255.0 if out.dtype == np.uint8 else 1.0)
+    number = planes.dtype.type
+    visible = number(settings.births[1] + 10 * settings.bandwidth)
+
+    def work(start: int, stop: int) -> None:
+        draw_planes(
+            drawing, planes[start:stop], start, channels, height, width, by_columns, number(np.inf), visible, out
+        )
+
+    spread(work, len(planes), LANES, threads)
+
+
+def _target(out: Any, shape: tuple[int, ...], settings: PersistenceImages) -> NDArray[Any]:
+    if out is None:
+        return np.empty(shape, np.float32)
+    if not isinstance(out, np.ndarray | Tensor):
+        raise TypeError(f"out must be a NumPy array or a torch tensor; got {type(out).__name__}.")
+    if isinstance(out, Tensor) and out.device.type != "cpu":
+        raise ValueError(f"out must be in the memory of the CPU; got {out.device}.")
+    target: NDArray[Any] = out.numpy() if isinstance(out, Tensor) else out
+    if target.dtype.name not in ("float32", "uint8"):
+        raise TypeError(f"out must be float32 or uint8; got {target.dtype.name}.")
+    if target.shape != shape or not target.flags.c_contiguous:
+        raise ValueError(f"out must be C-contiguous of shape {shape}; got {target.shape}.")
+    if target.dtype == np.uint8 and settings.scaling != "max":
+        raise ValueError(f'8-bit images need scaling="max"; the settings have {settings.scaling!r}.')
+    return target

@@ -1,0 +1,1 @@
+"""Functions and numbers of diagrams."""

@@ -1,0 +1,74 @@
+"""Teachers that cannot learn by accident."""
+
+from collections.abc import Callable
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from persistill.structures import Batch, Features
+
+
+class Frozen(nn.Module):
+    """A network in evaluation mode, without gradients, which stays so whatever is called on it.
+
+    ``train()`` does nothing: batch statistics of a teacher that "trains" along with its student drift silently.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(requires_grad=False)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002 - the answer is the same for both
+        """Stay in evaluation mode."""
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:  # noqa: ARG002
+        """Stay without gradients."""
+        return self
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Features:
+        """The network's features, outside any graph."""
+        features: Features = self.network(images)
+        return features
+
+
+class Teaching(Protocol):
+    """A teacher in a training: its features of a batch, outside any graph."""
+
+    def __call__(self, batch: Batch) -> Features:
+        """Features of the batch's pictures."""
+
+
+class LiveTeacher:
+    """A teacher that is asked at every step.
+
+    Args:
+        network: the frozen network.
+        view: the name of the view that it sees.
+    """
+
+    def __init__(self, network: Frozen, view: str = "image") -> None:
+        self.network = network
+        self.view = view
+
+    def __call__(self, batch: Batch) -> Features:
+        """The network's features of its view."""
+        features: Features = self.network(batch.views[self.view])
+        return features
+
+
+class StoredTeacher:
+    """A teacher whose features of every picture were computed before.
+
+    Args:
+        fetch: positions (B,) of pictures in the training split -> their features.
+    """
+
+    def __init__(self, fetch: Callable[[Tensor], Features]) -> None:
+        self._fetch = fetch
+
+    def __call__(self, batch: Batch) -> Features:
+        """The stored features of the batch's pictures."""
+        return self._fetch(batch.index)

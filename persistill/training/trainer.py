@@ -1,0 +1,217 @@
+"""The training loop, readable from top to bottom."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from persistill.config import Train
+from persistill.errors import UserError, unknown
+from persistill.run_folder import RunFolder
+from persistill.structures import Batches, Features
+from persistill.training import checkpoint as checkpoints
+from persistill.training.criterion import Health, Objective
+from persistill.training.logger import Journal
+from persistill.training.lr_schedule import learning_rate
+from persistill.training.sigint import interruption
+from persistill.training.teachers import Teaching
+from persistill.utils.progress import Progress, Silent
+
+CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_SECONDS = 60.0
+"""An epoch that lasts longer is checkpointed on the way."""
+
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def make_fabric(device: str, settings: Train) -> Fabric:
+    """Device and precision of a training.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "mps".
+        settings: for the precision.
+
+    Raises:
+        UserError: if there is no such device here.
+    """
+    if device not in _DEVICES:
+        raise unknown("device", device, _DEVICES)
+    if settings.precision == "fp16" and (device == "cpu" or (device == "auto" and not torch.cuda.is_available())):
+        raise UserError("train.precision=fp16 needs a GPU; on a CPU use bf16 or fp32.")
+    try:
+        return Fabric(accelerator=device, devices=1, precision=_PRECISION[settings.precision])  # type: ignore[arg-type]
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"device {device!r} cannot be used here ({error}). Use --device auto or cpu.") from None
+
+
+def find_device(device: str) -> torch.device:
+    """The torch device of a name that ``make_fabric`` takes."""
+    return make_fabric(device, Train()).device
+
+
+def fit(
+    network: nn.Module,
+    loader: Batches,
+    *,
+    objective: Objective,
+    settings: Train,
+    folder: RunFolder,
+    fabric: Fabric,
+    view: str = "image",
+    teachers: Sequence[Teaching] = (),
+    validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    progress: Progress | None = None,
+    label: str = "training",
+) -> dict[str, Any]:
+    """Train a network; go on from the folder's checkpoint if there is one.
+
+    On the CPU an interrupted and resumed training ends with the same weights, bit for bit, as one that was not
+    interrupted: batches and augmentation depend on seed, epoch and step alone, the schedule on the step alone, and
+    all else lies in the checkpoint.
+
+    Args:
+        network: returns ``Features``; trained in place. It keeps the weights of the last epoch.
+        loader: yields batches that hold ``view`` and the views of all teachers.
+        objective: the loss; its own parameters are trained along.
+        settings: optimiser, schedule, precision.
+        folder: receives ``log.jsonl`` and, until the training ends, ``checkpoint.safetensors``.
+        fabric: from ``make_fabric``.
+        view: what the network sees.
+        teachers: frozen, on the device, asked or read once a batch.
+        validate: called after each epoch, on the network in evaluation mode; its numbers go into the log.
+        progress: told of every step.
+        label: the stage's name there.
+
+    Returns:
+        The last epoch's record: terms, accuracies, and the seconds of the whole training.
+
+    Raises:
+        UserError: if the loss stops being finite, or the checkpoint is not of this training.
+        KeyboardInterrupt: after ctrl-C, once the checkpoint is written.
+    """
+    progress = progress or Silent()
+    steps, layout = len(loader), torch.channels_last if settings.channels_last else torch.contiguous_format
+    network.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
+    objective.to(fabric.device)
+    trained = {"network": network, "objective": objective}
+    plain = _optimizer(trained.values(), settings)
+    model, optimizer = fabric.setup(network, plain)
+
+    state: dict[str, Any] = {
+        "key": folder.key,
+        "step": 0,
+        "seconds": 0.0,
+        "log_size": 0,
+        "sums": {},
+        "right": 0,
+        "seen": 0,
+    }
+    path = folder.file(CHECKPOINT)
+    if path.exists():
+        state = checkpoints.load(path, trained, plain, folder.key)
+        fabric.strategy.precision.load_state_dict(state.get("precision", {}))
+    folder.cut_log(state["log_size"])
+    first, began = state["step"], time.perf_counter() - state["seconds"]
+    sums = {name: torch.tensor(value, device=fabric.device) for name, value in state["sums"].items()}
+    right, seen = torch.tensor(float(state["right"]), device=fabric.device), state["seen"]
+    health = Health(objective.weights)
+    journal, saved, record = Journal(folder), time.perf_counter(), dict[str, Any]()
+
+    def checkpoint(step: int) -> None:
+        nonlocal saved
+        state.update(step=step, seconds=time.perf_counter() - began, log_size=folder.log_size())
+        state.update(sums={name: value.item() for name, value in sums.items()}, right=right.item(), seen=seen)
+        health.check(f"{label}, step {step}")
+        state["precision"] = fabric.strategy.precision.state_dict()
+        checkpoints.save(path, trained, plain, state)
+        saved = time.perf_counter()
+
+    progress.start(label, settings.epochs * steps, first)
+    with interruption() as interrupted:
+        step = first
+        for epoch in range(first // steps, settings.epochs):
+            model.train()
+            objective.train()
+            for batch in loader.epoch(epoch, start=step - epoch * steps):
+                plain.param_groups[0]["lr"] = lr = learning_rate(settings, step, steps)
+                with fabric.autocast(), torch.no_grad():
+                    taught = [_fp32(teacher(batch)) for teacher in teachers]
+                features: Features = model(batch.views[view].contiguous(memory_format=layout))
+                terms = objective.terms(features, taught, batch)
+                health.observe(terms)
+                loss = objective.total(terms)
+                optimizer.zero_grad(set_to_none=True)
+                fabric.backward(loss)
+                if settings.clip_norm is not None:
+                    fabric.clip_gradients(model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
+                optimizer.step()
+
+                step, seen = step + 1, seen + 1
+                for name, value in {"loss": loss, **terms}.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach()
+                right += (features.logits.argmax(1) == batch.target).float().mean()
+                progress.advance(1)
+                if step % 20 == 0 or step % steps == 0:
+                    # The one place inside an epoch that waits for the device.
+                    means = {name: value.item() / seen for name, value in sums.items()}
+                    health.check(f"{label}, epoch {epoch + 1}, step {step}")
+                    progress.advance(0, f"epoch {epoch + 1}/{settings.epochs}", means)
+                    now = {name: value.item() for name, value in terms.items()}
+                    journal.write(
+                        "step",
+                        step,
+                        {
+                            "epoch": epoch + 1,
+                            "loss": loss.item(),
+                            "terms": now,
+                            "weights": objective.weights,
+                            "lr": lr,
+                            "seconds": time.perf_counter() - began,
+                        },
+                    )
+                if step % steps and (interrupted() or time.perf_counter() - saved > CHECKPOINT_SECONDS):
+                    checkpoint(step)
+                    if interrupted():
+                        raise KeyboardInterrupt
+            record = {
+                "epoch": epoch + 1,
+                "epochs": settings.epochs,
+                "loss": means.pop("loss"),
+                "terms": means,
+                "weights": objective.weights,
+                "lr": lr,
+                "train_accuracy": right.item() / seen,
+                "validation": dict(validate(network)) if validate else {},
+                "seconds": time.perf_counter() - began,
+            }
+            journal.write("epoch", step, record)
+            sums, right, seen = {}, torch.zeros_like(right), 0
+            checkpoint(step)
+            if interrupted():
+                raise KeyboardInterrupt
+    journal.close()
+    progress.finish()
+    return record or {**folder.records()[-1], "seconds": state["seconds"]}
+
+
+def _optimizer(modules: Iterable[nn.Module], settings: Train) -> torch.optim.Optimizer:
+    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        parameters,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _fp32(features: Features) -> Features:
+    return Features(
+        features.logits.float(), features.embedding.float(), {name: m.float() for name, m in features.maps.items()}
+    )

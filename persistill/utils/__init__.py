@@ -1,0 +1,1 @@
+"""Small tools that know nothing of networks: files, progress, sums over samples."""

@@ -1,0 +1,101 @@
+import math
+
+import pytest
+
+from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train, as_methods
+from persistill.errors import UserError
+from persistill.losses import KD, SP
+
+
+def recipe(**changes) -> Recipe:
+    values = {
+        "name": "test",
+        "data": Data(source="digits"),
+        "student": Model(name="resnet-8"),
+        "teachers": {"image": Teacher(model=Model(name="resnet-8"))},
+        "arms": {"alone": Arm(), "kd": Arm(methods=(KD(),), teachers=("image",), start="alone")},
+    }
+    return Recipe(**(values | changes))
+
+
+def test_a_recipe_is_made() -> None:
+    made = recipe()
+    assert list(made.arms) == ["alone", "kd"]
+    assert made.seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": {}}, "at least one arm"),
+        ({"seeds": ()}, "Recipe.seeds"),
+        ({"seeds": (1, 1)}, "seeds must differ"),
+        ({"export": "kdd"}, r"unknown arm to export: 'kdd'\. Did you mean 'kd'"),
+        (
+            {"arms": {"kd": Arm(methods=(KD(),), teachers=("imgae",))}},
+            r"teacher of arm 'kd': 'imgae'\. Did you mean 'image'",
+        ),
+        ({"arms": {"kd": Arm(start="alone"), "alone": Arm()}}, r"start of arm 'kd' \(an arm before it\): 'alone'"),
+        ({"teachers": {"t": Teacher(model=Model(name="x"), view="pi")}}, "view of teacher 't': 'pi'"),
+        ({"views": {"image": Model(name="x")}}, "the view 'image' is the picture itself"),
+    ],
+)
+def test_names_that_lead_nowhere_are_told(changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        recipe(**changes)
+
+
+def test_an_arm_needs_teachers_for_its_methods() -> None:
+    with pytest.raises(UserError, match=r"KD needs 1 teacher\(s\), and this arm names 0"):
+        Arm(methods=(KD(),))
+
+
+def test_an_arm_needs_something_to_learn_from() -> None:
+    with pytest.raises(UserError, match="nothing to learn from"):
+        Arm(cross_entropy=0.0)
+
+
+def test_only_methods_are_methods() -> None:
+    with pytest.raises(UserError, match="Train is none"):
+        Arm(methods=(Train(),), teachers=("a",))
+    assert [type(method) for method in as_methods((KD(), SP()))] == [KD, SP]
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+def test_weights_are_numbers_that_are_not_negative(weight: float) -> None:
+    for make in (lambda: Arm(cross_entropy=weight), lambda: KD(weight=weight), lambda: SP(weight=weight)):
+        with pytest.raises(UserError, match=r"weight|cross_entropy"):
+            make()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": 0},
+        {"batch_size": 1},
+        {"lr": 0.0},
+        {"momentum": 1.0},
+        {"schedule": "linear"},
+        {"augment": ("rotate",)},
+        {"precision": "fp8"},
+        {"milestones": (0,)},
+        {"label_smoothing": 1.0},
+    ],
+)
+def test_training_settings_have_ranges(values: dict) -> None:
+    with pytest.raises(UserError, match=f"Train.{next(iter(values))}"):
+        Train(**values)
+
+
+def test_a_share_or_a_count_of_pictures_is_held_out() -> None:
+    assert Data(source="digits", validation=0.2).validation == 0.2
+    assert Data(source="digits", validation=200).validation == 200
+    for wrong in (0, 0.0, 1.5, -3):
+        with pytest.raises(UserError, match=r"Data\.validation"):
+            Data(source="digits", validation=wrong)
+
+
+def test_one_corruption_may_be_named_without_a_tuple() -> None:
+    assert Evaluate(corruptions="all").corruptions == ("all",)
+    assert Evaluate().with_value("corruptions", "fog").corruptions == ("fog",)
+    assert Evaluate().with_value("corruptions", "()").corruptions == ()

@@ -1,0 +1,447 @@
+"""What depends on what, and what is found out before any training."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.data import FittedPersistenceView, Loader, open_view
+from persistill.errors import UserError
+from persistill.losses import KD, SP, TGD
+from persistill.pipeline import Pipeline, stage_jobs
+from persistill.pipeline.stage_jobs import WEIGHTS
+from persistill.run_folder import RunFolder
+from persistill.settings import Spec
+from persistill.training import LiveTeacher, fit
+
+
+def recipe(**changes) -> Recipe:
+    values = {
+        "name": "test",
+        "data": Data(source="digits", train=120, validation=20, test=60),
+        "views": {"persistence": FittedPersistenceView(pixels=(8, 8))},
+        "teachers": {
+            "image": Teacher(model=Model(name="resnet-8")),
+            "topology": Teacher(model=Model(name="resnet-8"), view="persistence"),
+        },
+        "student": Model(name="resnet-8"),
+        "arms": {
+            "alone": Arm(),
+            "tgd": Arm(methods=(TGD(),), teachers=("image", "topology"), start="alone"),
+        },
+        "train": Train(epochs=1, batch_size=25, lr=0.05, schedule="constant"),
+        "evaluate": Evaluate(noise=(0.1,), corruptions=("contrast",)),
+        "seeds": (0,),
+    }
+    return Recipe(**(values | changes))
+
+
+def keys(given: Recipe) -> dict[str, str]:
+    return {
+        f"{stage.kind} {stage.name}": stage.key for stage in Pipeline(given, Path("nowhere"), device="cpu").stages()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return Pipeline(recipe(), tmp_path_factory.mktemp("runs"), device="cpu", command="persistill run test").run()
+
+
+BEFORE = keys(recipe())
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "changed"),
+    [
+        ("evaluate.ece_bins", 5, {"evaluation", "export"}),
+        ("arms.tgd.methods.0.temperature", 2.0, {"student tgd", "evaluation tgd", "export tgd"}),
+        ("arms.alone.cross_entropy", 0.5, {"student", "evaluation alone", "evaluation tgd", "export"}),
+        ("teacher_seed", 1, {"teacher", "evaluation image", "evaluation t", "student tgd", "export"}),
+        ("views.persistence.quantile", 0.9, {"view", "teacher topology", "student tgd", "evaluation t", "export"}),
+        ("train.lr", 0.1, {"teacher", "student", "evaluation", "export"}),
+        ("data.split_seed", 5, {"view", "teacher", "student", "evaluation", "export"}),
+        ("data.skip_unreadable", "true", set()),
+    ],
+)
+def test_a_change_reaches_exactly_what_depends_on_it(path: str, value: object, changed: set[str]) -> None:
+    after = keys(recipe().with_value(path, value))
+    for stage, key in BEFORE.items():
+        if stage.startswith("comparison"):
+            assert after[stage] != key
+        else:
+            assert (after[stage] != key) == any(stage.startswith(prefix) for prefix in changed), stage
+
+
+def test_a_run_leaves_what_the_contract_names(finished: RunFolder) -> None:
+    root, result = finished.path.parent, finished.result()
+    assert result["command"] == "persistill run test"
+    assert result["classes"] == [str(digit) for digit in range(10)]
+    assert [(row["arm"], row["seed"]) for row in result["rows"]] == [("alone", 0), ("tgd", 0)]
+    for entry in [*result["rows"], *result["teachers"].values()]:
+        trained = RunFolder.open(root / entry["run"])
+        assert trained.file(WEIGHTS).is_file()
+        assert not trained.file("checkpoint.safetensors").exists()
+        assert trained.records()[-1]["type"] == "epoch"
+        assert trained.about["context"]["computed"] == {"device": "cpu", "threads": torch.get_num_threads()}
+        evaluation = RunFolder.open(root / entry["evaluation"])
+        stored = np.load(evaluation.file("predictions.npz"))
+        accuracy = (stored["logits"].argmax(1) == stored["target"]).mean()
+        assert evaluation.result()["metrics"]["accuracy"] == pytest.approx(accuracy)
+        assert len(stored["target"]) == 60
+    assert finished.file("report.html").is_file()
+    assert (root / result["export"] / "model.onnx").is_file()
+    total = sum(
+        RunFolder.open(path.parent).result()["seconds"]
+        for path in root.glob("*/done.json")
+        if not path.parent.name.startswith("comparison")
+    )
+    assert result["seconds"] == pytest.approx(total)
+
+
+def test_errors_under_corruption_are_set_beside_those_of_the_first_arm(finished: RunFolder) -> None:
+    root, result = finished.path.parent, finished.result()
+    relative = result["relative_corruption_error"]
+    assert relative["baseline"] == "alone"
+
+    def error(entry: dict) -> float:
+        found = RunFolder.open(root / entry["evaluation"]).result()["metrics"]["corruptions"]
+        return sum(1 - accuracy for accuracy in found["accuracy"]["contrast"].values())
+
+    alone, tgd = result["rows"]
+    image = result["teachers"]["image"]  # the other teacher sees no pictures
+    assert relative["of"] == {entry["run"]: pytest.approx(error(entry) / error(alone)) for entry in (image, alone, tgd)}
+
+
+def test_likeness_and_costs_stand_in_the_comparison(finished: RunFolder) -> None:
+    root, result = finished.path.parent, finished.result()
+    entries = [*result["rows"], *result["teachers"].values()]
+    answers = {e["run"]: np.load(root / e["evaluation"] / "predictions.npz")["logits"].argmax(1) for e in entries}
+    assert set(result["likeness"]) == {row["run"] for row in result["rows"]}
+    for student, likeness in result["likeness"].items():
+        assert set(likeness) == set(result["teachers"])
+        for name, found in likeness.items():
+            expected = (answers[student] == answers[result["teachers"][name]["run"]]).mean()
+            assert found["agreement"] == pytest.approx(expected)
+    costs = {name: RunFolder.open(root / place) for name, place in result["costs"]["teachers"].items()}
+    # Student and teacher of one architecture and one view share a measurement, the teacher of another view does not.
+    assert root / result["costs"]["student"] == costs["image"].path != costs["topology"].path
+    parameters = RunFolder.open(root / result["teachers"]["topology"]["run"]).result()["parameters"]
+    assert costs["topology"].result()["parameters"] == parameters
+
+
+def test_telling_pictures_are_kept_with_what_the_topology_teacher_sees(finished: RunFolder) -> None:
+    root, result = finished.path.parent, finished.result()
+    test = Pipeline(recipe(), root, device="cpu").splits.test
+    with np.load(finished.file("pictures.npz")) as file:
+        found = dict(file)
+    rows = found["rows"]
+    assert (found["pictures"] == test.fetch(torch.from_numpy(rows)).numpy()).all()
+    assert (found["target"] == test.targets.numpy()[rows]).all()
+    assert (found["view_persistence"] == np.load(root / result["views"]["persistence"] / "test.npy")[rows]).all()
+
+    def stored(entry: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        answers = np.load(root / entry["evaluation"] / "predictions.npz")
+        return torch.from_numpy(answers["logits"]), torch.from_numpy(answers["target"])
+
+    students = [stored(row) for row in result["rows"]]
+    surprise = sum(-logits.log_softmax(1)[range(60), target] for logits, target in students)
+    assert rows[found["hardest"]].tolist() == surprise.sort(descending=True).indices[:24].tolist()
+    (image, target), (topology, _) = (stored(result["teachers"][name]) for name in ("image", "topology"))
+    alone = {row for row in range(60) if topology[row].argmax() == target[row] != image[row].argmax()}
+    assert set(rows[found["only_topology_not_image"]].tolist()) <= alone
+    assert len(found["only_topology_not_image"]) == min(12, len(alone))
+
+
+def test_embedding_maps_lie_in_the_comparison(finished: RunFolder) -> None:
+    root, result = finished.path.parent, finished.result()
+    entries = [*result["teachers"].values(), *result["rows"]]
+    with np.load(finished.file("embedding_maps.npz")) as file:
+        found = dict(file)
+    named = {f"{what}_{entry['run']}" for entry in entries for what in ("map", "answer")}
+    assert set(found) == {"rows", "target", *named}
+    assert sorted(found["rows"]) == list(range(60))
+    for entry in entries:
+        stored = np.load(root / entry["evaluation"] / "predictions.npz")
+        assert (found["target"] == stored["target"][found["rows"]]).all()
+        assert (found[f"answer_{entry['run']}"] == stored["logits"][found["rows"]].argmax(1)).all()
+        assert np.isfinite(found[f"map_{entry['run']}"]).all()
+
+
+def test_pictures_of_other_things_are_part_of_what_an_evaluation_depends_on(tmp_path: Path) -> None:
+    given = recipe(evaluate=Evaluate(noise=(), attacks=(), corruptions=(), ood="digits", ood_pictures=30))
+    before, after = keys(given), keys(given.with_value("evaluate.ood_pictures", 20))
+    assert {name.split()[0] for name in before if after[name] != before[name]} == {
+        "evaluation",
+        "export",  # it carries the temperature that the evaluation fits
+        "comparison",
+    }
+    pipeline = Pipeline(given, tmp_path, device="cpu")
+    assert "ood" in pipeline.evaluations[pipeline.students["alone", 0].key].inputs
+    assert "ood" not in pipeline.evaluations[pipeline.teachers["topology"].key].inputs
+    alone = given.model_copy(update={"arms": {"alone": Arm()}, "teachers": {}})
+    result = Pipeline(alone, tmp_path, device="cpu").run().result()
+    found = RunFolder.open(tmp_path / result["rows"][0]["evaluation"]).result()["metrics"]["ood"]
+    assert (found["source"], found["pictures"]) == ("digits", 30)
+    assert 0 <= found["energy"] <= 1
+
+
+class Centre(Spec):
+    """A preparation: the mean of the first teacher's embeddings over one epoch."""
+
+    factor: float = 1.0
+
+    def prepare(self, lessons, folder, progress):
+        progress.start("centre", 1)
+        seen = torch.cat([taught[0].embedding for taught in lessons(0)])
+        np.save(folder / "centre.npy", self.factor * seen.mean(0).cpu().numpy())
+        progress.finish()
+        return {"pictures": len(seen)}
+
+
+class Near(Spec):
+    """A method whose part that learns starts from what its preparation left."""
+
+    weight: float = 1.0
+    factor: float = 1.0
+    teachers_needed: ClassVar[int] = 1
+    reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
+
+    @property
+    def weights(self):
+        return {"near": self.weight}
+
+    @property
+    def preparation(self):
+        return Centre(factor=self.factor) if self.factor else None
+
+    def learner(self, setting):
+        return Bias(setting)
+
+
+class Bias(torch.nn.Module):
+    def __init__(self, setting):
+        super().__init__()
+        start = torch.zeros(setting.teachers[0].embedding.shape[1])
+        if setting.prepared is not None:
+            start = torch.from_numpy(np.load(setting.prepared / "centre.npy"))
+        SEEN.append((start, setting))
+        self.bias = torch.nn.Parameter(start.clone())
+
+    def forward(self, student, teachers, batch):
+        return {"near": (student.embedding + self.bias - teachers[0].embedding).square().mean()}
+
+
+SEEN = []
+
+
+@pytest.mark.parametrize("cache", ["off", "exact"])
+def test_a_preparation_is_a_stage_between_teachers_and_students(tmp_path: Path, cache: str) -> None:
+    SEEN.clear()
+    arms = {
+        "alone": Arm(),
+        "plain": Arm(methods=(Near(factor=0.0),), teachers=("image",)),
+        "near": Arm(methods=(KD(), Near(weight=0.5)), teachers=("image",)),
+        "nearer": Arm(methods=(Near(weight=2.0),), teachers=("image",)),
+    }
+    pipeline = Pipeline(recipe(arms=arms, teacher_cache=cache), tmp_path, device="cpu")
+    pipeline.run()
+    kinds = [stage.kind for stage in pipeline.stages()]
+    last_teacher = max(i for i, kind in enumerate(kinds) if kind in ("teacher", "features"))
+    first_student = kinds.index("student")
+    assert kinds[last_teacher + 1 : first_student] == ["preparation", "preparation"]
+    # one folder serves both arms, for both prepare the same
+    (folder,) = tmp_path.glob("preparation-*")
+    assert RunFolder.open(folder).result()["pictures"] == 100
+    centre = torch.from_numpy(np.load(folder / "centre.npy"))
+    built = [(start, setting) for start, setting in SEEN if setting.prepared is not None]
+    assert [setting.prepared for _, setting in built] == [folder, folder]
+    assert all(torch.equal(start, centre) and start.any() for start, _ in built)
+    assert all(torch.equal(s.targets, pipeline.splits.train.targets) for _, s in SEEN)
+    (last,) = tmp_path.glob("student-near-*")
+    assert set(RunFolder.open(last).records()[-1]["terms"]) == {"ce", "kd", "near"}
+
+    changed = Pipeline(recipe(arms=arms, teacher_cache=cache).with_value("arms.near.methods.1.factor", 2.0), tmp_path)
+    differ = [name for name, stage in changed.students.items() if stage.key != pipeline.students[name].key]
+    assert differ == [("near", 0)]
+
+
+def test_the_annealing_start_is_the_student_alone(finished: RunFolder, tmp_path: Path) -> None:
+    """With no weight on anything but a tiny learning rate, the student stays where it started."""
+    still = Train(epochs=1, batch_size=25, lr=1e-12, weight_decay=0.0, schedule="constant")
+    arms = {"alone": Arm(), "tgd": Arm(methods=(KD(),), teachers=("image",), start="alone", train=still)}
+    pipeline = Pipeline(recipe(arms=arms), tmp_path, device="cpu")
+    pipeline.run()
+    from persistill import models
+
+    alone, _ = models.load(tmp_path / pipeline.students["alone", 0].folder_name / WEIGHTS)
+    tgd, _ = models.load(tmp_path / pipeline.students["tgd", 0].folder_name / WEIGHTS)
+    for (name, one), (_, other) in zip(alone.named_parameters(), tgd.named_parameters(), strict=True):
+        torch.testing.assert_close(one, other, msg=name)
+
+
+def test_seeds_start_from_different_weights(finished: RunFolder, tmp_path: Path) -> None:
+    pipeline = Pipeline(recipe(seeds=(0, 1), arms={"alone": Arm()}), tmp_path, device="cpu")
+    pipeline.run()
+    from persistill import models
+
+    first, second = (
+        models.load(tmp_path / pipeline.students["alone", seed].folder_name / WEIGHTS)[0] for seed in (0, 1)
+    )
+    assert not torch.equal(next(first.parameters()), next(second.parameters()))
+
+
+def test_a_teacher_from_a_file_is_adopted(finished: RunFolder, tmp_path: Path) -> None:
+    root = finished.path.parent
+    weights = root / finished.result()["teachers"]["image"]["run"] / WEIGHTS
+    teachers = {"image": Teacher(model=Model(name="resnet-8"), weights=str(weights))}
+    arms = {"kd": Arm(methods=(KD(),), teachers=("image",))}
+    pipeline = Pipeline(recipe(teachers=teachers, views={}, arms=arms), tmp_path, device="cpu")
+    pipeline.run()
+    adopted = tmp_path / pipeline.teachers["image"].folder_name
+    assert RunFolder.open(adopted).result()["epochs"] == 0
+    predictions = [
+        np.load(folder / "predictions.npz")["logits"]
+        for folder in (
+            root / finished.result()["teachers"]["image"]["evaluation"],
+            tmp_path / pipeline.evaluations[pipeline.teachers["image"].key].folder_name,
+        )
+    ]
+    np.testing.assert_allclose(*predictions, rtol=1e-5, atol=1e-5)
+
+
+def test_a_teacher_with_the_wrong_channels_is_named(finished: RunFolder, tmp_path: Path) -> None:
+    root = finished.path.parent
+    weights = root / finished.result()["teachers"]["topology"]["run"] / WEIGHTS
+    teachers = {"image": Teacher(model=Model(name="resnet-8"), weights=str(weights))}
+    arms = {"kd": Arm(methods=(KD(),), teachers=("image",))}
+    with pytest.raises(UserError, match=r"2 channels.*1 channel|1 channel.*2 channels"):
+        Pipeline(recipe(teachers=teachers, views={}, arms=arms), tmp_path, device="cpu").run()
+
+
+def test_what_does_not_fit_together_is_found_before_any_training(tmp_path: Path) -> None:
+    cases = [
+        (recipe(student=Model(name="resnet-9")), r"student: unknown model"),
+        (recipe(evaluate=Evaluate(corruptions=("fogg",))), r"evaluate.corruptions: unknown corruption: 'fogg'"),
+        (recipe().with_value("data.mean", (0.5, 0.5, 0.5)).with_value("data.std", (1.0, 1.0, 1.0)), r"1 channel"),
+        (recipe().with_value("data.mean", (0.5,)), r"data.mean and data.std"),
+        (recipe(train=Train(batch_size=500)), r"do not fill one batch of 500"),
+    ]
+    for given, message in cases:
+        with pytest.raises(UserError, match=message):
+            Pipeline(given, tmp_path / "runs", device="cpu").run()
+        assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").glob("teacher*/log.jsonl"))
+
+
+def test_teachers_and_alphas_must_agree(tmp_path: Path) -> None:
+    arms = {"tgd": Arm(methods=(TGD(alphas=(1.0,)),), teachers=("image", "topology"))}
+    with pytest.raises(UserError, match=r"arm 'tgd': TGD has 1 alphas"):
+        Pipeline(recipe(arms=arms), tmp_path, device="cpu").probe()
+
+
+def test_a_view_of_other_pictures_is_refused(finished: RunFolder, tmp_path: Path) -> None:
+    """A forged view folder: right key, wrong pictures."""
+    pipeline = Pipeline(recipe(), tmp_path, device="cpu")
+    stage = pipeline.views["persistence"]
+    folder = RunFolder.create(tmp_path, stage.kind, stage.name, stage.inputs)
+    source = finished.path.parent / stage.folder_name
+    for name in ("train.npy", "validation.npy", "test.npy", "gallery.npz"):
+        folder.file(name).write_bytes((source / name).read_bytes())
+    result = json.loads((source / "done.json").read_text())
+    folder.finish({**result, "fingerprint": "0" * 64})
+    with pytest.raises(UserError, match="stale"):
+        pipeline.run()
+
+
+@pytest.mark.parametrize(("cache", "tolerance"), [("exact", 1e-5), ("half", 5e-3)])
+def test_a_stored_teacher_teaches_like_a_live_one(
+    finished: RunFolder, tmp_path: Path, cache: str, tolerance: float
+) -> None:
+    given = recipe(teacher_cache=cache)
+    pipeline = Pipeline(given, tmp_path, device="cpu")
+    shutil.copytree(finished.path.parent, tmp_path, dirs_exist_ok=True)
+    asked: list[int] = []
+    live = LiveTeacher.__call__
+
+    def counted(teacher: LiveTeacher, batch) -> object:
+        asked.append(len(batch.target))
+        return live(teacher, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LiveTeacher, "__call__", counted)
+        pipeline.run()
+    # beside the examples on which all is tried before: each of two teachers, once about each training picture
+    assert [count for count in asked if count > 2] == [100, 100]
+    folders = (
+        tmp_path / pipeline.students["tgd", 0].folder_name,
+        finished.path.parent / Pipeline(recipe(), tmp_path, device="cpu").students["tgd", 0].folder_name,
+    )
+    first, second = (RunFolder.open(folder).records()[-1]["loss"] for folder in folders)
+    assert first == pytest.approx(second, rel=tolerance)
+    if cache != "exact":  # and what it learned from is not what the live one said
+        one, other = (load_file(folder / WEIGHTS) for folder in folders)
+        assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_crops_and_flips_reach_the_topology_teacher(tmp_path: Path) -> None:
+    """In its own training and in the student's, every batch holds the persistence images of its cropped pictures."""
+    loaders: dict[str, Loader] = {}
+
+    def watched(network, loader, *, label, **options):
+        loaders[label] = loader
+        return fit(network, loader, label=label, **options)
+
+    pipeline = Pipeline(recipe(train=Train(epochs=1, batch_size=25, augment=("crop",))), tmp_path, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage_jobs, "fit", watched)
+        for stage in pipeline.stages():
+            if stage.kind in ("view", "teacher", "student"):
+                folder = RunFolder.create(tmp_path, stage.kind, stage.name, stage.inputs)
+                folder.finish(stage.work(folder))
+    made = RunFolder.open(tmp_path / pipeline.views["persistence"].folder_name)
+    view = open_view(made.path, made.result(), pipeline.splits)
+    (mean,), (std,) = pipeline.normalisation
+    assert list(next(loaders["student alone, seed 0"].epoch(0)).views) == ["image"]
+    for label in ("teacher topology", "student tgd, seed 0"):
+        for batch in loaders[label].epoch(0):
+            pixels = ((batch.views["image"] * std + mean) * 255).round().to(torch.uint8)
+            whole = pipeline.splits.train.fetch(batch.index)
+            assert sum(not torch.equal(one, other) for one, other in zip(pixels, whole, strict=True)) > 20
+            unit = batch.views["persistence"] * torch.tensor(view.std)[:, None, None]
+            unit += torch.tensor(view.mean)[:, None, None]
+            torch.testing.assert_close(unit, view.drawn.draw(pixels))
+
+
+def test_a_stored_teacher_and_augmentation_exclude_each_other(tmp_path: Path) -> None:
+    arms = {"kd": Arm(methods=(KD(),), teachers=("image",))}
+    teachers = {"image": Teacher(model=Model(name="resnet-8"))}
+    image = recipe(arms=arms, teachers=teachers, views={}, teacher_cache="half", train=Train(augment=("flip",)))
+    topology = recipe(teacher_cache="exact", train=Train(augment=("crop",)))
+    for given in (image, topology):
+        with pytest.raises(UserError, match="set teacher_cache=off"):
+            Pipeline(given, tmp_path, device="cpu")
+
+
+def test_only_what_the_methods_read_is_stored(tmp_path: Path) -> None:
+    arms = {"kd": Arm(methods=(KD(),), teachers=("image",)), "sp": Arm(methods=(SP(),), teachers=("topology",))}
+    pipeline = Pipeline(recipe(arms=arms, teacher_cache="exact"), tmp_path, device="cpu")
+    assert pipeline.features["image"].inputs["parts"] == ["logits"]
+    assert pipeline.features["topology"].inputs["parts"] == ["maps"]
+
+
+def test_a_network_of_another_library_learns_and_ships(tmp_path: Path) -> None:
+    given = recipe(
+        data=Data(source="digits", train=120, validation=20, test=60, size=(32, 32)),
+        student=Model(name="timm/test_efficientnet"),
+        teachers={"image": Teacher(model=Model(name="resnet-8"))},
+        views={},
+        arms={"kd": Arm(methods=(KD(),), teachers=("image",))},
+    )
+    folder = Pipeline(given, tmp_path, device="cpu").run()
+    result = RunFolder.open(tmp_path / folder.result()["export"]).result()
+    assert result["agreement"]["onnx"] == 1.0

@@ -23,7 +23,7 @@ docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/installed-dev
-	for room in topology agreement cubical clouds vectors training; do $(BIN)/python benchmarks/$$room.py $(ARGS) || exit 1; done
+	for name in topology agreement cubical vietoris_rips vectorization training; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 
 clean:
 	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache

@@ -1,8 +1,8 @@
-"""How far our persistence images lie from ``persim.PersImage`` on exact diagrams, for every picture of a data set.
+"""How far our persistence images lie from ``persim.PersImage`` on exact diagrams, for every image of a data set.
 
-    python benchmarks/agreement.py             # CIFAR-10's 50,000 training pictures: half a minute
+    python benchmarks/agreement.py             # CIFAR-10's 50,000 training images: half a minute
     python benchmarks/agreement.py --quick     # 1,000 of them
-    python benchmarks/agreement.py --window    # what the published window holds of the test pictures
+    python benchmarks/agreement.py --window    # what the published window holds of the test images
 
 persim draws a hundred images a second, so its formula is written here once more, in float64 and with tables for the 256
 levels; that is first held to persim itself, on some images that see their diagrams and on some that are all tail.
@@ -20,12 +20,12 @@ from gudhi._pers_cub_low_dim_ext import _persistence_on_a_line
 from numpy.typing import NDArray
 from persim import PersImage
 from scipy.stats import norm
-from topology import Pictures, _signals, real_pictures
+from topology import ImageDataset, _signals, real_images
 
 from persistill.topology import PersistenceImages, persistence_images, sublevel_persistence
 
 SIDE, SPREAD, HIGH, SHORTEST = 50, 0.01, 0.3, 0.02
-BLOCK = 500  # pictures
+BLOCK = 500  # images
 TAIL = 1e-4  # images whose maximum is below this, before the division, consist of tails
 
 
@@ -58,13 +58,13 @@ def divided(image: NDArray[np.float64]) -> NDArray[np.float64]:
     return image / top if top > 0 else image
 
 
-def check_formula(pictures: Pictures, formula: Formula) -> None:
+def check_formula(images: ImageDataset, formula: Formula) -> None:
     """Compare the formula with persim on images of both sorts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         theirs = PersImage(pixels=[SIDE, SIDE], spread=SPREAD, specs={"minBD": 0, "maxBD": HIGH}, verbose=False)
     worst = {"images": (0, 0.0), "images that are all tail": (0, 0.0)}
-    for signal in _signals(pictures):
+    for signal in _signals(images):
         bars = exact_bars(signal)
         image = formula(bars)
         sort = "images" if image.max() > TAIL else "images that are all tail"
@@ -76,19 +76,19 @@ def check_formula(pictures: Pictures, formula: Formula) -> None:
         print(f"The formula and persim itself, {count} {sort}: {most:.1e}.")
 
 
-def compare(pictures: Pictures, source: str) -> None:
-    """Print the largest deviations over all pictures."""
+def compare(images: ImageDataset, source: str) -> None:
+    """Print the largest deviations over all images."""
     formula = Formula()
-    check_formula(pictures[:200], formula)
+    check_formula(images[:200], formula)
     kinds: dict[str, Any] = {"8-bit": lambda part: part, "float64": lambda part: part / 255.0}
     worst = {kind: {False: 0.0, True: 0.0} for kind in kinds}
     where = dict.fromkeys(kinds, "")
     tails = blank = 0
     begun = time.process_time()
-    for start in range(0, len(pictures), BLOCK):
-        part = pictures[start : start + BLOCK]
+    for start in range(0, len(images), BLOCK):
+        part = images[start : start + BLOCK]
         raw = np.stack([formula(exact_bars(signal)) for signal in _signals(part)])
-        expected = np.stack([divided(image) for image in raw]).reshape(2, len(part), 3, SIDE, SIDE)
+        expected = np.stack([divided(raster) for raster in raw]).reshape(2, len(part), 3, SIDE, SIDE)
         expected = expected.swapaxes(0, 1).reshape(len(part), 6, SIDE, SIDE)
         tops = raw.max((1, 2)).reshape(2, len(part), 3).swapaxes(0, 1).reshape(len(part), 6)
         tails, blank = tails + int((tops <= TAIL).sum()), blank + int((tops == 0).sum())
@@ -97,23 +97,23 @@ def compare(pictures: Pictures, source: str) -> None:
             for tail in (False, True):
                 chosen = np.where((tops <= TAIL) == tail, gaps, 0)
                 if chosen.max() > max(worst[kind].values()):
-                    picture, image = np.unravel_index(chosen.argmax(), chosen.shape)
-                    where[kind] = f"picture {start + picture}, image {image}"
+                    image, raster = np.unravel_index(chosen.argmax(), chosen.shape)
+                    where[kind] = f"image {start + image}, image {raster}"
                 worst[kind][tail] = max(worst[kind][tail], float(chosen.max()))
     seconds = time.process_time() - begun
-    print(f"\n{len(pictures):,} {source}, {6 * len(pictures):,} images, {seconds:.0f} s;")
+    print(f"\n{len(images):,} {source}, {6 * len(images):,} images, {seconds:.0f} s;")
     print(f"{tails:,} of them are all tail, {blank} blank.")
     for kind, sorts in worst.items():
         print(f"{kind}: largest deviation {sorts[False]:.2e}, of tails {sorts[True]:.2e} ({where[kind]}).")
 
 
-def window(pictures: Pictures, source: str) -> None:
+def window(images: ImageDataset, source: str) -> None:
     """Print what share of bars and of persistence the published window holds."""
-    bars = sublevel_persistence(_signals(pictures), min_persistence=5, indices=False).values.astype(np.int64)
+    bars = sublevel_persistence(_signals(images), min_persistence=5, indices=False).values.astype(np.int64)
     births, lengths = bars[:, 0], bars[:, 1] - bars[:, 0]
     inside = (births <= HIGH * 255) & (lengths <= HIGH * 255)
     print(
-        f"{len(pictures):,} {source}: {len(bars):,} bars longer than {SHORTEST}; the window holds {inside.mean():.1%} "
+        f"{len(images):,} {source}: {len(bars):,} bars longer than {SHORTEST}; the window holds {inside.mean():.1%} "
         f"of them and {lengths[inside].sum() / lengths.sum():.1%} of their persistence."
     )
 
@@ -121,13 +121,13 @@ def window(pictures: Pictures, source: str) -> None:
 def main() -> None:
     """Check and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="1,000 pictures")
+    parser.add_argument("--quick", action="store_true", help="1,000 images")
     parser.add_argument("--window", action="store_true", help="only tell what the published window holds")
     given = parser.parse_args()
     if given.window:
-        window(*real_pictures(10_000, "test"))
+        window(*real_images(10_000, "test"))
     else:
-        compare(*real_pictures(1000 if given.quick else 50_000, "train"))
+        compare(*real_images(1000 if given.quick else 50_000, "train"))
 
 
 if __name__ == "__main__":

@@ -20,15 +20,15 @@ from persistill.data import Loader, load
 from persistill.models import build
 from persistill.models import load as load_network
 from persistill.run_folder import RunFolder
-from persistill.structures import Features, Setting
-from persistill.training import Objective
+from persistill.structures import MethodContext, ModelOutput
+from persistill.training import Criterion
 
 SEEDS = (0, 1, 2)
 
 
-def norms(objective: Objective, seen: Features, terms: dict[str, Tensor]) -> dict[str, float]:
+def norms(objective: Criterion, seen: ModelOutput, terms: dict[str, Tensor]) -> dict[str, float]:
     """Each term's gradient norm on the last map over that of the cross-entropy."""
-    last = list(seen.maps.values())[-1]
+    last = list(seen.feature_maps.values())[-1]
     found = {}
     for name, value in terms.items():
         (gradient,) = torch.autograd.grad(value, last, retain_graph=True, allow_unused=True)
@@ -65,12 +65,12 @@ def main() -> None:
     ratios: dict[str, list[float]] = {}
     for seed, batch in zip(SEEDS, loader.epoch(0), strict=False):
         torch.manual_seed(seed)
-        pictures = batch.views["image"]
-        student = build(options.student, pictures.shape[1], len(splits.classes), tuple(pictures.shape[2:])).train()
+        images = batch.inputs["image"]
+        student = build(options.student, images.shape[1], len(splits.classes), tuple(images.shape[2:])).train()
         with torch.no_grad():
-            taught = [teacher(pictures)]
-        seen = student(pictures)
-        objective = Objective(used, settings=[Setting(seen, taught, splits.train.targets)])
+            taught = [teacher(images)]
+        seen = student(images)
+        objective = Criterion(used, settings=[MethodContext(seen, taught, splits.train.targets)])
         for name, ratio in norms(objective, seen, objective.terms(seen, taught, batch)).items():
             ratios.setdefault(name, []).append(ratio)
     print(f"{run.inputs['model']} -> {options.student}, {spec}")

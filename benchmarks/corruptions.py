@@ -1,10 +1,10 @@
-"""What a corrupted picture costs, beside what a small network costs that looks at it, as a Markdown table.
+"""What a corrupted image costs, beside what a small network costs that looks at it, as a Markdown table.
 
     python benchmarks/corruptions.py            # about a minute
     python benchmarks/corruptions.py --quick    # some seconds, at 32 x 32 only
 
-Milliseconds of processor time a picture, one thread: the mean of the five severities, each the median of three turns.
-Pictures are the two that ship with scikit-learn.
+Milliseconds of processor time an image, one thread: the mean of the five severities, each the median of three turns.
+Images are the two that ship with scikit-learn.
 """
 
 import argparse
@@ -40,10 +40,10 @@ def milliseconds(work: Callable[[], object], count: int) -> float:
     return statistics.median(taken) / count * 1e3
 
 
-def measured(name: str, pictures: Tensor) -> float:
-    index = torch.arange(len(pictures))
+def measured(name: str, images: Tensor) -> float:
+    index = torch.arange(len(images))
     return statistics.mean(
-        milliseconds(lambda severity=severity: corrupt(pictures, name, severity, 0, index), len(pictures))  # type: ignore[misc]
+        milliseconds(lambda severity=severity: corrupt(images, name, severity, 0, index), len(images))  # type: ignore[misc]
         for severity in SEVERITIES
     )
 
@@ -53,11 +53,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="at 32 x 32 only")
     torch.set_num_threads(1)
     sizes = {32: 100} if parser.parse_args().quick else {32: 500, 224: 2}
-    pictures = {side: photographs(side, count) for side, count in sizes.items()}
+    images = {side: photographs(side, count) for side, count in sizes.items()}
     print("| corruption |" + "".join(f" {side} x {side} |" for side in sizes))
     print("|---|" + "---:|" * len(sizes))
     names = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
-    costs = {name: [measured(name, of) for of in pictures.values()] for name in names}
+    costs = {name: [measured(name, of) for of in images.values()] for name in names}
     for name, row in costs.items():
         print(f"| {name} |" + "".join(f" {cost:.3f} |" for cost in row), flush=True)
     print(
@@ -65,7 +65,7 @@ def main() -> None:
     )
     network = build("wrn-16-1", 3, 10, (32, 32)).eval()
     with torch.inference_mode():
-        looked = milliseconds(lambda: network(pictures[32]), len(pictures[32]))
+        looked = milliseconds(lambda: network(images[32]), len(images[32]))
     print(f"| WRN-16-1, forward | {looked:.3f} |" + " |" * (len(sizes) - 1))
 
 

@@ -1,11 +1,11 @@
 """What topology costs on a CUDA GPU, as Markdown: times, agreement with the CPU, and whether the host ever waits.
 
     python benchmarks/cuda.py              # about two minutes, most of them for compiling and for the CPU's results
-    python benchmarks/cuda.py --quick      # fewer pictures
+    python benchmarks/cuda.py --quick      # fewer images
     python benchmarks/cuda.py --profile    # also the time of each kernel
 
 Times on the device are between CUDA events around a call, medians over rounds after two that warm up; "queued" is
-the time until the call returned to the host. Pictures are the CIFAR-10 test pictures, repeated, from below the folder
+the time until the call returned to the host. Images are the CIFAR-10 test images, repeated, from below the folder
 that PERSISTILL_SHARED names (or ../shared), and smooth noise where it is absent, which the output says. Without a GPU
 nothing is measured.
 """
@@ -33,7 +33,7 @@ FITTED = PersistenceImages(
 Job = Callable[[], object]
 
 
-def real_pictures(count: int) -> tuple[Tensor, str]:
+def real_images(count: int) -> tuple[Tensor, str]:
     """(count, 3, 32, 32) uint8, and what they are."""
     folder = Path(os.environ.get("PERSISTILL_SHARED", Path(__file__).resolve().parent.parent.parent / "shared"))
     file = folder / "data" / "cifar10" / "test.parquet"
@@ -43,15 +43,15 @@ def real_pictures(count: int) -> tuple[Tensor, str]:
 
         column = pq.read_table(file, columns=["img"])["img"][:count]
         opened = [np.asarray(Image.open(io.BytesIO(one["bytes"].as_py())).convert("RGB")) for one in column]
-        pictures, kind = torch.from_numpy(np.stack(opened)).permute(0, 3, 1, 2), "CIFAR-10 test pictures"
+        images, kind = torch.from_numpy(np.stack(opened)).permute(0, 3, 1, 2), "CIFAR-10 test images"
     else:
         random = torch.Generator().manual_seed(0)
         noise = torch.randn(min(count, 10_000), 3, 32, 32, generator=random)
         frequency = torch.hypot(torch.fft.fftfreq(32)[:, None], torch.fft.fftfreq(32)[None]) + 1 / 32
         smooth = torch.fft.ifft2(torch.fft.fft2(noise) / frequency**1.5).real
         smooth /= smooth.std((1, 2, 3), keepdim=True)
-        pictures, kind = (120 + 60 * smooth).clamp(0, 255).byte(), "SYNTHETIC pictures (smooth noise; no CIFAR-10 here)"
-    return pictures.repeat(-(-count // len(pictures)), 1, 1, 1)[:count].contiguous(), kind
+        images, kind = (120 + 60 * smooth).clamp(0, 255).byte(), "SYNTHETIC images (smooth noise; no CIFAR-10 here)"
+    return images.repeat(-(-count // len(images)), 1, 1, 1)[:count].contiguous(), kind
 
 
 def embeddings(count: int, n: int, d: int) -> Tensor:
@@ -113,23 +113,23 @@ def heading(title: str, *columns: str) -> None:
     print(f"\n### {title}\n\n| {' | '.join(columns)} |\n|{'---|' + '---:|' * (len(columns) - 1)}")
 
 
-def times(pictures: Tensor, rounds: int) -> None:
-    count = len(pictures)
+def times(images: Tensor, rounds: int) -> None:
+    count = len(images)
     out = torch.empty((count, 6, *TGD.pixels), device="cuda")
-    floats = pictures.float() / 255
-    large = pictures[:49].reshape(7, 7, 3, 32, 32).permute(2, 0, 3, 1, 4).reshape(1, 3, 224, 224).repeat(32, 1, 1, 1)
+    floats = images.float() / 255
+    large = images[:49].reshape(7, 7, 3, 32, 32).permute(2, 0, 3, 1, 4).reshape(1, 3, 224, 224).repeat(32, 1, 1, 1)
     jobs: dict[str, tuple[Job, str]] = {
-        f"persistence images of {count:,} pictures, into a buffer": (
-            lambda: persistence_images(pictures, TGD, out=out),
+        f"persistence images of {count:,} images, into a buffer": (
+            lambda: persistence_images(images, TGD, out=out),
             "200",
         ),
         f"the same, float32, {count:,}": (lambda: persistence_images(floats, TGD, out=out), ""),
         "a plain fill of that buffer": (lambda: out.fill_(1.0), ""),
-        "a batch of 128 pictures": (lambda: persistence_images(pictures[:128], TGD), ""),
+        "a batch of 128 images": (lambda: persistence_images(images[:128], TGD), ""),
         "the same, float32": (lambda: persistence_images(floats[:128], TGD), ""),
-        "32 pictures of 224 x 224": (lambda: persistence_images(large, TGD), ""),
-        "diagrams of 1,000 pictures, read row by row (a ragged result: the host must wait)": (
-            lambda: sublevel_persistence(pictures[:1000].flatten(2), min_persistence=5),
+        "32 images of 224 x 224": (lambda: persistence_images(large, TGD), ""),
+        "diagrams of 1,000 images, read row by row (a ragged result: the host must wait)": (
+            lambda: sublevel_persistence(images[:1000].flatten(2), min_persistence=5),
             "",
         ),
     }
@@ -146,16 +146,16 @@ def times(pictures: Tensor, rounds: int) -> None:
         print(f"| {name} | {device:.3f} | {goal} | {host:.3f} | {waits(job)} |", flush=True)
 
 
-def agreement(pictures: Tensor) -> None:
+def agreement(images: Tensor) -> None:
     """Largest differences from the kernels of the CPU, which the tests hold to persim and SciPy."""
     heading("Agreement with the CPU", "job", "largest difference", "allowed")
-    plain = pictures.cpu()
+    plain = images.cpu()
     for name, settings in (("published settings", TGD), ("logarithmic, 32 x 32", FITTED)):
         for kind, values in (("8-bit", plain), ("float32", plain.float() / 255), ("float64", plain.double() / 255)):
             found = persistence_images(values.cuda(), settings).cpu()
             expected = persistence_images(values, settings)
             print(
-                f"| {len(plain):,} pictures, {name}, {kind} | {(found - expected).abs().max():.1e} | 1e-06 |",
+                f"| {len(plain):,} images, {name}, {kind} | {(found - expected).abs().max():.1e} | 1e-06 |",
                 flush=True,
             )
     bars = sublevel_persistence(plain.cuda().flatten(2), min_persistence=5).numpy()
@@ -176,12 +176,12 @@ def agreement(pictures: Tensor) -> None:
         print(f"| their gradients | {(here.grad - there.grad.cpu()).abs().max():.1e} | 2e-05 |")
 
 
-def profile(pictures: Tensor) -> None:
+def profile(images: Tensor) -> None:
     leaf = embeddings(64, 64, 64).cuda().requires_grad_()
     step = cloud_step(leaf)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
-        persistence_images(pictures, TGD)
-        persistence_images(pictures.float() / 255, TGD)
+        persistence_images(images, TGD)
+        persistence_images(images.float() / 255, TGD)
         step()
         torch.cuda.synchronize()
     print(f"\n```\n{found.key_averages().table(sort_by='cuda_time_total', row_limit=25)}\n```")
@@ -189,7 +189,7 @@ def profile(pictures: Tensor) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer pictures and rounds")
+    parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
     parser.add_argument("--profile", action="store_true", help="also list the time of each kernel")
     options = parser.parse_args()
     if not torch.cuda.is_available():
@@ -197,17 +197,17 @@ def main() -> None:
         return
     import triton  # noqa: PLC0415  (not there without CUDA)
 
-    pictures, kind = real_pictures(5_000 if options.quick else 50_000)
+    images, kind = real_images(5_000 if options.quick else 50_000)
     print(
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}, Triton {triton.__version__}, "
         f"Python {sys.version.split()[0]}; {kind}."
     )
     begun = time.perf_counter()
-    persistence_images(pictures[:1].cuda(), TGD)
+    persistence_images(images[:1].cuda(), TGD)
     torch.cuda.synchronize()
     print(f"First call, with CUDA's start and compilation or its cache: {time.perf_counter() - begun:.1f} s.")
-    agreement(pictures[: 200 if options.quick else 10_000].contiguous())
-    placed = pictures.cuda()
+    agreement(images[: 200 if options.quick else 10_000].contiguous())
+    placed = images.cuda()
     times(placed, 5 if options.quick else 15)
     if options.profile:
         profile(placed[:10_000])

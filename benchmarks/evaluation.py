@@ -57,9 +57,9 @@ def main() -> None:
     target = load(Data.from_json(folders[0].about["context"]["recipe"]["data"])).train.targets
     logits = [torch.from_numpy(np.load(folder.file("logits.npy"))).float() for folder in folders]
     right = [(z.argmax(1) == target).float().mean().item() for z in logits]
-    print(f"{len(target)} training pictures; right: {', '.join(f'{100 * share:.1f} %' for share in right)}")
+    print(f"{len(target)} training images; right: {', '.join(f'{100 * share:.1f} %' for share in right)}")
     print()
-    print(f"| rule | alphas | weight of {options.teachers[1]}, mean | 10 % to 90 % of pictures |")
+    print(f"| rule | alphas | weight of {options.teachers[1]}, mean | 10 % to 90 % of images |")
     print("|---|---|--:|--:|")
     for alphas in ALPHAS:
         for temperature in (1.0, 4.0):

@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/int8.py runs/export-... FOLDER [--source uoft-cs/cifar10]
 
-The float file of an exported student is quantised in three ways, on 256 pictures that it was not tested on, into a
-folder; files that are there are used again. All answer the same test pictures. On another machine, or one that is
+The float file of an exported student is quantized in three ways, on 256 images that it was not tested on, into a
+folder; files that are there are used again. All answer the same test images. On another machine, or one that is
 emulated (qemu-x86_64 -cpu Haswell python benchmarks/int8.py ...), the answers of the same files can be compared: the
-last column is a digest of all logits. Milliseconds are processor time of 64 pictures, the median of several.
+last column is a digest of all logits. Milliseconds are processor time of 64 images, the median of several.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from unittest import mock
 
 import torch
 from onnxruntime.quantization import QuantType, quantize_static
+from persistill.config import Data
 
 from persistill.data import load
 from persistill.export import int8_file, onnx_file
 from persistill.export.formats import Answer, answers
 from persistill.export.processor import instructions
 from persistill.export.saturation import saturating_layers
-from persistill.recipe import Data
 
 CALIBRATION = 256
 BATCH = 64
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("export", type=Path, help="folder with model.onnx")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--source", default="uoft-cs/cifar10")
-    parser.add_argument("--test", type=int, default=10_000, help="pictures that are answered")
+    parser.add_argument("--test", type=int, default=10_000, help="images that are answered")
     given = parser.parse_args()
     torch.set_num_threads(1)
     splits = load(Data(source=given.source, train=10_000, validation=2_000))
@@ -52,9 +52,9 @@ def main() -> None:
         paths[name] = given.folder / f"{name.replace(', ', '-').replace(' ', '-')}.onnx"
         if not paths[name].exists():
             given.folder.mkdir(parents=True, exist_ok=True)
-            with mock.patch.object(int8_file, "quantize_static", functools.partial(quantised, options)):
+            with mock.patch.object(int8_file, "quantize_static", functools.partial(quantized, options)):
                 int8_file.write(paths["float32"].read_bytes(), {}, calibration, paths[name])
-    print(f"{count} pictures, instructions {instructions()}")
+    print(f"{count} images, instructions {instructions()}")
     print(f"{'weights':18} {'accuracy':>9} {'same class':>11} {'ms':>8} {'saturating':>11}  logits")
     expected = None
     for name, path in paths.items():
@@ -69,7 +69,7 @@ def main() -> None:
         print(f"{name:18} {accuracy:9.2%} {agreement:11.2%} {milliseconds:8.1f} {layers:11}  {digest}", flush=True)
 
 
-def quantised(options: dict[str, object], *args: object, extra_options: dict[str, object], **given: object) -> None:
+def quantized(options: dict[str, object], *args: object, extra_options: dict[str, object], **given: object) -> None:
     """ONNX Runtime's ``quantize_static`` with some options in place of those of the package."""
     symmetric = {"WeightSymmetric": True} if options.get("weight_type") == QuantType.QUInt8 else {}
     quantize_static(*args, **{**given, **options}, extra_options={**extra_options, **symmetric})

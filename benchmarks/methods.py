@@ -2,7 +2,7 @@
 
     python benchmarks/methods.py [--quick] [--device cpu] [--only KD TGD]
 
-CIFAR-10 shapes: WRN-16-1 student, WRN-16-2 teacher on 3x32x32 pictures (a second teacher, WRN-16-1, on 6x50x50
+CIFAR-10 shapes: WRN-16-1 student, WRN-16-2 teacher on 3x32x32 images (a second teacher, WRN-16-1, on 6x50x50
 persistence images for methods that need two), batch 128, default settings. Measured in turns, in one run, medians:
 the plain step; the answer of each frozen teacher; and every method's loss, forward and backward down to the student's
 features and the method's own parameters. The steps are their sums: "stored" has the teachers' features at hand,
@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from persistill import losses
 from persistill.config import as_methods
 from persistill.models import build
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Method, Setting
-from persistill.training import Frozen, Objective
+from persistill.settings import Settings
+from persistill.structures import Batch, Method, MethodContext, ModelOutput
+from persistill.training import Criterion, Frozen
 
 BATCH, CLASSES = 128, 10
 
@@ -45,9 +45,9 @@ class Bench:
         self.batch = Batch({"image": self.views[0]}, target, torch.arange(BATCH, device=device))
         self.stored = [self.ask(0), self.ask(1)]
 
-    def ask(self, number: int) -> Features:
+    def ask(self, number: int) -> ModelOutput:
         """One teacher's features of the batch."""
-        features: Features = self.teachers[number](self.views[number])
+        features: ModelOutput = self.teachers[number](self.views[number])
         return features
 
     def plain(self) -> float:
@@ -57,16 +57,19 @@ class Bench:
         F.cross_entropy(self.student(self.views[0]).logits, self.batch.target).backward()
         return self.now() - begun
 
-    def objective(self, used: list[Method]) -> Objective:
+    def objective(self, used: list[Method]) -> Criterion:
         """Cross-entropy with a method."""
         with torch.no_grad():
             features = self.student.eval()(self.views[0][:2])
-        taught = [Features(t.logits[:2], t.embedding[:2], {k: m[:2] for k, m in t.maps.items()}) for t in self.stored]
-        settings = [Setting(features, taught[: m.teachers_needed], torch.arange(5000) % CLASSES) for m in used]
+        taught = [
+            ModelOutput(t.logits[:2], t.embedding[:2], {k: m[:2] for k, m in t.feature_maps.items()})
+            for t in self.stored
+        ]
+        settings = [MethodContext(features, taught[: m.teachers_needed], torch.arange(5000) % CLASSES) for m in used]
         self.student.train()
-        return Objective(used, settings=settings).to(self.device)
+        return Criterion(used, settings=settings).to(self.device)
 
-    def loss(self, objective: Objective, count: int) -> tuple[float, int]:
+    def loss(self, objective: Criterion, count: int) -> tuple[float, int]:
         """Seconds of a loss on given features, forward and backward, and the bytes kept for the backward pass."""
         kept: dict[int, int] = {}
         known = {tensor.untyped_storage().data_ptr() for features in self.stored for tensor in leaves(features)}
@@ -80,8 +83,8 @@ class Bench:
         objective.zero_grad()
         with torch.no_grad():
             seen = self.student(self.views[0])
-        seen = Features(
-            *(part.requires_grad_() for part in seen[:2]), {k: m.requires_grad_() for k, m in seen.maps.items()}
+        seen = ModelOutput(
+            *(part.requires_grad_() for part in seen[:2]), {k: m.requires_grad_() for k, m in seen.feature_maps.items()}
         )
         known |= {tensor.untyped_storage().data_ptr() for tensor in leaves(seen)}
         begun = self.now()
@@ -98,16 +101,16 @@ class Bench:
         return time.perf_counter()
 
 
-def leaves(features: Features) -> list[torch.Tensor]:
+def leaves(features: ModelOutput) -> list[torch.Tensor]:
     """All tensors of some features."""
-    return [features.logits, features.embedding, *features.maps.values()]
+    return [features.logits, features.embedding, *features.feature_maps.values()]
 
 
-def classes() -> Iterator[type[Spec]]:
+def classes() -> Iterator[type[Settings]]:
     """All losses of the package."""
     for name in losses.__all__:
         found = getattr(losses, name)
-        if isinstance(found, type) and issubclass(found, Spec) and hasattr(found, "weights"):
+        if isinstance(found, type) and issubclass(found, Settings) and hasattr(found, "weights"):
             yield found
 
 
@@ -120,7 +123,7 @@ def main() -> None:
     bench = Bench(torch.device(options.device))
     used = {one.__name__: as_methods([one()]) for one in classes() if not options.only or one.__name__ in options.only}
     objectives = {name: bench.objective(specs) for name, specs in used.items()}
-    labels = Objective().to(bench.device)
+    labels = Criterion().to(bench.device)
     plain, own, asked = list[float](), list[float](), [list[float](), list[float]()]
     times: dict[str, list[float]] = {name: [] for name in used}
     memory: dict[str, int] = {}
@@ -137,7 +140,7 @@ def main() -> None:
         if number:  # the first is warm-up
             for series, seconds in rounds:
                 series.append(seconds)
-    step, labelled = statistics.median(plain), statistics.median(own)
+    step, labeled = statistics.median(plain), statistics.median(own)
     teachers = [statistics.median(series) for series in asked]
     threads = torch.get_num_threads()
     print(f"torch {torch.__version__}, {options.device}, {threads} thread(s); plain step {1e3 * step:.0f} ms")
@@ -146,7 +149,7 @@ def main() -> None:
     print("|---|--:|--:|--:|--:|--:|--:|")
     for name, objective in objectives.items():
         needed = used[name][0].teachers_needed
-        adds = statistics.median(times[name]) - labelled
+        adds = statistics.median(times[name]) - labeled
         parameters = sum(parameter.numel() for parameter in objective.parameters())
         print(
             f"| {name} | {needed} | {1e3 * adds:.1f} | {1 + adds / step:.2f} | "

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from persistill.models import build
-from persistill.training import fake_quantised
+from persistill.training import fake_quantized
 
 NETWORKS = ("wrn-16-1", "resnet-20", "mobilenet-v2-half", "shufflenet-v2")
 BATCH = 128
@@ -29,23 +29,23 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{'':18} {'float32, ms':>12} {'8 bits, ms':>12} {'ratio':>6}")
     for name in NETWORKS:
-        with fake_quantised(rounded := build(name, 3, 10)):
-            plain, quantised = step(build(name, 3, 10)), step(rounded)
-            times = list(measure(plain, quantised, turns))
+        with fake_quantized(rounded := build(name, 3, 10)):
+            plain, quantized = step(build(name, 3, 10)), step(rounded)
+            times = list(measure(plain, quantized, turns))
         ratio = statistics.median(after / before for before, after in times)
         before, after = (1000 * statistics.median(column) for column in zip(*times, strict=True))
         print(f"{name:18} {before:12.0f} {after:12.0f} {ratio:6.2f}", flush=True)
 
 
 def step(network: torch.nn.Module) -> Callable[[], None]:
-    """A step of a training but for the optimiser."""
+    """A step of a training but for the optimizer."""
     network.to(memory_format=torch.channels_last).train()
-    pictures = torch.rand(BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    images = torch.rand(BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     target = torch.arange(BATCH) % 10
 
     def run() -> None:
         network.zero_grad()
-        F.cross_entropy(network(pictures).logits, target).backward()
+        F.cross_entropy(network(images).logits, target).backward()
 
     return run
 

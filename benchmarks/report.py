@@ -3,7 +3,7 @@
     python benchmarks/report.py [--arms 16] [--seeds 3]
     python benchmarks/report.py runs/comparison-...    # one of your own instead
 
-Made-up run folders of full size: 10,000 test pictures of ten classes, two teachers, 30 epochs, noise, all corruptions
+Made-up run folders of full size: 10,000 test images of ten classes, two teachers, 30 epochs, noise, all corruptions
 at five severities, attacks, maps of embeddings, persistence images. Headless Chromium (Playwright) opens the page,
 each time a new one with nothing in its cache, in a window as wide as a laptop's and a phone's: the clock from
 navigation until the text is painted, until the plots within the window are drawn, and until all are; in brackets the
@@ -29,7 +29,7 @@ from persistill.perturbations.corruptions import CORRUPTIONS
 from persistill.run_folder import RunFolder
 from persistill.utils.atomic_io import atomic
 
-PICTURES, CLASSES, EPOCHS, NOISE = 10_000, 10, 30, (0.02, 0.04, 0.08)
+IMAGES, CLASSES, EPOCHS, NOISE = 10_000, 10, 30, (0.02, 0.04, 0.08)
 TEACHERS, STAGES = ("image", "topology"), ("stage1", "stage2", "stage3")
 WIDTHS = {"laptop": 1280, "phone": 390}
 DRAWN = "plot.querySelector('svg.main-svg')"
@@ -65,13 +65,13 @@ def network(root: Path, kind: Any, name: str, seed: int) -> str:
 def evaluation(root: Path, name: str, seed: int) -> str:
     """An evaluation's folder: its name."""
     folder = RunFolder.create(root, "evaluation", f"{name}-seed{seed}", {"network": {"name": name, "seed": seed}})
-    random, target = random_of("evaluation", name, seed), np.arange(PICTURES) % CLASSES
-    logits = random.normal(size=(PICTURES, CLASSES)).astype(np.float32) * 1.3
-    logits[np.arange(PICTURES), target] += 2.5
-    index, right = np.arange(PICTURES), logits.argmax(1) == target
+    random, target = random_of("evaluation", name, seed), np.arange(IMAGES) % CLASSES
+    logits = random.normal(size=(IMAGES, CLASSES)).astype(np.float32) * 1.3
+    logits[np.arange(IMAGES), target] += 2.5
+    index, right = np.arange(IMAGES), logits.argmax(1) == target
     store(folder.file("predictions.npz"), {"target": target, "index": index, "logits": logits})
-    rows = np.argsort(target, kind="stable")[:: PICTURES // 100]
-    embedded = np.arange(0, PICTURES, 5)
+    rows = np.argsort(target, kind="stable")[:: IMAGES // 100]
+    embedded = np.arange(0, IMAGES, 5)
     embedding = random.normal(size=(len(embedded), 64)) + 3 * np.eye(CLASSES, 64)[target[embedded]]
     features = {"similarity_rows": rows, "embedding_rows": embedded, "embedding": embedding.astype(np.float16)}
     for stage in STAGES:
@@ -87,30 +87,30 @@ def evaluation(root: Path, name: str, seed: int) -> str:
         "calibrated": {"temperature": 1.3, "nll": 0.85, "ece": 0.01, **errors},
         "selective": {"coverage": coverage, "accuracy": [1 - (1 - accuracy) * share for share in coverage]},
         "attacks": {
-            "pictures": 500, "steps": 10, "accuracy": accuracy,
+            "images": 500, "steps": 10, "accuracy": accuracy,
             "fgsm": {"2": 0.3, "8": 0.1}, "pgd": {"2": 0.2, "8": 0.0},
         },
-        "ood": {"source": "digits", "pictures": 1797, "max_softmax": 0.9, "energy": 0.92},
+        "ood": {"source": "digits", "images": 1797, "max_softmax": 0.9, "energy": 0.92},
         "corruptions": {
-            "pictures": 1000, "clean": accuracy, "error": 0.4,
+            "images": 1000, "clean": accuracy, "error": 0.4,
             "accuracy": {kind: {str(s): accuracy - s * random.uniform(0, 0.1) for s in range(1, 6)}
                          for kind in CORRUPTIONS},
         },
     }  # fmt: skip
-    folder.finish({"metrics": metrics, "pictures": PICTURES, "seconds": 25.0})
+    folder.finish({"metrics": metrics, "images": IMAGES, "seconds": 25.0})
     return folder.path.name
 
 
-def view(root: Path, pictures: int = 10, channels: int = 6) -> str:
+def view(root: Path, images: int = 10, channels: int = 6) -> str:
     """A folder of persistence images: its name."""
     folder, random = RunFolder.create(root, "view", "topology", {}), random_of("view")
-    bars = np.sort(random.uniform(size=(pictures * channels, 200, 2)), axis=2).astype(np.float32)
+    bars = np.sort(random.uniform(size=(images * channels, 200, 2)), axis=2).astype(np.float32)
     gallery = {
-        "pictures": random.integers(0, 256, (pictures, 3, 32, 32), np.uint8),
-        "target": np.arange(pictures) % CLASSES,
-        "images": random.uniform(size=(pictures, channels, 50, 50)).astype(np.float32),
+        "images": random.integers(0, 256, (images, 3, 32, 32), np.uint8),
+        "target": np.arange(images) % CLASSES,
+        "persistence_images": random.uniform(size=(images, channels, 50, 50)).astype(np.float32),
         "values": bars.reshape(-1, 2),
-        "offsets": np.arange(0, 200 * pictures * channels + 1, 200),
+        "offsets": np.arange(0, 200 * images * channels + 1, 200),
     }
     store(folder.file("gallery.npz"), gallery)
     about = {"shape": [channels, 50, 50], "mean": [0.1] * channels, "std": [0.2] * channels}
@@ -133,19 +133,19 @@ def cost(root: Path, name: str, parameters: int) -> str:
 
 
 def kept(folder: Path, mapped: list[str], few: int = 20) -> None:
-    """What a comparison keeps of its own: pictures, and maps of embeddings."""
+    """What a comparison keeps of its own: images, and maps of embeddings."""
     random = random_of("kept")
-    rows = np.sort(random.permutation(PICTURES)[: 2 * few])
-    pictures = {
+    rows = np.sort(random.permutation(IMAGES)[: 2 * few])
+    images = {
         "rows": rows,
         "target": rows % CLASSES,
-        "pictures": random.integers(0, 256, (len(rows), 3, 32, 32), np.uint8),
+        "images": random.integers(0, 256, (len(rows), 3, 32, 32), np.uint8),
         "hardest": np.arange(few),
         "only_topology_not_image": np.arange(few, 2 * few),
         "view_topology": random.integers(0, 256, (len(rows), 6, 50, 50), np.uint8),
     }
-    store(folder / "pictures.npz", pictures)
-    rows = random.permutation(PICTURES)[:1000]
+    store(folder / "images.npz", images)
+    rows = random.permutation(IMAGES)[:1000]
     maps = {"rows": rows, "target": rows % CLASSES}
     for name in mapped:
         maps[f"map_{name}"] = random.normal(size=(len(rows), 2)).astype(np.float32)

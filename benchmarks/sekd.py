@@ -3,12 +3,12 @@
     python benchmarks/sekd.py [--batch 128] [--device cpu]
     python benchmarks/sekd.py --masks RUNS/teacher-image-KEY
 
-32x32 pictures. The terms are computed on random maps of the teacher's last stage, forward and backward down to the
+32x32 images. The terms are computed on random maps of the teacher's last stage, forward and backward down to the
 student's map; the plain step is that of the student in its row. Median of five in turns; processor time on a CPU, wall
 time on a GPU. Memory is what the terms keep for their backward pass.
 
 With --masks: on how many channels of a trained teacher's last map the attention masks lie, on one batch of its recipe's
-training pictures.
+training images.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from persistill.losses import SEKD, attention_masks
 from persistill.models import build
 from persistill.models import load as load_network
 from persistill.run_folder import RunFolder
-from persistill.structures import Batch, Features, Setting
-from persistill.training import Objective
+from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.training import Criterion
 
 PAIRS = (("wrn-16-1", 128), ("resnet-8x4", 256), ("vgg-8", 512))
 VARIANTS = (
@@ -52,7 +52,7 @@ def masks(folder: Path, batch_size: int) -> None:
         device=torch.device("cpu"),
     )
     with torch.no_grad():
-        maps = list(teacher.eval()(next(iter(loader.epoch(0))).views["image"]).maps.values())[-1]
+        maps = list(teacher.eval()(next(iter(loader.epoch(0))).views["image"]).feature_maps.values())[-1]
     for relative in (False, True):
         shares = attention_masks(maps, relative=relative).channels / maps.shape[1]
         count = (1 / shares.square().sum(1)).mean().item()
@@ -81,12 +81,12 @@ def main() -> None:
         torch.cuda.synchronize(device)
         return time.perf_counter()
 
-    def plain(student: torch.nn.Module, pictures: torch.Tensor) -> float:
+    def plain(student: torch.nn.Module, images: torch.Tensor) -> float:
         begun = now()
-        F.cross_entropy(student(pictures).logits, target).backward()
+        F.cross_entropy(student(images).logits, target).backward()
         return now() - begun
 
-    def loss(objective: Objective, seen: Features, taught: Features) -> tuple[float, int]:
+    def loss(objective: Criterion, seen: ModelOutput, taught: ModelOutput) -> tuple[float, int]:
         kept: dict[int, int] = {}
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -107,22 +107,24 @@ def main() -> None:
     for name, channels in PAIRS:
         torch.manual_seed(0)
         student = build(name, 3, CLASSES).to(device).train()
-        pictures = torch.randn(options.batch, 3, 32, 32, device=device)
+        images = torch.randn(options.batch, 3, 32, 32, device=device)
         with torch.no_grad():
-            features = student(pictures)
-        last = list(features.maps)[-1]
-        shape = features.maps[last].shape
-        taught = Features(
+            features = student(images)
+        last = list(features.feature_maps)[-1]
+        shape = features.feature_maps[last].shape
+        taught = ModelOutput(
             features.logits, features.embedding, {last: torch.randn(shape[0], channels, *shape[2:], device=device)}
         )
-        seen = features._replace(maps={last: features.maps[last].detach().requires_grad_()})
+        seen = features._replace(feature_maps={last: features.feature_maps[last].detach().requires_grad_()})
         objectives = [
-            Objective(as_methods([spec]), cross_entropy=0.0, settings=[Setting(seen, [taught], target)]).to(device)
+            Criterion(as_methods([spec]), cross_entropy=0.0, settings=[MethodContext(seen, [taught], target)]).to(
+                device
+            )
             for _, spec in VARIANTS
         ]
         steps, times, memory = list[float](), [list[float]() for _ in VARIANTS], [0 for _ in VARIANTS]
         for number in range(6):
-            taken = [plain(student, pictures)]
+            taken = [plain(student, images)]
             for position, objective in enumerate(objectives):
                 seconds, memory[position] = loss(objective, seen, taught)
                 taken.append(seconds)

@@ -7,7 +7,7 @@ Clouds are class clusters behind a ReLU, as embeddings are, all different. Times
 medians of rounds in which every contender takes its turn. Set OMP_NUM_THREADS=1.
 
 With --edges: how long the edges of the minimum spanning trees of trained networks' embeddings are, and those of a new
-network of the last one's kind, over eight batches of 128 training pictures.
+network of the last one's kind, over eight batches of 128 training images.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def edges(networks: dict[str, nn.Module], loader: Loader) -> None:
     rows = []
     for name, network in networks.items():
         with torch.no_grad():
-            seen = [network(batch.views["image"]).embedding for batch in itertools.islice(loader.epoch(0), 8)]
+            seen = [network(batch.inputs["image"]).embedding for batch in itertools.islice(loader.epoch(0), 8)]
         parts = mst_lengths(torch.stack(seen)).flatten().quantile(torch.tensor([0.0, 0.05, 0.5, 0.95, 1.0])).tolist()
         rows.append([name, str(seen[0].shape[1]), *(f"{part:.2f}" for part in parts)])
     table(["edges", "numbers", "shortest", "5 %", "median", "95 %", "longest"], rows)

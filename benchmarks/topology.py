@@ -3,10 +3,10 @@
     python benchmarks/topology.py            # a few minutes
     python benchmarks/topology.py --quick    # under half a minute
 
-Prints Markdown. Every row of a table was measured in the same run, in turns, on different pictures; times are medians
+Prints Markdown. Every row of a table was measured in the same run, in turns, on different images; times are medians
 over the turns, and ratios are medians of the ratios within each turn, so that a busy machine disturbs them less.
 Jobs of one thread are timed by the processor time of the thread, so that waiting for a core is not in it; jobs of
-several threads, and the whole job beside a plain fill, by the clock, and want an idle machine. Pictures are those of
+several threads, and the whole job beside a plain fill, by the clock, and want an idle machine. Images are those of
 CIFAR-10 below the folder that PERSISTILL_SHARED names (or ../shared), and smooth noise where it is absent, which the
 output says.
 """
@@ -35,10 +35,10 @@ import persistill
 from persistill.topology import PersistenceImages, columns, persistence_images, rows, sublevel_persistence
 
 TGD = PersistenceImages.tgd()
-Pictures = NDArray[np.uint8]
+ImageDataset = NDArray[np.uint8]
 
 
-def real_pictures(count: int, split: str) -> tuple[Pictures, str]:
+def real_images(count: int, split: str) -> tuple[ImageDataset, str]:
     """(count, 3, 32, 32) of a split of CIFAR-10, and what they are."""
     root = Path(__file__).resolve().parent.parent
     folder = Path(os.environ.get("PERSISTILL_SHARED", root.parent / "shared"))
@@ -47,26 +47,26 @@ def real_pictures(count: int, split: str) -> tuple[Pictures, str]:
         import pyarrow.parquet as pq  # noqa: PLC0415
         from PIL import Image  # noqa: PLC0415
 
-        pictures = np.empty((count, 3, 32, 32), np.uint8)
+        images = np.empty((count, 3, 32, 32), np.uint8)
         encoded = (one["bytes"].as_py() for file in files for one in pq.read_table(file, columns=["img"])["img"])
-        for picture, data in zip(pictures, encoded, strict=False):
-            picture[:] = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).transpose(2, 0, 1)
-        return pictures, f"CIFAR-10 {split} pictures"
+        for image, data in zip(images, encoded, strict=False):
+            image[:] = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).transpose(2, 0, 1)
+        return images, f"CIFAR-10 {split} images"
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(count, 3, 32, 32))
     frequency = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.fftfreq(32)[None]) + 1 / 32
     smooth = np.fft.ifft2(np.fft.fft2(noise) / frequency**1.5).real
     smooth /= smooth.std((1, 2, 3), keepdims=True)
-    return np.clip(120 + 60 * smooth, 0, 255).astype(np.uint8), "SYNTHETIC pictures (smooth noise; no CIFAR-10 here)"
+    return np.clip(120 + 60 * smooth, 0, 255).astype(np.uint8), "SYNTHETIC images (smooth noise; no CIFAR-10 here)"
 
 
-def published(pictures: Pictures) -> NDArray[np.float64]:
+def published(images: ImageDataset) -> NDArray[np.float64]:
     """The recipe of the TGD paper's code: ripser on a sparse path, persim's PersImage, division by the maximum."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         imager = PersImage(pixels=[50, 50], spread=0.01, specs={"minBD": 0, "maxBD": 0.3}, verbose=False)
-        images = []
-        for signal in _signals(pictures):
+        rasters = []
+        for signal in _signals(images):
             x = signal / 255
             n, left = len(x), np.arange(len(x) - 1)
             edges = np.concatenate([np.maximum(x[:-1], x[1:]), x])
@@ -76,8 +76,8 @@ def published(pictures: Pictures) -> NDArray[np.float64]:
             diagram = ripser(matrix, maxdim=0, distance_matrix=True)["dgms"][0]
             diagram = diagram[np.isfinite(diagram[:, 1]) & (diagram[:, 1] - diagram[:, 0] > 0.02)]
             image = imager.transform(diagram.astype(np.float64))
-            images.append(image / max(image.max(), 1e-300))
-    return np.stack(images)
+            rasters.append(image / max(image.max(), 1e-300))
+    return np.stack(rasters)
 
 
 class Composition:
@@ -95,31 +95,31 @@ class Composition:
         self.columns = profiles[0]
         self.rows = np.ascontiguousarray((levels * profiles[1]).astype(np.float32)[:, ::-1])
 
-    def __call__(self, pictures: Pictures) -> NDArray[np.float32]:
+    def __call__(self, images: ImageDataset) -> NDArray[np.float32]:
         """(6 B, 50, 50)."""
-        signals = _signals(pictures)
-        images = np.empty((len(signals), 50, 50), np.float32)
-        for signal, image in zip(signals, images, strict=True):
+        signals = _signals(images)
+        rasters = np.empty((len(signals), 50, 50), np.float32)
+        for signal, image in zip(signals, rasters, strict=True):
             diagram = _persistence_on_a_line(signal.astype(np.float32))[:-1]
             births, lengths = diagram[:, 0].astype(np.int64), (diagram[:, 1] - diagram[:, 0]).astype(np.int64)
             kept = lengths > 5
             drawn = self.rows[lengths[kept]].T @ self.columns[births[kept]]
             np.divide(drawn, max(drawn.max(), 1e-30), out=image)
-        return images
+        return rasters
 
 
-def _signals(pictures: Pictures) -> NDArray[np.uint8]:
-    return np.concatenate([scan(pictures).reshape(-1, pictures[0, 0].size) for scan in (rows, columns)])
+def _signals(images: ImageDataset) -> NDArray[np.uint8]:
+    return np.concatenate([scan(images).reshape(-1, images[0, 0].size) for scan in (rows, columns)])
 
 
 def measure(jobs: dict[str, tuple[Callable[[Any], Any], NDArray[Any], int]], turns: int) -> list[list[str]]:
-    """Rows (name, ms a picture, times the first job's speed); jobs come with pictures, and how many to take a turn."""
+    """Rows (name, ms an image, times the first job's speed); jobs come with images, and how many to take a turn."""
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    for job, pictures, _ in jobs.values():
-        job(pictures[:2])
+    for job, images, _ in jobs.values():
+        job(images[:2])
     for turn in range(turns):
-        for name, (job, pictures, count) in jobs.items():
-            chosen = pictures[(np.arange(count) + turn * count) % len(pictures)]
+        for name, (job, images, count) in jobs.items():
+            chosen = images[(np.arange(count) + turn * count) % len(images)]
             begun = time.thread_time()
             job(chosen)
             times[name].append((time.thread_time() - begun) / count * 1e3)
@@ -137,22 +137,22 @@ def table(title: str, head: list[str], body: list[list[str]]) -> None:
         print(f"| {' | '.join(row)} |")
 
 
-def whole_job(pictures: Pictures, turns: int) -> None:
+def whole_job(images: ImageDataset, turns: int) -> None:
     """All images into each kind of buffer, against the time that it takes to fill the buffer."""
-    shape = (len(pictures), 6, 50, 50)
+    shape = (len(images), 6, 50, 50)
     warm = np.zeros(shape, np.float32)
     small = np.zeros(shape, np.uint8)
-    signals = _signals(pictures)
+    signals = _signals(images)
     cores = os.cpu_count() or 1
     jobs: dict[str, Callable[[], Any]] = {"plain fill of the same buffer, one thread": lambda: warm.fill(0.5)}
     for threads in sorted({1, cores}):
         jobs[f"into a reused float32 buffer, threads: {threads}"] = lambda t=threads: persistence_images(
-            pictures, TGD, threads=t, out=warm
+            images, TGD, threads=t, out=warm
         )
         jobs[f"into a reused uint8 buffer, threads: {threads}"] = lambda t=threads: persistence_images(
-            pictures, TGD, threads=t, out=small
+            images, TGD, threads=t, out=small
         )
-        jobs[f"into new memory, threads: {threads}"] = lambda t=threads: persistence_images(pictures, TGD, threads=t)
+        jobs[f"into new memory, threads: {threads}"] = lambda t=threads: persistence_images(images, TGD, threads=t)
         jobs[f"diagrams with indices only, threads: {threads}"] = lambda t=threads: sublevel_persistence(
             signals, min_persistence=5, threads=t
         )
@@ -167,19 +167,19 @@ def whole_job(pictures: Pictures, turns: int) -> None:
             times[name].append(time.perf_counter() - begun)
     fill = np.array(next(iter(times.values())))
     table(
-        f"{len(pictures):,} pictures, {warm.nbytes / 1e6:,.0f} MB of float32 images",
+        f"{len(images):,} images, {warm.nbytes / 1e6:,.0f} MB of float32 images",
         ["job", "seconds", "times the fill"],
         [[name, f"{np.median(each):.3f}", f"{np.median(each / fill):.2f}"] for name, each in times.items()],
     )
 
 
-def scaling(pictures: Pictures, turns: int) -> None:
-    """Time a sample of larger and larger mosaics of real pictures."""
+def scaling(images: ImageDataset, turns: int) -> None:
+    """Time a sample of larger and larger mosaics of real images."""
     body = []
     for side in (32, 64, 128, 224):
         tiles = side // 32
-        count = max(1, min(len(pictures) // tiles**2, 64))
-        mosaics = pictures[: count * tiles**2].reshape(count, tiles, tiles, 3, 32, 32)
+        count = max(1, min(len(images) // tiles**2, 64))
+        mosaics = images[: count * tiles**2].reshape(count, tiles, tiles, 3, 32, 32)
         mosaics = np.ascontiguousarray(mosaics.transpose(0, 3, 1, 4, 2, 5)).reshape(count, 3, side, side)
         samples = count * 6 * side * side
         lines = _signals(mosaics[:4]).astype(np.float32)
@@ -202,15 +202,15 @@ def scaling(pictures: Pictures, turns: int) -> None:
             [f"{side} x {side}", *(f"{np.median(each):.2f}" for each in (ours, floats, theirs)), f"{ratio:.1f}"]
         )
     table(
-        "Scaling: ns a sample, one thread, mosaics of pictures",
+        "Scaling: ns a sample, one thread, mosaics of images",
         ["side", "8-bit, image included", "float32, image included", "GUDHI line, diagram only", "GUDHI / 8-bit"],
         body,
     )
 
 
-def agreement(pictures: Pictures) -> None:
+def agreement(images: ImageDataset) -> None:
     """Print how far the results lie from the alternatives'."""
-    few = pictures[:3]
+    few = images[:3]
     ours = persistence_images(few, TGD).reshape(3, 2, 3, 50, 50).swapaxes(0, 1).reshape(-1, 50, 50)
     theirs, composed = published(few), Composition()(few)
     near = composed.max((1, 2)) > 0.5
@@ -223,13 +223,13 @@ def agreement(pictures: Pictures) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer pictures and turns")
+    parser.add_argument("--quick", action="store_true", help="fewer images and turns")
     quick = parser.parse_args().quick
-    pictures, source = real_pictures(1000 if quick else 10_000, "test")
+    images, source = real_images(1000 if quick else 10_000, "test")
     turns = 5 if quick else 15
     torch.set_num_threads(1)
     begun = time.perf_counter()
-    persistence_images(pictures[:1], TGD)
+    persistence_images(images[:1], TGD)
     first = time.perf_counter() - begun
     print(f"## Persistence images of {source}\n")
     print(
@@ -237,26 +237,26 @@ def main() -> None:
         f"NumPy {np.__version__}, GUDHI {gudhi.__version__}, persistill {persistill.__version__}. "
         f"First call {first:.1f} s."
     )
-    floats = (pictures / np.float32(255)).astype(np.float32)
+    floats = (images / np.float32(255)).astype(np.float32)
 
     def ours(chosen: NDArray[Any]) -> NDArray[Any]:
         return persistence_images(chosen, TGD, threads=1)
 
     jobs: dict[str, tuple[Callable[[Any], Any], NDArray[Any], int]] = {
-        "published recipe (ripser, persim)": (published, pictures, 1 if quick else 3),
-        "best composition (GUDHI line, tables, matrix product)": (Composition(), pictures, 64),
-        "persistill, 8-bit": (ours, pictures, 512),
+        "published recipe (ripser, persim)": (published, images, 1 if quick else 3),
+        "best composition (GUDHI line, tables, matrix product)": (Composition(), images, 64),
+        "persistill, 8-bit": (ours, images, 512),
         "persistill, float32": (ours, floats, 512),
-        "persistill, 8-bit, batches of 128": (ours, pictures, 128),
+        "persistill, 8-bit, batches of 128": (ours, images, 128),
     }
     table(
-        "The TGD recipe: 6 images of 50 x 50 for every picture of 32 x 32 x 3",
-        ["", "ms a picture, one thread", "times the published recipe"],
+        "The TGD recipe: 6 images of 50 x 50 for every image of 32 x 32 x 3",
+        ["", "ms an image, one thread", "times the published recipe"],
         measure(jobs, turns),
     )
-    agreement(pictures)
-    whole_job(pictures if quick else real_pictures(50_000, "train")[0], 5)
-    scaling(pictures, 3 if quick else 7)
+    agreement(images)
+    whole_job(images if quick else real_images(50_000, "train")[0], 5)
+    scaling(images, 3 if quick else 7)
     print(f"\nLargest resident memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB.")
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/training.py [--quick] [--device cpu]
 
-CIFAR-10 shapes: WRN-16-3 teachers, one on 3x32x32 pictures, one on 6x50x50 persistence images; WRN-16-1 student; batch
-128. Pictures are whole: both teachers inside the graph, as in the published code; frozen teachers, asked at every step
+CIFAR-10 shapes: WRN-16-3 teachers, one on 3x32x32 images, one on 6x50x50 persistence images; WRN-16-1 student; batch
+128. Images are whole: both teachers inside the graph, as in the published code; frozen teachers, asked at every step
 about stored persistence images; stored features, in float16 and float32. Or they are cropped and flipped anew at every
 step, and so are the persistence images: the time to make them is in the step, though a training makes them on another
 thread. Medians over the steps, ratios within each turn, all ways in turn, in one run. With one thread, time is
@@ -18,27 +18,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from topology import real_pictures
+from topology import real_images
 from torch import Tensor, nn
 
 from persistill.data import DrawnView, augment, open_features, write_features
 from persistill.data.views.online import Drawing
 from persistill.losses import TGD
 from persistill.models import build
-from persistill.structures import Batch, Features, Part
+from persistill.structures import Batch, ModelOutput, OutputField
 from persistill.topology import PersistenceImages
-from persistill.training import Frozen, Objective
+from persistill.training import Criterion, Frozen
 
-BATCH, PICTURES, ROUND = 128, 2048, 256
-READS: frozenset[Part] = frozenset({"logits", "maps"})
+BATCH, IMAGES, ROUND = 128, 2048, 256
+READS: frozenset[OutputField] = frozenset({"logits", "feature_maps"})
 IMAGES = {
     "published": PersistenceImages.tgd(),
     "small": PersistenceImages(pixels=(32, 32), births=(0.0, 0.8), persistences=(0.0, 0.6), grid="tiled"),
 }
 
 
-class Pictures:
-    """Pictures with their persistence images, in order, and any batch of them, as it is or augmented."""
+class ImageDataset:
+    """Images with their persistence images, in order, and any batch of them, as it is or augmented."""
 
     def __init__(self, pixels: Tensor) -> None:
         self.pixels = pixels
@@ -74,8 +74,8 @@ def main() -> None:
     options = parser.parse_args()
     steps, device = 5 if options.quick else 20, torch.device(options.device)
     torch.manual_seed(0)
-    pixels, source = real_pictures(PICTURES, "train")
-    pictures = Pictures(torch.from_numpy(pixels).to(device))
+    pixels, source = real_images(IMAGES, "train")
+    images = ImageDataset(torch.from_numpy(pixels).to(device))
 
     def teacher(name: str, channels: int) -> nn.Module:
         return build(name, channels, 10).to(device)
@@ -84,18 +84,18 @@ def main() -> None:
     image, topology, small = (
         Frozen(teacher(name, channels)) for name, channels in (("wrn-16-3", 3), ("wrn-16-3", 6), ("wrn-16-1", 6))
     )
-    tgd, plain = Objective([TGD.published()], cross_entropy=0.1), Objective()
+    tgd, plain = Criterion([TGD.published()], cross_entropy=0.1), Criterion()
     student = build("wrn-16-1", 3, 10).to(device)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9)
 
-    def step(loss: Objective, batch: Batch, taught: Sequence[Features] = ()) -> None:
-        terms = loss.terms(student(batch.views["image"]), taught, batch)
+    def step(loss: Criterion, batch: Batch, taught: Sequence[ModelOutput] = ()) -> None:
+        terms = loss.terms(student(batch.inputs["image"]), taught, batch)
         optimizer.zero_grad()
         loss.total(terms).backward()
         optimizer.step()
 
     def asked(batch: Batch, view: str, second: nn.Module) -> None:
-        step(tgd, batch, [image(batch.views["image"]), second(batch.views[view])])
+        step(tgd, batch, [image(batch.inputs["image"]), second(batch.inputs[view])])
 
     with tempfile.TemporaryDirectory() as folder:
         stored, size = {}, {}
@@ -105,36 +105,36 @@ def main() -> None:
                 place = Path(folder) / f"{precision}-{view}"
                 place.mkdir()
                 result = write_features(
-                    place, pictures, PICTURES, lambda b, v=view, n=network: n(b.views[v]), READS, precision
+                    place, images, IMAGES, lambda b, v=view, n=network: n(b.inputs[v]), READS, precision
                 )
                 stored[precision].append(open_features(place, result, device))
-                size[precision] += result["bytes"] / PICTURES / 1000
+                size[precision] += result["bytes"] / IMAGES / 1000
 
         def read(index: Tensor, precision: str) -> None:
-            step(tgd, pictures.whole(index), [features.fetch(index) for features in stored[precision]])
+            step(tgd, images.whole(index), [features.fetch(index) for features in stored[precision]])
 
         def inside_the_graph(index: Tensor) -> None:
-            batch = pictures.whole(index)
-            step(tgd, batch, [live[0](batch.views["image"]), live[1](batch.views["published"])])
+            batch = images.whole(index)
+            step(tgd, batch, [live[0](batch.inputs["image"]), live[1](batch.inputs["published"])])
 
         ways: dict[str, Callable[[Tensor], object]] = {
-            "plain step, no teacher": lambda i: step(plain, pictures.whole(i)),
+            "plain step, no teacher": lambda i: step(plain, images.whole(i)),
             "TGD, teachers inside the graph (as published)": inside_the_graph,
-            "TGD, frozen teachers": lambda i: asked(pictures.whole(i), "published", topology),
+            "TGD, frozen teachers": lambda i: asked(images.whole(i), "published", topology),
             "TGD, stored in float16": lambda i: read(i, "half"),
             "TGD, stored in float32": lambda i: read(i, "exact"),
-            "plain step on crops and flips": lambda i: step(plain, pictures.moved(i)),
-            "crops, flips and persistence images alone": lambda i: pictures.moved(i, "published"),
-            "TGD on crops and flips": lambda i: asked(pictures.moved(i, "published"), "published", topology),
+            "plain step on crops and flips": lambda i: step(plain, images.moved(i)),
+            "crops, flips and persistence images alone": lambda i: images.moved(i, "published"),
+            "TGD on crops and flips": lambda i: asked(images.moved(i, "published"), "published", topology),
             "TGD on crops and flips, a small topology teacher": lambda i: asked(
-                pictures.moved(i, "small"), "small", small
+                images.moved(i, "small"), "small", small
             ),
-            "crops, flips and the image teacher's answer alone": lambda i: image(pictures.moved(i).views["image"]),
+            "crops, flips and the image teacher's answer alone": lambda i: image(images.moved(i).views["image"]),
         }
         one = device.type == "cpu" and torch.get_num_threads() == 1
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(steps + 1):
-            index = torch.randint(PICTURES, (BATCH,))
+            index = torch.randint(IMAGES, (BATCH,))
             for way, run in ways.items():
                 began = time.process_time() if one else time.perf_counter()
                 run(index)
@@ -146,7 +146,7 @@ def main() -> None:
     kind = "processor time" if one else "wall time"
     print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} thread(s), {kind}, median of {steps} steps")
     print(f"{source}; the small topology teacher is WRN-16-1 on 6x32x32\n")
-    print("| step | ms | ratio to plain | stored a picture |\n|---|---:|---:|---:|")
+    print("| step | ms | ratio to plain | stored an image |\n|---|---:|---:|---:|")
     for way, times in seconds.items():
         ratio = statistics.median(mine / plain for mine, plain in zip(times, base, strict=True))
         kilobytes = next((f"{size[p]:.0f} kB" for p, name in _NAMES.items() if way.endswith(name)), "")

@@ -1,4 +1,4 @@
-"""Vectorisations of persistence diagrams and distances between them, beside GUDHI and persim, as Markdown tables.
+"""Vectorizations of persistence diagrams and distances between them, beside GUDHI and persim, as Markdown tables.
 
     python benchmarks/vectorization.py            # about a minute
     python benchmarks/vectorization.py --quick    # twenty seconds
@@ -78,7 +78,7 @@ def topkd_images() -> Job:
     )
 
 
-def vectorisations() -> dict[str, Job]:
+def vectorizations() -> dict[str, Job]:
     span = {"resolution": 100, "sample_range": [0.0, 1.0]}
     nothing = [np.array([[0.0, 1.0]])]
     theirs = {
@@ -240,7 +240,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # persim warns of its own deprecated calls
     turns = 5 if quick else 40
-    print("## Vectorisations and distances\n")
+    print("## Vectorizations and distances\n")
     print(
         f"{platform.machine()}, {os.cpu_count()} cores; Python {platform.python_version()}, NumPy {np.__version__}, "
         f"torch {torch.__version__}, GUDHI {gudhi.__version__}, persistill {persistill.__version__}. "
@@ -252,7 +252,7 @@ def main() -> None:
     images = {"H0: all births are 0": (topkd_images(), level), "any births": (topkd_images(), spread)}
     for batch in (64, 512):
         compared("TopKD's persistence images, 20 x 20, 63 bars", images, batch, turns)
-    compared("Vectors, 63 bars", {name: (job, spread) for name, job in vectorisations().items()}, 64, turns)
+    compared("Vectors, 63 bars", {name: (job, spread) for name, job in vectorizations().items()}, 64, turns)
     for bars in (20, 63) if quick else (20, 63, 150, 300):
         jobs = {name: (job, random_diagrams(512, bars, 2)) for name, job in distances().items()}
         compared(f"Distances, {bars} bars", jobs, max(16, 4096 // bars), max(2, turns * 20 // bars // 3))

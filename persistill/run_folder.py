@@ -25,9 +25,9 @@ from typing import Any, Literal, get_args
 from persistill.errors import UserError
 from persistill.utils.atomic_io import read_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 Kind = Literal[
-    "view", "teacher", "features", "preparation", "student", "evaluation", "quantised", "export", "cost", "comparison"
+    "view", "teacher", "features", "preparation", "student", "evaluation", "quantized", "export", "cost", "comparison"
 ]
 _PACKAGES = ("persistill", "torch", "torchvision", "numpy", "numba", "timm", "lightning-fabric")
 

@@ -17,7 +17,7 @@ from persistill.errors import UserError, unknown
 _problems: ContextVar[list[str] | None] = ContextVar("problems", default=None)
 
 
-class Spec(BaseModel):
+class Settings(BaseModel):
     """Frozen settings with strict types. Subclasses declare fields, with ranges, as pydantic does.
 
     Raises:
@@ -91,7 +91,7 @@ def collecting() -> Iterator[None]:
         raise UserError("\n".join(problems))
 
 
-def _sentence(spec: type[Spec], item: Mapping[str, Any]) -> str:
+def _sentence(spec: type[Settings], item: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in item["loc"])
     given = item.get("input")
     if item["type"] == "extra_forbidden":
@@ -105,7 +105,7 @@ def _sentence(spec: type[Spec], item: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Spec):
+    if isinstance(value, Settings):
         return value.to_json()
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
@@ -118,7 +118,7 @@ def _replace(node: Any, path: list[str], value: Any, whole: str) -> Any:
     if not path:
         return _parsed(value, node)
     head, rest = path[0], path[1:]
-    if isinstance(node, Spec):
+    if isinstance(node, Settings):
         fields = {name: getattr(node, name) for name in type(node).model_fields}
         if head not in fields:
             raise unknown(f"field of {type(node).__name__} in {whole!r}:", head, fields)

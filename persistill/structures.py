@@ -10,25 +10,25 @@ from torch import Tensor, nn
 from persistill.utils.progress import Progress
 
 
-class Features(NamedTuple):
+class ModelOutput(NamedTuple):
     """What every network returns, teacher or student.
 
     Attributes:
-        logits: (B, K), unnormalised log-probabilities of K classes.
+        logits: (B, K), unnormalized log-probabilities of K classes.
         embedding: (B, D), the input of the last linear layer.
-        maps: stage name -> (B, C, H, W), in the order in which the network computes them.
+        feature_maps: stage name -> (B, C, H, W), in the order in which the network computes them.
     """
 
     logits: Tensor
     embedding: Tensor
-    maps: dict[str, Tensor]
+    feature_maps: dict[str, Tensor]
 
 
-Part = Literal["logits", "embedding", "maps"]
-"""A field of ``Features``."""
+OutputField = Literal["logits", "embedding", "feature_maps"]
+"""A field of ``ModelOutput``."""
 
 
-class MapSpec(NamedTuple):
+class FeatureMapSpec(NamedTuple):
     """Shape of one stage's map, known before any forward pass: an input of side n gives a side of ceil(n / stride)."""
 
     channels: int
@@ -36,12 +36,12 @@ class MapSpec(NamedTuple):
 
 
 class FeatureSpec(NamedTuple):
-    """Shapes of the ``Features`` that a network will return."""
+    """Shapes of the ``ModelOutput`` that a network will return."""
 
     in_channels: int
     num_classes: int
     embedding_dim: int
-    maps: dict[str, MapSpec]
+    feature_maps: dict[str, FeatureMapSpec]
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Batch:
     """A mini-batch, already on its device.
 
     Attributes:
-        views: view name -> (B, C, H, W) float tensor, normalised; "image" is the picture itself.
+        inputs: view name -> (B, C, H, W) float tensor, normalized; "image" is the image itself.
         target: (B,) int64 class numbers.
         index: (B,) int64 positions of the samples in their split.
     """
 
-    views: dict[str, Tensor]
+    inputs: dict[str, Tensor]
     target: Tensor
     index: Tensor
 
@@ -85,7 +85,7 @@ class Method(Protocol):
         """Term name -> weight."""
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher's features; a stored teacher holds no more."""
 
 
@@ -93,23 +93,23 @@ class Method(Protocol):
 class PureMethod(Method, Protocol):
     """A method whose terms are functions of the features alone."""
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The unweighted terms, each a scalar, with the names of ``weights``."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class MethodContext:
     """What the trainable parts of a method are built for.
 
     Attributes:
-        student: features of two pictures, for their shapes.
+        student: features of two images, for their shapes.
         teachers: likewise, in the arm's order.
-        targets: (N,) int64 classes of all training pictures; ``Batch.index`` points into them.
+        targets: (N,) int64 classes of all training images; ``Batch.index`` points into them.
         prepared: the folder that the method's preparation filled; None where there is none, and in a dry run.
     """
 
-    student: Features
-    teachers: Sequence[Features]
+    student: ModelOutput
+    teachers: Sequence[ModelOutput]
     targets: Tensor
     prepared: Path | None = None
 
@@ -121,10 +121,10 @@ class LearningMethod(Method, Protocol):
     They are thrown away when the training ends.
     """
 
-    def learner(self, setting: Setting) -> nn.Module:
+    def learner(self, setting: MethodContext) -> nn.Module:
         """A module whose ``forward(student, teachers, batch)`` gives the unweighted terms.
 
-        Its parameters are trained by the student's optimiser; parameters and buffers lie in checkpoints.
+        Its parameters are trained by the student's optimizer; parameters and buffers lie in checkpoints.
         """
 
 
@@ -136,14 +136,14 @@ class Preparation(Protocol):
 
     def prepare(
         self,
-        lessons: Callable[[int], Iterator[Sequence[Features]]],
+        teacher_batches: Callable[[int], Iterator[Sequence[ModelOutput]]],
         folder: Path,
         progress: Progress,
     ) -> dict[str, Any]:
         """Fill the stage's folder; called again after an interruption, it goes on from what lies there.
 
         Args:
-            lessons: epoch number -> what the arm's teachers say of each full batch of the epoch, as students will
+            teacher_batches: epoch number -> what the arm's teachers say of each full batch of the epoch, as students
                 meet it.
             folder: where to write.
             progress: told of all that takes time.

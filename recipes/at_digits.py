@@ -2,7 +2,7 @@
 
     persistill run at_digits
 
-1,797 gray pictures of 8x8 pixels that ship with scikit-learn; half a minute on two cores. The usual weight of AT,
+1,797 gray images of 8x8 pixels that ship with scikit-learn; half a minute on two cores. The usual weight of AT,
 1000, is meant for maps of side 32. Its term is a mean over positions of unit vectors, so maps with 16 times fewer
 positions need 16 times less.
 """

@@ -27,7 +27,7 @@ ARMS = {
     "dkd": Arm(methods=(DKD(alpha=1.0, beta=8.0),), teachers=IMAGE),
 }
 DIFFERENCES = (
-    "5,000 training pictures are held out for validation here, and none there; ours are of the last epoch.",
+    "5,000 training images are held out for validation here, and none there; ours are of the last epoch.",
     "Teachers are trained here, from one seed; the table's are those released with it.",
     "DKD's weights differ from pair to pair in its publication; here they are alpha 1 and beta 8 for all.",
 )
@@ -35,7 +35,7 @@ SLOW = ("mobilenet", "shufflenet")
 
 
 def pair(teacher: str, student: str, *accuracies: float | None) -> Recipe:
-    """One column of the table: accuracies in per cent, of the teacher and then of all arms; None where it has none."""
+    """One column of the table: accuracies in percent, of the teacher and then of all arms; None where it has none."""
     published = {
         name: round(value / 100, 4)
         for name, value in zip(("image", *ARMS), accuracies, strict=True)
@@ -87,7 +87,7 @@ def training(lr: float) -> Train:
     )
 
 
-# Accuracies in per cent: the teacher's, then those of the arms in their order; None where the table has none.
+# Accuracies in percent: the teacher's, then those of the arms in their order; None where the table has none.
 # fmt: off
 COLUMNS = {
     ("wrn-40-2", "wrn-16-2"): (

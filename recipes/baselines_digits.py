@@ -2,8 +2,8 @@
 
     persistill run baselines_digits
 
-1,797 gray pictures of 8x8 pixels that ship with scikit-learn; 300 are trained on, 100 choose, 1,000 test. Three
-minutes on two cores. It shows that they run and what each costs; which of them is best on real pictures it cannot
+1,797 gray images of 8x8 pixels that ship with scikit-learn; 300 are trained on, 100 choose, 1,000 test. Three
+minutes on two cores. It shows that they run and what each costs; which of them is best on real images it cannot
 show. Weights are the usual ones, except for AT and AMD, whose terms grow as maps get smaller (see their pages). Those
 that bring parts which learn along are in baselines_learning_digits.
 """
@@ -21,8 +21,8 @@ recipe = Recipe(
     arms={
         "alone": Arm(),
         "kd": Arm(cross_entropy=0.1, methods=(KD(weight=0.9),), teachers=IMAGE),
-        "standardised kd": Arm(
-            cross_entropy=0.1, methods=(KD(weight=9.0, temperature=2.0, standardise=True),), teachers=IMAGE
+        "standardized kd": Arm(
+            cross_entropy=0.1, methods=(KD(weight=9.0, temperature=2.0, standardize=True),), teachers=IMAGE
         ),
         "averaged kd": Arm(cross_entropy=0.1, methods=(AveragedKD(weight=0.9),), teachers=("image", "other")),
         "dkd": Arm(methods=(DKD(alpha=1.0, beta=8.0),), teachers=IMAGE),

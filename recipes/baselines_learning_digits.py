@@ -2,9 +2,9 @@
 
     persistill run baselines_learning_digits
 
-Pictures, networks and training are those of baselines_digits, so that the arms of both can be compared. Three minutes
-on two cores. It shows that they run and what each costs; which of them is best on real pictures it cannot show.
-Weights are the usual ones; CRD draws fewer negatives, for there are but 300 pictures.
+Images, networks and training are those of baselines_digits, so that the arms of both can be compared. Three minutes
+on two cores. It shows that they run and what each costs; which of them is best on real images it cannot show.
+Weights are the usual ones; CRD draws fewer negatives, for there are but 300 images.
 """
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train

@@ -2,7 +2,7 @@
 
     persistill run evidence_cifar10 --set data.source=FOLDER_OF_PARQUET
 
-10,000 training pictures, 2,000 of them for validation, all 10,000 test pictures; 12 epochs, no augmentation, teachers
+10,000 training images, 2,000 of them for validation, all 10,000 test images; 12 epochs, no augmentation, teachers
 asked once; WRN-16-1 student, WRN-16-2 image teacher, WRN-16-1 topology teachers; 3 seeds. Data, teachers and training
 are those of tgd_cifar10_small, so their stages are shared. Every method stands beside the control that it needs: TGD
 beside the same terms from the image teacher alone and beside a student that merely trains longer, TopKD beside KD at
@@ -21,10 +21,10 @@ FEWER_CLOUDS = Surrogate(cloud_epochs=64, epochs=200, patience=20, lr=2e-3)
 
 
 def tgd_fitted(alpha: float) -> Arm:
-    """TGD with the fitted view, maps normalised before mixing, and this much weight on the image teacher."""
+    """TGD with the fitted view, maps normalized before mixing, and this much weight on the image teacher."""
     return Arm(
         cross_entropy=0.1,
-        methods=(TGD(alphas=(alpha, round(1 - alpha, 6)), kl_reduction="mean", merge="normalised"),),
+        methods=(TGD(alphas=(alpha, round(1 - alpha, 6)), kl_reduction="mean", merge="normalized"),),
         teachers=("image", "topology-fitted"),
         start="alone",
     )

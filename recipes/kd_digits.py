@@ -2,7 +2,7 @@
 
     persistill run kd_digits
 
-1,797 gray pictures of 8x8 pixels that ship with scikit-learn; half a minute on two cores.
+1,797 gray images of 8x8 pixels that ship with scikit-learn; half a minute on two cores.
 """
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train

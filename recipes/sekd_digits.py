@@ -2,7 +2,7 @@
 
     persistill run sekd_digits
 
-1,797 gray pictures of 8x8 pixels that ship with scikit-learn; 300 are trained on, 100 choose, 1,000 test. Two minutes
+1,797 gray images of 8x8 pixels that ship with scikit-learn; 300 are trained on, 100 choose, 1,000 test. Two minutes
 on two cores. Masks are "relative" here: this teacher's map has a few strong channels, which those as published leave
 almost alone.
 """

@@ -2,9 +2,9 @@
 
     persistill run tgd_augmented_digits
 
-As tgd_digits, but every picture is moved by up to one pixel, another way at every epoch, and teachers are asked at
-every step: the image teacher about the moved picture, the topology teacher about the persistence image of the moved
-picture, drawn on the way to the network. (Digits are not flipped: a mirrored 2 is no 2.)
+As tgd_digits, but every image is moved by up to one pixel, another way at every epoch, and teachers are asked at
+every step: the image teacher about the moved image, the topology teacher about the persistence image of the moved
+image, drawn on the way to the network. (Digits are not flipped: a mirrored 2 is no 2.)
 """
 
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
@@ -25,7 +25,7 @@ recipe = Recipe(
         "kd": Arm(cross_entropy=0.1, methods=(KD(weight=0.9, temperature=4.0),), teachers=("image",)),
         "tgd": Arm(
             cross_entropy=0.1,
-            methods=(TGD(kd=0.9, similarity=300.0, alphas=(0.9, 0.1), merge="normalised"),),
+            methods=(TGD(kd=0.9, similarity=300.0, alphas=(0.9, 0.1), merge="normalized"),),
             teachers=("image", "topology"),
             start="alone",
         ),

@@ -3,22 +3,22 @@
     persistill reproduce tgd_cifar10_published --device cuda
     persistill reproduce tgd_cifar10_published --small          (an hour on two cores)
 
-WRN-16-3 teachers, one on pictures and one on persistence images with 6 channels; WRN-16-1 student; 200 epochs. Days on
+WRN-16-3 teachers, one on images and one on persistence images with 6 channels; WRN-16-1 student; 200 epochs. Days on
 two cores: meant for a GPU. The authors' released weights score 84.55 % (alone), 85.16 % (KD) and 85.94 % (TGD) on the
-test pictures; each is the best of 200 epochs *on the test pictures*. What this recipe keeps of the published code:
+test images; each is the best of 200 epochs *on the test images*. What this recipe keeps of the published code:
 
 * KL is averaged over classes too (kl_reduction="mean": with 10 classes, 1.44 x the batch mean instead of 14.4 x);
-* Gram matrices are mixed before normalisation (merge="published"), with alpha 0.99, whatever the README says (0.95);
+* Gram matrices are mixed before normalization (merge="published"), with alpha 0.99, whatever the README says (0.95);
 * "annealing" means that the student starts from the weights of the student alone, at the full learning rate;
 * persistence images of the published window, divided by each channel's maximum, cut to 8 bits;
-* pictures are normalised by CIFAR-100's statistics; no augmentation at all; no Nesterov momentum.
+* images are normalized by CIFAR-100's statistics; no augmentation at all; no Nesterov momentum.
 
 And what it does not keep, with the reason:
 
 * the column scan is a true transpose (in the published notebook it does nothing, so both halves are equal);
-* persistence images are normalised by statistics measured on training pictures, both halves by their own (the
+* persistence images are normalized by statistics measured on training images, both halves by their own (the
   published constants are those of the row scan alone, for both);
-* 500 training pictures are held out for validation; the test pictures are read once, after the last epoch.
+* 500 training images are held out for validation; the test images are read once, after the last epoch.
 """
 
 from persistill.config import Arm, Data, Model, Published, Recipe, Teacher, Train
@@ -82,14 +82,14 @@ recipe = Recipe(
     seeds=(0, 1, 2),
     published=(
         Published(
-            source="Released weights of Jeon et al. 2024 (arXiv 2407.05316), measured on all CIFAR-10 test pictures.",
+            source="Released weights of Jeon et al. 2024 (arXiv 2407.05316), measured on all CIFAR-10 test images.",
             accuracies={"alone": 0.8455, "kd": 0.8516, "tgd": 0.8594},
-            chosen="best of 200 epochs, chosen on the test pictures; one seed",
+            chosen="best of 200 epochs, chosen on the test images; one seed",
             differences=(
-                "The published epochs (42, 40, 40 of 200) were chosen on the test pictures; ours are the last.",
-                "500 training pictures are held out for validation here, and none there.",
+                "The published epochs (42, 40, 40 of 200) were chosen on the test images; ours are the last.",
+                "500 training images are held out for validation here, and none there.",
                 "The column scan is a true transpose; in the published notebook it does nothing.",
-                "Persistence images are normalised by measured statistics of each half, not by those of the row scan.",
+                "Persistence images are normalized by measured statistics of each half, not by those of the row scan.",
             ),
         ),
     ),

@@ -3,10 +3,10 @@
     persistill run tgd_cifar10_small                                          (from the Hugging Face hub)
     persistill run tgd_cifar10_small --set data.source=FOLDER_OF_PARQUET      (from local files)
 
-10,000 training pictures, 2,000 of them for validation, all 10,000 test pictures; 12 epochs, no augmentation, as in the
-paper (topology teachers see persistence images of whole pictures). Five arms: the student alone; KD; the same terms as
+10,000 training images, 2,000 of them for validation, all 10,000 test images; 12 epochs, no augmentation, as in the
+paper (topology teachers see persistence images of whole images). Five arms: the student alone; KD; the same terms as
 TGD from the image teacher alone (the control that the paper lacks); TGD with the published persistence images and
-weights; TGD with persistence images fitted to the data, and each teacher's map normalised before mixing. The three
+weights; TGD with persistence images fitted to the data, and each teacher's map normalized before mixing. The three
 with TGD's terms start from the student alone. Topology teachers are WRN-16-1, for the time's sake. About an hour and a
 half on two cores; its arms are among those of evidence_cifar10, whose results stand in docs/results.md.
 """
@@ -46,7 +46,7 @@ recipe = Recipe(
         ),
         "tgd fitted": Arm(
             cross_entropy=0.1,
-            methods=(TGD(alphas=(0.9, 0.1), kl_reduction="mean", merge="normalised"),),
+            methods=(TGD(alphas=(0.9, 0.1), kl_reduction="mean", merge="normalized"),),
             teachers=("image", "topology-fitted"),
             start="alone",
         ),

@@ -1,9 +1,9 @@
-"""TGD on handwritten digits: the demonstration, from pictures to a report in minutes.
+"""TGD on handwritten digits: the demonstration, from images to a report in minutes.
 
     persistill demo          (the same as: persistill run tgd_digits)
 
-1,797 gray pictures of 8x8 pixels that ship with scikit-learn. Only 300 of them are trained on, so that there is
-something to learn from a teacher; the test is on 1,000 others. Two teachers, one on pictures and one on persistence
+1,797 gray images of 8x8 pixels that ship with scikit-learn. Only 300 of them are trained on, so that there is
+something to learn from a teacher; the test is on 1,000 others. Two teachers, one on images and one on persistence
 images; three students a seed: alone, with KD, with TGD, which starts from the student alone as in the paper.
 """
 
@@ -25,7 +25,7 @@ recipe = Recipe(
         "kd": Arm(cross_entropy=0.1, methods=(KD(weight=0.9, temperature=4.0),), teachers=("image",)),
         "tgd": Arm(
             cross_entropy=0.1,
-            methods=(TGD(kd=0.9, similarity=300.0, alphas=(0.9, 0.1), merge="normalised"),),
+            methods=(TGD(kd=0.9, similarity=300.0, alphas=(0.9, 0.1), merge="normalized"),),
             teachers=("image", "topology"),
             start="alone",
         ),

@@ -2,7 +2,7 @@
 
     persistill run tgd_weights_digits
 
-The setting of tgd_digits: 300 training pictures, a teacher on pictures and one on persistence images. Each rule begins
+The setting of tgd_digits: 300 training images, a teacher on images and one on persistence images. Each rule begins
 at equal weights, and the fixed one is there at 0.9 and 0.1 too, and with the image teacher alone. Three minutes on two
 cores.
 """
@@ -10,12 +10,12 @@ cores.
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView
 from persistill.losses import TGD, LearnedTGD, WeightedTGD
-from persistill.settings import Spec
+from persistill.settings import Settings
 
 BOTH = ("image", "topology")
 
 
-def arm(method: Spec, teachers: tuple[str, ...] = BOTH) -> Arm:
+def arm(method: Settings, teachers: tuple[str, ...] = BOTH) -> Arm:
     """All arms differ in the weights of teachers alone."""
     return Arm(cross_entropy=0.1, methods=(method,), teachers=teachers, start="alone")
 
@@ -31,12 +31,12 @@ recipe = Recipe(
     student=Model(name="wrn-10-1"),
     arms={
         "alone": Arm(),
-        "image only": arm(TGD(similarity=300.0, alphas=(1.0,), merge="normalised"), ("image",)),
-        "0.9 and 0.1": arm(TGD(similarity=300.0, alphas=(0.9, 0.1), merge="normalised")),
-        "0.5 and 0.5": arm(TGD(similarity=300.0, alphas=(0.5, 0.5), merge="normalised")),
-        "by confidence": arm(WeightedTGD(similarity=300.0, merge="normalised")),
-        "by confidence, softer": arm(WeightedTGD(similarity=300.0, merge="normalised", confidence_temperature=4.0)),
-        "learned": arm(LearnedTGD(similarity=300.0, merge="normalised")),
+        "image only": arm(TGD(similarity=300.0, alphas=(1.0,), merge="normalized"), ("image",)),
+        "0.9 and 0.1": arm(TGD(similarity=300.0, alphas=(0.9, 0.1), merge="normalized")),
+        "0.5 and 0.5": arm(TGD(similarity=300.0, alphas=(0.5, 0.5), merge="normalized")),
+        "by confidence": arm(WeightedTGD(similarity=300.0, merge="normalized")),
+        "by confidence, softer": arm(WeightedTGD(similarity=300.0, merge="normalized", confidence_temperature=4.0)),
+        "learned": arm(LearnedTGD(similarity=300.0, merge="normalized")),
     },
     train=Train(epochs=20, batch_size=50, lr=0.1, schedule="one-cycle", weight_decay=5e-4, channels_last=True),
 )

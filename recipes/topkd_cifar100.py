@@ -17,7 +17,7 @@ IMAGE = ("image",)
 SOURCE = "Training log in the repository of the authors (github.com/jekim5418/TopKD, commit 286b5f7)."
 DIFFERENCES = (
     "Our teacher is trained here, once; the authors' are stronger than those of the usual tables; see the rows.",
-    "5,000 training pictures are held out for validation here, and none there.",
+    "5,000 training images are held out for validation here, and none there.",
     "The teacher is in evaluation mode while clouds are gathered; in the published code it is not.",
     "Distillation uses the published RipsNet recipe; its clouds come from batches drawn with another random generator.",
 )
@@ -79,7 +79,7 @@ recipes = {
             Published(
                 source=SOURCE,
                 accuracies={"image": 0.7350, "topkd": 0.7166},
-                chosen="last of 240 epochs (the best on the test pictures: 71.74)",
+                chosen="last of 240 epochs (the best on the test images: 71.74)",
                 differences=DIFFERENCES,
             ),
             Published(
@@ -99,7 +99,7 @@ recipes = {
             Published(
                 source=SOURCE,
                 accuracies={"image": 0.7664, "topkd": 0.7606},
-                chosen="last of 240 epochs (the best on the test pictures: 76.40)",
+                chosen="last of 240 epochs (the best on the test images: 76.40)",
                 differences=DIFFERENCES,
             ),
         ),

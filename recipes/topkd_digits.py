@@ -2,7 +2,7 @@
 
     persistill run topkd_digits
 
-1,797 gray pictures of 8x8 pixels that ship with scikit-learn; 400 are trained on, 100 choose, 1,000 test. Two minutes
+1,797 gray images of 8x8 pixels that ship with scikit-learn; 400 are trained on, 100 choose, 1,000 test. Two minutes
 on two cores. All students get KD with the paper's weight: what TopKD adds is the difference from the arm "kd". The
 RipsNet is fitted to far fewer clouds than the paper's; its r_squared stands in the preparation's done.json.
 """

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from persistill.errors import UserError
-from persistill.settings import Spec, collecting
+from persistill.settings import Settings, collecting
 
 
-class Inner(Spec):
+class Inner(Settings):
     rate: Annotated[float, Field(gt=0)] = 0.1
     names: tuple[str, ...] = ()
 
 
-class Outer(Spec):
+class Outer(Settings):
     count: int
     mode: Literal["fast", "slow"] = "fast"
     inner: Inner = Inner()

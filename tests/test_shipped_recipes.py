@@ -1,4 +1,4 @@
-"""Every shipped recipe takes a few real steps, from pictures to the report, on pictures made here."""
+"""Every shipped recipe takes a few real steps, from images to the report, on images made here."""
 
 import io
 from pathlib import Path
@@ -14,11 +14,11 @@ from persistill.config import Recipe
 from persistill.pipeline import Pipeline
 
 SHIPPED = recipes.shipped()
-EACH = 6  # training pictures a class
+EACH = 6  # training images a class
 
 
-def pictures(folder: Path, classes: int, label: str) -> str:
-    """A folder of Parquet files in the layout of CIFAR: 32x32 colour pictures, a stripe of its own for every class."""
+def images(folder: Path, classes: int, label: str) -> str:
+    """A folder of Parquet files in the layout of CIFAR: 32x32 color images, a stripe of its own for every class."""
     random = np.random.default_rng(classes)
     for split, each in (("train", EACH), ("test", 1)):
         target = np.repeat(np.arange(classes), each)
@@ -40,7 +40,7 @@ def tiny(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its networks and methods, at a size that takes two or three steps a network."""
     classes = 100 if "cifar100" in recipe.data.source else 10
     if recipe.data.source != "digits":
-        recipe = recipe.with_value("data.source", pictures(folder, classes, recipe.data.label or "label"))
+        recipe = recipe.with_value("data.source", images(folder, classes, recipe.data.label or "label"))
         recipe = recipe.with_value("data.mean", None).with_value("data.std", None).with_value("data.size", (16, 16))
     changes = {
         "data.train": 4 * classes,
@@ -74,13 +74,13 @@ def test_a_shipped_recipe_takes_a_few_steps(name: str, tmp_path: Path) -> None:
     for recipe in (first, *others):
         if recipe.small:
             assert recipe.smaller().name.endswith("_small")
-    (tmp_path / "pictures").mkdir()
-    folder = Pipeline(tiny(first, tmp_path / "pictures"), tmp_path / "runs", device="cpu", command="test").run()
+    (tmp_path / "images").mkdir()
+    folder = Pipeline(tiny(first, tmp_path / "images"), tmp_path / "runs", device="cpu", command="test").run()
     assert folder.file("report.html").is_file()
     rows = folder.result()["rows"]
     assert [row["arm"] for row in rows] == list(first.arms)
     for other in others:
-        Pipeline(tiny(other, tmp_path / "pictures"), tmp_path / "none", device="cpu").probe()
+        Pipeline(tiny(other, tmp_path / "images"), tmp_path / "none", device="cpu").probe()
     assert not (tmp_path / "none").exists()
 
 

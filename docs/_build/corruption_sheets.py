@@ -1,4 +1,4 @@
-"""Draw the pictures of the page on corruptions from a photograph that ships with scikit-learn.
+"""Draw the images of the page on corruptions from a photograph that ships with scikit-learn.
 
     python docs/_build/corruption_sheets.py docs/assets
 
@@ -26,17 +26,17 @@ def photograph(side: int) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
-def tile(picture: Tensor, side: int) -> Image.Image:
-    levels = (picture[0] * 255).round().byte().permute(1, 2, 0).numpy()
+def tile(image: Tensor, side: int) -> Image.Image:
+    levels = (image[0] * 255).round().byte().permute(1, 2, 0).numpy()
     return Image.fromarray(levels).resize((side, side), Image.Resampling.NEAREST)
 
 
-def corrupted(picture: Tensor, name: str, severity: int) -> Tensor:
-    return corrupt(picture, name, severity, 0, torch.tensor([1]))
+def corrupted(image: Tensor, name: str, severity: int) -> Tensor:
+    return corrupt(image, name, severity, 0, torch.tensor([1]))
 
 
 def by_severity(side: int, shown: int) -> Image.Image:
-    """One corruption a row, the picture and its five severities."""
+    """One corruption a row, the image and its five severities."""
     clean, step = photograph(side), shown + GAP
     sheet = Image.new("RGB", (LABEL + 6 * step, len(NAMES) * step + LINE), "white")
     draw = ImageDraw.Draw(sheet)
@@ -44,21 +44,21 @@ def by_severity(side: int, shown: int) -> Image.Image:
         draw.text((LABEL + column * step + 2, 1), str(title), fill="black")
     for row, name in enumerate(NAMES):
         draw.text((2, LINE + row * step + shown // 2 - 6), name, fill="black")
-        for column, picture in enumerate([clean, *(corrupted(clean, name, severity) for severity in SEVERITIES)]):
-            sheet.paste(tile(picture, shown), (LABEL + column * step, LINE + row * step))
+        for column, image in enumerate([clean, *(corrupted(clean, name, severity) for severity in SEVERITIES)]):
+            sheet.paste(tile(image, shown), (LABEL + column * step, LINE + row * step))
     return sheet
 
 
 def at_severity(severity: int, side: int, columns: int) -> Image.Image:
-    """The picture and all its corruptions at one severity."""
+    """The image and all its corruptions at one severity."""
     clean, step = photograph(side), side + GAP
-    pictures = {"clean": clean, **{name: corrupted(clean, name, severity) for name in NAMES}}
-    sheet = Image.new("RGB", (columns * step, -(-len(pictures) // columns) * (step + LINE)), "white")
+    images = {"clean": clean, **{name: corrupted(clean, name, severity) for name in NAMES}}
+    sheet = Image.new("RGB", (columns * step, -(-len(images) // columns) * (step + LINE)), "white")
     draw = ImageDraw.Draw(sheet)
-    for place, (name, picture) in enumerate(pictures.items()):
+    for place, (name, image) in enumerate(images.items()):
         left, top = place % columns * step, place // columns * (step + LINE)
         draw.text((left + 2, top + 1), name, fill="black")
-        sheet.paste(tile(picture, side), (left, top + LINE))
+        sheet.paste(tile(image, side), (left, top + LINE))
     return sheet
 
 

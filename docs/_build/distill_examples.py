@@ -42,7 +42,7 @@ def plan(command: list[str], folder: str) -> str:
     """What a command prints from its plan on, as wide as the page."""
     shown = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     # Reasons were wrapped for a terminal; rows of tables are short, and wrapping would squeeze their blanks.
-    joined = re.sub(r" *\n  (?=\S)", " ", shown[shown.index("Pictures ") :])
+    joined = re.sub(r" *\n  (?=\S)", " ", shown[shown.index("Images ") :])
     lines = [line.rstrip() for line in joined.splitlines()]
     return "".join(
         (line if len(line) <= _WIDTH else textwrap.fill(line, _WIDTH, subsequent_indent="  ")) + "\n" for line in lines

@@ -47,22 +47,22 @@ def images() -> Figure:
     figure = Figure(figsize=(12, 2.9), dpi=160, layout=ROOM)
     axes = figure.subplots(1, 5)
     axes[0].imshow(pixels, cmap="gray", vmin=0, vmax=1)
-    bare(axes[0], "Picture")
+    bare(axes[0], "Image")
     for place, level in zip(axes[1:3], (0.25, 0.45), strict=True):
         alive = [int(((one.births <= level) & (one.deaths > level)).sum()) for one in (components, holes)]
         place.imshow(pixels <= level, cmap="gray_r", vmin=0, vmax=1.4)
         bare(place, f"t = {level}: {told(alive[0] + 1, 'component')}, {told(alive[1], 'hole')}")
     diagonal(axes[3], (0, 1))
-    for one, colour, name in ((components, COLD, "H0"), (holes, WARM, "H1")):
-        axes[3].scatter(one.births, one.deaths, s=5, color=colour, linewidths=0, label=name)
+    for one, color, name in ((components, COLD, "H0"), (holes, WARM, "H1")):
+        axes[3].scatter(one.births, one.deaths, s=5, color=color, linewidths=0, label=name)
     axes[3].legend(frameon=False, handletextpad=0.1, loc="lower right")
     axes[3].set_title("Diagrams", loc="left")
     axes[4].imshow(pixels, cmap="gray", vmin=-0.6, vmax=1.6)
-    for one, colour in ((components, COLD), (holes, WARM)):
+    for one, color in ((components, COLD), (holes, WARM)):
         longest = np.argsort(-one.persistences)[:12]
         for end, marker in ((0, "o"), (1, "x")):
             y, x = np.divmod(one.indices[longest, end], pixels.shape[1])
-            axes[4].scatter(x, y, s=14, marker=marker, color=colour, linewidths=1)
+            axes[4].scatter(x, y, s=14, marker=marker, color=color, linewidths=1)
     bare(axes[4], "Births (o) and deaths (x)")
     return figure
 
@@ -70,18 +70,18 @@ def images() -> Figure:
 def pulled_apart(points: np.ndarray[Any, Any], steps: int) -> np.ndarray[Any, Any]:
     """Points after gradient steps that lengthen the longest loop of their cloud."""
     leaf = torch.tensor(points, requires_grad=True)
-    optimiser = torch.optim.Adam([leaf], lr=0.02)
+    optimizer = torch.optim.Adam([leaf], lr=0.02)
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loops = rips_persistence(leaf, dimension=1)
         inside = (leaf.abs() - 1).clamp(min=0).square().sum()
         (inside - loops.persistences.max()).backward()
-        optimiser.step()
+        optimizer.step()
     return leaf.detach().numpy()
 
 
 def clouds() -> Figure:
-    """Two noisy rings at three scales, their diagrams, and a random cloud before and after an optimisation."""
+    """Two noisy rings at three scales, their diagrams, and a random cloud before and after an optimization."""
     rng = np.random.default_rng(0)
     angles = rng.random(70) * 2 * np.pi
     rings = np.stack([np.cos(angles), np.sin(angles)], 1) * np.where(np.arange(70) < 45, 1, 0.5)[:, None]
@@ -98,8 +98,8 @@ def clouds() -> Figure:
         bare(place, f"t = {scale}: {told(alive[0] + 1, 'component')}, {told(alive[1], 'loop')}")
         place.set_aspect("equal")
     diagonal(axes[2], (-0.05, 1.8))
-    for one, colour, name in ((components, COLD, "H0"), (holes, WARM, "H1")):
-        axes[2].scatter(one.births, one.deaths, s=10, color=colour, linewidths=0, label=name)
+    for one, color, name in ((components, COLD, "H0"), (holes, WARM, "H1")):
+        axes[2].scatter(one.births, one.deaths, s=10, color=color, linewidths=0, label=name)
     axes[2].legend(frameon=False, handletextpad=0.1, loc="lower right")
     axes[2].set_title("Diagrams", loc="left")
     start = rng.uniform(-1, 1, (60, 2))
@@ -118,7 +118,7 @@ def vectors() -> Figure:
     """Two digits, their diagrams, and what becomes of these."""
     digits = load_digits()
     chosen = [int(np.flatnonzero(digits.target == digit)[0]) for digit in (8, 0)]
-    pictures = [
+    images = [
         np.asarray(
             Image.fromarray(255 - (digits.images[i] * 255 / 16).astype(np.uint8)).resize(
                 (40, 40), Image.Resampling.BICUBIC
@@ -126,15 +126,15 @@ def vectors() -> Figure:
         )
         for i in chosen
     ]
-    (holes,) = cubical_persistence(np.stack(pictures) / 255, dimensions=(1,), min_persistence=0.01)
+    (holes,) = cubical_persistence(np.stack(images) / 255, dimensions=(1,), min_persistence=0.01)
     grid = np.linspace(0, 1, 200)
     settings = PersistenceImages((32, 32), 0.05, (0, 1), (0, 1), grid="tiled", scaling="none")
     panels = (("Landscapes", landscapes(holes, grid, levels=2)), ("Silhouettes", silhouettes(holes, grid)[:, None]))
     figure = Figure(figsize=(12, 4.3), dpi=160, layout=ROOM)
     axes = figure.subplots(2, 6)
     for i, line in enumerate(axes):
-        line[0].imshow(pictures[i], cmap="gray", vmin=0, vmax=255)
-        bare(line[0], "Picture" if i == 0 else "")
+        line[0].imshow(images[i], cmap="gray", vmin=0, vmax=255)
+        bare(line[0], "Image" if i == 0 else "")
         diagonal(line[1], (-0.05, 1.05))
         line[1].scatter(*holes[i].T, s=12, color=WARM, linewidths=0)
         line[2].imshow(settings.images(Diagrams.from_list([holes[i]]))[0], cmap="magma", extent=(0, 1, 0, 1))

@@ -18,7 +18,7 @@ def main() -> None:
     signal = 0.5 - 0.22 * np.sin(9 * x) - 0.16 * np.sin(21 * x + 1) + 0.12 * x
     diagrams = sublevel_persistence(signal, essential=True)
     minima = diagrams.indices[:, 0]
-    colours = {place: COLOURS[k] for k, place in enumerate(sorted(minima, key=lambda i: signal[i]))}
+    colors = {place: COLOURS[k] for k, place in enumerate(sorted(minima, key=lambda i: signal[i]))}
     settings = PersistenceImages((32, 32), 0.04, (0, 0.8), (0, 0.8), grid="tiled")
 
     style = {"font.size": 8.5, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False}
@@ -33,16 +33,16 @@ def main() -> None:
                 inside = [i for i in minima if start <= i < stop]
                 eldest = min(inside, key=lambda i: signal[i])
                 place.plot(
-                    x[start:stop], signal[start:stop], color=colours[eldest], linewidth=3, solid_capstyle="round"
+                    x[start:stop], signal[start:stop], color=colors[eldest], linewidth=3, solid_capstyle="round"
                 )
-                place.plot(x[eldest], signal[eldest], "o", color=colours[eldest], markersize=6)
+                place.plot(x[eldest], signal[eldest], "o", color=colors[eldest], markersize=6)
             place.axhline(level, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
             place.set_title(f"t = {level}: {len(edges) // 2} components", loc="left")
             place.set(xticks=[], ylim=(0, 1))
         axes[3].plot([0, 1], [0, 1], color=PALE, linewidth=0.8)
         for (birth, death), place in zip(diagrams.values, minima, strict=True):
             if np.isfinite(death):
-                axes[3].plot(birth, death, "o", color=colours[place], markersize=6)
+                axes[3].plot(birth, death, "o", color=colors[place], markersize=6)
         axes[3].set(xlabel="birth", ylabel="death", xlim=(0, 1), ylim=(0, 1), box_aspect=1)
         axes[3].set_title("Diagram", loc="left")
         image = settings.images(diagrams.finite())

@@ -4,8 +4,8 @@ Written by:
 
     persistill distill --data digits --teacher wrn-16-2 --student resnet-8 --method kd --seeds 0,1,2
 
-* The teacher wrn-16-2 was given no weights (--teacher-weights), so it is trained first, on these pictures.
-* Pictures are cropped at random, so teachers are asked at every step; --no-augment asks each once and stores its
+* The teacher wrn-16-2 was given no weights (--teacher-weights), so it is trained first, on these images.
+* Images are cropped at random, so teachers are asked at every step; --no-augment asks each once and stores its
   answers: quicker, often less accurate.
 * 100 epochs of 10 steps; --epochs chooses others.
 """

@@ -1,18 +1,18 @@
-"""A recipe for somebody who has pictures and two networks, and does not want to write one."""
+"""A recipe for somebody who has images and two networks, and does not want to write one."""
 
 from persistill.autoconfig.build_recipe import Chosen, choose_size, make_recipe
 from persistill.autoconfig.initial_weights import Initial, Role, look_at_initial
 from persistill.autoconfig.method_defaults import names
 from persistill.autoconfig.options import Options
-from persistill.autoconfig.teacher_checkpoint import Given, look_at_weights, try_teacher
+from persistill.autoconfig.teacher_checkpoint import TeacherCheckpoint, look_at_weights, try_teacher
 from persistill.autoconfig.to_python import as_python
 
 __all__ = [
     "Chosen",
-    "Given",
     "Initial",
     "Options",
     "Role",
+    "TeacherCheckpoint",
     "as_python",
     "choose_size",
     "look_at_initial",

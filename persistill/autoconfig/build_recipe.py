@@ -1,4 +1,4 @@
-"""From a wish and a look at the pictures to a whole recipe, with a reason for each thing that was chosen."""
+"""From a wish and a look at the images to a whole recipe, with a reason for each thing that was chosen."""
 
 import math
 import re
@@ -15,20 +15,20 @@ from persistill.autoconfig.initial_weights import Initial, Role
 from persistill.autoconfig.initial_weights import reasons as reasons_of_starts
 from persistill.autoconfig.method_defaults import ALONE, IMAGE, TOPOLOGY, make_arms
 from persistill.autoconfig.options import Options
-from persistill.autoconfig.teacher_checkpoint import Given
+from persistill.autoconfig.teacher_checkpoint import TeacherCheckpoint
 from persistill.autoconfig.train_defaults import choose_batch_size, choose_epochs, choose_training
-from persistill.config import Arm, Data, Evaluate, Model, Quantise, Recipe, Teacher, Train, as_methods
+from persistill.config import Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train, as_methods
 from persistill.data import FittedPersistenceView
 from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
-from persistill.structures import Part
+from persistill.structures import OutputField
 
 STORED_AT_MOST = 8 * 1024**3
 """Bytes that stored answers of teachers may take; beyond, teachers are asked at every step."""
 TOPOLOGY_TEACHER = "wrn-16-2"
 
 _SMALL = 64 * 64
-"""Pixels up to which a network is asked about a picture often: corrupted in 75 ways, and attacked."""
+"""Pixels up to which a network is asked about an image often: corrupted in 75 ways, and attacked."""
 _LARGEST_OWN_SIZE = 256
 _USUAL_LARGE = 224
 _VIEW, _SMALL_VIEW = (32, 32), (16, 16)
@@ -50,7 +50,7 @@ class Chosen(NamedTuple):
 
 
 def choose_size(sizes: Mapping[Size, int]) -> Size:
-    """The size to which pictures are brought if nobody says one.
+    """The size to which images are brought if nobody says one.
 
     Their own, if they have one and it is not large; 224 x 224 for large ones; otherwise the medians of heights and
     widths, in steps of eight.
@@ -66,25 +66,25 @@ def choose_size(sizes: Mapping[Size, int]) -> Size:
 
 
 def make_recipe(
-    options: Options, seen: Outline, given: Given | None = None, starts: Mapping[Role, Initial] = _NONE
+    options: Options, seen: Outline, given: TeacherCheckpoint | None = None, starts: Mapping[Role, Initial] = _NONE
 ) -> Chosen:
     """Compare the student alone with one student for each method.
 
     Args:
         options: what is asked for.
-        seen: the pictures in outline.
+        seen: the images in outline.
         given: what is known of a teacher that is trained already; None to train it.
         starts: what is known of the weights from which trainings start that the options name.
 
     Raises:
-        UserError: if there is no such network or method, or the networks cannot see such pictures.
+        UserError: if there is no such network or method, or the networks cannot see such images.
     """
     reasons: list[str] = []
     size = _size(options, seen, given, reasons)
     batch_size = options.batch_size or choose_batch_size(seen.train, size)
     if batch_size > seen.train:
         raise UserError(
-            f"--batch-size {batch_size}: {options.data} leaves {seen.train} pictures for training, fewer than that. "
+            f"--batch-size {batch_size}: {options.data} leaves {seen.train} images for training, fewer than that. "
             f"Choose at most {seen.train}."
         )
     augment = _augment(options, seen)
@@ -111,7 +111,7 @@ def make_recipe(
     teachers = {IMAGE: teacher(large, weights=options.teacher_weights)}
     if topology:
         teachers[TOPOLOGY] = teacher(Model(name=TOPOLOGY_TEACHER), "persistence")
-    known = _normalised(given, starts)
+    known = _normalized(given, starts)
     recipe = Recipe(
         name=_name(options),
         data=Data(
@@ -132,12 +132,12 @@ def make_recipe(
         train=own,
         evaluate=Evaluate() if _small(size) else Evaluate(batch_size=batch_size, attacks=(), corruptions=()),
         seeds=options.seeds,
-        quantise=None if options.int8_epochs is None else Quantise(epochs=options.int8_epochs),
+        quantize=None if options.int8_epochs is None else Quantize(epochs=options.int8_epochs),
     )
     return Chosen(recipe, (*reasons, *_reasons(options, seen, given, starts, recipe)))
 
 
-def _size(options: Options, seen: Outline, given: Given | None, reasons: list[str]) -> Size:
+def _size(options: Options, seen: Outline, given: TeacherCheckpoint | None, reasons: list[str]) -> Size:
     own = choose_size(seen.sizes)
     if options.size is not None:
         size, why = options.size, "as --size says"
@@ -146,7 +146,7 @@ def _size(options: Options, seen: Outline, given: Given | None, reasons: list[st
     else:
         size, why = own, "--size HEIGHTxWIDTH chooses another"
     if len(seen.sizes) > 1 or size not in seen.sizes:
-        reasons.append(f"Pictures are scaled until they cover {size[0]}x{size[1]} and cropped at the centre, {why}.")
+        reasons.append(f"Images are scaled until they cover {size[0]}x{size[1]} and cropped at the centre, {why}.")
     return size
 
 
@@ -170,8 +170,8 @@ def _cache(
     return "half" if total <= STORED_AT_MOST else "off"
 
 
-def stored_bytes(model: str, view: tuple[int, int, int], classes: int, parts: frozenset[Part]) -> int:
-    """Bytes that a network's answer takes for one picture: maps with 16 bits a value, the rest with 32.
+def stored_bytes(model: str, view: tuple[int, int, int], classes: int, parts: frozenset[OutputField]) -> int:
+    """Bytes that a network's answer takes for one image: maps with 16 bits a value, the rest with 32.
 
     Args:
         model: its name.
@@ -184,8 +184,14 @@ def stored_bytes(model: str, view: tuple[int, int, int], classes: int, parts: fr
     """
     channels, height, width = view
     spec = models.build(model, channels, classes, (height, width)).spec
-    maps = sum(found.channels * -(-height // found.stride) * -(-width // found.stride) for found in spec.maps.values())
-    sizes: dict[Part, int] = {"logits": 4 * classes, "embedding": 4 * spec.embedding_dim, "maps": 2 * maps}
+    maps = sum(
+        found.channels * -(-height // found.stride) * -(-width // found.stride) for found in spec.feature_maps.values()
+    )
+    sizes: dict[OutputField, int] = {
+        "logits": 4 * classes,
+        "embedding": 4 * spec.embedding_dim,
+        "feature_maps": 2 * maps,
+    }
     return int(np.sum([sizes[part] for part in parts], dtype=np.int64))
 
 
@@ -199,14 +205,14 @@ def _name(options: Options) -> str:
     return "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", word) for word in words)
 
 
-def _normalised(given: Given | None, starts: Mapping[Role, Initial]) -> Given | Initial | None:
-    """Whose pictures were normalised as these are to be: a network gets over other numbers, a trained one least."""
-    known: list[Given | Initial | None] = [given, starts.get("teacher"), starts.get("student")]
+def _normalized(given: TeacherCheckpoint | None, starts: Mapping[Role, Initial]) -> TeacherCheckpoint | Initial | None:
+    """Whose images were normalized as these are to be: a network gets over other numbers, a trained one least."""
+    known: list[TeacherCheckpoint | Initial | None] = [given, starts.get("teacher"), starts.get("student")]
     return next((one for one in known if one is not None and one.mean is not None), None)
 
 
 def _reasons(
-    options: Options, seen: Outline, given: Given | None, starts: Mapping[Role, Initial], recipe: Recipe
+    options: Options, seen: Outline, given: TeacherCheckpoint | None, starts: Mapping[Role, Initial], recipe: Recipe
 ) -> list[str]:
     train = recipe.train
     said = []
@@ -214,16 +220,16 @@ def _reasons(
         published = "/" in options.teacher
         said.append(
             f"The teacher {options.teacher} was given no weights (--teacher-weights), so it is trained first, on these "
-            "pictures" + ("; --teacher-initial pretrained lets it start from published weights." if published else ".")
+            "images" + ("; --teacher-initial pretrained lets it start from published weights." if published else ".")
         )
     said += reasons_of_starts(starts, recipe)
-    if (known := _normalised(given, starts)) is not None:
-        said.append(f"Pictures are normalised for the {'teacher' if known is given else 'weights'}, {known.source}.")
+    if (known := _normalized(given, starts)) is not None:
+        said.append(f"Images are normalized for the {'teacher' if known is given else 'weights'}, {known.source}.")
     if TOPOLOGY in recipe.teachers:
-        said.append(f"A second teacher, {TOPOLOGY_TEACHER}, is trained on persistence images of the same pictures.")
+        said.append(f"A second teacher, {TOPOLOGY_TEACHER}, is trained on persistence images of the same images.")
     if train.augment:
         said.append(
-            f"Pictures are {' and '.join({'crop': 'cropped', 'flip': 'flipped'}[name] for name in train.augment)} at "
+            f"Images are {' and '.join({'crop': 'cropped', 'flip': 'flipped'}[name] for name in train.augment)} at "
             "random, so teachers are asked at every step; --no-augment asks each once and stores its answers: quicker, "
             "often less accurate."
         )
@@ -239,8 +245,8 @@ def _reasons(
         )
     if not recipe.evaluate.corruptions:
         said.append(
-            "Pictures are large, so networks are measured under noise but not under corruptions and attacks, which "
-            "would ask them about each picture a hundred times: --set evaluate.corruptions=standard, --set "
+            "Images are large, so networks are measured under noise but not under corruptions and attacks, which "
+            "would ask them about each image a hundred times: --set evaluate.corruptions=standard, --set "
             "evaluate.attacks=8."
         )
     if options.epochs is None:

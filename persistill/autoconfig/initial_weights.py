@@ -13,7 +13,7 @@ Numbers = tuple[float, ...]
 Role = Literal["teacher", "student"]
 
 _SMALL = 2
-"""How many times smaller pictures may be than those of the weights before it is said."""
+"""How many times smaller images may be than those of the weights before it is said."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Initial:
     Attributes:
         name: what they are, in words.
         notes: what of them was not taken as it is, a clause each.
-        size: height and width of the pictures that they were trained on; None if nobody says.
-        mean: channel means by which these were normalised; None if nobody says, or for other channels.
+        size: height and width of the images that they were trained on; None if nobody says.
+        mean: channel means by which these were normalized; None if nobody says, or for other channels.
         std: channel standard deviations.
         source: where the two were found, in words.
     """
@@ -44,7 +44,7 @@ def look_at_initial(initial: str, model: str, option: str, seen: Outline, size: 
         initial: "pretrained", or a safetensors file.
         model: the network's name.
         option: under which the weights were given, for messages.
-        seen: the pictures in outline.
+        seen: the images in outline.
         size: their height and width.
 
     Raises:
@@ -53,7 +53,7 @@ def look_at_initial(initial: str, model: str, option: str, seen: Outline, size: 
     channels = 1 if seen.gray else 3
     try:
         notes = models.start_from(models.build(model, channels, len(seen.classes), size), initial)
-        found = models.normalisation_of(model, initial)
+        found = models.normalization_of(model, initial)
     except UserError as error:
         raise UserError(f"{option}: {error}") from None
     published = models.find_published(model) if initial == models.PRETRAINED else None
@@ -73,9 +73,7 @@ def reasons(starts: Mapping[Role, Initial], recipe: Recipe) -> list[str]:
     size = recipe.data.size
     for role, initial in starts.items():
         name = recipe.teachers["image"].model.name if role == "teacher" else recipe.student.name
-        who = (
-            f"The teacher {name} is trained first, on these pictures," if role == "teacher" else "Every student starts"
-        )
+        who = f"The teacher {name} is trained first, on these images," if role == "teacher" else "Every student starts"
         said.append(f"{who} from {initial.name}{': ' if initial.notes else ''}{', and '.join(initial.notes)}.")
         if initial.size is not None and size is not None and max(initial.size) >= _SMALL * max(size):
             small[name] = initial.size
@@ -83,7 +81,7 @@ def reasons(starts: Mapping[Role, Initial], recipe: Recipe) -> list[str]:
         known = " and ".join(f"{_times(trained)} ({name})" for name, trained in small.items())
         side = max(max(trained) for trained in small.values()) // 32 * 32
         said.append(
-            f"Published weights are of pictures of {known}, and those here have {_times(size)}, in which networks find "
+            f"Published weights are of images of {known}, and those here have {_times(size)}, in which networks find "
             f"less of what they know. Larger ones, up to --size {side}, often do better, and take longer."
         )
     if starts:

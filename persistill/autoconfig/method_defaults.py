@@ -5,7 +5,7 @@ from typing import Any
 from persistill import losses
 from persistill.config import Arm, as_methods
 from persistill.errors import UserError, unknown
-from persistill.settings import Spec
+from persistill.settings import Settings
 
 ALONE = "alone"
 """The arm without a teacher, with which all others are compared."""
@@ -35,14 +35,14 @@ def make_arms(wish: str, size: tuple[int, int], batch_size: int) -> dict[str, Ar
     """The arm of one method, or of several added up, under the name of the wish; AB has one more, which comes before.
 
     Settings are the defaults of each method's class, with these exceptions. TGD has ``alphas=(0.9, 0.1)`` and merges
-    normalised maps, which on CIFAR-10 did better than the published values with a fitted view (docs/results.md). The
+    normalized maps, which on CIFAR-10 did better than the published values with a fitted view (docs/results.md). The
     weights of TGD's maps, SP and PKT are lowered with batches smaller than the published ones, because their terms, one
-    entry a pair of pictures, grow as one over the batch. Those of AT and AMD are lowered for pictures below 32 x 32,
+    entry a pair of images, grow as one over the batch. Those of AT and AMD are lowered for images below 32 x 32,
     because their terms grow as maps get smaller.
 
     Args:
         wish: "tgd", or "kd+at".
-        size: height and width of the pictures.
+        size: height and width of the images.
         batch_size: of the student's training.
 
     Raises:
@@ -72,23 +72,23 @@ def make_arms(wish: str, size: tuple[int, int], batch_size: int) -> dict[str, Ar
     return arms
 
 
-def _table() -> dict[str, type[Spec]]:
+def _table() -> dict[str, type[Settings]]:
     public = {name: getattr(losses, name) for name in losses.__all__}
     return {
         name.lower(): found
         for name, found in public.items()
-        if isinstance(found, type) and issubclass(found, Spec) and hasattr(found, "teachers_needed")
+        if isinstance(found, type) and issubclass(found, Settings) and hasattr(found, "teachers_needed")
     }
 
 
-def _settings(name: str, method: type[Spec], size: tuple[int, int], batch_size: int) -> Spec:
+def _settings(name: str, method: type[Settings], size: tuple[int, int], batch_size: int) -> Settings:
     area = min(1.0, size[0] * size[1] / _USUAL_AREA)
     if name in _PER_PAIR:
         field, weight, usual = _PER_PAIR[name]
         values: dict[str, Any] = {field: _rounded(weight * min(1.0, batch_size / usual))}
         if name == "tgd":
             values["alphas"] = (0.9, 0.1)
-        return method(**values, merge="normalised") if name in _GUIDED else method(**values)
+        return method(**values, merge="normalized") if name in _GUIDED else method(**values)
     if name == "at":
         return method(weight=_rounded(1000.0 * area))
     if name == "amd":

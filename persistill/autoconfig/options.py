@@ -1,15 +1,15 @@
-"""What somebody asks for who has pictures and two networks in mind, and no recipe."""
+"""What somebody asks for who has images and two networks in mind, and no recipe."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from persistill.settings import Spec
+from persistill.settings import Settings
 
 Positive = Annotated[int, Field(ge=1)]
 
 
-class Options(Spec):
+class Options(Settings):
     """A wish. What is left out is chosen by ``make_recipe``, which says why.
 
     Attributes:
@@ -22,7 +22,7 @@ class Options(Spec):
         teacher_initial: weights from which that training starts, as in ``Model.initial``: "pretrained", or a
             safetensors file; None for random ones.
         student_initial: likewise, of every student.
-        size: (height, width) to which pictures are brought.
+        size: (height, width) to which images are brought.
         epochs: for every network.
         batch_size: likewise.
         lr: peak learning rate of the student.

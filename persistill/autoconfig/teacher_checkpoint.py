@@ -1,4 +1,4 @@
-"""A teacher's weights that somebody brings along: do they fit, and how were its pictures normalised?"""
+"""A teacher's weights that somebody brings along: do they fit, and how were its images normalized?"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ _ASKED = 500
 
 
 @dataclass(frozen=True)
-class Given:
+class TeacherCheckpoint:
     """What is known of a teacher that is trained already.
 
     Attributes:
-        size: height and width of the pictures that it was trained on; None if the file does not say.
-        mean: channel means by which these were normalised; None likewise.
+        size: height and width of the images that it was trained on; None if the file does not say.
+        mean: channel means by which these were normalized; None likewise.
         std: channel standard deviations.
         source: where the two were found, in words.
     """
@@ -33,19 +33,19 @@ class Given:
     source: str = ""
 
 
-def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int], data: str) -> Given:
+def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int], data: str) -> TeacherCheckpoint:
     """Check that a file holds weights of a network for these classes.
 
     Args:
         path: a safetensors file.
         model: the network's name.
-        seen: the pictures in outline.
+        seen: the images in outline.
         size: their height and width.
         data: what to call them.
 
     Raises:
         UserError: if the file is missing, no safetensors, of another network, of other classes, or of a network that
-            does not see pictures.
+            does not see images.
     """
     channels, classes = 1 if seen.gray else 3, len(seen.classes)
     if not path.is_file():
@@ -62,7 +62,7 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
         about = models.load_into(network, path)
     except UserError as error:
         raise UserError(
-            f"--teacher-weights: {error} The teacher has to tell the {classes} classes of {data} apart, in pictures "
+            f"--teacher-weights: {error} The teacher has to tell the {classes} classes of {data} apart, in images "
             f"with {'one channel' if channels == 1 else 'three channels'}. Without --teacher-weights it is trained on "
             "them first."
         ) from None
@@ -74,15 +74,15 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
         )
     if about.get("view", "image") != "image":
         raise UserError(
-            f"--teacher-weights: {path} was trained on the view {about['view']!r} and not on pictures. Give a teacher "
-            "of pictures; the one of persistence images is trained here."
+            f"--teacher-weights: {path} was trained on the view {about['view']!r} and not on images. Give a teacher "
+            "of images; the one of persistence images is trained here."
         )
     if "mean" in about and "std" in about:
         shape = about.get("shape")
         trained_on = None if shape is None else (int(shape[1]), int(shape[2]))
-        return Given(trained_on, tuple(about["mean"]), tuple(about["std"]), f"as {path.name} says")
-    usual = models.usual_normalisation(model) if channels == 3 else None
-    return Given(None, *usual) if usual else Given()
+        return TeacherCheckpoint(trained_on, tuple(about["mean"]), tuple(about["std"]), f"as {path.name} says")
+    usual = models.usual_normalization(model) if channels == 3 else None
+    return TeacherCheckpoint(None, *usual) if usual else TeacherCheckpoint()
 
 
 def _few(names: tuple[str, ...] | list[str]) -> str:
@@ -90,18 +90,18 @@ def _few(names: tuple[str, ...] | list[str]) -> str:
 
 
 def try_teacher(
-    recipe: Recipe, splits: Splits, normalisation: tuple[Numbers, Numbers], device: torch.device
+    recipe: Recipe, splits: Splits, normalization: tuple[Numbers, Numbers], device: torch.device
 ) -> tuple[int, int]:
-    """Ask a teacher with weights of its own about validation pictures, before anything is trained.
+    """Ask a teacher with weights of its own about validation images, before anything is trained.
 
     Args:
         recipe: its teacher "image" has weights.
-        splits: the pictures.
-        normalisation: channel means and standard deviations.
+        splits: the images.
+        normalization: channel means and standard deviations.
         device: where to ask.
 
     Returns:
-        On how many pictures it is right, and how many it was asked about, 500 at most.
+        On how many images it is right, and how many it was asked about, 500 at most.
     """
     teacher = recipe.teachers[IMAGE]
     assert teacher.weights is not None
@@ -110,7 +110,7 @@ def try_teacher(
     models.load_into(network, Path(teacher.weights))
     count = min(_ASKED, len(splits.validation))
     some = splits.validation.subset(torch.arange(count) * len(splits.validation) // count)
-    mean, std = normalisation
+    mean, std = normalization
     loader = Loader(
         some, {}, batch_size=recipe.evaluate.batch_size, mean=mean, std=std, shuffle_seed=None, device=device
     )

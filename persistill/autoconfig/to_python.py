@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from persistill.config import Recipe
-from persistill.settings import Spec
+from persistill.settings import Settings
 
 _WIDTH = 120
 
@@ -29,7 +29,7 @@ def as_python(recipe: Recipe, docstring: str) -> str:
 
 def _imports(value: Any) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    if isinstance(value, Spec):
+    if isinstance(value, Settings):
         found[_home(type(value))] = {type(value).__name__}
         children: Iterable[Any] = _stated(value).values()
     elif isinstance(value, Mapping):
@@ -42,13 +42,13 @@ def _imports(value: Any) -> dict[str, set[str]]:
     return found
 
 
-def _home(spec: type[Spec]) -> str:
+def _home(spec: type[Settings]) -> str:
     """The module to import a class from: its package, where that offers it."""
     package = ".".join(spec.__module__.split(".")[:2])
     return package if getattr(sys.modules[package], spec.__name__, None) is spec else spec.__module__
 
 
-def _stated(spec: Spec) -> dict[str, Any]:
+def _stated(spec: Settings) -> dict[str, Any]:
     """The fields that differ from their defaults."""
     return {
         name: getattr(spec, name)
@@ -81,7 +81,7 @@ def _text(value: Any, depth: int, before: int) -> str:
 
 def _items(value: Any) -> tuple[tuple[str, str] | None, list[tuple[str, Any]]]:
     """Brackets, and what stands between them, each with the text in front of it."""
-    if isinstance(value, Spec):
+    if isinstance(value, Settings):
         return (f"{type(value).__name__}(", ")"), [(f"{name}=", item) for name, item in _stated(value).items()]
     if isinstance(value, Mapping):
         return ("{", "}"), [(f"{_plain(name)}: ", item) for name, item in value.items()]

@@ -18,14 +18,14 @@ _SGD_SLOWER = 10
 Fine-tuning", arXiv 2002.11770): larger steps lose what the weights know."""
 _ADAMW, _ADAMW_STARTED = 1e-3, 3e-4
 """AdamW moves each weight by about the rate, whatever the gradient. At a tenth, 1e-4, a small network with a fresh
-classifier is not there yet after the few hundred steps that some hundred pictures give it."""
+classifier is not there yet after the few hundred steps that some hundred images give it."""
 
 
-def choose_batch_size(pictures: int, size: tuple[int, int]) -> int:
-    """128, or 64 for large pictures; less where an epoch would have fewer than eight steps. At least 2."""
+def choose_batch_size(images: int, size: tuple[int, int]) -> int:
+    """128, or 64 for large images; less where an epoch would have fewer than eight steps. At least 2."""
     most = 64 if size[0] * size[1] >= _LARGE else _USUAL_BATCH
-    wanted = min(most, max(8, pictures // 8))
-    return max(2, min(1 << (wanted.bit_length() - 1), pictures))
+    wanted = min(most, max(8, images // 8))
+    return max(2, min(1 << (wanted.bit_length() - 1), images))
 
 
 def choose_epochs(steps: int, *, started: bool = False) -> int:
@@ -62,7 +62,7 @@ def choose_training(
         batch_size: by which the rate of SGD is scaled.
         lr: peak rate, if it is stated.
         augment: crops and flips.
-        size: height and width of the pictures; crops move by an eighth of the shorter side.
+        size: height and width of the images; crops move by an eighth of the shorter side.
         started: whether the network starts from trained weights.
     """
     ours = model in NAMES

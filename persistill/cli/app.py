@@ -40,9 +40,9 @@ Changes = Annotated[
 ]
 Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="One student per arm and seed.")]
 Small = Annotated[
-    bool, typer.Option("--small", help="The recipe's sibling for two cores: fewer pictures, epochs, smaller networks.")
+    bool, typer.Option("--small", help="The recipe's sibling for two cores: fewer images, epochs, smaller networks.")
 ]
-DryRun = Annotated[
+DryRunFlag = Annotated[
     bool, typer.Option("--dry-run", help="Measure a few steps, print the plan with its costs, and stop.")
 ]
 
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         if code == 130:
             errors.print("Interrupted. Run the same command again, and it goes on where it stopped.")
-    except Exception as error:  # noqa: BLE001 - the last line of defence
+    except Exception as error:  # noqa: BLE001 - the last line of defense
         code = 1
         log = Path("persistill-fault.log")
         with contextlib.suppress(OSError):
@@ -99,11 +99,11 @@ def demo(
     device: Device = "auto",
     seeds: Seeds = None,
     changes: Changes = None,
-    dry_run: DryRun = False,
+    dry_run: DryRunFlag = False,
 ) -> None:
     """Distil a topology-guided student on handwritten digits, in minutes.
 
-    The digits ship with scikit-learn; nothing is downloaded. Two teachers are trained, one on the pictures and one on
+    The digits ship with scikit-learn; nothing is downloaded. Two teachers are trained, one on the images and one on
     their persistence images, then students alone, with KD and with TGD, each on three seeds. It ends with a table, an
     HTML report and an exported student. Interrupted and run again, it goes on where it stopped.
     """
@@ -124,7 +124,7 @@ def run(
     seeds: Seeds = None,
     changes: Changes = None,
     small: Small = False,
-    dry_run: DryRun = False,
+    dry_run: DryRunFlag = False,
 ) -> None:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused."""
     _run(recipe, f"persistill run {recipe}", out, device, seeds, changes, small=small, dry_run=dry_run)
@@ -144,7 +144,7 @@ def reproduce(
 ) -> None:
     """Run a published row with its seeds, and print our figures beside the published ones.
 
-    Ours are of the last epoch, test pictures read once; how the published epoch was chosen, and what else differs
+    Ours are of the last epoch, test images read once; how the published epoch was chosen, and what else differs
     between the two protocols, is printed below. Most rows want a GPU and hours; --small shows that a row runs.
     """
     known = reproduction.rows()
@@ -209,7 +209,7 @@ def cp(
         "persistill eval runs/student-tgd-seed0-0123456789ab --noise 0.1,0.2 --ece-bins 20",
         "persistill eval runs/student-tgd-seed0-0123456789ab --set ood=digits",
     ),
-    short_help="Measure a trained network on the test pictures.",
+    short_help="Measure a trained network on the test images.",
 )
 def evaluate(
     network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
@@ -221,7 +221,7 @@ def evaluate(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Measure a trained network on the test pictures of its recipe, with other noise, bins or attacks if wanted.
+    """Measure a trained network on the test images of its recipe, with other noise, bins or attacks if wanted.
 
     Nothing is trained; the figures are printed, and kept in an evaluation folder beside the network's. Interrupted and
     run again, it goes on where it stopped.
@@ -275,7 +275,7 @@ def export_run(
 ) -> None:
     """Write a trained network as safetensors, ONNX, int8 ONNX, torch.export and ExecuTorch program.
 
-    Each file is loaded again, compared with the checkpoint on test pictures, and timed.
+    Each file is loaded again, compared with the checkpoint on test images, and timed.
     """
     from persistill.pipeline.standalone import export_network  # noqa: PLC0415 - torch is slow to import
 

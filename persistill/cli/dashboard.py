@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-SUMMARY = "Watch run folders in a browser while training goes on; explore pictures."
+SUMMARY = "Watch run folders in a browser while training goes on; explore images."
 EXAMPLES = ("persistill view", "persistill view --out runs --port 0 --no-browser")
 
 console = Console()
@@ -18,7 +18,7 @@ def view(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8765,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
-    """Watch run folders in a browser while training goes on, and explore the topology of pictures.
+    """Watch run folders in a browser while training goes on, and explore the topology of images.
 
     The server answers this machine alone (127.0.0.1), writes nothing, and needs no network. Ctrl-C ends it.
     """

@@ -1,4 +1,4 @@
-"""`persistill distill`: pictures and two networks in, a compared and exported student out. No recipe needed."""
+"""`persistill distill`: images and two networks in, a compared and exported student out. No recipe needed."""
 
 import math
 import shlex
@@ -20,15 +20,15 @@ from persistill.errors import UserError
 from persistill.utils import atomic_io
 
 if TYPE_CHECKING:
-    from persistill.autoconfig import Chosen, Given, Initial, Options, Role
+    from persistill.autoconfig import Chosen, Initial, Options, Role, TeacherCheckpoint
     from persistill.data import Splits
     from persistill.data.sources.inspect import Outline
     from persistill.pipeline.cost_estimate import Estimate
 
-SUMMARY = "Distil a student from a folder of pictures and the names of two networks."
+SUMMARY = "Distil a student from a folder of images and the names of two networks."
 EXAMPLES = (
     (
-        "persistill distill --data pictures --teacher timm/resnet50 --teacher-initial pretrained "
+        "persistill distill --data images --teacher timm/resnet50 --teacher-initial pretrained "
         "--student timm/mobilenetv3_small_100 --student-initial pretrained --method tgd"
     ),
     "persistill distill --data digits --teacher wrn-16-2 --student resnet-8 --method kd --method sp --dry-run",
@@ -42,7 +42,7 @@ def distill(
         typer.Option(
             "--data",
             metavar="FOLDER",
-            help="A folder with one folder of pictures a class, a folder of Parquet files, or a hub name (owner/name).",
+            help="A folder with one folder of images a class, a folder of Parquet files, or a hub name (owner/name).",
         ),
     ],
     teacher: Annotated[
@@ -82,10 +82,10 @@ def distill(
         str | None,
         typer.Option("--student-initial", metavar="pretrained|FILE", help="Likewise, that of every student."),
     ] = None,
-    picture_size: Annotated[
+    image_size: Annotated[
         str | None,
         typer.Option(
-            "--size", metavar="224", rich_help_panel=_CHOICES, help="To which pictures are brought: 224, or 120x160."
+            "--size", metavar="224", rich_help_panel=_CHOICES, help="To which images are brought: 224, or 120x160."
         ),
     ] = None,
     epochs: Annotated[
@@ -105,7 +105,7 @@ def distill(
         typer.Option(
             "--augment/--no-augment",
             rich_help_panel=_CHOICES,
-            help="Random crops, and flips of coloured pictures; on by default.",
+            help="Random crops, and flips of colored images; on by default.",
         ),
     ] = None,
     int8_epochs: Annotated[
@@ -114,7 +114,7 @@ def distill(
             "--int8-epochs",
             min=1,
             rich_help_panel=_CHOICES,
-            help="Train the exported student on for so long, rounded to 8 bits, for its int8 file (quantisation-aware "
+            help="Train the exported student on for so long, rounded to 8 bits, for its int8 file (quantization-aware "
             "training); 2 are usual. Without it, it is rounded as it is.",
         ),
     ] = None,
@@ -144,7 +144,7 @@ def distill(
         ),
     ] = None,
 ) -> None:
-    """Distil a student from a folder of pictures and the names of two networks; no recipe needed.
+    """Distil a student from a folder of images and the names of two networks; no recipe needed.
 
     The student is trained alone, and once more for each method with the teacher's help, on several seeds, so that the
     table and the report at the end tell whether distillation helped. The plan is printed first, with an estimate of
@@ -172,7 +172,7 @@ def distill(
         teacher_weights=None if teacher_weights is None else str(teacher_weights),
         teacher_initial=teacher_initial,
         student_initial=student_initial,
-        size=None if picture_size is None else _size(picture_size),
+        size=None if image_size is None else _size(image_size),
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
@@ -192,7 +192,7 @@ def distill(
     execute(chosen.recipe, command, out, device, splits)
 
 
-def _choose(options: "Options", changes: list[str]) -> "tuple[Chosen, Given | None]":
+def _choose(options: "Options", changes: list[str]) -> "tuple[Chosen, TeacherCheckpoint | None]":
     from persistill import models  # noqa: PLC0415
     from persistill.autoconfig import choose_size, look_at_weights, make_recipe  # noqa: PLC0415
     from persistill.data.sources.inspect import outline  # noqa: PLC0415
@@ -203,7 +203,7 @@ def _choose(options: "Options", changes: list[str]) -> "tuple[Chosen, Given | No
     for field, value in map(recipes.parted, changes):
         if field.startswith("data."):
             settings = settings.with_value(field.removeprefix("data."), value)
-    with console.status("looking at the pictures"):
+    with console.status("looking at the images"):
         seen = outline(settings)
     given = None
     if options.teacher_weights is not None:
@@ -222,7 +222,7 @@ def _choose(options: "Options", changes: list[str]) -> "tuple[Chosen, Given | No
             if "/" not in name:  # no network of a library, which may be made for some sizes only
                 raise
             square = 32 * max(1, round(min(wanted) / 32))
-            raise UserError(f"{error} Here: --size {square}x{square} brings pictures to such a size.") from None
+            raise UserError(f"{error} Here: --size {square}x{square} brings images to such a size.") from None
     chosen = make_recipe(options, seen, given, _starts(options, seen, wanted))
     return chosen._replace(recipe=recipes.changed(chosen.recipe, changes)), given
 
@@ -242,7 +242,7 @@ def _starts(options: "Options", seen: "Outline", size: tuple[int, int]) -> "dict
     return found
 
 
-def _plan(chosen: "Chosen", given: "Given | None", out: Path, device: str) -> "tuple[Splits, Estimate]":
+def _plan(chosen: "Chosen", given: "TeacherCheckpoint | None", out: Path, device: str) -> "tuple[Splits, Estimate]":
     from persistill.pipeline.cost_estimate import estimate  # noqa: PLC0415
     from persistill.pipeline.graph import Pipeline  # noqa: PLC0415
 

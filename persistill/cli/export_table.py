@@ -18,7 +18,7 @@ def table(result: Mapping[str, Any]) -> Table:
     """
     found = Table(box=None, header_style="bold")
     found.add_column("File")
-    titles = ("Size", "Same class %", "Largest difference", "Accuracy %", "ms for 1 picture", "ms for 64")
+    titles = ("Size", "Same class %", "Largest difference", "Accuracy %", "ms for 1 image", "ms for 64")
     for title in titles:
         found.add_column(title, justify="right")
     for name, agreement in result["agreement"].items():
@@ -42,7 +42,7 @@ def remarks(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
         folder: where the files lie.
     """
     known = f" The checkpoint's accuracy on them: {_percent(result['accuracy'].get('checkpoint'))} %."
-    yield f"Compared on {result['pictures']:,} test pictures, on one thread of this machine.{known}"
+    yield f"Compared on {result['images']:,} test images, on one thread of this machine.{known}"
     if "static" in result.get("int8", {}):  # otherwise the table has said it
         yield int8_sentence(result)
     elif said := processor_sentence(result):

@@ -39,7 +39,7 @@ def _answers(metrics: Mapping[str, Any], bins: int) -> Iterator[tuple[str, ...]]
         ("classwise_ece", f"classwise ECE % ({bins} bins)"),
     ):
         yield title, _percent(metrics[name]), _percent(calibrated[name])
-    yield "temperature, fitted on validation pictures", "", _number(calibrated["temperature"])
+    yield "temperature, fitted on validation images", "", _number(calibrated["temperature"])
     yield "area under the risk-coverage curve %", _percent(metrics["aurc"])
     surest = metrics["selective"]
     yield "accuracy % of the surer half", _percent(surest["accuracy"][len(surest["accuracy"]) // 2 - 1])
@@ -51,17 +51,17 @@ def _robustness(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield f"accuracy % at noise {sigma}", _percent(accuracy)
     attacks = metrics["attacks"]
     if attacks:
-        yield f"accuracy % on the {attacks['pictures']:,} pictures that are attacked", _percent(attacks["accuracy"])
+        yield f"accuracy % on the {attacks['images']:,} images that are attacked", _percent(attacks["accuracy"])
         for name in ("fgsm", "pgd"):
             for level, accuracy in attacks[name].items():
                 yield f"accuracy % under {name.upper()}, {level}/255", _percent(accuracy)
     corruptions = metrics["corruptions"]
     if corruptions:
-        yield f"mean corruption error % ({corruptions['pictures']:,} pictures)", _percent(corruptions["error"])
+        yield f"mean corruption error % ({corruptions['images']:,} images)", _percent(corruptions["error"])
     if metrics["ood"]:
         other = metrics["ood"]
         for name, title in (("max_softmax", "confidence"), ("energy", "energy")):
-            yield f"AUROC % of {title} against {other['pictures']:,} of {other['source']}", _percent(other[name])
+            yield f"AUROC % of {title} against {other['images']:,} of {other['source']}", _percent(other[name])
 
 
 def _percent(value: float | None) -> str:

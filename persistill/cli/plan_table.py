@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def try_teacher(recipe: Recipe, splits: "Splits", pipeline: "Pipeline") -> None:
-    """Print on how many pictures a teacher with weights of its own is right."""
+    """Print on how many images a teacher with weights of its own is right."""
     from persistill import autoconfig  # noqa: PLC0415
 
-    right, asked = autoconfig.try_teacher(recipe, splits, pipeline.normalisation, pipeline.device)
-    console.print(f"- The teacher is right on {right / asked:.1%} of {asked} validation pictures.", highlight=False)
+    right, asked = autoconfig.try_teacher(recipe, splits, pipeline.normalization, pipeline.device)
+    console.print(f"- The teacher is right on {right / asked:.1%} of {asked} validation images.", highlight=False)
     if right / asked < 2 / len(splits.classes):
         console.print(
             f"  [bold]That is little better than chance ({1 / len(splits.classes):.1%}).[/bold] Are the weights for "
-            "these classes in this order (class folders are sorted by name), and for pictures normalised like this?",
+            "these classes in this order (class folders are sorted by name), and for images normalized like this?",
             highlight=False,
         )
 
 
 def overview(recipe: Recipe, splits: "Splits") -> Table:
-    """Pictures, networks and training of a recipe that ``distill`` made."""
+    """Images, networks and training of a recipe that ``distill`` made."""
     from persistill import models  # noqa: PLC0415
 
     channels, height, width = splits.train.shape
@@ -41,9 +41,9 @@ def overview(recipe: Recipe, splits: "Splits") -> Table:
     large, small = parameters(teacher.model.name), parameters(recipe.student.name)
     table = Table.grid(padding=(0, 2))
     table.add_row(
-        "Pictures",
+        "ImageDataset",
         f"{len(splits.train):,} to train on, {len(splits.validation):,} to choose with, {len(splits.test):,} to test "
-        f"on; {len(splits.classes)} classes; {height}x{width}, {'gray' if channels == 1 else 'colour'}",
+        f"on; {len(splits.classes)} classes; {height}x{width}, {'gray' if channels == 1 else 'color'}",
     )
     table.add_row(
         "Teacher",
@@ -57,7 +57,7 @@ def overview(recipe: Recipe, splits: "Splits") -> Table:
     seeds = ", ".join(map(str, recipe.seeds))
     table.add_row("Students", f"{first}, and with {', '.join(others)}; seed{'s' * (len(recipe.seeds) > 1)} {seeds}")
     train = recipe.train
-    augment = f", {' and '.join(train.augment)}" if train.augment else ", pictures as they are"
+    augment = f", {' and '.join(train.augment)}" if train.augment else ", images as they are"
     epochs = f"{train.epochs} epoch{'s' * (train.epochs > 1)}"
     table.add_row(
         "Training",
@@ -95,7 +95,7 @@ def cost_table(pipeline: "Pipeline", found: "Estimate") -> Table:
         table.add_row(what, *cells(some))
 
     for stage in pipeline.views.values():
-        add("persistence images of all pictures", [costs[stage.key]])
+        add("persistence images of all images", [costs[stage.key]])
     for name, stage in pipeline.teachers.items():
         teacher = recipe.teachers[name]
         verb = "taken over" if teacher.weights else "trained"
@@ -108,8 +108,8 @@ def cost_table(pipeline: "Pipeline", found: "Estimate") -> Table:
     for arm in recipe.arms:
         seeds = f", {len(recipe.seeds)} seeds" if len(recipe.seeds) > 1 else ""
         add(f"student {arm}{seeds}", [costs[pipeline.students[arm, seed].key] for seed in recipe.seeds])
-    if pipeline.quantised is not None:
-        add(f"student {recipe.exported_arm}, trained on for int8", [costs[pipeline.quantised.key]])
+    if pipeline.quantized is not None:
+        add(f"student {recipe.exported_arm}, trained on for int8", [costs[pipeline.quantized.key]])
     evaluations = [costs[stage.key] for stage in pipeline.evaluations.values()]
     add(f"evaluation of {len(evaluations)} networks", evaluations)
     ends = {stage.key for stage in (pipeline.exported, *pipeline.costs.values(), pipeline.comparison)}

@@ -1,4 +1,4 @@
-"""`persistill predict`: what a trained student says of pictures, and how sure it is."""
+"""`persistill predict`: what a trained student says of images, and how sure it is."""
 
 import csv
 import json
@@ -16,19 +16,19 @@ from persistill.utils.atomic_io import atomic
 
 if TYPE_CHECKING:
     from persistill.cli.predict_files import Answered, Unread
-    from persistill.export import Answerer
+    from persistill.export import Predictor
 
-SUMMARY = "Classify pictures with a trained student."
+SUMMARY = "Classify images with a trained student."
 EXAMPLES = (
-    "persistill predict my_student pictures --sheet answers.png",
+    "persistill predict my_student images --sheet answers.png",
     "persistill predict runs/student-tgd-seed0-0123456789ab cat.jpg dog.png --top 3",
 )
 SKIPPED = 3
-"""Exit code if some of the pictures could not be read, and the others were answered."""
+"""Exit code if some of the images could not be read, and the others were answered."""
 SHEET = 48
-"""Pictures on a contact sheet, at most."""
+"""Images on a contact sheet, at most."""
 
-_SIDE = 256  # pixels of a picture on a sheet
+_SIDE = 256  # pixels of an image on a sheet
 
 
 def predict(
@@ -36,8 +36,8 @@ def predict(
         Path,
         typer.Argument(help="An exported student's folder, a student's run folder, or its .safetensors or .onnx file."),
     ],
-    pictures: Annotated[list[Path], typer.Argument(help="Picture files, and folders that are searched for them.")],
-    top: Annotated[int, typer.Option("--top", min=1, help="So many classes for each picture.")] = 1,
+    images: Annotated[list[Path], typer.Argument(help="Image files, and folders that are searched for them.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="So many classes for each image.")] = 1,
     table: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the answers into a new file instead.")
     ] = None,
@@ -46,9 +46,9 @@ def predict(
         Path | None, typer.Option("--sheet", metavar="FILE.png", help="Also draw a contact sheet, into a new file.")
     ] = None,
 ) -> None:
-    """Classify pictures with a trained student: file, class, calibrated confidence.
+    """Classify images with a trained student: file, class, calibrated confidence.
 
-    Pictures may have any format, size and orientation; each is scaled until it covers what the student sees, and
+    Images may have any format, size and orientation; each is scaled until it covers what the student sees, and
     cropped at its centre. Files that cannot be read are named and passed over, and the exit code is 3.
     """
     _require_new("--csv", table)
@@ -56,17 +56,17 @@ def predict(
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise UserError(f"--sheet {sheet}: the contact sheet is a PNG; give a name that ends in .png.")
     with quiet_start():
-        from persistill.cli.predict_files import ask, find_pictures  # noqa: PLC0415 - torch is slow to import
-        from persistill.export import Answerer  # noqa: PLC0415
+        from persistill.cli.predict_files import ask, find_images  # noqa: PLC0415 - torch is slow to import
+        from persistill.export import Predictor  # noqa: PLC0415
     aside = Console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
-    student = Answerer.load(model)
-    files = find_pictures(pictures)
+    student = Predictor.load(model)
+    files = find_images(images)
     with Bars(aside) as bars:
         answered, unread = ask(student, files, top, bars)
     for file, why in unread:
         aside.print(f"Left out: {_printable(file)} ({why})", markup=False, highlight=False)
     if not answered:
-        raise UserError(f"none of the {len(files):,} files can be read as a picture.")
+        raise UserError(f"none of the {len(files):,} files can be read as an image.")
     if table is not None:
         _write_csv(table, answered)
     if as_json:
@@ -85,7 +85,7 @@ def predict(
         if written is not None:
             aside.print(f"Wrote {written}", markup=False, highlight=False)
     if sheet is not None and len(answered) > SHEET:
-        aside.print(f"The sheet shows the first {SHEET} of {len(answered):,} pictures.", highlight=False)
+        aside.print(f"The sheet shows the first {SHEET} of {len(answered):,} images.", highlight=False)
     if unread:
         raise typer.Exit(SKIPPED)
 
@@ -100,7 +100,7 @@ def _require_new(option: str, file: Path | None) -> None:
 
 
 def _print(answered: "Sequence[Answered]") -> None:
-    """A line a picture; never wrapped, so that other programs can read it."""
+    """A line an image; never wrapped, so that other programs can read it."""
     lines = [
         [_printable(file), *(text for guess in answer.guesses for text in (guess.name, f"{guess.confidence:.1%}"))]
         for file, answer in answered
@@ -125,15 +125,15 @@ def _write_csv(path: Path, answered: "Sequence[Answered]") -> None:
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", *titles])
-        for picture, answer in answered:
-            writer.writerow([picture, *(text for guess in answer.guesses for text in (guess.name, guess.confidence))])
+        for image, answer in answered:
+            writer.writerow([image, *(text for guess in answer.guesses for text in (guess.name, guess.confidence))])
 
 
-def _print_json(student: "Answerer", answered: "Sequence[Answered]", unread: "Sequence[Unread]") -> None:
+def _print_json(student: "Predictor", answered: "Sequence[Answered]", unread: "Sequence[Unread]") -> None:
     said: dict[str, Any] = {
         "model": str(student.file),
         "temperature": student.temperature,
-        "pictures": [
+        "images": [
             {
                 "file": str(file),
                 "class": answer.name,

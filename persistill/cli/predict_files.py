@@ -1,4 +1,4 @@
-"""A student is asked about picture files: they are found, read a few at a time, and answered."""
+"""A student is asked about image files: they are found, read a few at a time, and answered."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,46 +14,46 @@ from PIL import Image, UnidentifiedImageError
 from persistill.data.decoding import in_threads, read_header, read_pixels
 from persistill.data.sources.image_folder import SUFFIXES
 from persistill.errors import UserError
-from persistill.export import Answer, Answerer
+from persistill.export import Prediction, Predictor
 from persistill.utils.progress import Progress
 
 BATCH = 64
-"""Pictures in memory."""
+"""Images in memory."""
 
 Pixels = npt.NDArray[np.uint8]
 
 
 class Answered(NamedTuple):
-    """A picture file, and what the student says of it."""
+    """An image file, and what the student says of it."""
 
     file: Path
-    answer: Answer
+    answer: Prediction
 
 
 class Unread(NamedTuple):
-    """A file that could not be read as a picture, and why."""
+    """A file that could not be read as an image, and why."""
 
     file: Path
     why: str
 
 
-def find_pictures(places: Iterable[Path]) -> list[Path]:
-    """Files as they are named, and in folders, at any depth, those that are pictures by name; none of them twice.
+def find_images(places: Iterable[Path]) -> list[Path]:
+    """Files as they are named, and in folders, at any depth, those that are images by name; none of them twice.
 
     Raises:
-        UserError: if there is no such file or folder, or no picture at all.
+        UserError: if there is no such file or folder, or no image at all.
     """
     places = list(places)
     found = list(dict.fromkeys(file for place in places for file in _files(place)))
     if not found:
         raise UserError(
-            f"there are no pictures in {', '.join(map(str, places))}, at any depth ({', '.join(sorted(SUFFIXES))})."
+            f"there are no images in {', '.join(map(str, places))}, at any depth ({', '.join(sorted(SUFFIXES))})."
         )
     return found
 
 
-def ask(student: Answerer, files: Sequence[Path], top: int, progress: Progress) -> tuple[list[Answered], list[Unread]]:
-    """Read and answer pictures, in the order of the files.
+def ask(student: Predictor, files: Sequence[Path], top: int, progress: Progress) -> tuple[list[Answered], list[Unread]]:
+    """Read and answer images, in the order of the files.
 
     Args:
         student: is asked.
@@ -63,7 +63,7 @@ def ask(student: Answerer, files: Sequence[Path], top: int, progress: Progress) 
     """
     answered: list[Answered] = []
     unread: list[Unread] = []
-    progress.start("pictures", len(files))
+    progress.start("images", len(files))
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
         read = in_threads(partial(_read, some, student.shape), len(some))
@@ -78,7 +78,7 @@ def ask(student: Answerer, files: Sequence[Path], top: int, progress: Progress) 
 
 
 def small(file: Path, longest: int) -> Pixels:
-    """The whole picture in a file as (3, H, W), no side longer than ``longest`` pixels."""
+    """The whole image in a file as (3, H, W), no side longer than ``longest`` pixels."""
     with Image.open(file) as image:
         header = read_header(image)
         scale = min(1.0, longest / max(header.height, header.width))
@@ -102,6 +102,6 @@ def _read(files: Sequence[Path], shape: tuple[int, int, int], place: int) -> Pix
             read_header(image)  # refuses what has no known range
             return read_pixels(image, shape)
     except UnidentifiedImageError:
-        return Unread(files[place], "no picture in a known format")  # Pillow's own words repeat the name
+        return Unread(files[place], "no image in a known format")  # Pillow's own words repeat the name
     except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
         return Unread(files[place], str(error) or type(error).__name__)

@@ -39,7 +39,7 @@ def print_beside(console: Console, folder: RunFolder, *, small: bool) -> None:
         _print(console, shown.caption, shown.header, shown.rows)
     if small:
         console.print(
-            "This was the small sibling of the recipe: fewer pictures, epochs or smaller networks. It shows that the "
+            "This was the small sibling of the recipe: fewer images, epochs or smaller networks. It shows that the "
             "row runs and in which direction things move; its figures are not to be set against the published ones.",
             style="bold",
             highlight=False,

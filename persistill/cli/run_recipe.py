@@ -38,7 +38,7 @@ def execute(recipe: Recipe, command: str, out: Path, device: str, splits: "Split
         command: the command line that repeats this.
         out: where the run folders lie.
         device: "auto", "cpu", "cuda" or "mps".
-        splits: the pictures, if they were read already.
+        splits: the images, if they were read already.
 
     Returns:
         The comparison's folder.
@@ -130,7 +130,7 @@ def print_comparison(folder: RunFolder) -> None:
         console.print(made, highlight=False)
     if result["unreadable"]:
         names, count = ", ".join(result["unreadable"][:3]), len(result["unreadable"])
-        console.print(f"Left out          {count} unreadable picture(s): {names}", highlight=False)
+        console.print(f"Left out          {count} unreadable image(s): {names}", highlight=False)
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""`persistill topology`: pictures to persistence images, diagrams or Betti curves."""
+"""`persistill topology`: images to persistence images, diagrams or Betti curves."""
 
 import contextlib
 import os
@@ -20,13 +20,13 @@ from persistill.errors import UserError, unknown
 if TYPE_CHECKING:
     from persistill.cli.topology_run import Outcome
 
-SUMMARY = "Turn pictures into persistence images, diagrams or Betti curves."
+SUMMARY = "Turn images into persistence images, diagrams or Betti curves."
 EXAMPLES = (
-    "persistill topology pictures --output topology",
+    "persistill topology images --output topology",
     "persistill topology digits.npy --output diagrams --to diagrams",
 )
-_IMAGES, _PICTURES = "Persistence images", "Pictures"
-_SHOWN = 3  # left-out pictures that are named
+_IMAGES, _IMAGES = "Persistence images", "Images"
+_SHOWN = 3  # left-out images that are named
 _MANY = 0.5  # share of blank images that is worth a word
 
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -34,7 +34,7 @@ Value = TypeVar("Value")
 
 
 class To(StrEnum):
-    """What pictures become."""
+    """What images become."""
 
     IMAGES = "images"
     DIAGRAMS = "diagrams"
@@ -81,12 +81,10 @@ class Grid(StrEnum):
 def topology(
     source: Annotated[
         Path,
-        typer.Argument(
-            help="A folder of pictures, a Parquet file or a folder of them, a .npy or .npz array, a picture."
-        ),
+        typer.Argument(help="A folder of images, a Parquet file or a folder of them, a .npy or .npz array, an image."),
     ],
     output: Annotated[Path, typer.Option("--output", help="A new folder, or one to go on with.")],
-    to: Annotated[To, typer.Option("--to", help="What the pictures become.")] = To.IMAGES,
+    to: Annotated[To, typer.Option("--to", help="What the images become.")] = To.IMAGES,
     scans: Annotated[
         str, typer.Option(metavar="rows,columns", help="How each channel is read as a signal.")
     ] = "rows,columns",
@@ -100,8 +98,8 @@ def topology(
     explain: Annotated[
         str | None,
         typer.Option(
-            metavar="PICTURE",
-            help="Also draw one picture with its bars, diagram and persistence image: a name, a number or a file.",
+            metavar="IMAGE",
+            help="Also draw one image with its bars, diagram and persistence image: a name, a number or a file.",
         ),
     ] = None,
     channel: Annotated[int, typer.Option(min=0, help="The channel that --explain follows.")] = 0,
@@ -110,7 +108,7 @@ def topology(
         Preset,
         typer.Option(
             rich_help_panel=_IMAGES,
-            help="tgd: the settings of the TGD paper's code. fitted: a window laid around these pictures.",
+            help="tgd: the settings of the TGD paper's code. fitted: a window laid around these images.",
         ),
     ] = Preset.TGD,
     pixels: Annotated[
@@ -140,23 +138,21 @@ def topology(
         Dtype | None,
         typer.Option(rich_help_panel=_IMAGES, help="Of stored images: float32 unless told; uint8 holds floor(255 x)."),
     ] = None,
-    grayscale: Annotated[
-        bool, typer.Option("--grayscale", rich_help_panel=_PICTURES, help="Read one channel.")
-    ] = False,
+    grayscale: Annotated[bool, typer.Option("--grayscale", rich_help_panel=_IMAGES, help="Read one channel.")] = False,
     skip_unreadable: Annotated[
         bool,
-        typer.Option("--skip-unreadable", rich_help_panel=_PICTURES, help="Leave out pictures that fail, and say so."),
+        typer.Option("--skip-unreadable", rich_help_panel=_IMAGES, help="Leave out images that fail, and say so."),
     ] = False,
     field: Annotated[
         str | None,
-        typer.Option(rich_help_panel=_PICTURES, help="The Parquet column or .npz array, where several could be it."),
+        typer.Option(rich_help_panel=_IMAGES, help="The Parquet column or .npz array, where several could be it."),
     ] = None,
 ) -> None:
-    """Turn pictures into persistence images, diagrams or Betti curves.
+    """Turn images into persistence images, diagrams or Betti curves.
 
     Every channel is read along its rows, and again along its columns; the connected components of the signal's
-    sublevel sets (H0) make its diagram. The folder gets the result, names.txt (one picture a line, in order),
-    settings.json and contact_sheet.png. Any number of pictures of any sizes: they are read a few at a time.
+    sublevel sets (H0) make its diagram. The folder gets the result, names.txt (one image a line, in order),
+    settings.json and contact_sheet.png. Any number of images of any sizes: they are read a few at a time.
     Interrupted and run again, it goes on where it stopped; other parameters are refused.
     """
     given = {
@@ -174,7 +170,7 @@ def topology(
         _refuse({"levels": levels}, "tells the levels of curves; it goes with --to curves")
         if preset is Preset.FITTED:
             fitted = {name: settings.get(name) for name in ("births", "persistences", "grid", "scale")}
-            _refuse(fitted, "is fitted to the pictures by --preset fitted; give it with --preset tgd")
+            _refuse(fitted, "is fitted to the images by --preset fitted; give it with --preset tgd")
         if min_persistence is not None:
             settings["min_persistence"] = min_persistence
     else:
@@ -213,7 +209,7 @@ def _print(outcome: "Outcome", output: Path) -> None:
     total = rows + len(outcome.skipped)
     if outcome.gray:
         console.print(
-            f"Gray pictures among coloured ones ({outcome.gray:,} of {total:,}) were read as RGB.", highlight=False
+            f"Gray images among colored ones ({outcome.gray:,} of {total:,}) were read as RGB.", highlight=False
         )
     if outcome.skipped:
         named = "; ".join(f"{name} ({why})" for name, why in outcome.skipped[:_SHOWN])
@@ -236,8 +232,8 @@ def _print(outcome: "Outcome", output: Path) -> None:
     table = Table(box=None, show_header=False)
     table.add_column(overflow="fold")
     points = f", {outcome.tally['points']:,} points" if "points" in outcome.tally else ""
-    told = [" x ".join(map(str, outcome.shape)) + points, f"{rows:,} names, one a line", "the first pictures"]
-    for file, what in zip(outcome.files, [*told, "all parameters", "one picture explained"], strict=False):
+    told = [" x ".join(map(str, outcome.shape)) + points, f"{rows:,} names, one a line", "the first images"]
+    for file, what in zip(outcome.files, [*told, "all parameters", "one image explained"], strict=False):
         table.add_row(escape(str(file)), what)
     console.print(table)
 

@@ -1,4 +1,4 @@
-"""What pictures can become: persistence images, diagrams or Betti curves, each written as it grows."""
+"""What images can become: persistence images, diagrams or Betti curves, each written as it grows."""
 
 import io
 import shutil
@@ -29,8 +29,8 @@ class Kind(Protocol):
         result: the file that they lie in.
         files: names of the files that grow.
         keep: those of them that are results.
-        samples: how many samples of pictures are dealt with at once.
-        pictures: how many pictures at most.
+        samples: how many samples of images are dealt with at once.
+        images: how many images at most.
     """
 
     title: str
@@ -38,27 +38,27 @@ class Kind(Protocol):
     files: tuple[str, ...]
     keep: tuple[str, ...]
     samples: int
-    pictures: int
+    images: int
 
     def parameters(self) -> dict[str, Any]:
         """All that the results depend on, plain JSON."""
 
-    def grow(self, pictures: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
-        """Append the results of pictures (C, H, W), of any sizes; gives numbers to tell them with."""
+    def grow(self, images: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
+        """Append the results of images (C, H, W), of any sizes; gives numbers to tell them with."""
 
     def shape(self, rows: int) -> tuple[int, ...]:
-        """The shape of the results of so many pictures."""
+        """The shape of the results of so many images."""
 
     def finish(self, results: Growing) -> None:
         """Bring the files that have grown into their last form."""
 
 
 class Scanned(NamedTuple):
-    """How pictures are read.
+    """How images are read.
 
     Attributes:
         scans: each turns a channel into a signal.
-        channels: of every picture.
+        channels: of every image.
         threads: how many threads.
     """
 
@@ -68,19 +68,19 @@ class Scanned(NamedTuple):
 
     @property
     def signals(self) -> int:
-        """Signals that one picture becomes."""
+        """Signals that one image becomes."""
         return len(self.scans) * self.channels
 
-    def diagrams(self, pictures: Pixels, min_persistence: float, *, essential: bool = False) -> Diagrams[Pixels]:
-        """Diagrams of shape (B, scans, C) of pictures (B, C, H, W), values as they are stored in the pictures.
+    def diagrams(self, images: Pixels, min_persistence: float, *, essential: bool = False) -> Diagrams[Pixels]:
+        """Diagrams of shape (B, scans, C) of images (B, C, H, W), values as they are stored in the images.
 
         Args:
-            pictures: of one size.
-            min_persistence: bars must be longer; of 8-bit pictures in units of 255 levels.
+            images: of one size.
+            min_persistence: bars must be longer; of 8-bit images in units of 255 levels.
             essential: whether to keep the class that never dies.
         """
-        signals = np.stack([SCANS[scan](pictures) for scan in self.scans], axis=1)
-        least = min_persistence * 255 if pictures.dtype == np.uint8 else min_persistence
+        signals = np.stack([SCANS[scan](images) for scan in self.scans], axis=1)
+        least = min_persistence * 255 if images.dtype == np.uint8 else min_persistence
         return sublevel_persistence(signals, min_persistence=least, essential=essential, threads=self.threads)
 
 
@@ -98,16 +98,16 @@ class ImagesKind:
         self._settings = settings
         self._dtype = np.dtype(dtype)
         self._shape = (scanned.signals, *settings.pixels)
-        self.pictures = max(1, _OUTPUT // (4 * int(np.prod(self._shape))))
+        self.images = max(1, _OUTPUT // (4 * int(np.prod(self._shape))))
 
     def parameters(self) -> dict[str, Any]:
         """Settings and dtype."""
         return {"settings": self._settings.to_json(), "dtype": self._dtype.name}
 
-    def grow(self, pictures: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
+    def grow(self, images: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
         """Append images; tells how many are blank."""
-        drawn = np.empty((len(pictures), *self._shape), np.uint8 if self._dtype == np.uint8 else np.float32)
-        for places, block in _by_size(pictures):
+        drawn = np.empty((len(images), *self._shape), np.uint8 if self._dtype == np.uint8 else np.float32)
+        for places, block in _by_size(images):
             out = np.empty((len(block), *self._shape), drawn.dtype)
             persistence_images(block, self._settings, scans=self._scanned.scans, threads=self._scanned.threads, out=out)
             drawn[places] = out
@@ -137,17 +137,17 @@ class CurvesKind:
         self._levels = levels
         self._min_persistence = min_persistence
         self._shape = (scanned.signals, levels[2])
-        self.pictures = max(1, _OUTPUT // (4 * int(np.prod(self._shape))))
+        self.images = max(1, _OUTPUT // (4 * int(np.prod(self._shape))))
 
     def parameters(self) -> dict[str, Any]:
         """Levels and shortest bar."""
         return {"levels": list(self._levels), "min_persistence": self._min_persistence}
 
-    def grow(self, pictures: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
+    def grow(self, images: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
         """Append curves."""
         grid = np.linspace(*self._levels)
-        curves = np.empty((len(pictures), *self._shape), np.float32)
-        for places, block in _by_size(pictures):
+        curves = np.empty((len(images), *self._shape), np.float32)
+        for places, block in _by_size(images):
             found = self._scanned.diagrams(block, self._min_persistence, essential=True)
             # With the class that never dies the values are floats, though still in levels.
             values = found.values / np.float32(255) if block.dtype == np.uint8 else found.values
@@ -173,7 +173,7 @@ class DiagramsKind:
     files: tuple[str, ...] = ("diagrams.values", "diagrams.counts")
     keep: tuple[str, ...] = ()
     samples = 1 << 20
-    pictures = 1 << 12
+    images = 1 << 12
 
     def __init__(self, scanned: Scanned, dtype: np.dtype[Any], min_persistence: float) -> None:
         self._scanned = scanned
@@ -184,11 +184,11 @@ class DiagramsKind:
         """Shortest bar."""
         return {"min_persistence": self._min_persistence}
 
-    def grow(self, pictures: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
+    def grow(self, images: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
         """Append points and their numbers; tells how many points there are."""
-        values: list[Pixels] = [np.empty((0, 2), self._dtype)] * len(pictures)
-        counts = np.empty((len(pictures), self._scanned.signals), np.int64)
-        for places, block in _by_size(pictures):
+        values: list[Pixels] = [np.empty((0, 2), self._dtype)] * len(images)
+        counts = np.empty((len(images), self._scanned.signals), np.int64)
+        for places, block in _by_size(images):
             found = self._scanned.diagrams(block, self._min_persistence)
             counts[places] = np.diff(found.offsets).reshape(len(block), -1)
             bounds = found.offsets[:: self._scanned.signals]
@@ -225,13 +225,13 @@ class DiagramsKind:
                     np.lib.format.write_array(member, array)
 
 
-def _by_size(pictures: Sequence[Pixels]) -> Iterator[tuple[list[int], Pixels]]:
-    """Pictures of one size at a time: their places, and (k, C, H, W)."""
+def _by_size(images: Sequence[Pixels]) -> Iterator[tuple[list[int], Pixels]]:
+    """Images of one size at a time: their places, and (k, C, H, W)."""
     places: dict[tuple[int, ...], list[int]] = {}
-    for place, picture in enumerate(pictures):
-        places.setdefault(picture.shape, []).append(place)
+    for place, image in enumerate(images):
+        places.setdefault(image.shape, []).append(place)
     for found in places.values():
-        yield found, np.stack([pictures[place] for place in found])
+        yield found, np.stack([images[place] for place in found])
 
 
 def _append_array(results: Growing, file: str, array: npt.NDArray[Any]) -> None:

@@ -1,4 +1,4 @@
-"""From a source of pictures to a folder of persistence images, diagrams or Betti curves."""
+"""From a source of images to a folder of persistence images, diagrams or Betti curves."""
 
 import difflib
 import hashlib
@@ -16,7 +16,7 @@ from persistill.cli.contact_sheets import draw_explanation, draw_sheet
 from persistill.cli.topology_outputs import CurvesKind, DiagramsKind, ImagesKind, Kind, Pixels, Scanned
 from persistill.cli.topology_writer import SETTINGS, Growing, require_ours
 from persistill.data.sources.image_folder import SUFFIXES
-from persistill.data.streaming.base import PictureStream, Survey, Unreadable
+from persistill.data.streaming.base import ImageStream, Survey, Unreadable
 from persistill.data.streaming.files import open_stream
 from persistill.errors import UserError
 from persistill.topology import Diagrams, PersistenceImages
@@ -24,12 +24,12 @@ from persistill.topology.persistence_image.from_images import Scan
 from persistill.utils.atomic_io import atomic
 from persistill.utils.progress import Progress
 
-FIT_PICTURES = 1000
-"""Settings are fitted to so many pictures, evenly spaced ..."""
+FIT_IMAGES = 1000
+"""Settings are fitted to so many images, evenly spaced ..."""
 FIT_SAMPLES = 1 << 24
-"""... or fewer, of large pictures: so many samples of their signals."""
-SHEET_PICTURES = 10
-"""Pictures on the contact sheet."""
+"""... or fewer, of large images: so many samples of their signals."""
+SHEET_IMAGES = 10
+"""Images on the contact sheet."""
 
 _BLOCK = 1 << 22  # samples of signals that are fitted to at once
 _LONGEST_SEARCH = 10_000  # names among which near ones are looked for
@@ -40,16 +40,16 @@ class Wishes:
     """What the user asked for.
 
     Attributes:
-        to: what pictures become.
+        to: what images become.
         scans: how they are read.
         preset: "tgd" takes the settings of persistence images as they are, "fitted" fits window, bandwidth and scale.
         given: settings that differ from the preset's, by their names in ``PersistenceImages``.
         dtype: of stored persistence images.
         levels: (low, high, count) of Betti curves.
         min_persistence: of diagrams and curves.
-        grayscale: read pictures with one channel.
-        skip_unreadable: go on without pictures that cannot be read.
-        explain: a picture to draw with its bars, diagram and persistence image.
+        grayscale: read images with one channel.
+        skip_unreadable: go on without images that cannot be read.
+        explain: an image to draw with its bars, diagram and persistence image.
         channel: its channel.
         threads: how many threads.
     """
@@ -75,8 +75,8 @@ class Outcome:
     Attributes:
         files: what was written, the result first.
         shape: of the result.
-        gray: how many of the pictures were read as RGB though they have no colour.
-        skipped: (name, why) of pictures left out.
+        gray: how many of the images were read as RGB though they have no color.
+        skipped: (name, why) of images left out.
         tally: numbers of the result's kind.
         before: whether the result was there already.
     """
@@ -93,7 +93,7 @@ class Extraction:
     """One source, one folder.
 
     Args:
-        stream: the pictures.
+        stream: the images.
         source: where they lie.
         folder: where results are written.
         wishes: what to make.
@@ -103,11 +103,11 @@ class Extraction:
         UserError: if the source or the folder does not serve.
     """
 
-    def __init__(self, stream: PictureStream, source: Path, folder: Path, wishes: Wishes, progress: Progress) -> None:
+    def __init__(self, stream: ImageStream, source: Path, folder: Path, wishes: Wishes, progress: Progress) -> None:
         require_ours(folder)
         if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
             raise UserError(
-                f"{folder} lies inside of {source}: its contact sheet would count as a picture the next time. "
+                f"{folder} lies inside of {source}: its contact sheet would count as an image the next time. "
                 "Give an --output outside of it."
             )
         self._source = source
@@ -123,13 +123,13 @@ class Extraction:
         """Make what is not there yet, and write it.
 
         Raises:
-            UserError: if a picture cannot be read, the folder holds results of other parameters or pictures, or the
-                picture to be explained is not found.
+            UserError: if an image cannot be read, the folder holds results of other parameters or images, or the
+                image to be explained is not found.
         """
         settings, kind = self._settings()
         with Growing(self._folder, self._parameters(kind), kind.files) as results:
             before = results.complete
-            mark = self._require_same_pictures(results)
+            mark = self._require_same_images(results)
             explained = None if self._wishes.explain is None else self._find(self._wishes.explain)
             if not before:
                 self._grow(kind, results, mark)
@@ -154,28 +154,28 @@ class Extraction:
             return settings, ImagesKind(self._scanned, settings, wishes.dtype)
         try:
             settings = self._fit()
-        except UserError:  # for the contact sheet alone, whose pictures may be blank
+        except UserError:  # for the contact sheet alone, whose images may be blank
             settings = PersistenceImages()
         if wishes.to == "curves":
             return settings, CurvesKind(self._scanned, wishes.levels, wishes.min_persistence)
         return settings, DiagramsKind(self._scanned, self._stream.dtype, wishes.min_persistence)
 
     def _parameters(self, kind: Kind) -> dict[str, Any]:
-        pictures = {"channels": self._scanned.channels, "dtype": self._stream.dtype.name}
+        images = {"channels": self._scanned.channels, "dtype": self._stream.dtype.name}
         return {
             "persistill": __version__,
             "to": self._wishes.to,
             "scans": list(self._wishes.scans),
             "grayscale": self._wishes.grayscale,
             **kind.parameters(),
-            "pictures": pictures,
+            "images": images,
         }
 
     def _fit(self, **given: Any) -> PersistenceImages:
         survey = self._survey
         good = np.flatnonzero(survey.sizes[:, 0])
         samples = self._scanned.signals * survey.sizes[good].astype(np.int64).prod(1).mean()
-        count = max(1, min(len(good), FIT_PICTURES, int(FIT_SAMPLES / samples)))
+        count = max(1, min(len(good), FIT_IMAGES, int(FIT_SAMPLES / samples)))
         positions = good[np.arange(count) * len(good) // count].tolist()
         least = given.get("min_persistence", PersistenceImages().min_persistence)
         step = max(1, int(_BLOCK / samples))
@@ -183,18 +183,18 @@ class Extraction:
         parts: list[Pixels] = []
         for start in range(0, count, step):
             block = positions[start : start + step]
-            for picture in self._read(block):
-                if not isinstance(picture, Unreadable):
-                    parts.extend(self._scanned.diagrams(picture[None], least))
+            for image in self._read(block):
+                if not isinstance(image, Unreadable):
+                    parts.extend(self._scanned.diagrams(image[None], least))
             self._progress.advance(len(block))
         self._progress.finish()
         try:
             return PersistenceImages.fit(Diagrams.from_list(parts), **given)
         except ValueError as error:
-            raise UserError(f"the settings cannot be fitted to the pictures of {self._source}: {error}") from error
+            raise UserError(f"the settings cannot be fitted to the images of {self._source}: {error}") from error
 
     def _read(self, positions: Sequence[int]) -> list[Pixels | Unreadable]:
-        """Pictures; those that cannot be read are an error unless they were to be left out."""
+        """Images; those that cannot be read are an error unless they were to be left out."""
         found = self._stream.read(positions, self._scanned.channels, self._scanned.threads)
         self._require_readable(
             {position: one.why for position, one in zip(positions, found, strict=True) if isinstance(one, Unreadable)}
@@ -208,23 +208,23 @@ class Extraction:
         first = "; ".join(f"{self._stream.name(position)} ({problems[position]})" for position in sorted(problems)[:3])
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         advice = "" if self._wishes.skip_unreadable else " Mend or remove them, or leave them out: --skip-unreadable"
-        raise UserError(f"{len(problems)} of {total} pictures of {self._source} cannot be read: {first}{more}.{advice}")
+        raise UserError(f"{len(problems)} of {total} images of {self._source} cannot be read: {first}{more}.{advice}")
 
-    def _require_same_pictures(self, results: Growing) -> str:
-        """Raise unless the results are of these pictures; gives the mark of those that were dealt with."""
+    def _require_same_images(self, results: Growing) -> str:
+        """Raise unless the results are of these images; gives the mark of those that were dealt with."""
         position, total = results.reached.position, len(self._stream)
         mark = self._marked("", range(min(position, total)))
         enough = position == total if results.complete else position <= total
         if position and not (enough and mark == results.reached.mark):
-            which = f"{position} pictures" if results.complete else f"the first {position} pictures"
+            which = f"{position} images" if results.complete else f"the first {position} images"
             raise UserError(
-                f"{self._folder} holds results of other pictures than {self._source}: names, contents or number of "
+                f"{self._folder} holds results of other images than {self._source}: names, contents or number of "
                 f"{which} differ. Nothing was changed. Give another --output, or move that folder away."
             )
         return mark
 
     def _marked(self, mark: str, positions: range) -> str:
-        """A hash of all pictures up to the last of ``positions``, ``mark`` being that of those before."""
+        """A hash of all images up to the last of ``positions``, ``mark`` being that of those before."""
         for position in positions:
             text = f"{mark}\n{self._stream.name(position)}\n{self._survey.marks[position]}"
             mark = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
@@ -234,7 +234,7 @@ class Extraction:
         total, position = len(self._stream), results.reached.position
         self._progress.start(kind.title, total, position)
         while position < total:
-            chunk = self._survey.chunk(position, kind.samples, kind.pictures)
+            chunk = self._survey.chunk(position, kind.samples, kind.images)
             found = self._read(chunk)
             good = [one for one in found if not isinstance(one, Unreadable)]
             skipped = [
@@ -248,17 +248,17 @@ class Extraction:
             results.advance(position, results.reached.rows + len(good), mark, skipped, tally)
             self._progress.advance(len(chunk))
         if results.reached.rows == 0:
-            raise UserError(f"none of the {total} pictures of {self._source} can be read.")
+            raise UserError(f"none of the {total} images of {self._source} can be read.")
         self._progress.finish()
 
     def _finish(self, kind: Kind, results: Growing, settings: PersistenceImages) -> None:
         results.close()
         kind.finish(results)
         skipped = {name for name, _ in results.reached.skipped}
-        shown = list(itertools.islice(self._kept(skipped), SHEET_PICTURES))
-        pictures = [one for one in self._read(shown) if not isinstance(one, Unreadable)]
+        shown = list(itertools.islice(self._kept(skipped), SHEET_IMAGES))
+        images = [one for one in self._read(shown) if not isinstance(one, Unreadable)]
         names = [self._stream.name(position) for position in shown]
-        draw_sheet(results.folder / "contact_sheet.png", pictures, names, settings, self._scanned)
+        draw_sheet(results.folder / "contact_sheet.png", images, names, settings, self._scanned)
         with (
             atomic(results.folder / "names.txt") as temporary,
             temporary.open("w", encoding="utf-8", newline="\n", errors="surrogateescape") as file,
@@ -275,11 +275,11 @@ class Extraction:
         results.finish(kind.keep, about)
 
     def _kept(self, skipped: Container[str]) -> Iterator[int]:
-        """Positions of the pictures that have results, in order."""
+        """Positions of the images that have results, in order."""
         return (position for position in range(len(self._stream)) if self._stream.name(position) not in skipped)
 
     def _find(self, wanted: str) -> tuple[str, Pixels]:
-        """The picture to be explained, and what to call it: one of the source by name or number, or a picture file."""
+        """The image to be explained, and what to call it: one of the source by name or number, or an image file."""
         names = map(self._stream.name, range(len(self._stream)))
         position = next((position for position, name in enumerate(names) if name == wanted), None)
         if position is None and wanted.isascii() and wanted.isdigit() and int(wanted) < len(self._stream):
@@ -292,19 +292,19 @@ class Extraction:
             near = difflib.get_close_matches(wanted, few, n=3, cutoff=0.5)
             hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise UserError(
-                f"--explain {wanted}: {self._source} has no picture of this name, and there is no such file.{hint} "
-                f"Give a name as in names.txt, a number from 0 to {len(self._stream) - 1}, or a picture file."
+                f"--explain {wanted}: {self._source} has no image of this name, and there is no such file.{hint} "
+                f"Give a name as in names.txt, a number from 0 to {len(self._stream) - 1}, or an image file."
             )
         name = stream.name(position)
-        (picture,) = stream.read([position], self._scanned.channels, 1)
-        if isinstance(picture, Unreadable):
-            raise UserError(f"--explain: {name} cannot be read ({picture.why}).")
-        if self._wishes.channel >= len(picture):
-            raise UserError(f"--channel {self._wishes.channel}: {name} has channels 0 to {len(picture) - 1}.")
-        return name, picture
+        (image,) = stream.read([position], self._scanned.channels, 1)
+        if isinstance(image, Unreadable):
+            raise UserError(f"--explain: {name} cannot be read ({image.why}).")
+        if self._wishes.channel >= len(image):
+            raise UserError(f"--channel {self._wishes.channel}: {name} has channels 0 to {len(image) - 1}.")
+        return name, image
 
-    def _explain(self, name: str, picture: Pixels, settings: PersistenceImages) -> Path:
+    def _explain(self, name: str, image: Pixels, settings: PersistenceImages) -> Path:
         stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(name).with_suffix("").name if "[" not in name else name)
         path = self._folder / f"explain-{stem.strip('-')}.png"
-        draw_explanation(path, picture, settings, self._scanned.scans[0], self._wishes.channel)
+        draw_explanation(path, image, settings, self._scanned.scans[0], self._wishes.channel)
         return path

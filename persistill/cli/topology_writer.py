@@ -28,9 +28,9 @@ class Reached(NamedTuple):
     """How far the results are; replaced as a whole, so that an interruption finds nothing half done.
 
     Attributes:
-        position: how many pictures of the source were dealt with.
+        position: how many images of the source were dealt with.
         rows: how many of them could be read, and so have results.
-        mark: a hash of the pictures that were dealt with.
+        mark: a hash of the images that were dealt with.
         skipped: [name, why] of those that could not be read.
         tally: numbers that the results are told with.
         sizes: bytes of each growing file.
@@ -56,7 +56,7 @@ class Growing:
 
     Args:
         folder: where; made if need be.
-        parameters: all that the results depend on but the pictures, plain JSON.
+        parameters: all that the results depend on but the images, plain JSON.
         files: names of the files that grow.
 
     Raises:
@@ -120,12 +120,12 @@ class Growing:
         skipped: Sequence[list[str]] = (),
         tally: Mapping[str, int] = _NOTHING,
     ) -> None:
-        """Count what was appended as the results of the pictures up to ``position``.
+        """Count what was appended as the results of the images up to ``position``.
 
         It is safe from a crash after two seconds at most.
 
         Args:
-            position: how many pictures were dealt with by now.
+            position: how many images were dealt with by now.
             rows: how many of these could be read.
             mark: a hash of all of them.
             skipped: [name, why] of those that could not be read, since the last call.

@@ -1,30 +1,30 @@
-"""Which pictures a recipe is about, and how they are split and read."""
+"""Which images a recipe is about, and how they are split and read."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from persistill.config.fields import Positive, Share
-from persistill.settings import Spec
+from persistill.settings import Settings
 
 
-class Data(Spec):
-    """Which pictures, and how they are split. All splits are class-balanced and drawn from ``split_seed``.
+class Data(Settings):
+    """Which images, and how they are split. All splits are class-balanced and drawn from ``split_seed``.
 
     Attributes:
         source: "digits" (ships with scikit-learn), a hub name ("uoft-cs/cifar10"), a folder of class folders, or a
             folder of Parquet files in the Hugging Face image layout.
-        train: number of training pictures before validation is taken from them; None for all.
+        train: number of training images before validation is taken from them; None for all.
         validation: how many of these are kept for choosing.
-        test: number of test pictures (None: all of the source's test split); for a source without one, how many
-            pictures are taken from the training pictures for it, by default a fifth.
+        test: number of test images (None: all of the source's test split); for a source without one, how many
+            images are taken from the training images for it, by default a fifth.
         split_seed: draws the splits.
-        size: (height, width) to which pictures are brought; None if they all have one size already.
-        grayscale: read pictures with one channel.
-        mean: channel means for normalisation, pictures in [0, 1]; None for those that go with the networks' initial
-            weights, or else to measure them on training pictures.
+        size: (height, width) to which images are brought; None if they all have one size already.
+        grayscale: read images with one channel.
+        mean: channel means for normalization, images in [0, 1]; None for those that go with the networks' initial
+            weights, or else to measure them on training images.
         std: channel standard deviations, likewise.
-        skip_unreadable: go on without pictures that cannot be read, after naming and counting them.
+        skip_unreadable: go on without images that cannot be read, after naming and counting them.
         label: column of a Parquet or hub source that holds the class; None if there is only one that can.
     """
 

@@ -1,31 +1,31 @@
-"""What is measured on the test pictures, and the published figures beside which it is set."""
+"""What is measured on the test images, and the published figures beside which it is set."""
 
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
 from persistill.config.fields import Positive, Share
-from persistill.settings import Spec
+from persistill.settings import Settings
 
 
-class Evaluate(Spec):
-    """What is measured on the test pictures, once, at the end.
+class Evaluate(Settings):
+    """What is measured on the test images, once, at the end.
 
     Attributes:
-        noise: standard deviations of Gaussian noise added to pictures in [0, 1].
+        noise: standard deviations of Gaussian noise added to images in [0, 1].
         noise_seed: draws noise and corruptions, the same for every network.
         ece_bins: bins of the calibration errors.
-        batch_size: pictures that a network is asked about at a time.
-        embeddings: test pictures whose embedding is kept.
+        batch_size: images that a network is asked about at a time.
+        embeddings: test images whose embedding is kept.
         attacks: strengths of FGSM and PGD, the largest change of a value in 255ths; empty for none.
-        attack_pictures: test pictures that are attacked.
-        ood: a source of pictures of other things, named as ``Data.source``, that confidence should tell from the test
-            pictures; None for none.
+        attack_images: test images that are attacked.
+        ood: a source of images of other things, named as ``Data.source``, that confidence should tell from the test
+            images; None for none.
         ood_label: as ``Data.label``, for a source where more than one column can hold the class.
-        ood_pictures: how many of them are shown.
-        corruptions: what pictures are corrupted by, at five severities: names, "standard" for the fifteen that make the
+        ood_images: how many of them are shown.
+        corruptions: what images are corrupted by, at five severities: names, "standard" for the fifteen that make the
             mean corruption error, "all" for these and four more; empty for none.
-        corruption_pictures: test pictures that are corrupted.
+        corruption_images: test images that are corrupted.
     """
 
     noise: tuple[Annotated[float, Field(gt=0)], ...] = (0.02, 0.04, 0.08)
@@ -34,12 +34,12 @@ class Evaluate(Spec):
     batch_size: Positive = 500
     embeddings: Positive = 2000
     attacks: tuple[Annotated[float, Field(gt=0, le=255)], ...] = (2.0, 8.0)
-    attack_pictures: Positive = 500
+    attack_images: Positive = 500
     ood: str | None = None
     ood_label: str | None = None
-    ood_pictures: Positive = 10_000
+    ood_images: Positive = 10_000
     corruptions: tuple[str, ...] = ("standard",)
-    corruption_pictures: Positive = 1000
+    corruption_images: Positive = 1000
 
     @field_validator("corruptions", mode="before")
     @classmethod
@@ -48,13 +48,13 @@ class Evaluate(Spec):
         return (value,) if isinstance(value, str) else value
 
 
-class Published(Spec):
+class Published(Settings):
     """Published figures beside which a recipe's own are to be set, and what keeps the two apart.
 
     Attributes:
         source: paper, table or log, with an address.
-        accuracies: arm or teacher -> top-1 accuracy on the test pictures, 0 to 1.
-        chosen: how the epoch was chosen: "last epoch", "best of 200 epochs, chosen on the test pictures".
+        accuracies: arm or teacher -> top-1 accuracy on the test images, 0 to 1.
+        chosen: how the epoch was chosen: "last epoch", "best of 200 epochs, chosen on the test images".
         differences: of protocol between the publication and this recipe, a sentence each.
     """
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from persistill.settings import Spec
+from persistill.settings import Settings
 
 
-class Model(Spec):
+class Model(Settings):
     """A network by its name, and the weights from which its training starts.
 
     Attributes:

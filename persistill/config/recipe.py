@@ -12,13 +12,13 @@ from persistill.config.data import Data
 from persistill.config.evaluation import Evaluate, Published
 from persistill.config.fields import Weight
 from persistill.config.model import Model
-from persistill.config.train import Quantise, Train
+from persistill.config.train import Quantize, Train
 from persistill.errors import UserError, unknown
-from persistill.settings import Spec
+from persistill.settings import Settings
 from persistill.structures import LearningMethod, Method, PureMethod
 
 
-class Teacher(Spec):
+class Teacher(Settings):
     """A network that teaches, and the view of the data that it sees.
 
     Attributes:
@@ -43,7 +43,7 @@ class Teacher(Spec):
         return self
 
 
-class Arm(Spec):
+class Arm(Settings):
     """One way to train the student; a recipe compares several.
 
     Attributes:
@@ -56,7 +56,7 @@ class Arm(Spec):
     """
 
     cross_entropy: Weight = 1.0
-    methods: tuple[Spec, ...] = ()
+    methods: tuple[Settings, ...] = ()
     teachers: tuple[str, ...] = ()
     start: str | None = None
     train: Train | None = None
@@ -74,7 +74,7 @@ class Arm(Spec):
         return self
 
 
-class Recipe(Spec):
+class Recipe(Settings):
     """A whole comparison.
 
     Attributes:
@@ -83,9 +83,9 @@ class Recipe(Spec):
         seeds: one student per arm and seed.
         teacher_seed: each teacher is trained once, from this seed, and teaches all students.
         teacher_cache: compute what the methods read of each teacher once and store it, maps in float16 ("half") or
-            float32 ("exact"); only where pictures are not augmented. "off" asks the teacher at every step.
+            float32 ("exact"); only where images are not augmented. "off" asks the teacher at every step.
         export: the arm whose student, of the first seed, is exported; None for the last arm.
-        quantise: how that student is trained on for its int8 file; None to round it as it is.
+        quantize: how that student is trained on for its int8 file; None to round it as it is.
         published: figures that this recipe is to reproduce.
         small: changes, field path -> value, that make a sibling of this recipe for two cores (see ``smaller``).
     """
@@ -95,14 +95,14 @@ class Recipe(Spec):
     student: Model
     arms: dict[str, Arm]
     teachers: dict[str, Teacher] = Field(default_factory=dict)
-    views: dict[str, Spec] = Field(default_factory=dict)
+    views: dict[str, Settings] = Field(default_factory=dict)
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     teacher_seed: int = 0
     teacher_cache: Literal["off", "half", "exact"] = "off"
     export: str | None = None
-    quantise: Quantise | None = None
+    quantize: Quantize | None = None
     published: tuple[Published, ...] = ()
     small: dict[str, Any] = Field(default_factory=dict)
 
@@ -137,7 +137,7 @@ class Recipe(Spec):
         if len(set(self.seeds)) < len(self.seeds):
             problems.append(f"seeds must differ from each other; {self.seeds} was given.")
         if "image" in self.views:
-            problems.append("the view 'image' is the picture itself; give yours another name.")
+            problems.append("the view 'image' is the image itself; give yours another name.")
         for name, teacher in self.teachers.items():
             known(f"view of teacher {name!r}:", teacher.view, ["image", *self.views])
         names = list(self.arms)
@@ -154,7 +154,7 @@ class Recipe(Spec):
         return self
 
 
-def as_methods(specs: Sequence[Spec]) -> list[Method]:
+def as_methods(specs: Sequence[Settings]) -> list[Method]:
     """The methods of an arm, typed as such.
 
     Raises:

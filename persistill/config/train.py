@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from persistill.config.fields import Positive, Weight
-from persistill.settings import Spec
+from persistill.settings import Settings
 
 
-class Train(Spec):
+class Train(Settings):
     """How a network is trained.
 
     Attributes:
@@ -39,8 +39,8 @@ class Train(Spec):
     channels_last: bool = False
 
 
-class Quantise(Spec):
-    """How the exported student is trained on before it is rounded to 8 bits (quantisation-aware training).
+class Quantize(Settings):
+    """How the exported student is trained on before it is rounded to 8 bits (quantization-aware training).
 
     A copy of it goes on learning what its arm learns, from the same teachers, with weights and activations rounded as
     the int8 file will round them. The int8 file is made of this copy, all other files of the student itself. Where not

@@ -1,4 +1,4 @@
-"""What the explorer shows of a picture at a level: components, bars, persistence image. Functions without state."""
+"""What the explorer shows of an image at a level: components, bars, persistence image. Functions without state."""
 
 import base64
 from collections.abc import Mapping
@@ -31,16 +31,16 @@ class Bars(NamedTuple):
 
 
 def plane(pixels: Pixels, channel: str) -> Pixels:
-    """One channel (H, W) of a picture (C, H, W): "luminance" (ITU-R BT.601), "red", "green" or "blue".
+    """One channel (H, W) of an image (C, H, W): "luminance" (ITU-R BT.601), "red", "green" or "blue".
 
-    A gray picture has its luminance alone.
+    A gray image has its luminance alone.
 
     Raises:
-        UserError: if the picture has no such channel.
+        UserError: if the image has no such channel.
     """
     known = CHANNELS if len(pixels) == 3 else CHANNELS[:1]
     if channel not in known:
-        raise unknown("channel of this picture", channel, known)
+        raise unknown("channel of this image", channel, known)
     if len(pixels) == 3 and channel == "luminance":
         red, green, blue = pixels.astype(np.uint32)
         # 0.299, 0.587 and 0.114 in 1/65536, rounded as Pillow does
@@ -89,7 +89,7 @@ def components(values: Pixels, level: int, scan: Scan) -> NDArray[np.int64]:
     order = np.argsort(flat, kind="stable")
     names = np.empty(flat.size, np.int64)
     names[order] = np.arange(flat.size)
-    first, second = _neighbours(values.shape, scan)
+    first, second = _neighbors(values.shape, scan)
     both = (flat[first] <= level) & (flat[second] <= level)
     eldest = order[_least(flat.size, names[first[both]], names[second[both]])[names]]
     return np.where(flat <= level, eldest, -1).reshape(values.shape)
@@ -99,7 +99,7 @@ def explore(request: object) -> dict[str, Any]:
     """Answer one question of the explorer page.
 
     Args:
-        request: an object with ``picture`` (as ``pictures.to_json`` writes it), ``channel``, ``scan``, ``level`` (0 to
+        request: an object with ``image`` (as ``images.to_json`` writes it), ``channel``, ``scan``, ``level`` (0 to
             255), and the settings of the persistence image: ``cells`` (one side), ``bandwidth``, ``births``,
             ``persistences``, ``min_persistence``, ``weight``.
 
@@ -120,7 +120,7 @@ def explore(request: object) -> dict[str, Any]:
     scan: Scan = request["scan"]
     level = _whole("level", request.get("level"), 0, TOP)
     cells = _whole("cells", request.get("cells"), 1, _MOST_CELLS)
-    values = plane(from_json(request.get("picture")), str(request.get("channel")))
+    values = plane(from_json(request.get("image")), str(request.get("channel")))
     settings = _settings(request, cells)
 
     found = bars(values, scan)
@@ -149,7 +149,7 @@ def explore(request: object) -> dict[str, Any]:
         "unborn": int(unborn.sum()),
         "alive": int((~unborn & ~ended).sum()),
         "ended": int(ended.sum()),
-        "image": base64.b64encode(shares.astype(np.uint8).tobytes()).decode(),
+        "raster": base64.b64encode(shares.astype(np.uint8).tobytes()).decode(),
         "cells": cells,
         "peak": peak,
         "drawn": int((lengths > settings.min_persistence).sum()),
@@ -176,13 +176,13 @@ def _whole(name: str, value: object, low: int, high: int) -> int:
 
 
 def _to_rows(places: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Positions in a picture read column by column -> positions in it read row by row."""
+    """Positions in an image read column by column -> positions in it read row by row."""
     column, row = np.divmod(places, shape[0])
     return row * shape[1] + column
 
 
-def _neighbours(shape: tuple[int, ...], scan: Scan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of neighbours: along the signal, or at sides and corners."""
+def _neighbors(shape: tuple[int, ...], scan: Scan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of neighbors: along the signal, or at sides and corners."""
     places = np.arange(shape[0] * shape[1])
     if scan == "rows":
         return places[:-1], places[1:]
@@ -200,8 +200,8 @@ def _neighbours(shape: tuple[int, ...], scan: Scan) -> tuple[NDArray[np.int64], 
 def _least(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
     """The least name in the component of each of the names 0 to count - 1, of which these pairs are joined.
 
-    Each round joins every root to its lowest neighbour and shortens all paths; at least half of the roots that have
-    neighbours go, so there are few rounds.
+    Each round joins every root to its lowest neighbor and shortens all paths; at least half of the roots that have
+    neighbors go, so there are few rounds.
     """
     least = np.arange(count)
     while True:

@@ -1,4 +1,4 @@
-"""Pictures for the explorer: samples, files of one's own, and how they travel as JSON."""
+"""Images for the explorer: samples, files of one's own, and how they travel as JSON."""
 
 import base64
 import binascii
@@ -16,9 +16,9 @@ from persistill.data.decoding import read_header, read_pixels
 from persistill.errors import UserError, unknown
 
 LARGEST = 128
-"""Longest side of a picture in the explorer, in pixels."""
+"""Longest side of an image in the explorer, in pixels."""
 SAMPLES = ("flower", "china", *(f"digit-{digit}" for digit in range(10)))
-"""Names of the pictures that ship with scikit-learn."""
+"""Names of the images that ship with scikit-learn."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _MOST_PIXELS = 40_000_000
 
@@ -26,46 +26,46 @@ Pixels = NDArray[np.uint8]
 
 
 def decode(content: bytes) -> Pixels:
-    """Decode a picture file and make it at most 128 pixels high and wide, its shape kept.
+    """Decode an image file and make it at most 128 pixels high and wide, its shape kept.
 
     Args:
         content: a PNG, JPEG, WebP, GIF, BMP or TIFF file.
 
     Returns:
-        (C, H, W) pixels, C = 1 for gray pictures and 3 for others.
+        (C, H, W) pixels, C = 1 for gray images and 3 for others.
 
     Raises:
         UserError: if it is no such file, is damaged, or has more than 40 million pixels.
     """
     kinds = ", ".join(_FORMATS)
     if not content:
-        raise UserError(f"the file is empty. Give a picture ({kinds}).")
+        raise UserError(f"the file is empty. Give an image ({kinds}).")
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             header = read_header(image)
             if header.height * header.width > _MOST_PIXELS:
                 raise UserError(
-                    f"the picture has {header.width} x {header.height} pixels; at most {_MOST_PIXELS:,} are read. "
+                    f"the image has {header.width} x {header.height} pixels; at most {_MOST_PIXELS:,} are read. "
                     "Make it smaller."
                 )
             return _reduced(image, 1 if header.gray else 3, header.height, header.width)
     except UnidentifiedImageError:
-        raise UserError(f"the file is no picture that can be read. Give one of these kinds: {kinds}.") from None
+        raise UserError(f"the file is no image that can be read. Give one of these kinds: {kinds}.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UserError(f"the picture has more than {_MOST_PIXELS:,} pixels. Make it smaller.") from None
+        raise UserError(f"the image has more than {_MOST_PIXELS:,} pixels. Make it smaller.") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UserError(f"the picture cannot be read ({error}). Save it anew as PNG or JPEG.") from None
+        raise UserError(f"the image cannot be read ({error}). Save it anew as PNG or JPEG.") from None
 
 
 @functools.cache
 def sample(name: str) -> Pixels:
-    """A picture that ships with scikit-learn, (C, H, W), at most 128 pixels high and wide.
+    """An image that ships with scikit-learn, (C, H, W), at most 128 pixels high and wide.
 
     Raises:
         UserError: if there is none of this name.
     """
     if name not in SAMPLES:
-        raise unknown("sample picture", name, SAMPLES)
+        raise unknown("sample image", name, SAMPLES)
     if name.startswith("digit-"):
         digits = load_digits()
         first = int(np.flatnonzero(digits.target == int(name[-1]))[0])
@@ -76,25 +76,25 @@ def sample(name: str) -> Pixels:
 
 
 def to_json(pixels: Pixels) -> dict[str, Any]:
-    """A picture as plain JSON: height, width, channels, and all pixels, channel by channel, in base64."""
+    """An image as plain JSON: height, width, channels, and all pixels, channel by channel, in base64."""
     channels, height, width = pixels.shape
     packed = base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode()
     return {"height": height, "width": width, "channels": channels, "pixels": packed}
 
 
 def from_json(content: object) -> Pixels:
-    """The picture that ``to_json`` wrote.
+    """The image that ``to_json`` wrote.
 
     Raises:
         UserError: if it is none, or too large.
     """
     if not isinstance(content, Mapping):
-        raise UserError("the request holds no picture: 'picture' must be an object with its size and pixels.")
+        raise UserError("the request holds no image: 'image' must be an object with its size and pixels.")
     sides = [content.get(name) for name in ("channels", "height", "width")]
     if not all(isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= LARGEST for side in sides):
-        raise UserError(f"a picture is 1 to {LARGEST} pixels high and wide; got {sides[1]} x {sides[2]}.")
+        raise UserError(f"an image is 1 to {LARGEST} pixels high and wide; got {sides[1]} x {sides[2]}.")
     if sides[0] not in (1, 3):
-        raise UserError(f"a picture has 1 or 3 channels; got {sides[0]}.")
+        raise UserError(f"an image has 1 or 3 channels; got {sides[0]}.")
     packed = content.get("pixels")
     try:
         raw = base64.b64decode(packed, validate=True) if isinstance(packed, str) else b""
@@ -102,7 +102,7 @@ def from_json(content: object) -> Pixels:
         raw = b""
     count = int(np.prod([side for side in sides if isinstance(side, int)]))
     if len(raw) != count:
-        raise UserError(f"a picture of this size has {count} pixels over all channels; got {len(raw)}.")
+        raise UserError(f"an image of this size has {count} pixels over all channels; got {len(raw)}.")
     return np.frombuffer(raw, np.uint8).reshape([side for side in sides if isinstance(side, int)])
 
 

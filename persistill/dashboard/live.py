@@ -8,7 +8,7 @@ from typing import Any
 from persistill.errors import UserError, unknown
 from persistill.run_folder import RunFolder
 
-TRAINED = ("student", "teacher", "quantised")
+TRAINED = ("student", "teacher", "quantized")
 _FRESH = 300.0  # seconds since the last write, within which an unfinished stage counts as at work
 
 
@@ -59,7 +59,7 @@ class Live:
             folder: the name of its folder, as ``overview`` gives it.
 
         Returns:
-            Plain JSON: ``validation``, with ``step``, ``epoch`` and ``accuracy`` (per cent) of every epoch;
+            Plain JSON: ``validation``, with ``step``, ``epoch`` and ``accuracy`` (percent) of every epoch;
             ``terms``, for "loss" and for the name of each term its ``step`` and ``value``: means over the epochs that
             are over, and then the single steps of the one that is not. What was not finite is None.
 

@@ -30,7 +30,7 @@ _POLICY = (
 )
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """What is sent: the bytes, what they are, and the policy under which a browser runs them (None for its own)."""
 
     content: bytes
@@ -42,7 +42,7 @@ class ViewServer(ThreadingHTTPServer):
     """Serves run folders and the explorer on 127.0.0.1.
 
     It answers GET and POST from this machine whose Host header names this machine, so that no page of another site can
-    reach it under a name of its own, and POST only from its own pages. It writes nothing; pictures that are sent to it
+    reach it under a name of its own, and POST only from its own pages. It writes nothing; images that are sent to it
     are looked at and forgotten.
 
     Attributes:
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Say nothing: the page asks every few seconds."""
 
-    def _handle(self, answer: Callable[[str, dict[str, list[str]]], Answer | None]) -> None:
+    def _handle(self, answer: Callable[[str, dict[str, list[str]]], Prediction | None]) -> None:
         if not self._from_here():
             self._send(HTTPStatus.FORBIDDEN, _error("this server answers only pages of this machine."))
             return
@@ -114,16 +114,16 @@ class _Handler(BaseHTTPRequestHandler):
             and self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
         )
 
-    def _get(self, path: str, query: dict[str, list[str]]) -> Answer | None:
+    def _get(self, path: str, query: dict[str, list[str]]) -> Prediction | None:
         live = cast("ViewServer", self.server).live
         if path in _PAGES:
-            return Answer(_page(_PAGES[path]), _HTML)
+            return Prediction(_page(_PAGES[path]), _HTML)
         if path == "/static/view.css":
-            return Answer(_styles(), _STYLE)
+            return Prediction(_styles(), _STYLE)
         if path == "/static/plotly.js":
-            return Answer(_plotly(), _SCRIPT)
+            return Prediction(_plotly(), _SCRIPT)
         if path.startswith("/static/") and path.removeprefix("/static/") in _SCRIPTS:
-            return Answer(_page(path.removeprefix("/static/")), _SCRIPT)
+            return Prediction(_page(path.removeprefix("/static/")), _SCRIPT)
         if path == "/api/runs":
             return _json(live.overview())
         if path == "/api/curves":
@@ -134,15 +134,15 @@ class _Handler(BaseHTTPRequestHandler):
             return _json(to_json(sample(query.get("name", [""])[0])))
         if path.startswith("/report/"):
             # A report brings a policy of its own, which allows its scripts by their hashes.
-            return Answer(live.report(path.removeprefix("/report/")), _HTML, "frame-ancestors 'none'")
+            return Prediction(live.report(path.removeprefix("/report/")), _HTML, "frame-ancestors 'none'")
         return None
 
-    def _post(self, path: str, query: dict[str, list[str]]) -> Answer | None:  # noqa: ARG002 - one shape for both
-        if path not in ("/api/picture", "/api/explore"):
+    def _post(self, path: str, query: dict[str, list[str]]) -> Prediction | None:  # noqa: ARG002 - one shape for both
+        if path not in ("/api/image", "/api/explore"):
             return None
         body = self._body()
         with _ONE_AT_A_TIME:
-            if path == "/api/picture":
+            if path == "/api/image":
                 from persistill.dashboard.images import decode, to_json  # noqa: PLC0415
 
                 return _json(to_json(decode(body)))
@@ -157,11 +157,11 @@ class _Handler(BaseHTTPRequestHandler):
         if int(length) > _LARGEST_BODY:
             raise UserError(
                 f"the file has {int(length) / 2**20:,.0f} MiB; at most {_LARGEST_BODY // 2**20} MiB are read. "
-                "Make the picture smaller."
+                "Make the image smaller."
             )
         return self.rfile.read(int(length))
 
-    def _send(self, status: HTTPStatus, answer: Answer) -> None:
+    def _send(self, status: HTTPStatus, answer: Prediction) -> None:
         self.send_response(status)
         headers = {
             "Content-Type": answer.kind,
@@ -185,11 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
 _ONE_AT_A_TIME = threading.Lock()  # a training may be under way: the explorer takes one core at most
 
 
-def _json(content: object) -> Answer:
-    return Answer(json.dumps(content, allow_nan=False).encode(), _JSON)
+def _json(content: object) -> Prediction:
+    return Prediction(json.dumps(content, allow_nan=False).encode(), _JSON)
 
 
-def _error(message: str) -> Answer:
+def _error(message: str) -> Prediction:
     return _json({"error": message})
 
 

@@ -1,10 +1,10 @@
-"""Sources of pictures, their three splits, augmentation, views and batches."""
+"""Sources of images, their three splits, augmentation, views and batches."""
 
 from persistill.data.augmentation import augment
 from persistill.data.dataloader import Loader
-from persistill.data.dataset import MemoryPictures, Pictures, StreamedPictures
+from persistill.data.dataset import ImageDataset, InMemoryDataset, StreamedDataset
 from persistill.data.feature_cache import StoredFeatures, open_features, write_features
-from persistill.data.normalization import measure_normalisation
+from persistill.data.normalization import measure_normalization
 from persistill.data.sources.registry import load
 from persistill.data.splits import stratified
 from persistill.data.splits_reader import Splits
@@ -20,18 +20,18 @@ from persistill.data.views.persistence_image import (
 __all__ = [
     "DrawnView",
     "FittedPersistenceView",
+    "ImageDataset",
+    "InMemoryDataset",
     "Loader",
-    "MemoryPictures",
     "OpenView",
     "PersistenceView",
-    "Pictures",
     "Splits",
     "StoredFeatures",
-    "StreamedPictures",
+    "StreamedDataset",
     "augment",
     "load",
     "make_view",
-    "measure_normalisation",
+    "measure_normalization",
     "open_features",
     "open_view",
     "stratified",

@@ -11,14 +11,14 @@ from torch.nn import functional as F
 def augment(
     images: Tensor, names: Sequence[Literal["crop", "flip"]], padding: int, generator: torch.Generator
 ) -> Tensor:
-    """Crop and flip every picture of a batch at random, each differently.
+    """Crop and flip every image of a batch at random, each differently.
 
     * "crop": pad by ``padding`` zeros (black) on all four sides, and cut a window of the old size at a place drawn
-      uniformly, as torchvision's ``RandomCrop(size, padding)`` does with one picture.
+      uniformly, as torchvision's ``RandomCrop(size, padding)`` does with one image.
     * "flip": mirror left and right with probability one half.
 
     Args:
-        images: (B, C, H, W) pixels of any dtype, before normalisation, so that zero is black.
+        images: (B, C, H, W) pixels of any dtype, before normalization, so that zero is black.
         names: which of the two; their order makes no difference.
         padding: of the crop, in pixels.
         generator: draws places and flips, on the CPU, so that every device sees the same ones.

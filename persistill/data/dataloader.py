@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from persistill.data.augmentation import augment as augmented
-from persistill.data.dataset import Pictures
+from persistill.data.dataset import ImageDataset
 from persistill.data.views.online import DrawnView
 from persistill.errors import UserError
 from persistill.structures import Batch
@@ -22,7 +22,7 @@ Transform = Callable[[Tensor, int], Tensor]
 
 
 class SplitView(Protocol):
-    """Another view of the pictures of one split, as ``Loader`` needs it.
+    """Another view of the images of one split, as ``Loader`` needs it.
 
     Attributes:
         mean: per channel, of values in [0, 1].
@@ -40,7 +40,7 @@ class SplitView(Protocol):
     def __len__(self) -> int: ...
 
     def fetch(self, index: Tensor) -> Tensor:
-        """(B, C, H, W) float32 in [0, 1], on the CPU, of the pictures at ``index`` ((B,) int64)."""
+        """(B, C, H, W) float32 in [0, 1], on the CPU, of the images at ``index`` ((B,) int64)."""
 
 
 class Loader:
@@ -50,29 +50,29 @@ class Loader:
     batch's number alone: a run that is resumed at (epoch, step) sees the batches that it would have seen.
 
     Args:
-        pictures: the split.
-        views: name -> stored view of the same pictures, in the same order: of the pictures as they are, for neither
+        images: the split.
+        views: name -> stored view of the same images, in the same order: of the images as they are, for neither
             augmentation nor ``transform`` reaches it.
-        batch_size: pictures in a batch; the last one of an epoch may be smaller.
-        mean: channel means by which "image" is normalised, pixels in [0, 1].
+        batch_size: images in a batch; the last one of an epoch may be smaller.
+        mean: channel means by which "image" is normalized, pixels in [0, 1].
         std: channel standard deviations, likewise.
         shuffle_seed: draws the order; None for the stored order without augmentation.
         augment: "crop" and "flip", see ``augment``.
         crop_padding: of the crop, in pixels.
         drop_last: leave out a last batch that is smaller than the others.
         device: where batches are put.
-        transform: called with (pixels in [0, 1], number of the batch), before normalisation; its answer, of the same
-            shape, is normalised instead.
+        transform: called with (pixels in [0, 1], number of the batch), before normalization; its answer, of the same
+            shape, is normalized instead.
         drawn: name -> view that is computed in every batch from what "image" shows, after augmentation and transform.
 
     Raises:
-        UserError: if there are fewer pictures than one batch needs, or a view has another number of them.
+        UserError: if there are fewer images than one batch needs, or a view has another number of them.
         ValueError: if ``mean`` or ``std`` does not have one value per channel.
     """
 
     def __init__(
         self,
-        pictures: Pictures,
+        images: ImageDataset,
         views: Mapping[str, SplitView],
         *,
         batch_size: int,
@@ -87,7 +87,7 @@ class Loader:
         drawn: Mapping[str, DrawnView] | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self._pictures = pictures
+        self._images = images
         self._views, self._drawn = dict(views), dict(drawn or {})
         self._batch_size = batch_size
         self._shuffle_seed = shuffle_seed
@@ -95,31 +95,31 @@ class Loader:
         self._crop_padding = crop_padding
         self._drop_last = drop_last
         self._transform = transform
-        self._normalise = {"image": _Normalise(mean, std, pictures.shape[0], self.device)}
+        self._normalize = {"image": _Normalize(mean, std, images.shape[0], self.device)}
         for name, view in self._views.items():
-            if len(view) != len(pictures):
+            if len(view) != len(images):
                 raise UserError(
-                    f"the view {name!r} holds {len(view)} pictures, and the data {len(pictures)}: it was made from "
+                    f"the view {name!r} holds {len(view)} images, and the data {len(images)}: it was made from "
                     "other data. Move its folder away and run the recipe again."
                 )
-            self._normalise[name] = _Normalise(view.mean, view.std, len(view.mean), self.device)
+            self._normalize[name] = _Normalize(view.mean, view.std, len(view.mean), self.device)
         for name, drawing in self._drawn.items():
-            self._normalise[name] = _Normalise(drawing.mean, drawing.std, len(drawing.mean), self.device)
+            self._normalize[name] = _Normalize(drawing.mean, drawing.std, len(drawing.mean), self.device)
         if len(self) == 0:
             raise UserError(
-                f"{len(pictures)} pictures do not fill one batch of {batch_size}: choose a smaller train.batch_size, "
-                "or more pictures."
+                f"{len(images)} images do not fill one batch of {batch_size}: choose a smaller train.batch_size, "
+                "or more images."
             )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        count, size = len(self._pictures), self._batch_size
+        count, size = len(self._images), self._batch_size
         return count // size if self._drop_last else -(-count // size)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch.
 
-        Streamed pictures are decoded and views fetched or drawn two batches ahead by a thread, which ends with the
+        Streamed images are decoded and views fetched or drawn two batches ahead by a thread, which ends with the
         iterator.
 
         Args:
@@ -128,7 +128,7 @@ class Loader:
         """
         order = self._order(number)
         steps = range(start, len(self))
-        if self._pictures.in_memory and not self._views and not self._drawn:
+        if self._images.in_memory and not self._views and not self._drawn:
             for step in steps:
                 yield self._batch(order, number, step)
             return
@@ -146,28 +146,28 @@ class Loader:
 
     def _order(self, number: int) -> Tensor:
         if self._shuffle_seed is None:
-            return torch.arange(len(self._pictures))
-        return torch.randperm(len(self._pictures), generator=_generator(self._shuffle_seed, _ORDER, number))
+            return torch.arange(len(self._images))
+        return torch.randperm(len(self._images), generator=_generator(self._shuffle_seed, _ORDER, number))
 
     def _batch(self, order: Tensor, number: int, step: int) -> Batch:
         index = order[step * self._batch_size : (step + 1) * self._batch_size]
-        pixels = self._pictures.fetch(index).to(self.device)
+        pixels = self._images.fetch(index).to(self.device)
         if self._augment and self._shuffle_seed is not None:
             generator = _generator(self._shuffle_seed, _AUGMENT, number, step)
             pixels = augmented(pixels, self._augment, self._crop_padding, generator)
         image = pixels.float() / 255
         if self._transform is not None:
             pixels = image = self._transform(image, step)
-        views = {"image": self._normalise["image"](image)}
+        views = {"image": self._normalize["image"](image)}
         for name, view in self._views.items():
-            views[name] = self._normalise[name](view.fetch(index).to(self.device))
+            views[name] = self._normalize[name](view.fetch(index).to(self.device))
         for name, drawn in self._drawn.items():
-            views[name] = self._normalise[name](drawn.draw(pixels))
-        target = self._pictures.targets[index.to(self._pictures.device)].to(self.device)
+            views[name] = self._normalize[name](drawn.draw(pixels))
+        target = self._images.targets[index.to(self._images.device)].to(self.device)
         return Batch(views, target, index.to(self.device))
 
 
-class _Normalise:
+class _Normalize:
     def __init__(self, mean: Sequence[float], std: Sequence[float], channels: int, device: torch.device) -> None:
         if not len(mean) == len(std) == channels:
             raise ValueError(
@@ -182,6 +182,6 @@ class _Normalise:
 
 
 def _generator(*parts: int) -> torch.Generator:
-    """A generator of its own for every tuple of numbers; neighbouring tuples give unrelated draws."""
+    """A generator of its own for every tuple of numbers; neighboring tuples give unrelated draws."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

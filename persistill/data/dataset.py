@@ -12,16 +12,16 @@ from persistill.data.decoding import in_threads, read_pixels
 from persistill.data.sources.base import IntArray, Rows
 from persistill.errors import UserError
 
-_CHUNK = 4096  # pictures
+_CHUNK = 4096  # images
 
 
-class Pictures(ABC):
-    """Pictures of one size, with their classes.
+class ImageDataset(ABC):
+    """Images of one size, with their classes.
 
     Attributes:
         targets: (N,) int64 class numbers, on ``device``.
-        shape: (C, H, W) of every picture.
-        device: where ``fetch`` puts pictures.
+        shape: (C, H, W) of every image.
+        device: where ``fetch`` puts images.
     """
 
     targets: Tensor
@@ -39,11 +39,11 @@ class Pictures(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """A SHA-256 hash, hexadecimal, that changes with the pictures, their classes or their order."""
+        """A SHA-256 hash, hexadecimal, that changes with the images, their classes or their order."""
 
     @abstractmethod
     def fetch(self, index: Tensor) -> Tensor:
-        """Some pictures.
+        """Some images.
 
         Args:
             index: (B,) int64 positions, on any device.
@@ -53,16 +53,16 @@ class Pictures(ABC):
         """
 
     @abstractmethod
-    def subset(self, index: Tensor) -> "Pictures":
-        """The pictures at ``index`` ((n,) int64), in that order, as a split of their own."""
+    def subset(self, index: Tensor) -> "ImageDataset":
+        """The images at ``index`` ((n,) int64), in that order, as a split of their own."""
 
     @abstractmethod
-    def to(self, device: torch.device | str) -> "Pictures":
-        """The same pictures on another device."""
+    def to(self, device: torch.device | str) -> "ImageDataset":
+        """The same images on another device."""
 
 
-class MemoryPictures(Pictures):
-    """Pictures that are held decoded, on the device. The fingerprint covers pixels and classes.
+class InMemoryDataset(ImageDataset):
+    """Images that are held decoded, on the device. The fingerprint covers pixels and classes.
 
     Args:
         pixels: (N, C, H, W) uint8.
@@ -94,29 +94,29 @@ class MemoryPictures(Pictures):
         return digest.hexdigest()
 
     def fetch(self, index: Tensor) -> Tensor:
-        """(B, C, H, W) uint8 pictures at ``index`` ((B,) int64)."""
+        """(B, C, H, W) uint8 images at ``index`` ((B,) int64)."""
         return self._pixels[index.to(self.device)]
 
-    def subset(self, index: Tensor) -> "MemoryPictures":
-        """The pictures at ``index`` ((n,) int64), in that order."""
-        return MemoryPictures(self.fetch(index), self.targets[index.to(self.device)])
+    def subset(self, index: Tensor) -> "InMemoryDataset":
+        """The images at ``index`` ((n,) int64), in that order."""
+        return InMemoryDataset(self.fetch(index), self.targets[index.to(self.device)])
 
-    def to(self, device: torch.device | str) -> "MemoryPictures":
-        """The same pictures on another device."""
-        return MemoryPictures(self._pixels.to(device), self.targets)
+    def to(self, device: torch.device | str) -> "InMemoryDataset":
+        """The same images on another device."""
+        return InMemoryDataset(self._pixels.to(device), self.targets)
 
 
-class StreamedPictures(Pictures):
-    """Pictures that are decoded when they are asked for, in threads.
+class StreamedDataset(ImageDataset):
+    """Images that are decoded when they are asked for, in threads.
 
-    The fingerprint covers name and encoded length of every picture, its class, and ``shape``, because reading a large
-    set only to hash it would take as long as an epoch: a picture replaced by another of the same name and length is
+    The fingerprint covers name and encoded length of every image, its class, and ``shape``, because reading a large
+    set only to hash it would take as long as an epoch: an image replaced by another of the same name and length is
     not noticed.
 
     Args:
-        source: the encoded pictures.
+        source: the encoded images.
         rows: (N,) int64 positions in ``source``.
-        shape: (C, H, W) to which pictures are brought.
+        shape: (C, H, W) to which images are brought.
         device: where ``fetch`` puts them.
     """
 
@@ -136,17 +136,17 @@ class StreamedPictures(Pictures):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A SHA-256 hash of shape and classes, and of the names and encoded lengths of the pictures, in order."""
+        """A SHA-256 hash of shape and classes, and of the names and encoded lengths of the images, in order."""
         digest = _digest(self)
         for row in self._rows.tolist():
             digest.update(f"{self._source.name(row)}\0{self._source.length(row)}\n".encode())
         return digest.hexdigest()
 
     def fetch(self, index: Tensor) -> Tensor:
-        """(B, C, H, W) uint8 pictures at ``index`` ((B,) int64).
+        """(B, C, H, W) uint8 images at ``index`` ((B,) int64).
 
         Raises:
-            UserError: naming a picture that cannot be decoded.
+            UserError: naming an image that cannot be decoded.
         """
         rows = self._rows[index.cpu().numpy()].tolist()
         pixels = np.empty((len(rows), *self.shape), dtype=np.uint8)
@@ -164,16 +164,16 @@ class StreamedPictures(Pictures):
         in_threads(decode, len(rows))
         return torch.from_numpy(pixels).to(self.device)
 
-    def subset(self, index: Tensor) -> "StreamedPictures":
-        """The pictures at ``index`` ((n,) int64), in that order."""
-        return StreamedPictures(self._source, self._rows[index.cpu().numpy()], self.shape, self.device)
+    def subset(self, index: Tensor) -> "StreamedDataset":
+        """The images at ``index`` ((n,) int64), in that order."""
+        return StreamedDataset(self._source, self._rows[index.cpu().numpy()], self.shape, self.device)
 
-    def to(self, device: torch.device | str) -> "StreamedPictures":
-        """The same pictures on another device."""
-        return StreamedPictures(self._source, self._rows, self.shape, device)
+    def to(self, device: torch.device | str) -> "StreamedDataset":
+        """The same images on another device."""
+        return StreamedDataset(self._source, self._rows, self.shape, device)
 
 
-def _digest(pictures: Pictures) -> "hashlib._Hash":
-    digest = hashlib.sha256(repr(pictures.shape).encode())
-    digest.update(pictures.targets.cpu().numpy().data)
+def _digest(images: ImageDataset) -> "hashlib._Hash":
+    digest = hashlib.sha256(repr(images.shape).encode())
+    digest.update(images.targets.cpu().numpy().data)
     return digest

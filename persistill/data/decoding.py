@@ -1,4 +1,4 @@
-"""From an encoded picture to 8-bit pixels, one at a time or many in threads."""
+"""From an encoded image to 8-bit pixels, one at a time or many in threads."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class Header(NamedTuple):
-    """What is known of a picture before it is decoded: height and width as displayed, and whether it has no colour."""
+    """What is known of an image before it is decoded: height and width as displayed, and whether it has no color."""
 
     height: int
     width: int
@@ -28,7 +28,7 @@ class Header(NamedTuple):
 
 
 def read_header(image: Image.Image) -> Header:
-    """The header of an opened picture, with the orientation that its EXIF data asks for.
+    """The header of an opened image, with the orientation that its EXIF data asks for.
 
     Raises:
         ValueError: if its values have no known range (32-bit integers, floating point).
@@ -37,20 +37,20 @@ def read_header(image: Image.Image) -> Header:
         raise ValueError(f"mode {image.mode!r} (32-bit values) has no known range: save it with 8 or 16 bits")
     width, height = image.size
     # Without EXIF data in the header, getexif() would decode a whole PNG to look behind its pixels. TIFF keeps the
-    # orientation elsewhere, and its size is that of the turned picture already.
+    # orientation elsewhere, and its size is that of the turned image already.
     if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5:
         width, height = height, width
     return Header(height, width, image.mode in _GRAY)
 
 
 def read_pixels(image: Image.Image, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Decode a picture.
+    """Decode an image.
 
     The EXIF orientation is applied; transparent pixels are laid on white; 16-bit gray values are scaled to 8 bits;
-    a picture of another size is scaled (bicubic, antialiased) until it covers the frame, and cropped at its centre.
+    an image of another size is scaled (bicubic, antialiased) until it covers the frame, and cropped at its centre.
 
     Args:
-        image: an opened picture.
+        image: an opened image.
         shape: (C, H, W) of the answer, C = 1 (luminance) or 3 (RGB).
 
     Returns:

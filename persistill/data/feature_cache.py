@@ -1,4 +1,4 @@
-"""The teacher is paid once: what a frozen teacher says of fixed pictures, computed in one pass and stored.
+"""The teacher is paid once: what a frozen teacher says of fixed images, computed in one pass and stored.
 
 Right only where a sample always looks the same. Under random augmentation a stored answer would belong to another
 crop, so the pipeline refuses to store it.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from persistill.data.buffer_pool import Lender
 from persistill.data.views.memmap import array_writer, open_array
-from persistill.structures import Batch, Batches, Features, Part
+from persistill.structures import Batch, Batches, ModelOutput, OutputField
 from persistill.utils.progress import Progress, Silent
 
 Precision = Literal["half", "exact"]
@@ -24,7 +24,7 @@ _SILENT = Silent()
 
 
 class StoredFeatures:
-    """A teacher's features of the pictures of one split, mapped into memory.
+    """A teacher's features of the images of one split, mapped into memory.
 
     Parts that were not stored are empty: no logits (B, 0), no embedding (B, 0), no maps.
 
@@ -38,13 +38,13 @@ class StoredFeatures:
         self._device = device
         self._lender = Lender()
 
-    def fetch(self, index: Tensor) -> Features:
-        """Features in float32 of the pictures at ``index`` ((B,) int64)."""
+    def fetch(self, index: Tensor) -> ModelOutput:
+        """Features in float32 of the images at ``index`` ((B,) int64)."""
         rows = index.cpu().numpy()
         found = {name: self._float(torch.from_numpy(array[rows])) for name, array in self._arrays.items()}
         nothing = torch.empty(len(rows), 0, device=self._device)
         maps = {name.removeprefix("map."): value for name, value in found.items() if name.startswith("map.")}
-        return Features(found.get("logits", nothing), found.get("embedding", nothing), maps)
+        return ModelOutput(found.get("logits", nothing), found.get("embedding", nothing), maps)
 
     def _float(self, values: Tensor) -> Tensor:
         if self._device.type != "cpu":
@@ -56,20 +56,20 @@ def write_features(
     folder: Path,
     batches: Batches,
     count: int,
-    answer: Callable[[Batch], Features],
-    parts: frozenset[Part],
+    answer: Callable[[Batch], ModelOutput],
+    parts: frozenset[OutputField],
     precision: Precision,
     progress: Progress = _SILENT,
 ) -> dict[str, Any]:
-    """Ask a teacher once about every picture, and store what is needed.
+    """Ask a teacher once about every image, and store what is needed.
 
     Logits and embeddings are stored in float32 whatever the precision is, for they are small; maps in float16
     ("half": an error of up to 2^-11 of each value, within -65,504 to 65,504) or float32 ("exact").
 
     Args:
         folder: an existing folder; one .npy file an array is written there, each whole or not at all.
-        batches: all pictures of the split, in order.
-        count: how many pictures that is.
+        batches: all images of the split, in order.
+        count: how many images that is.
         answer: the frozen teacher.
         parts: what to store.
         precision: of the maps.
@@ -96,7 +96,7 @@ def write_features(
             progress.advance(1)
     progress.finish()
     size = sum(math.prod(array["shape"]) * np.dtype(array["dtype"]).itemsize for array in arrays.values())
-    return {"arrays": arrays, "precision": precision, "bytes": size, "pictures": count}
+    return {"arrays": arrays, "precision": precision, "bytes": size, "images": count}
 
 
 def open_features(folder: Path, result: Mapping[str, Any], device: torch.device) -> StoredFeatures:
@@ -112,6 +112,8 @@ def open_features(folder: Path, result: Mapping[str, Any], device: torch.device)
     return StoredFeatures(arrays, device)
 
 
-def _selected(features: Features, parts: frozenset[Part]) -> dict[str, Tensor]:
+def _selected(features: ModelOutput, parts: frozenset[OutputField]) -> dict[str, Tensor]:
     selected = {name: getattr(features, name) for name in ("logits", "embedding") if name in parts}
-    return selected | ({f"map.{stage}": value for stage, value in features.maps.items()} if "maps" in parts else {})
+    return selected | (
+        {f"map.{stage}": value for stage, value in features.feature_maps.items()} if "maps" in parts else {}
+    )

@@ -4,32 +4,32 @@ from collections.abc import Sequence
 
 import torch
 
-from persistill.data.dataset import Pictures
+from persistill.data.dataset import ImageDataset
 
-_CHUNK = 1024  # pictures
+_CHUNK = 1024  # images
 
 
-def measure_normalisation(pictures: Pictures) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel over all pixels of all pictures, pixels in [0, 1].
+def measure_normalization(images: ImageDataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel over all pixels of all images, pixels in [0, 1].
 
     Sums of 8-bit values are exact in integers, so the answer is the same on every device and for every batch size.
     The deviation is that of the population (divided by the number of pixels).
 
     Args:
-        pictures: the training pictures.
+        images: the training images.
 
     Returns:
         Means and deviations, one of each per channel. A constant channel has deviation 1, so that it can be divided by.
     """
-    channels = pictures.shape[0]
+    channels = images.shape[0]
     sums = torch.zeros(channels, dtype=torch.int64)
     squares = torch.zeros(channels, dtype=torch.int64)
-    for start in range(0, len(pictures), _CHUNK):
-        index = torch.arange(start, min(start + _CHUNK, len(pictures)))
-        values = pictures.fetch(index).transpose(0, 1).flatten(1).to(torch.int64)
+    for start in range(0, len(images), _CHUNK):
+        index = torch.arange(start, min(start + _CHUNK, len(images)))
+        values = images.fetch(index).transpose(0, 1).flatten(1).to(torch.int64)
         sums += values.sum(1).cpu()
         squares += (values * values).sum(1).cpu()
-    return from_sums(sums.tolist(), squares.tolist(), len(pictures) * pictures.shape[1] * pictures.shape[2], 255)
+    return from_sums(sums.tolist(), squares.tolist(), len(images) * images.shape[1] * images.shape[2], 255)
 
 
 def from_sums(

@@ -1,4 +1,4 @@
-"""Which pictures go into training, validation and test: functions of class numbers, counts and a seed alone."""
+"""Which images go into training, validation and test: functions of class numbers, counts and a seed alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ DEFAULT_TEST_SHARE = 0.2
 
 
 class Drawn(NamedTuple):
-    """The pictures of one split.
+    """The images of one split.
 
     Attributes:
         part: the part of the source that they come from: "train", "validation" or "test".
@@ -25,9 +25,9 @@ class Drawn(NamedTuple):
 
 
 def stratified(targets: IntArray, count: int, generator: np.random.Generator) -> IntArray:
-    """Draw pictures so that every class keeps its share, exact to one picture.
+    """Draw images so that every class keeps its share, exact to one image.
 
-    Of n pictures, of which a class holds m, the class gives ``count * m / n``, rounded up or down so that the counts
+    Of n images, of which a class holds m, the class gives ``count * m / n``, rounded up or down so that the counts
     add up (largest remainders first, ties by lot). Classes of equal size thus give counts that differ by one at most.
 
     Args:
@@ -57,14 +57,14 @@ def stratified(targets: IntArray, count: int, generator: np.random.Generator) ->
 def draw_splits(parts: Mapping[str, IntArray], settings: Data, classes: Sequence[str]) -> dict[str, Drawn]:
     """Draw the three splits from the parts that a source has.
 
-    * Test: the source's own test part, or ``settings.test`` pictures of it. A source whose only held-out part is
-      called validation (ImageNet and its like) is tested on that. Without any, ``settings.test`` pictures (by default
+    * Test: the source's own test part, or ``settings.test`` images of it. A source whose only held-out part is
+      called validation (ImageNet and its like) is tested on that. Without any, ``settings.test`` images (by default
       a fifth) are taken from the training part before anything else.
-    * Training: what is left of the training part, or ``settings.train`` pictures of it.
+    * Training: what is left of the training part, or ``settings.train`` images of it.
     * Validation: from the source's own validation part (all of it where ``settings.validation`` is a share, otherwise
-      that many), else taken from the training pictures.
+      that many), else taken from the training images.
 
-    The three draws are independent: another ``train`` leaves the test pictures as they were.
+    The three draws are independent: another ``train`` leaves the test images as they were.
 
     Args:
         parts: "train" and, where the source has them, "validation" and "test" -> (n,) class numbers.
@@ -72,13 +72,13 @@ def draw_splits(parts: Mapping[str, IntArray], settings: Data, classes: Sequence
         classes: class names, for messages.
 
     Returns:
-        "train", "validation", "test" -> the pictures.
+        "train", "validation", "test" -> the images.
 
     Raises:
-        UserError: if there are too few pictures, in all or of one class.
+        UserError: if there are too few images, in all or of one class.
     """
     if "train" not in parts:
-        raise UserError(f"{settings.source} has no training pictures; its parts are: {', '.join(sorted(parts))}.")
+        raise UserError(f"{settings.source} has no training images; its parts are: {', '.join(sorted(parts))}.")
     draws = [np.random.default_rng([settings.split_seed % 2**64, stage]) for stage in range(3)]
     held_out = "test" if "test" in parts else "validation"
     rest = np.arange(len(parts["train"]))
@@ -117,7 +117,7 @@ def draw_splits(parts: Mapping[str, IntArray], settings: Data, classes: Sequence
 def _enough(settings: Data, field: str, count: int, available: int) -> None:
     if count > available:
         raise UserError(
-            f"data.{field} asks for {count} pictures, and {settings.source} has {max(available, 0)} to give for it "
+            f"data.{field} asks for {count} images, and {settings.source} has {max(available, 0)} to give for it "
             f"(data.train={settings.train}, data.validation={settings.validation}, data.test={settings.test})."
         )
 
@@ -127,8 +127,8 @@ def _every_class(name: str, split: Drawn, targets: IntArray, settings: Data, cla
     if len(missing):
         first = int(missing[0])
         raise UserError(
-            f"{len(missing)} of {len(classes)} classes have no picture in the {name} split: {classes[first]!r} has "
-            f"{int((targets == first).sum())} training pictures in {settings.source}, too few for "
+            f"{len(missing)} of {len(classes)} classes have no image in the {name} split: {classes[first]!r} has "
+            f"{int((targets == first).sum())} training images in {settings.source}, too few for "
             f"data.train={settings.train}, data.validation={settings.validation}, data.test={settings.test}. "
-            "Change these, or add pictures."
+            "Change these, or add images."
         )

@@ -1,4 +1,4 @@
-"""From pictures that were drawn to pictures of one shape, decoded in memory or left to be streamed."""
+"""From images that were drawn to images of one shape, decoded in memory or left to be streamed."""
 
 import hashlib
 from collections import Counter
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from persistill.config import Data
-from persistill.data.dataset import MemoryPictures, Pictures, StreamedPictures
+from persistill.data.dataset import ImageDataset, InMemoryDataset, StreamedDataset
 from persistill.data.decoding import Header, in_threads, read_header, read_pixels
 from persistill.data.sources.base import IntArray, Rows, Source
 from persistill.data.splits import Drawn
@@ -19,26 +19,26 @@ from persistill.errors import UserError
 from persistill.utils.progress import Progress
 
 MEMORY_LIMIT = 2 * 1024**3
-"""Pictures of up to so many decoded bytes, all three splits together, are held in memory; larger sets are streamed."""
+"""Images of up to so many decoded bytes, all three splits together, are held in memory; larger sets are streamed."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The pictures of a recipe.
+    """The images of a recipe.
 
     Attributes:
         train: what networks are trained on.
         validation: what is looked at to choose between them.
         test: read once, at the end.
         classes: names of the classes; targets are positions in it.
-        unreadable: pictures that were left out because they cannot be read.
+        unreadable: images that were left out because they cannot be read.
     """
 
-    train: Pictures
-    validation: Pictures
-    test: Pictures
+    train: ImageDataset
+    validation: ImageDataset
+    test: ImageDataset
     classes: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
 
@@ -49,25 +49,25 @@ class Splits:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def to(self, device: torch.device | str) -> "Splits":
-        """The same pictures on another device."""
+        """The same images on another device."""
         return replace(
             self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
         )
 
 
 def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, progress: Progress) -> Splits:
-    """Read the drawn pictures: all headers first, to settle one shape, then the pixels if they fit into memory.
+    """Read the drawn images: all headers first, to settle one shape, then the pixels if they fit into memory.
 
-    Of a picture that is streamed only the header is checked here.
+    Of an image that is streamed only the header is checked here.
 
     Args:
-        source: the encoded pictures.
+        source: the encoded images.
         drawn: "train", "validation" and "test" -> which of them.
-        settings: size, colour, and what to do about pictures that cannot be read.
-        progress: told how many pictures were read.
+        settings: size, color, and what to do about images that cannot be read.
+        progress: told how many images were read.
 
     Raises:
-        UserError: if pictures differ in size without ``settings.size``, or cannot be read without
+        UserError: if images differ in size without ``settings.size``, or cannot be read without
             ``settings.skip_unreadable``.
     """
     problems: dict[str, str] = {}
@@ -86,7 +86,7 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
 
         return in_threads(one, len(rows), progress)
 
-    progress.start("looking at pictures", total)
+    progress.start("looking at images", total)
     readable: dict[str, IntArray] = {}
     headers: list[Header] = []
     for name, (part_name, rows) in drawn.items():
@@ -96,18 +96,18 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
         headers.extend(header for header in found if header is not None)
     progress.finish()
 
-    pictures: dict[str, Pictures] = {}
+    images: dict[str, ImageDataset] = {}
     if headers:
         shape = _one_shape(headers, settings)
         in_memory = len(headers) * int(np.prod(shape)) <= MEMORY_LIMIT
         if in_memory:
-            progress.start("decoding pictures", len(headers))
+            progress.start("decoding images", len(headers))
         for name, rows in readable.items():
             part = source.parts[drawn[name].part]
             if in_memory:
-                pictures[name] = _decoded(rows, part, shape, each)
+                images[name] = _decoded(rows, part, shape, each)
             else:
-                pictures[name] = StreamedPictures(part, rows, shape)
+                images[name] = StreamedDataset(part, rows, shape)
         if in_memory:
             progress.finish()
 
@@ -116,10 +116,10 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
             f"{_listed(problems, total, settings)} Mend or remove them, or go on without them: "
             "--set data.skip_unreadable=true"
         )
-    empty = [name for name in drawn if not pictures.get(name)]
+    empty = [name for name in drawn if not images.get(name)]
     if empty:
         raise UserError(f"{_listed(problems, total, settings)} Nothing is left of the {empty[0]} split.")
-    return Splits(pictures["train"], pictures["validation"], pictures["test"], source.classes, tuple(sorted(problems)))
+    return Splits(images["train"], images["validation"], images["test"], source.classes, tuple(sorted(problems)))
 
 
 def _header(part: Rows, _: int, row: int) -> Header:
@@ -132,7 +132,7 @@ def _decoded(
     part: Rows,
     shape: tuple[int, int, int],
     each: Callable[[IntArray, Rows, Callable[[int, int], bool]], list[bool | None]],
-) -> MemoryPictures:
+) -> InMemoryDataset:
     pixels = np.empty((len(rows), *shape), dtype=np.uint8)
 
     def decode(position: int, row: int) -> bool:
@@ -143,7 +143,7 @@ def _decoded(
     good = np.array(each(rows, part, decode), dtype=bool)  # None, where decoding failed, counts as False
     if not good.all():
         pixels, rows = pixels[good], rows[good]
-    return MemoryPictures(torch.from_numpy(pixels), torch.from_numpy(part.targets[rows]))
+    return InMemoryDataset(torch.from_numpy(pixels), torch.from_numpy(part.targets[rows]))
 
 
 def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int]:
@@ -159,9 +159,9 @@ def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int
         return channels, *settings.size
     sizes = Counter((header.height, header.width) for header in headers).most_common()
     if len(sizes) > 1:
-        listing = ", ".join(f"{height} x {width} ({count} pictures)" for (height, width), count in sizes[:5])
+        listing = ", ".join(f"{height} x {width} ({count} images)" for (height, width), count in sizes[:5])
         raise UserError(
-            f"the pictures of {settings.source} have {len(sizes)} sizes (height x width): {listing}"
+            f"the images of {settings.source} have {len(sizes)} sizes (height x width): {listing}"
             f"{', ...' if len(sizes) > 5 else ''}. Bring them to one, data.size=(h, w): "
             f'--set "data.size={sizes[0][0]}"'
         )
@@ -171,4 +171,4 @@ def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int
 def _listed(problems: Mapping[str, str], total: int, settings: Data) -> str:
     first = "; ".join(f"{name} ({problems[name]})" for name in sorted(problems)[:3])
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return f"{len(problems)} of {total} pictures of {settings.source} cannot be read: {first}{more}."
+    return f"{len(problems)} of {total} images of {settings.source} cannot be read: {first}{more}."

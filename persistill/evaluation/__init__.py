@@ -3,25 +3,25 @@
 from persistill.evaluation.efficiency import measure_cost
 from persistill.evaluation.embedding_maps import EMBEDDING_MAPS, store_embedding_maps
 from persistill.evaluation.evaluator import evaluate
-from persistill.evaluation.example_selection import Look, hardest, keep_pictures, only_second
-from persistill.evaluation.loaders import Material, Sample
-from persistill.evaluation.ood_images import ood_pictures
+from persistill.evaluation.example_selection import Look, hardest, keep_images, only_second
+from persistill.evaluation.loaders import EvaluationLoaders, Sample
+from persistill.evaluation.ood_images import ood_images
 from persistill.evaluation.predict import Predictions, predict
-from persistill.evaluation.teacher_similarity import measure_likeness
+from persistill.evaluation.teacher_similarity import measure_similarity
 
 __all__ = [
     "EMBEDDING_MAPS",
+    "EvaluationLoaders",
     "Look",
-    "Material",
     "Predictions",
     "Sample",
     "evaluate",
     "hardest",
-    "keep_pictures",
+    "keep_images",
     "measure_cost",
-    "measure_likeness",
+    "measure_similarity",
     "only_second",
-    "ood_pictures",
+    "ood_images",
     "predict",
     "store_embedding_maps",
 ]

@@ -1,4 +1,4 @@
-"""The first part of an evaluation: pictures as they are, and how the network lays them out."""
+"""The first part of an evaluation: images as they are, and how the network lays them out."""
 
 from collections import Counter
 from typing import Any
@@ -9,29 +9,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from persistill.config import Evaluate
-from persistill.evaluation.loaders import Material
+from persistill.evaluation.loaders import EvaluationLoaders
 from persistill.evaluation.predict import evaluating, predict
-from persistill.evaluation.resumable import Measured, Part
+from persistill.evaluation.resumable import EvaluationStep, StepResult
 from persistill.losses import gram
 from persistill.metrics.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
 from persistill.metrics.classification import accuracy, brier, nll, top_k
 from persistill.metrics.selective import risk_coverage
 from persistill.metrics.similarity import v_measure
-from persistill.structures import Batch, Features
+from persistill.structures import Batch, ModelOutput
 from persistill.utils.progress import Progress
 
 PREDICTIONS = "predictions.npz"
 FEATURES = "features.npz"
 COVERAGES = tuple(number / 20 for number in range(1, 21))
 SIMILAR = 100
-"""Pictures of the similarity maps, as many of each class."""
+"""Images of the similarity maps, as many of each class."""
 
 
-def clean_part(network: nn.Module, material: Material, view: str, settings: Evaluate) -> Part:
-    """Pictures as they are: all that ``docs/evaluation.md`` lists above the noise, and both npz files."""
+def clean_part(network: nn.Module, material: EvaluationLoaders, view: str, settings: Evaluate) -> EvaluationStep:
+    """Images as they are: all that ``docs/evaluation.md`` lists above the noise, and both npz files."""
     test, validation = material.test(None), material.validation
 
-    def measure(progress: Progress) -> Measured:
+    def measure(progress: Progress) -> StepResult:
         seen = _Features(view)
         held_out = predict(network, validation, view, progress)
         found = predict(network, test, view, progress, seen)
@@ -39,7 +39,7 @@ def clean_part(network: nn.Module, material: Material, view: str, settings: Eval
         rows = sample(len(target), settings.embeddings)
         embedding = seen.embedding[rows]
         metrics = {
-            "pictures": len(target),
+            "images": len(target),
             "accuracy": accuracy(logits, target),
             "top_k": {"k": 5, "accuracy": top_k(logits, target, 5)},
             **_sureness(logits, target, settings.ece_bins),
@@ -56,9 +56,9 @@ def clean_part(network: nn.Module, material: Material, view: str, settings: Eval
             "validation_logits": held_out.logits,
         }
         features = {"embedding_rows": rows, "embedding": _narrow(embedding), **seen.similarity(network)}
-        return Measured(metrics, {PREDICTIONS: _arrays(predictions), FEATURES: _arrays(features)})
+        return StepResult(metrics, {PREDICTIONS: _arrays(predictions), FEATURES: _arrays(features)})
 
-    return Part("clean", len(validation) + len(test), measure)
+    return EvaluationStep("clean", len(validation) + len(test), measure)
 
 
 def sample(size: int, most: int) -> Tensor:
@@ -67,18 +67,18 @@ def sample(size: int, most: int) -> Tensor:
 
 
 class _Features:
-    """Watches a network: keeps all embeddings, and the first pictures of each class for its similarity maps."""
+    """Watches a network: keeps all embeddings, and the first images of each class for its similarity maps."""
 
     def __init__(self, view: str) -> None:
         self._view = view
         self._embeddings: list[Tensor] = []
         self._wanted: Counter[int] | None = None
-        self._pictures: list[Tensor] = []
+        self._images: list[Tensor] = []
         self._classes: list[int] = []
         self._rows: list[int] = []
         self._passed = 0
 
-    def __call__(self, batch: Batch, features: Features) -> None:
+    def __call__(self, batch: Batch, features: ModelOutput) -> None:
         self._embeddings.append(features.embedding.float().cpu())
         if self._wanted is None:
             classes = features.logits.shape[1]
@@ -87,7 +87,7 @@ class _Features:
             for place, number in enumerate(batch.target.tolist()):
                 if self._wanted[number]:
                     self._wanted[number] -= 1
-                    self._pictures.append(batch.views[self._view][place])
+                    self._images.append(batch.inputs[self._view][place])
                     self._classes.append(number)
                     self._rows.append(self._passed + place)
         self._passed += len(batch.target)
@@ -100,9 +100,9 @@ class _Features:
     def similarity(self, network: nn.Module) -> dict[str, Tensor]:
         """Rows ("similarity_rows", (B,), sorted by class), and for each stage "gram_<stage>", (B, B)."""
         order = sorted(range(len(self._rows)), key=lambda place: (self._classes[place], self._rows[place]))
-        pictures = torch.stack([self._pictures[place] for place in order])
+        images = torch.stack([self._images[place] for place in order])
         with evaluating(network), torch.inference_mode():
-            maps: dict[str, Tensor] = network(pictures).maps
+            maps: dict[str, Tensor] = network(images).feature_maps
             grams = {f"gram_{stage}": gram(stage_map).cpu() for stage, stage_map in maps.items()}
         return {"similarity_rows": torch.tensor([self._rows[place] for place in order]), **grams}
 
@@ -122,7 +122,7 @@ def _calibrated(logits: Tensor, target: Tensor, held_out: Tensor, held_out_targe
     # In float64: rounding must not make ties.
     return {
         "temperature": temperature,
-        "pictures": len(held_out),
+        "images": len(held_out),
         **_sureness(logits.double() / temperature, target, bins),
     }
 

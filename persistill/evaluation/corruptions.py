@@ -1,4 +1,4 @@
-"""Parts of an evaluation: pictures under each corruption at each severity, and what the errors add up to."""
+"""Parts of an evaluation: images under each corruption at each severity, and what the errors add up to."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,17 @@ from torch import Tensor, nn
 
 from persistill.config import Evaluate
 from persistill.evaluation.clean import PREDICTIONS
-from persistill.evaluation.loaders import Material, Sample
+from persistill.evaluation.loaders import EvaluationLoaders, Sample
 from persistill.evaluation.predict import predict
-from persistill.evaluation.resumable import Measured, Part
+from persistill.evaluation.resumable import EvaluationStep, StepResult
 from persistill.metrics.classification import accuracy
 from persistill.perturbations.corruptions import SEVERITIES, corrupt, corruption_error, corruption_names
 from persistill.utils.progress import Progress
 
 
-def corruption_parts(network: nn.Module, material: Material, settings: Evaluate, folder: Path) -> list[Part]:
+def corruption_parts(
+    network: nn.Module, material: EvaluationLoaders, settings: Evaluate, folder: Path
+) -> list[EvaluationStep]:
     """Accuracy under each corruption at each severity, then their mean error; empty where none is asked for.
 
     Raises:
@@ -28,30 +30,32 @@ def corruption_parts(network: nn.Module, material: Material, settings: Evaluate,
     if not names or sample is None:
         return []
     parts = [_part(network, sample, settings, folder, name, severity) for name in names for severity in SEVERITIES]
-    return [*parts, Part("corruptions", 0, lambda _: _summary(names, folder))]
+    return [*parts, EvaluationStep("corruptions", 0, lambda _: _summary(names, folder))]
 
 
-def _part(network: nn.Module, sample: Sample, settings: Evaluate, folder: Path, name: str, severity: int) -> Part:
-    def corrupted(pictures: Tensor, number: int) -> Tensor:
+def _part(
+    network: nn.Module, sample: Sample, settings: Evaluate, folder: Path, name: str, severity: int
+) -> EvaluationStep:
+    def corrupted(images: Tensor, number: int) -> Tensor:
         start = number * settings.batch_size
-        rows = sample.rows[start : start + len(pictures)]
-        return corrupt(pictures, name, severity, settings.noise_seed, rows)
+        rows = sample.rows[start : start + len(images)]
+        return corrupt(images, name, severity, settings.noise_seed, rows)
 
     loader = sample.loader(corrupted)
 
-    def measure(progress: Progress) -> Measured:
+    def measure(progress: Progress) -> StepResult:
         found = predict(network, loader, "image", progress)
         answers = {
             "rows": sample.rows.numpy(),
             str(severity): found.logits.argmax(1).numpy().astype(np.int32),
         }
         metrics = {"accuracy": {name: {str(severity): accuracy(found.logits, found.target)}}}
-        return Measured({"corruptions": metrics}, {_file(name): {**_others(folder / _file(name)), **answers}})
+        return StepResult({"corruptions": metrics}, {_file(name): {**_others(folder / _file(name)), **answers}})
 
-    return Part(f"corruption-{name}-{severity}", len(loader), measure)
+    return EvaluationStep(f"corruption-{name}-{severity}", len(loader), measure)
 
 
-def _summary(names: tuple[str, ...], folder: Path) -> Measured:
+def _summary(names: tuple[str, ...], folder: Path) -> StepResult:
     with np.load(folder / PREDICTIONS) as clean:
         target, answer = clean["target"], clean["logits"].argmax(1)
     found: dict[str, dict[str, float]] = {}
@@ -60,7 +64,7 @@ def _summary(names: tuple[str, ...], folder: Path) -> Measured:
             rows = file["rows"]
             found[name] = {str(s): float((file[str(s)] == target[rows]).mean()) for s in SEVERITIES}
     clean_accuracy = float((answer[rows] == target[rows]).mean())
-    return Measured({"corruptions": {"pictures": len(rows), "clean": clean_accuracy, "error": corruption_error(found)}})
+    return StepResult({"corruptions": {"images": len(rows), "clean": clean_accuracy, "error": corruption_error(found)}})
 
 
 def _file(name: str) -> str:

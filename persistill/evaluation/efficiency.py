@@ -25,19 +25,19 @@ _WARM = 2  # calls before the first that is timed
 _RAPL = Path("/sys/class/powercap")
 
 
-def macs(network: nn.Module, picture: tuple[int, ...]) -> int:
-    """Multiplications with addition that one picture takes in convolutions and matrix products.
+def macs(network: nn.Module, image: tuple[int, ...]) -> int:
+    """Multiplications with addition that one image takes in convolutions and matrix products.
 
-    They are counted by torch as the network runs, whatever its modules are; normalisation, activation and pooling are
+    They are counted by torch as the network runs, whatever its modules are; normalization, activation and pooling are
     not counted, as is customary.
 
     Args:
         network: takes (B, C, H, W).
-        picture: (C, H, W).
+        image: (C, H, W).
     """
-    pictures = torch.zeros(1, *picture, device=_device(network))
+    images = torch.zeros(1, *image, device=_device(network))
     with evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(pictures)
+        network(images)
     return int(counter.get_total_flops()) // 2
 
 
@@ -46,20 +46,20 @@ def stored_bytes(network: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 
 
-def peak_bytes(network: nn.Module, pictures: Tensor) -> int:
-    """The most memory that tensors take at a time during a forward pass, weights and pictures included.
+def peak_bytes(network: nn.Module, images: Tensor) -> int:
+    """The most memory that tensors take at a time during a forward pass, weights and images included.
 
     Every tensor that an operation makes counts from then until it is freed, whatever device it is on. Scratch memory
     that a library takes inside an operation is not seen.
 
     Args:
         network: takes (B, C, H, W).
-        pictures: (B, C, H, W), on the network's device.
+        images: (B, C, H, W), on the network's device.
     """
     with evaluating(network), torch.no_grad(), _Living() as living:
-        for tensor in (*network.state_dict().values(), pictures):
+        for tensor in (*network.state_dict().values(), images):
             living.count(tensor)
-        network(pictures)
+        network(images)
     return int(living.peak)
 
 
@@ -87,19 +87,19 @@ def latency(call: Callable[[], object], wait: Callable[[], None]) -> dict[str, f
 
 
 def measure_cost(
-    network: nn.Module, picture: tuple[int, int, int], device: torch.device, progress: Progress | None = None
+    network: nn.Module, image: tuple[int, int, int], device: torch.device, progress: Progress | None = None
 ) -> dict[str, Any]:
     """What ``docs/evaluation.md`` lists under cost.
 
     Args:
-        network: returns ``Features``; it is left as it was, on ``device``.
-        picture: (C, H, W) of what it sees.
+        network: returns ``ModelOutput``; it is left as it was, on ``device``.
+        image: (C, H, W) of what it sees.
         device: where it runs. On the CPU it is timed on one thread and on as many as torch has now.
         progress: one stage is started and finished on it.
 
     Returns:
         ``{"parameters", "macs", "bytes", "memory": {"1": bytes, "64": bytes}, "latency": [{"batch", "threads",
-        "median", "low", "high", "calls"}, ...], "joules": per picture, or None where the machine does not tell}``.
+        "median", "low", "high", "calls"}, ...], "joules": per image, or None where the machine does not tell}``.
         Threads are None on a GPU.
     """
     progress = progress or Silent()
@@ -111,12 +111,12 @@ def measure_cost(
     timed: list[dict[str, Any]] = []
     with evaluating(network), torch.no_grad():
         for batch in BATCHES:
-            pictures = torch.rand(batch, *picture, generator=torch.Generator().manual_seed(batch)).to(device)
-            memory[str(batch)] = peak_bytes(network, pictures)
+            images = torch.rand(batch, *image, generator=torch.Generator().manual_seed(batch)).to(device)
+            memory[str(batch)] = peak_bytes(network, images)
             for count in threads:
                 meter = Energy()
                 with _threads(count):
-                    found = latency(lambda pictures=pictures: network(pictures), _waiting(device))  # type: ignore[misc]
+                    found = latency(lambda images=images: network(images), _waiting(device))  # type: ignore[misc]
                 joules = meter.joules()
                 timed.append({"batch": batch, "threads": count, **found})
                 progress.advance(1)
@@ -125,7 +125,7 @@ def measure_cost(
     progress.finish()
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "macs": macs(network, picture),
+        "macs": macs(network, image),
         "bytes": stored_bytes(network),
         "memory": memory,
         "latency": timed,

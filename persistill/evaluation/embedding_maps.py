@@ -1,4 +1,4 @@
-"""The maps of several networks' embeddings, of the same test pictures, from what their evaluations left."""
+"""The maps of several networks' embeddings, of the same test images, from what their evaluations left."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,24 +14,24 @@ from persistill.utils.progress import Progress
 
 EMBEDDING_MAPS = "embedding_maps.npz"
 MAPPED = 1000
-"""Pictures on a map."""
+"""Images on a map."""
 
 
 def store_embedding_maps(evaluations: Mapping[str, Path], path: Path, progress: Progress) -> None:
     """Map the embeddings of networks, and store the maps.
 
-    All maps show the same pictures, of which every class keeps its share. Each is made of its own network's embedding
+    All maps show the same images, of which every class keeps its share. Each is made of its own network's embedding
     alone, and then turned onto the first (``turned``), so that maps can be compared by eye.
 
     Args:
-        evaluations: name of a network -> folder of its evaluation; all of the same test pictures.
-        path: where the maps go: an npz file with "rows" (n,), which rows of ``predictions.npz`` the pictures are, in an
+        evaluations: name of a network -> folder of its evaluation; all of the same test images.
+        path: where the maps go: an npz file with "rows" (n,), which rows of ``predictions.npz`` the images are, in an
             order by lot; "target" (n,), their classes; and of every network "map_<name>" (n, 2) and "answer_<name>"
             (n,), the class that it names.
         progress: advanced by one for each network.
 
     Raises:
-        UserError: if they were not measured on the same pictures.
+        UserError: if they were not measured on the same images.
     """
     progress.start("embedding maps", len(evaluations))
     base = next(iter(evaluations.values()))
@@ -44,9 +44,9 @@ def store_embedding_maps(evaluations: Mapping[str, Path], path: Path, progress: 
     first = None
     for name, folder in evaluations.items():
         stored = Stored.of(folder)
-        if not stored.on_the_pictures_of(one):
+        if not stored.on_the_images_of(one):
             raise UserError(
-                f"{base} and {folder} hold answers to different pictures: evaluate both networks on the same data, "
+                f"{base} and {folder} hold answers to different images: evaluate both networks on the same data, "
                 "with the same settings."
             )
         points = embedding_map(stored.embedding[places])

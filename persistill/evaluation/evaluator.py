@@ -10,7 +10,7 @@ from torch import nn
 from persistill.config import Evaluate
 from persistill.evaluation.clean import clean_part
 from persistill.evaluation.corruptions import corruption_parts
-from persistill.evaluation.loaders import Material
+from persistill.evaluation.loaders import EvaluationLoaders
 from persistill.evaluation.resumable import measure_parts
 from persistill.evaluation.robustness import attack_part, noise_part, ood_part
 from persistill.utils.progress import Progress, Silent
@@ -18,7 +18,7 @@ from persistill.utils.progress import Progress, Silent
 
 def evaluate(
     network: nn.Module,
-    material: Material,
+    material: EvaluationLoaders,
     view: str,
     settings: Evaluate,
     folder: Path,
@@ -31,12 +31,12 @@ def evaluate(
     ``docs/evaluation.md`` defines every figure and lists the files that are left in the folder. Each is written whole
     or not at all. What another network or other settings left there is measured again.
 
-    Pictures are made noisy, attacked, corrupted and compared with others. A network that sees another view (a teacher
+    Images are made noisy, attacked, corrupted and compared with others. A network that sees another view (a teacher
     of persistence images) is measured without that: ``noise``, ``attacks`` and ``corruptions`` are empty, ``ood`` is
     None.
 
     Args:
-        network: returns ``Features``; it is left as it was.
+        network: returns ``ModelOutput``; it is left as it was.
         material: what it is measured on.
         view: what the network sees.
         settings: what is measured.
@@ -45,11 +45,11 @@ def evaluate(
         label: the stage's name there.
 
     Returns:
-        ``{"metrics": {...}, "pictures": N, "seconds": s}``, the metrics as ``docs/evaluation.md`` lists them:
+        ``{"metrics": {...}, "images": N, "seconds": s}``, the metrics as ``docs/evaluation.md`` lists them:
         accuracies, calibration errors and areas are fractions, nll is in nats. None stands for what is not finite.
 
     Raises:
-        UserError: if there are no pictures, or if the network's logits are not finite.
+        UserError: if there are no images, or if the network's logits are not finite.
     """
     parts = [clean_part(network, material, view, settings)]
     if view == "image":
@@ -60,10 +60,10 @@ def evaluate(
         parts += corruption_parts(network, material, settings, folder)
     made_of = {"network": _weights(network), "view": view, "settings": settings.to_json()}
     found, seconds = measure_parts(parts, folder, made_of, progress or Silent(), label)
-    pictures = found.pop("pictures")
+    images = found.pop("images")
     # What a network was not asked is there too, and empty.
     metrics = {"noise": {}, "attacks": {}, "ood": None, "corruptions": {}, **found}
-    return {"metrics": metrics, "pictures": pictures, "seconds": seconds}
+    return {"metrics": metrics, "images": images, "seconds": seconds}
 
 
 def _weights(network: nn.Module) -> str:

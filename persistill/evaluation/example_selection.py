@@ -1,4 +1,4 @@
-"""Test pictures that tell something about the networks of a comparison, kept small for whoever looks at it later."""
+"""Test images that tell something about the networks of a comparison, kept small for whoever looks at it later."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,20 +11,20 @@ from torch.nn import functional as F
 from persistill.evaluation.clean import PREDICTIONS
 from persistill.utils.atomic_io import atomic
 
-PICTURES = "pictures.npz"
+IMAGES = "images.npz"
 HARDEST = 24
-"""Pictures that are kept because students do worst on them ..."""
+"""Images that are kept because students do worst on them ..."""
 ALONE = 12
 """... and for each pair of teachers, because the second alone gets them right."""
 SIDE = 96
-"""Pixels of the longest side of a picture as it is kept."""
+"""Pixels of the longest side of an image as it is kept."""
 
 Look = Callable[[Tensor], Mapping[str, Tensor]]
 """Rows (n,) of the test split -> "image", (n, C, H, W) uint8, and by name what views show of them, floats in [0, 1]."""
 
 
 def hardest(students: Iterable[Tensor], target: Tensor, most: int = HARDEST) -> Tensor:
-    """The pictures on which students do worst: of largest mean negative log-likelihood of the right class.
+    """The images on which students do worst: of largest mean negative log-likelihood of the right class.
 
     A student whose likelihoods are not all finite counts for nothing: it would decide alone.
 
@@ -45,7 +45,7 @@ def hardest(students: Iterable[Tensor], target: Tensor, most: int = HARDEST) -> 
 
 
 def only_second(first: Tensor, second: Tensor, target: Tensor, most: int = ALONE) -> Tensor:
-    """The pictures that the second of two networks gets right and the first wrong, and of which it is surest.
+    """The images that the second of two networks gets right and the first wrong, and of which it is surest.
 
     Args:
         first: (N, K) logits.
@@ -61,18 +61,18 @@ def only_second(first: Tensor, second: Tensor, target: Tensor, most: int = ALONE
     return alone[sure.sort(descending=True, stable=True).indices[:most]]
 
 
-def keep_pictures(
+def keep_images(
     folder: Path, students: Sequence[Path], pairs: Mapping[tuple[str, str], tuple[Path, Path]], look: Look
 ) -> None:
-    """Write ``pictures.npz``: the hardest pictures, and for each pair those that only its second teacher gets right.
+    """Write ``images.npz``: the hardest images, and for each pair those that only its second teacher gets right.
 
     ``docs/evaluation.md`` lists the arrays.
 
     Args:
         folder: where to write.
-        students: folders of their evaluations, all of the same test pictures.
+        students: folders of their evaluations, all of the same test images.
         pairs: names of an image teacher and a topology teacher -> the folders of their evaluations.
-        look: gives the pictures of chosen rows.
+        look: gives the images of chosen rows.
     """
     target = _stored(students[0], "target")
     chosen = {"hardest": hardest((_stored(student, "logits") for student in students), target)}
@@ -81,15 +81,15 @@ def keep_pictures(
         chosen[f"only_{second}_not_{first}"] = alone
     rows = torch.from_numpy(np.unique(torch.cat(list(chosen.values())).numpy()))
     seen = dict(look(rows))
-    pictures = seen.pop("image")
+    images = seen.pop("image")
     arrays = {
         "rows": rows,
         "target": target[rows],
-        "pictures": _small(pictures),
+        "images": _small(images),
         **{name: torch.searchsorted(rows, of) for name, of in chosen.items()},
         **{f"view_{name}": (255 * of).round().to(torch.uint8) for name, of in seen.items()},
     }
-    with atomic(folder / PICTURES) as temporary, temporary.open("wb") as file:
+    with atomic(folder / IMAGES) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
 
 
@@ -98,12 +98,12 @@ def _stored(evaluation: Path, name: str) -> Tensor:
         return torch.from_numpy(file[name])
 
 
-def _small(pictures: Tensor) -> Tensor:
-    """Pictures (n, C, H, W) uint8, made smaller where a side is longer than ``SIDE``."""
-    height, width = pictures.shape[2:]
+def _small(images: Tensor) -> Tensor:
+    """Images (n, C, H, W) uint8, made smaller where a side is longer than ``SIDE``."""
+    height, width = images.shape[2:]
     scale = SIDE / max(height, width)
-    if scale >= 1 or not len(pictures):
-        return pictures
+    if scale >= 1 or not len(images):
+        return images
     size = (max(1, round(scale * height)), max(1, round(scale * width)))
-    smaller = F.interpolate(pictures.float(), size, mode="bilinear", antialias=True)
+    smaller = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
     return smaller.round().clamp(0, 255).to(torch.uint8)

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from persistill.errors import UserError, unknown
-from persistill.structures import Batch, Batches, Features
+from persistill.structures import Batch, Batches, ModelOutput
 from persistill.utils.progress import Progress, Silent
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """A network's answers, on the CPU, in the order in which the loader gave the pictures.
+    """A network's answers, on the CPU, in the order in which the loader gave the images.
 
     Attributes:
-        logits: (N, K) float32, unnormalised log-probabilities.
+        logits: (N, K) float32, unnormalized log-probabilities.
         target: (N,) int64, the right classes.
-        index: (N,) int64, positions of the pictures in their split.
+        index: (N,) int64, positions of the images in their split.
     """
 
     logits: Tensor
@@ -32,16 +32,16 @@ def predict(
     loader: Batches,
     view: str,
     progress: Progress | None = None,
-    watch: Callable[[Batch, Features], None] | None = None,
+    watch: Callable[[Batch, ModelOutput], None] | None = None,
 ) -> Predictions:
-    """Ask a network for its logits on all pictures of a loader.
+    """Ask a network for its logits on all images of a loader.
 
     The network answers in evaluation mode and without gradients; afterwards each of its modules is in the
     mode in which it was, and no parameter or buffer has changed.
 
     Args:
-        network: returns ``Features``; it stands on the device of the loader's batches.
-        loader: gives the pictures.
+        network: returns ``ModelOutput``; it stands on the device of the loader's batches.
+        loader: gives the images.
         view: name of the view that the network sees.
         progress: advanced by one for each batch. The caller starts and finishes the stage.
         watch: called with each batch and all that the network says of it, for those who want more than logits.
@@ -53,11 +53,11 @@ def predict(
     logits, target, index = [], [], []
     with evaluating(network):
         for batch in loader.epoch(0):
-            if view not in batch.views:
-                raise unknown("view:", view, batch.views)
+            if view not in batch.inputs:
+                raise unknown("view:", view, batch.inputs)
             # Around the network alone: what the loader makes and keeps must stay fit for training.
             with torch.inference_mode():
-                answer: Features = network(batch.views[view])
+                answer: ModelOutput = network(batch.inputs[view])
                 if watch is not None:
                     watch(batch, answer)
             logits.append(answer.logits.float().cpu())
@@ -65,7 +65,7 @@ def predict(
             index.append(batch.index.cpu())
             progress.advance(1)
     if not logits:
-        raise UserError("there are no pictures to evaluate: the loader gave no batch. Is the split empty?")
+        raise UserError("there are no images to evaluate: the loader gave no batch. Is the split empty?")
     # Joined outside inference mode, which makes them ordinary tensors.
     return Predictions(torch.cat(logits), torch.cat(target), torch.cat(index))
 

@@ -17,7 +17,7 @@ from persistill.utils.progress import Progress
 
 
 @dataclass(frozen=True)
-class Measured:
+class StepResult:
     """What a part found.
 
     Attributes:
@@ -30,7 +30,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Part:
+class EvaluationStep:
     """One piece of an evaluation.
 
     Attributes:
@@ -41,11 +41,11 @@ class Part:
 
     name: str
     units: int
-    measure: Callable[[Progress], Measured]
+    measure: Callable[[Progress], StepResult]
 
 
 def measure_parts(
-    parts: Sequence[Part], folder: Path, made_of: object, progress: Progress, label: str
+    parts: Sequence[EvaluationStep], folder: Path, made_of: object, progress: Progress, label: str
 ) -> tuple[dict[str, Any], float]:
     """Do what has not been done, one part after the other.
 
@@ -77,11 +77,11 @@ def measure_parts(
     return metrics, seconds
 
 
-def _file(folder: Path, part: Part) -> Path:
+def _file(folder: Path, part: EvaluationStep) -> Path:
     return folder / f"part-{part.name}.json"
 
 
-def _read(folder: Path, part: Part, identity: str) -> dict[str, Any] | None:
+def _read(folder: Path, part: EvaluationStep, identity: str) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(_file(folder, part).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -89,7 +89,7 @@ def _read(folder: Path, part: Part, identity: str) -> dict[str, Any] | None:
     return record if record["of"] == identity else None
 
 
-def _measured(part: Part, folder: Path, identity: str, progress: Progress) -> dict[str, Any]:
+def _measured(part: EvaluationStep, folder: Path, identity: str, progress: Progress) -> dict[str, Any]:
     began = time.perf_counter()
     measured = part.measure(progress)
     # Until it is written again, the old file would vouch for new arrays.

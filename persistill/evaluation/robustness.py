@@ -1,4 +1,4 @@
-"""Further parts of an evaluation: pictures that are noisy, attacked, or of other things."""
+"""Further parts of an evaluation: images that are noisy, attacked, or of other things."""
 
 import hashlib
 from pathlib import Path
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from persistill.config import Evaluate
 from persistill.evaluation.clean import PREDICTIONS, sample
-from persistill.evaluation.loaders import Material
+from persistill.evaluation.loaders import EvaluationLoaders
 from persistill.evaluation.predict import evaluating, predict
-from persistill.evaluation.resumable import Measured, Part
+from persistill.evaluation.resumable import EvaluationStep, StepResult
 from persistill.metrics.classification import accuracy
 from persistill.metrics.ood import ood_metrics
 from persistill.perturbations.adversarial import PGD_STEPS, fgsm, pgd
@@ -20,35 +20,39 @@ from persistill.structures import Batches
 from persistill.utils.progress import Progress
 
 
-def noise_part(network: nn.Module, material: Material, settings: Evaluate, folder: Path, sigma: float) -> Part:
+def noise_part(
+    network: nn.Module, material: EvaluationLoaders, settings: Evaluate, folder: Path, sigma: float
+) -> EvaluationStep:
     """Accuracy at one strength of Gaussian noise, and the classes that the network names then."""
     loader = material.test(gaussian_noise(sigma, settings.noise_seed))
 
-    def measure(progress: Progress) -> Measured:
+    def measure(progress: Progress) -> StepResult:
         noisy = predict(network, loader, "image", progress)
         with np.load(folder / PREDICTIONS) as clean:
             if not np.array_equal(noisy.index.numpy(), clean["index"]):
-                raise ValueError("the test loader gave the pictures in two orders; it must not shuffle them.")
+                raise ValueError("the test loader gave the images in two orders; it must not shuffle them.")
         answers = {"answer": noisy.logits.argmax(1).numpy()}
         metrics = {"noise": {str(sigma): accuracy(noisy.logits, noisy.target)}}
-        return Measured(metrics, {f"noise-{sigma}.npz": answers})
+        return StepResult(metrics, {f"noise-{sigma}.npz": answers})
 
-    return Part(f"noise-{sigma}", len(loader), measure)
+    return EvaluationStep(f"noise-{sigma}", len(loader), measure)
 
 
-def attack_part(network: nn.Module, material: Material, settings: Evaluate, folder: Path, level: float) -> Part:
-    """Accuracy on some of the test pictures under FGSM and PGD of one strength, given in 255ths."""
+def attack_part(
+    network: nn.Module, material: EvaluationLoaders, settings: Evaluate, folder: Path, level: float
+) -> EvaluationStep:
+    """Accuracy on some of the test images under FGSM and PGD of one strength, given in 255ths."""
     loader, epsilon = material.test(None), level / 255
 
     def answer(plain: Tensor) -> Tensor:
-        logits: Tensor = network(material.normalised(plain)).logits
+        logits: Tensor = network(material.normalized(plain)).logits
         return logits.float()
 
-    def measure(progress: Progress) -> Measured:
+    def measure(progress: Progress) -> StepResult:
         with np.load(folder / PREDICTIONS) as clean:
-            pictures = len(clean["target"])
-        chosen = torch.zeros(pictures, dtype=torch.bool)
-        chosen[sample(pictures, settings.attack_pictures)] = True
+            images = len(clean["target"])
+        chosen = torch.zeros(images, dtype=torch.bool)
+        chosen[sample(images, settings.attack_images)] = True
         count = int(chosen.sum())
         right = {"clean": 0, "fgsm": 0, "pgd": 0}
         passed = 0
@@ -57,7 +61,7 @@ def attack_part(network: nn.Module, material: Material, settings: Evaluate, fold
                 keep = chosen[passed : passed + len(batch.target)].to(batch.target.device)
                 passed += len(batch.target)
                 if keep.any():
-                    plain, target = material.plain(batch.views["image"][keep]), batch.target[keep]
+                    plain, target = material.plain(batch.inputs["image"][keep]), batch.target[keep]
                     start = _seed(settings.noise_seed, level, number)
                     attacked = {
                         "clean": plain,
@@ -69,24 +73,24 @@ def attack_part(network: nn.Module, material: Material, settings: Evaluate, fold
                             right[name] += int((answer(changed).argmax(1) == target).sum())
                 progress.advance(1)
         found = {name: {f"{level:g}": right[name] / count} for name in ("fgsm", "pgd")}
-        return Measured(
-            {"attacks": {"pictures": count, "steps": PGD_STEPS, "accuracy": right["clean"] / count, **found}}
+        return StepResult(
+            {"attacks": {"images": count, "steps": PGD_STEPS, "accuracy": right["clean"] / count, **found}}
         )
 
-    return Part(f"attack-{level:g}", len(loader), measure)
+    return EvaluationStep(f"attack-{level:g}", len(loader), measure)
 
 
-def ood_part(network: nn.Module, loader: Batches, source: str, folder: Path) -> Part:
-    """How well the network's confidence tells test pictures from those of another source."""
+def ood_part(network: nn.Module, loader: Batches, source: str, folder: Path) -> EvaluationStep:
+    """How well the network's confidence tells test images from those of another source."""
 
-    def measure(progress: Progress) -> Measured:
+    def measure(progress: Progress) -> StepResult:
         other = predict(network, loader, "image", progress)
         with np.load(folder / PREDICTIONS) as clean:
             inside = torch.from_numpy(clean["logits"])
-        metrics = {"source": source, "pictures": len(other.logits), **ood_metrics(inside, other.logits)}
-        return Measured({"ood": metrics}, {"ood.npz": {"logits": other.logits.numpy()}})
+        metrics = {"source": source, "images": len(other.logits), **ood_metrics(inside, other.logits)}
+        return StepResult({"ood": metrics}, {"ood.npz": {"logits": other.logits.numpy()}})
 
-    return Part("ood", len(loader), measure)
+    return EvaluationStep("ood", len(loader), measure)
 
 
 def _seed(seed: int, level: float, batch: int) -> int:

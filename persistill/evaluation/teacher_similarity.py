@@ -19,7 +19,7 @@ class Stored(NamedTuple):
     """What an evaluation stored of a network.
 
     Attributes:
-        target: (N,) classes of all test pictures.
+        target: (N,) classes of all test images.
         logits: (N, K) of the same.
         embedding: (M, D) of some of them.
         rows: (M,) of which.
@@ -38,13 +38,13 @@ class Stored(NamedTuple):
             found = (*answers, features["embedding"], features["embedding_rows"])
         return cls(*(torch.from_numpy(array) for array in found))
 
-    def on_the_pictures_of(self, other: "Stored") -> bool:
-        """Whether both were measured on the same pictures."""
+    def on_the_images_of(self, other: "Stored") -> bool:
+        """Whether both were measured on the same images."""
         return torch.equal(self.target, other.target) and torch.equal(self.rows, other.rows)
 
 
-def measure_likeness(teacher: Path, student: Path) -> dict[str, float]:
-    """How alike two networks are on the same test pictures.
+def measure_similarity(teacher: Path, student: Path) -> dict[str, float]:
+    """How alike two networks are on the same test images.
 
     Args:
         teacher: the folder of its evaluation.
@@ -54,12 +54,12 @@ def measure_likeness(teacher: Path, student: Path) -> dict[str, float]:
         ``{"agreement", "kl", "cka", "diagram_distance"}``, as ``docs/evaluation.md`` defines them.
 
     Raises:
-        UserError: if the two were not measured on the same pictures.
+        UserError: if the two were not measured on the same images.
     """
     theirs, ours = Stored.of(teacher), Stored.of(student)
-    if not theirs.on_the_pictures_of(ours):
+    if not theirs.on_the_images_of(ours):
         raise UserError(
-            f"{teacher} and {student} hold answers to different pictures: evaluate both networks on the same data, "
+            f"{teacher} and {student} hold answers to different images: evaluate both networks on the same data, "
             "with the same settings."
         )
     few = sample(len(ours.rows), POINTS)

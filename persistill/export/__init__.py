@@ -2,16 +2,16 @@
 
 from persistill.export.exporter import TOLERANCE, export_student
 from persistill.export.formats import FORMATS
-from persistill.export.predictor import Answer, Answerer, Guess
+from persistill.export.predictor import ClassProbability, Prediction, Predictor
 from persistill.export.student import Student, load_student
 from persistill.export.temperature import fitted_temperature
 
 __all__ = [
     "FORMATS",
     "TOLERANCE",
-    "Answer",
-    "Answerer",
-    "Guess",
+    "ClassProbability",
+    "Prediction",
+    "Predictor",
     "Student",
     "export_student",
     "fitted_temperature",

@@ -3,7 +3,7 @@
 EXAMPLE = "classify.py"
 
 _TEXT = '''\
-"""Classify pictures with model.onnx:   pip install numpy pillow onnxruntime;   python classify.py PICTURE..."""
+"""Classify images with model.onnx:   pip install numpy pillow onnxruntime;   python classify.py IMAGE..."""
 import json, pathlib, sys
 import numpy as np, onnxruntime
 from PIL import Image, ImageOps
@@ -12,10 +12,10 @@ session = onnxruntime.InferenceSession(str(pathlib.Path(__file__).with_name("mod
 about = json.loads(session.get_modelmeta().custom_metadata_map["persistill"])
 channels, height, width = about["input"]["shape"][1:]
 for path in sys.argv[1:]:
-    picture = ImageOps.exif_transpose(Image.open(path)).convert("L" if channels == 1 else "RGB")
-    if picture.size != (width, height):
-        picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
-    image = np.asarray(picture, np.float32).reshape(height, width, channels).transpose(2, 0, 1)[None] / 255
+    image = ImageOps.exif_transpose(Image.open(path)).convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    image = np.asarray(image, np.float32).reshape(height, width, channels).transpose(2, 0, 1)[None] / 255
     logits = session.run(None, {"image": image})[0][0] / about["temperature"]
     confidence = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     print(path, about["classes"][confidence.argmax()], f"{confidence.max():.1%}")

@@ -13,11 +13,11 @@ from persistill.export.student import Student
 
 
 def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:
-    """Write ``student`` as one .pte file that takes one picture at a time: its memory is planned beforehand.
+    """Write ``student`` as one .pte file that takes one image at a time: its memory is planned beforehand.
 
     Args:
         student: on the CPU, in evaluation mode.
-        shape: (C, H, W) of the pictures.
+        shape: (C, H, W) of the images.
         path: the file. It is written in place.
     """
     program = torch.export.export(student, (torch.zeros(1, *shape),))
@@ -26,7 +26,7 @@ def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:
 
 
 def open_program(path: Path) -> Callable[[Tensor], Tensor]:
-    """The program in a file, ready to answer one picture (1, C, H, W) in [0, 1] with logits (1, K).
+    """The program in a file, ready to answer one image (1, C, H, W) in [0, 1] with logits (1, K).
 
     It computes on ExecuTorch's own threads, one for each core that the process may use.
     """

@@ -26,14 +26,14 @@ FORMAT = 2
 TOLERANCE = 1e-4
 """Largest difference between logits, as a share of the largest absolute logit of the checkpoint."""
 BATCH = 64
-MADE = ("by static quantisation", "by static quantisation after quantisation-aware training")
+MADE = ("by static quantization", "by static quantization after quantization-aware training")
 """How an int8 file came about: of the student itself, or of a copy that was trained for it."""
 
 
 def export_student(
     network: Network,
     about: Mapping[str, Any],
-    pictures: Tensor,
+    images: Tensor,
     folder: Path,
     *,
     targets: Tensor | None = None,
@@ -44,40 +44,40 @@ def export_student(
     """Write a student in several formats, each with its preprocessing, and compare all with it.
 
     ``model.safetensors`` holds the weights, ``model.onnx``, ``model.int8.onnx``, ``model.pt2`` and ``model.pte`` the
-    network with its normalisation, ``model.json`` says in plain words what goes in and comes out, and
+    network with its normalization, ``model.json`` says in plain words what goes in and comes out, and
     ``classify.py`` shows how to run the ONNX file. Each file is loaded again before it takes its place, answers
-    ``pictures``, the first alone and the others in batches, and is timed. Its logits must be those of ``network`` up to
+    ``images``, the first alone and the others in batches, and is timed. Its logits must be those of ``network`` up to
     ``TOLERANCE``; those of int8 may differ, and the result says by how much, and what that does to the accuracy.
 
     A format whose packages are not installed is left out, and the result says so.
 
     Args:
         network: the trained student; it is left as it was.
-        about: "classes" (K names), "mean" and "std" (C numbers each, of pictures in [0, 1]) and "shape" (C, H, W);
+        about: "classes" (K names), "mean" and "std" (C numbers each, of images in [0, 1]) and "shape" (C, H, W);
             kept, with whatever else it holds, in the header of ``model.safetensors``. "temperature", if it is there,
             divides logits for calibrated confidences.
-        pictures: (N, C, H, W) uint8, real ones.
+        images: (N, C, H, W) uint8, real ones.
         folder: exists, and receives the files.
         targets: (N,) their classes, for accuracies.
-        calibration: (n, C, H, W) uint8, training pictures for the ranges of int8; without them it is left out.
+        calibration: (n, C, H, W) uint8, training images for the ranges of int8; without them it is left out.
         for_int8: a copy of the network that was trained on with rounded weights and activations
-            (``Recipe.quantise``): ``model.int8.onnx`` is made of it, and of nothing else. None to round ``network``
+            (``Recipe.quantize``): ``model.int8.onnx`` is made of it, and of nothing else. None to round ``network``
             as it is.
         formats: names in ``FORMATS``; "safetensors" is always written.
 
     Returns:
         ``files`` (format -> file name), ``bytes`` (format -> size), ``difference`` (format -> largest
-        absolute difference between logits), ``agreement`` (format -> share of pictures with the same class),
-        ``accuracy`` (format, and "checkpoint" -> accuracy on ``pictures``, with targets), ``milliseconds`` (format ->
-        pictures in a batch -> median wall-clock of the batch on one thread), ``left_out`` (format -> why), ``int8``
+        absolute difference between logits), ``agreement`` (format -> share of images with the same class),
+        ``accuracy`` (format, and "checkpoint" -> accuracy on ``images``, with targets), ``milliseconds`` (format ->
+        images in a batch -> median wall-clock of the batch on one thread), ``left_out`` (format -> why), ``int8``
         (what kind of int8 file there is, under "made": one of ``MADE``; under "saturating" the layers that may answer
         otherwise on processors without VNNI, none in files that are written here; and with ``for_int8``, under
         "static", the difference, agreement and accuracy of the file that would be there without; empty if there is no
-        int8 file), ``instructions`` (of the processor that measured, for 8-bit integers), ``parameters``, ``pictures``
+        int8 file), ``instructions`` (of the processor that measured, for 8-bit integers), ``parameters``, ``images``
         and ``seconds``.
 
     Raises:
-        UserError: if ``about`` or ``pictures`` do not fit the network, a format is unknown, or the folder holds another
+        UserError: if ``about`` or ``images`` do not fit the network, a format is unknown, or the folder holds another
             model.
         RuntimeError: if a file does not answer as the network does. That file is not kept.
     """
@@ -85,12 +85,12 @@ def export_student(
     for name in formats:
         if name not in FORMATS:
             raise unknown("format", name, FORMATS)
-    _check(network, about, pictures)
+    _check(network, about, images)
     network = copy.deepcopy(network).cpu().eval()
     _refuse_others(folder, network)
-    images = pictures.float() / 255
+    inputs = images.float() / 255
     # A batch of one, and then another size: a batch dimension that is not free would be noticed.
-    batches = [images[:1], *(torch.split(images[1:], BATCH) if len(images) > 1 else ())]
+    batches = [inputs[:1], *(torch.split(inputs[1:], BATCH) if len(inputs) > 1 else ())]
     expected = _reference(network, about, batches)
     config = _config(network, about)
     delivery = Delivery(network, about, config, calibration)
@@ -137,7 +137,7 @@ def export_student(
         "int8": int8,
         "instructions": instructions(),
         "parameters": config["parameters"],
-        "pictures": len(pictures),
+        "images": len(images),
         "seconds": time.perf_counter() - began,
     }
 
@@ -150,7 +150,7 @@ def _unable(name: str, kind: Format, calibration: Tensor | None) -> str:
             f'Install with: pip install "persistill[{kind.extra}]"'
         )
     if name == "int8" and calibration is None:
-        return f"{kind.file} was left out: no training pictures were given on which ranges could be measured."
+        return f"{kind.file} was left out: no training images were given on which ranges could be measured."
     return ""
 
 
@@ -183,7 +183,7 @@ def _accuracy(logits: Tensor, targets: Tensor) -> float:
     return float((logits.argmax(1) == targets).double().mean())
 
 
-def _check(network: Network, about: Mapping[str, Any], pictures: Tensor) -> None:
+def _check(network: Network, about: Mapping[str, Any], images: Tensor) -> None:
     if absent := [name for name in ("classes", "mean", "std", "shape") if name not in about]:
         raise UserError(
             f"a student cannot be exported without its {', '.join(absent)}: its weights file does not hold them. "
@@ -194,12 +194,12 @@ def _check(network: Network, about: Mapping[str, Any], pictures: Tensor) -> None
     if lengths != (spec.num_classes, *(spec.in_channels,) * 3) or len(shape) != 3:
         raise UserError(
             f"{network.name!r} has {spec.in_channels} channels and {spec.num_classes} classes; given were "
-            f"{lengths[0]} classes, {lengths[1]} means, {lengths[2]} standard deviations and pictures of shape {shape}."
+            f"{lengths[0]} classes, {lengths[1]} means, {lengths[2]} standard deviations and images of shape {shape}."
         )
-    if pictures.dtype != torch.uint8 or pictures.shape[1:] != shape or len(pictures) == 0:
+    if images.dtype != torch.uint8 or images.shape[1:] != shape or len(images) == 0:
         raise UserError(
-            f"the pictures for the comparison must be uint8 of shape (N, {', '.join(map(str, shape))}), at least one; "
-            f"{pictures.dtype} of shape {tuple(pictures.shape)} was given."
+            f"the images for the comparison must be uint8 of shape (N, {', '.join(map(str, shape))}), at least one; "
+            f"{images.dtype} of shape {tuple(images.shape)} was given."
         )
 
 
@@ -235,7 +235,7 @@ def _refuse_others(folder: Path, network: Network) -> None:
 
 
 def _reference(network: Network, about: Mapping[str, Any], batches: Iterable[Tensor]) -> Tensor:
-    """The checkpoint's own logits, with pictures normalised as in training and not by ``Student``."""
+    """The checkpoint's own logits, with images normalized as in training and not by ``Student``."""
     mean, std = (torch.tensor(about[name]).reshape(1, -1, 1, 1) for name in ("mean", "std"))
     with torch.inference_mode():
         return torch.cat([network((x - mean) / std).logits for x in batches])
@@ -252,7 +252,7 @@ def _compare(found: Tensor, expected: Tensor, kind: Format) -> tuple[float, floa
     if not difference <= allowed:
         raise RuntimeError(
             f"{kind.file} does not answer as the checkpoint does: its logits differ by up to {difference:.3g} on "
-            f"{len(expected)} pictures, where {allowed:.3g} is allowed; {agreement:.1%} of the classes are equal. "
+            f"{len(expected)} images, where {allowed:.3g} is allowed; {agreement:.1%} of the classes are equal. "
             "The file was not kept."
         )
     return difference, agreement
@@ -273,10 +273,10 @@ def _config(network: Network, about: Mapping[str, Any]) -> dict[str, Any]:
             "channels": "first",
         },
         "output": {"name": "logits", "shape": ["batch", len(about["classes"])], "type": "float32"},
-        "normalisation": {
+        "normalization": {
             "mean": list(about["mean"]),
             "std": list(about["std"]),
-            "done": f"inside every file but {WEIGHTS}, and by persistill.export.load_student: give pictures in [0, 1]. "
+            "done": f"inside every file but {WEIGHTS}, and by persistill.export.load_student: give images in [0, 1]. "
             f"The weights in {WEIGHTS} expect (image - mean) / std.",
         },
         # Confidence is softmax(logits / temperature); 1 where no temperature was fitted.

@@ -14,8 +14,8 @@ from persistill import models
 from persistill.export.student import WEIGHTS, Student, read
 from persistill.models import Network
 
-Answer = Callable[[Tensor], Tensor]
-"""Pictures (B, C, H, W) in [0, 1] -> logits (B, K)."""
+Prediction = Callable[[Tensor], Tensor]
+"""Images (B, C, H, W) in [0, 1] -> logits (B, K)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Delivery:
         network: the student, on the CPU, in evaluation mode.
         about: classes, mean, std, shape, for the header of the weights.
         config: what stands in model.json.
-        calibration: (n, C, H, W) uint8 training pictures on which int8 ranges are measured; None for none.
+        calibration: (n, C, H, W) uint8 training images on which int8 ranges are measured; None for none.
     """
 
     network: Network
@@ -36,7 +36,7 @@ class Delivery:
 
     @property
     def student(self) -> Student:
-        """The network with its normalisation in front, and the logits alone behind."""
+        """The network with its normalization in front, and the logits alone behind."""
         return Student(self.network, self.about["mean"], self.about["std"]).eval()
 
     @cached_property
@@ -49,7 +49,7 @@ class Delivery:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the pictures."""
+        """(C, H, W) of the images."""
         channels, height, width = self.about["shape"]
         return channels, height, width
 
@@ -64,7 +64,7 @@ class Format:
         packages: that it needs, as they are imported.
         extra: of persistill, that installs them.
         exact: whether its logits equal the checkpoint's up to rounding.
-        batches: whether it takes any batch size, or one picture at a time.
+        batches: whether it takes any batch size, or one image at a time.
         write: writes the file in place.
         open: loads it, on one thread, ready to answer. It is told the network's name, without which no code of
             somebody's own is run.
@@ -77,15 +77,15 @@ class Format:
     exact: bool
     batches: bool
     write: Callable[[Delivery, Path], None]
-    open: Callable[[Path, str], Answer]
+    open: Callable[[Path, str], Prediction]
 
     def missing(self) -> list[str]:
         """The packages that are not installed."""
         return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
 
-def answers(answer: Answer, batches: Iterable[Tensor], *, one_by_one: bool = False) -> Tensor:
-    """Logits (N, K) for batches of pictures."""
+def answers(answer: Prediction, batches: Iterable[Tensor], *, one_by_one: bool = False) -> Tensor:
+    """Logits (N, K) for batches of images."""
     pieces = (one for batch in batches for one in (torch.split(batch, 1) if one_by_one else [batch]))
     return torch.cat([answer(piece) for piece in pieces])
 
@@ -94,7 +94,7 @@ def _write_weights(delivery: Delivery, path: Path) -> None:
     models.save(delivery.network, path, delivery.about)
 
 
-def _open_weights(path: Path, model: str) -> Answer:
+def _open_weights(path: Path, model: str) -> Prediction:
     return _inferring(read(path, model))
 
 
@@ -102,7 +102,7 @@ def _write_onnx(delivery: Delivery, path: Path) -> None:
     path.write_bytes(delivery.onnx)
 
 
-def _open_onnx(path: Path, _: str) -> Answer:
+def _open_onnx(path: Path, _: str) -> Prediction:
     from persistill.export import onnx_file  # noqa: PLC0415
 
     return onnx_file.open_session(path)
@@ -121,7 +121,7 @@ def _write_program(delivery: Delivery, path: Path) -> None:
     program_file.write(delivery.student, delivery.shape, path)
 
 
-def _open_program(path: Path, _: str) -> Answer:
+def _open_program(path: Path, _: str) -> Prediction:
     from persistill.export import program_file  # noqa: PLC0415
 
     return program_file.open_program(path)
@@ -133,13 +133,13 @@ def _write_executorch(delivery: Delivery, path: Path) -> None:
     executorch_file.write(delivery.student, delivery.shape, path)
 
 
-def _open_executorch(path: Path, _: str) -> Answer:
+def _open_executorch(path: Path, _: str) -> Prediction:
     from persistill.export import executorch_file  # noqa: PLC0415
 
     return executorch_file.open_program(path)
 
 
-def _inferring(module: torch.nn.Module) -> Answer:
+def _inferring(module: torch.nn.Module) -> Prediction:
     def answer(images: Tensor) -> Tensor:
         with torch.inference_mode():
             logits: Tensor = module(images)

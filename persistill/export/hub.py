@@ -69,7 +69,7 @@ def from_pretrained(source: str | Path, revision: str | None = None, *, model: s
         model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
 
     Returns:
-        The student, on the CPU and in evaluation mode: pictures in [0, 1] in, logits out.
+        The student, on the CPU and in evaluation mode: images in [0, 1] in, logits out.
 
     Raises:
         UserError: if there is no such folder or repository, or it holds no student of persistill's, or one of another
@@ -134,7 +134,7 @@ def _export_weights(source: Path, target: Path) -> None:
     run.result()
     network, about = models.load(source / WEIGHTS, run.inputs.get("model"))
     if about.get("view", "image") != "image":
-        raise UserError(f"{source} sees the view {about['view']!r}, not pictures: it helps to train students.")
+        raise UserError(f"{source} sees the view {about['view']!r}, not images: it helps to train students.")
     temperature = fitted_temperature(run)
     if temperature is not None:
         about["temperature"] = temperature
@@ -157,7 +157,7 @@ tags: [knowledge-distillation]
 
 A student that persistill distilled: {config["parameters"]:,} parameters.
 
-* Input: pictures of {channels} x {height} x {width} (channels, height, width), float32 in [0, 1]; normalisation happens
+* Input: images of {channels} x {height} x {width} (channels, height, width), float32 in [0, 1]; normalization happens
   inside.
 * Output: logits of {len(config["classes"])} classes: {classes}.
 * Confidence: softmax(logits / {config["temperature"]:.4g}).{calibrated}
@@ -170,6 +170,6 @@ A student that persistill distilled: {config["parameters"]:,} parameters.
 from persistill.export.hub import from_pretrained
 
 student = from_pretrained("user/name")  # or a folder
-logits = student(pictures)  # (B, {channels}, {height}, {width}) in [0, 1]
+logits = student(images)  # (B, {channels}, {height}, {width}) in [0, 1]
 ```
 """

@@ -1,4 +1,4 @@
-"""The student as ONNX in 8 bits: static quantisation, ranges measured on training pictures. Needs the extra "onnx"."""
+"""The student as ONNX in 8 bits: static quantization, ranges measured on training images. Needs the extra "onnx"."""
 
 import contextlib
 import io
@@ -19,9 +19,9 @@ from torch import Tensor
 _BATCH = 32
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, pictures: Tensor) -> None:
-        whole = pictures[: len(pictures) // _BATCH * _BATCH] if len(pictures) > _BATCH else pictures
+class _Images(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, images: Tensor) -> None:
+        whole = images[: len(images) // _BATCH * _BATCH] if len(images) > _BATCH else images
         self._batches: Iterator[Tensor] = iter(torch.split(whole, _BATCH))  # all of one size, as histograms want them
 
     def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
@@ -32,16 +32,16 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
 def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Path) -> None:
     """Write a student as an int8 ONNX file of the same input and output as the float one.
 
-    Weights are quantised by output channel to -64 ... 64, activations by tensor to -128 ... 127, in ONNX's QDQ form,
+    Weights are quantized by output channel to -64 ... 64, activations by tensor to -128 ... 127, in ONNX's QDQ form,
     which runtimes on servers and phones know. With 7 bits for the weights no sum of two products leaves 16 bits, so
     that the file answers alike on processors with and without VNNI (``saturation``). The range of an activation covers
-    99.999 % of its values on the calibration pictures, so that single outliers do not cost everyone else their digits.
-    Normalisation and logits stay in float32.
+    99.999 % of its values on the calibration images, so that single outliers do not cost everyone else their digits.
+    Normalization and logits stay in float32.
 
     Args:
         model: the content of the float file.
         config: stored as JSON in the model's metadata, under "persistill".
-        calibration: (n, C, H, W) uint8 training pictures, a few hundred.
+        calibration: (n, C, H, W) uint8 training images, a few hundred.
         path: the file. It is written in place.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -52,7 +52,7 @@ def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Pa
         quantize_static(
             prepared,
             path,
-            _Pictures(calibration),
+            _Images(calibration),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QInt8,
@@ -62,19 +62,19 @@ def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Pa
             # Logits leave in float32: to round them costs digits, and saves nothing that can be measured.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
-    quantised = onnx.load(path)
-    # The optimiser declares domains of its own whether it used them or not, and other runtimes know none of them.
-    used = {node.domain for node in quantised.graph.node}
-    declared = [entry for entry in quantised.opset_import if entry.domain in used]
-    del quantised.opset_import[:]
-    quantised.opset_import.extend(declared)
-    onnx.helper.set_model_props(quantised, {"persistill": json.dumps(config)})
-    path.write_bytes(quantised.SerializeToString())
+    quantized = onnx.load(path)
+    # The optimizer declares domains of its own whether it used them or not, and other runtimes know none of them.
+    used = {node.domain for node in quantized.graph.node}
+    declared = [entry for entry in quantized.opset_import if entry.domain in used]
+    del quantized.opset_import[:]
+    quantized.opset_import.extend(declared)
+    onnx.helper.set_model_props(quantized, {"persistill": json.dumps(config)})
+    path.write_bytes(quantized.SerializeToString())
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser prints its progress, and advises to do what was just done."""
+    """The quantizer prints its progress, and advises to do what was just done."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 import torch
 
-from persistill.export.formats import Answer
+from persistill.export.formats import Prediction
 
 BATCHES = (1, 64)
 LEAST, MOST, SECONDS = 5, 100, 1.0
 """Calls that are timed, for each size of batch: as many as fit into the seconds."""
 
 
-def milliseconds(answer: Answer, shape: tuple[int, int, int], *, one_by_one: bool = False) -> dict[str, float]:
+def milliseconds(answer: Prediction, shape: tuple[int, int, int], *, one_by_one: bool = False) -> dict[str, float]:
     """Median wall-clock of an answer on one thread, after two to warm up.
 
     ExecuTorch alone has threads that cannot be counted down: it takes a thread for each core of the process.
 
     Args:
         answer: of a file that was opened.
-        shape: (C, H, W) of the pictures.
-        one_by_one: the file takes no batches, so only single pictures are timed.
+        shape: (C, H, W) of the images.
+        one_by_one: the file takes no batches, so only single images are timed.
 
     Returns:
-        Number of pictures in the batch, as text -> milliseconds a batch.
+        Number of images in the batch, as text -> milliseconds a batch.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -34,7 +34,7 @@ def milliseconds(answer: Answer, shape: tuple[int, int, int], *, one_by_one: boo
         torch.set_num_threads(before)
 
 
-def _timed(answer: Answer, shape: tuple[int, int, int], batches: Sequence[int]) -> dict[str, float]:
+def _timed(answer: Prediction, shape: tuple[int, int, int], batches: Sequence[int]) -> dict[str, float]:
     found = {}
     for size in batches:
         images = torch.rand(size, *shape, generator=torch.Generator().manual_seed(size))

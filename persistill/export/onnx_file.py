@@ -23,7 +23,7 @@ def content(student: Student, shape: tuple[int, int, int], config: Mapping[str, 
 
     Args:
         student: on the CPU, in evaluation mode.
-        shape: (C, H, W) of the pictures.
+        shape: (C, H, W) of the images.
         config: stored as JSON in the model's metadata, under "persistill".
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -35,8 +35,8 @@ def content(student: Student, shape: tuple[int, int, int], config: Mapping[str, 
     return written
 
 
-def _exported(student: Student, pictures: Tensor, path: Path) -> onnx.ModelProto:
-    """The model by torch's exporter, with a free batch size; ``pictures`` are two, for one would be a constant."""
+def _exported(student: Student, images: Tensor, path: Path) -> onnx.ModelProto:
+    """The model by torch's exporter, with a free batch size; ``images`` are two, for one would be a constant."""
     names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"], "opset_version": OPSET}
     with warnings.catch_warnings():
         # The exporter uses parts of torch and onnxscript that are on their way out; no caller can do anything
@@ -46,12 +46,10 @@ def _exported(student: Student, pictures: Tensor, path: Path) -> onnx.ModelProto
         if torch.__version__ < "2.6":
             # The new exporter of torch 2.5 cannot write a view with a free batch size; the old one can.
             free = {"image": {0: "batch"}, "logits": {0: "batch"}}
-            torch.onnx.export(student, (pictures,), str(path), dynamo=False, dynamic_axes=free, **names)
+            torch.onnx.export(student, (images,), str(path), dynamo=False, dynamic_axes=free, **names)
             return onnx.load(path)
         free_batch = {"image": {0: torch.export.Dim("batch")}}
-        program = torch.onnx.export(
-            student, (pictures,), dynamo=True, dynamic_shapes=free_batch, verbose=False, **names
-        )
+        program = torch.onnx.export(student, (images,), dynamo=True, dynamic_shapes=free_batch, verbose=False, **names)
     assert program is not None
     return program.model_proto
 
@@ -60,7 +58,7 @@ def open_session(path: Path) -> Callable[[Tensor], Tensor]:
     """The model in a file, in ONNX Runtime on one thread of the CPU.
 
     Returns:
-        A function of pictures (B, C, H, W) in [0, 1] that gives logits (B, K).
+        A function of images (B, C, H, W) in [0, 1] that gives logits (B, K).
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # Errors only; they are raised as well.

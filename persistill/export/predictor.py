@@ -1,4 +1,4 @@
-"""A trained student, found where it lies, that names what pictures show and says how sure it is."""
+"""A trained student, found where it lies, that names what images show and says how sure it is."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ _READ = ("safetensors", "onnx", "int8")
 """Formats whose files say by themselves what goes in and comes out; of a folder the first one there is taken."""
 
 
-class Guess(NamedTuple):
+class ClassProbability(NamedTuple):
     """A class, and the probability that the student gives it.
 
     Attributes:
@@ -32,14 +32,14 @@ class Guess(NamedTuple):
     confidence: float
 
 
-class Answer(NamedTuple):
-    """What a student says of a picture.
+class Prediction(NamedTuple):
+    """What a student says of an image.
 
     Attributes:
         guesses: the most confident first.
     """
 
-    guesses: tuple[Guess, ...]
+    guesses: tuple[ClassProbability, ...]
 
     @property
     def name(self) -> str:
@@ -52,19 +52,19 @@ class Answer(NamedTuple):
         return self.guesses[0].confidence
 
 
-class Answerer:
-    """A student that is asked about pictures; ``load`` makes one.
+class Predictor:
+    """A student that is asked about images; ``load`` makes one.
 
     Attributes:
         file: where its weights lie.
         classes: K names.
-        shape: (C, H, W) of the pictures that it sees.
+        shape: (C, H, W) of the images that it sees.
         temperature: that divides its logits; None where none was fitted, and confidences are those of the bare logits.
 
     Args:
         file: as above.
         about: "classes", "shape" and, if it was fitted, "temperature".
-        logits: pictures (B, C, H, W) in [0, 1] -> logits (B, K).
+        logits: images (B, C, H, W) in [0, 1] -> logits (B, K).
     """
 
     def __init__(self, file: Path, about: Mapping[str, Any], logits: Callable[[Tensor], Tensor]) -> None:
@@ -85,7 +85,7 @@ class Answerer:
                 it is that of the newest evaluation beside it.
 
         Raises:
-            UserError: if there is no student, it is not finished or damaged, does not see pictures but a view of
+            UserError: if there is no student, it is not finished or damaged, does not see images but a view of
                 them, or needs packages that are not installed.
         """
         if not path.exists():
@@ -101,30 +101,30 @@ class Answerer:
                 found[0]["temperature"] = fitted_temperature(run)
         return cls(file, *found)
 
-    def answer(self, pictures: Tensor, top: int = 1) -> list[Answer]:
-        """Classify pictures.
+    def answer(self, images: Tensor, top: int = 1) -> list[Prediction]:
+        """Classify images.
 
         Args:
-            pictures: (N, C, H, W) uint8, all in memory at once.
+            images: (N, C, H, W) uint8, all in memory at once.
             top: so many guesses for each, at most as many as there are classes.
 
         Raises:
             UserError: if an answer is not finite: the weights are of no use.
-            ValueError: if the pictures are not uint8 of the student's shape.
+            ValueError: if the images are not uint8 of the student's shape.
         """
-        if pictures.dtype != torch.uint8 or tuple(pictures.shape[1:]) != self.shape:
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != self.shape:
             raise ValueError(
-                f"pictures must be uint8 of shape (N, {', '.join(map(str, self.shape))}); {pictures.dtype} of shape "
-                f"{tuple(pictures.shape)} was given."
+                f"images must be uint8 of shape (N, {', '.join(map(str, self.shape))}); {images.dtype} of shape "
+                f"{tuple(images.shape)} was given."
             )
-        if len(pictures) == 0:
+        if len(images) == 0:
             return []
-        logits = self._logits(pictures.float() / 255).double()
+        logits = self._logits(images.float() / 255).double()
         if not bool(logits.isfinite().all()):
             raise UserError(f"the answers of {self.file} are not finite numbers: its weights are damaged.")
         best = (logits / (self.temperature or 1.0)).softmax(1).topk(min(max(1, top), len(self.classes)), 1)
         return [
-            Answer(tuple(Guess(self.classes[place], share) for share, place in zip(*row, strict=True)))
+            Prediction(tuple(ClassProbability(self.classes[place], share) for share, place in zip(*row, strict=True)))
             for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
 
@@ -133,7 +133,7 @@ def _in_folder(folder: Path) -> Path:
     """The file that holds the student of a folder."""
     if (folder / "run.json").is_file():
         run = RunFolder.open(folder)
-        if run.kind not in ("student", "teacher", "quantised", "export"):
+        if run.kind not in ("student", "teacher", "quantized", "export"):
             raise UserError(
                 f"{folder} is the folder of a run of kind {run.kind!r} and holds no network. Give a student's run "
                 "folder or an export's (persistill ls)."
@@ -165,8 +165,8 @@ def _read_weights(file: Path, model: str | None) -> tuple[dict[str, Any], Callab
     network, about = models.load(file, model)
     if about.get("view", "image") != "image":
         raise UserError(
-            f"{file} does not see pictures but the view {about['view']!r} of them: it is a teacher, and not asked "
-            "about pictures. Give a student."
+            f"{file} does not see images but the view {about['view']!r} of them: it is a teacher, and not asked "
+            "about images. Give a student."
         )
     if absent := [name for name in ("classes", "mean", "std", "shape") if name not in about]:
         raise UserError(

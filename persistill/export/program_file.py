@@ -14,7 +14,7 @@ def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:
 
     Args:
         student: on the CPU, in evaluation mode.
-        shape: (C, H, W) of the pictures.
+        shape: (C, H, W) of the images.
         path: the file. It is written in place.
     """
     free_batch = {"image": {0: torch.export.Dim("batch")}}
@@ -24,7 +24,7 @@ def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:
 
 
 def open_program(path: Path) -> Callable[[Tensor], Tensor]:
-    """The program in a file, ready to answer pictures (B, C, H, W) in [0, 1] with logits (B, K)."""
+    """The program in a file, ready to answer images (B, C, H, W) in [0, 1] with logits (B, K)."""
     with path.open("rb") as file:
         module = torch.export.load(file).module()
 

@@ -1,4 +1,4 @@
-"""The student as its user meets it: pictures in, logits out, nothing to prepare."""
+"""The student as its user meets it: images in, logits out, nothing to prepare."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ WEIGHTS = "model.safetensors"
 
 
 class Student(nn.Module):
-    """A network with its normalisation in front, and the logits alone behind.
+    """A network with its normalization in front, and the logits alone behind.
 
     Args:
-        network: returns ``Features``.
-        mean: of each channel, of pictures in [0, 1].
+        network: returns ``ModelOutput``.
+        mean: of each channel, of images in [0, 1].
         std: likewise.
     """
 
@@ -31,7 +31,7 @@ class Student(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Classify pictures.
+        """Classify images.
 
         Args:
             image: (B, C, H, W) float32 in [0, 1].
@@ -46,8 +46,8 @@ class Student(nn.Module):
 def load_student(folder: Path, model: str | None = None) -> Student:
     """Load an exported student, on the CPU and in evaluation mode.
 
-    ``model.safetensors`` is enough: its header says which network it belongs to and how pictures are
-    normalised.
+    ``model.safetensors`` is enough: its header says which network it belongs to and how images are
+    normalized.
 
     Args:
         folder: as ``export_student`` wrote it.
@@ -64,7 +64,7 @@ def read(path: Path, model: str | None = None) -> Student:
     network, about = models.load(path, model)
     if "mean" not in about or "std" not in about:
         raise UserError(
-            f"{path} does not say how pictures are normalised (mean, std): it is not an exported student. "
+            f"{path} does not say how images are normalized (mean, std): it is not an exported student. "
             "Export the run with persistill export."
         )
     return Student(network, about["mean"], about["std"]).eval()

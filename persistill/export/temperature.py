@@ -10,7 +10,7 @@ def fitted_temperature(run: RunFolder) -> float | None:
         run: a student's or teacher's folder; evaluations of it are looked for in the same place.
 
     Returns:
-        The temperature that was fitted on validation pictures; None if no evaluation of this network holds one.
+        The temperature that was fitted on validation images; None if no evaluation of this network holds one.
     """
     beside = find(
         run.path.resolve().parent,

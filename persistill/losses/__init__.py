@@ -4,11 +4,11 @@ from persistill.losses.ab import AB, activation_boundary
 from persistill.losses.amd import AMD, angular_margin
 from persistill.losses.at import AT, attention, attention_transfer
 from persistill.losses.averaged_kd import AveragedKD, averaged_kl
-from persistill.losses.cc import CC, correlation_congruence, neighbour_congruence
+from persistill.losses.cc import CC, correlation_congruence, neighbor_congruence
 from persistill.losses.crd import CRD, contrastive_estimation
 from persistill.losses.dist import DIST, correlation_distance, relational_match
 from persistill.losses.dkd import DKD, decoupled_kl
-from persistill.losses.fitnet import FitNet, hint_difference
+from persistill.losses.fitnet import FitNet, hint_loss
 from persistill.losses.functional import (
     Reduction,
     check_batches,
@@ -18,17 +18,17 @@ from persistill.losses.functional import (
     gram,
     kl,
     match_maps,
-    normalise_deviations,
-    normalise_rows,
+    normalize_deviations,
+    normalize_rows,
     rounding,
     similarity,
-    standardise_logits,
+    standardize_logits,
     to_common_size,
 )
 from persistill.losses.ickd import ICKD, channel_correlation
 from persistill.losses.kd import KD
 from persistill.losses.nst import NST, neuron_selectivity
-from persistill.losses.pkt import PKT, probabilistic_transfer
+from persistill.losses.pkt import PKT, pkt_loss
 from persistill.losses.reviewkd import ReviewKD, hierarchical_context
 from persistill.losses.rkd import RKD, angle_relation, distance_relation
 from persistill.losses.sekd.channel_graph import (
@@ -43,7 +43,7 @@ from persistill.losses.tgd.learned_tgd import LearnedTGD, mixture_cross_entropy
 from persistill.losses.tgd.tgd import TGD, merged_similarity
 from persistill.losses.tgd.weighted_tgd import WeightedTGD, confidence_weights
 from persistill.losses.topkd.topkd import TopKD, topology_loss
-from persistill.losses.vid import VID, gaussian_surprise
+from persistill.losses.vid import VID, gaussian_nll
 
 __all__ = [
     "AB",
@@ -89,27 +89,27 @@ __all__ = [
     "divergences",
     "edge_difference",
     "full_precision",
-    "gaussian_surprise",
+    "gaussian_nll",
     "gram",
     "hierarchical_context",
-    "hint_difference",
+    "hint_loss",
     "kl",
     "laplacian",
     "match_maps",
     "merged_similarity",
     "mixture_cross_entropy",
-    "neighbour_congruence",
+    "neighbor_congruence",
     "neuron_selectivity",
-    "normalise_deviations",
-    "normalise_rows",
-    "probabilistic_transfer",
+    "normalize_deviations",
+    "normalize_rows",
+    "pkt_loss",
     "relational_match",
     "rounding",
     "similarity",
     "similarity_preserving",
     "spectral_difference",
     "spectral_residual",
-    "standardise_logits",
+    "standardize_logits",
     "to_common_size",
     "topology_loss",
     "vertex_difference",

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from persistill.errors import UserError
 from persistill.losses.adapters import ConvNorm
 from persistill.losses.functional import full_precision, match_maps, to_common_size
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Part, Setting
+from persistill.settings import Settings
+from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
 
 
 def activation_boundary(student: Tensor, teacher: Tensor, margin: float = 1.0) -> Tensor:
@@ -26,7 +26,7 @@ def activation_boundary(student: Tensor, teacher: Tensor, margin: float = 1.0) -
         margin: above 0.
 
     Returns:
-        A scalar, 0 or more: the sum over neurons, a mean over pictures.
+        A scalar, 0 or more: the sum over neurons, a mean over images.
 
     Raises:
         UserError: if the shapes differ.
@@ -41,7 +41,7 @@ def activation_boundary(student: Tensor, teacher: Tensor, margin: float = 1.0) -
     return missing.square().flatten(1).sum(1).mean()
 
 
-class AB(Spec):
+class AB(Settings):
     """Neurons that are active where the first teacher's are, after a 1x1 convolution that learns along. One term, "ab".
 
     The term is the sum over the stages that can be paired, the last with weight 1, each one before with half of that.
@@ -61,17 +61,17 @@ class AB(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"maps"})
+        return frozenset({"feature_maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "ab"."""
         return {"ab": self.weight}
 
-    def learner(self, setting: Setting) -> nn.Module:
-        """The connectors, a convolution and batch normalisation for each stage.
+    def learner(self, setting: MethodContext) -> nn.Module:
+        """The connectors, a convolution and batch normalization for each stage.
 
         Raises:
             UserError: if stages cannot be paired.
@@ -80,14 +80,14 @@ class AB(Spec):
 
 
 class _Connectors(nn.Module):
-    def __init__(self, settings: AB, setting: Setting) -> None:
+    def __init__(self, settings: AB, setting: MethodContext) -> None:
         super().__init__()
         self._margin = settings.margin
-        pairs = match_maps(setting.student.maps, setting.teachers[0].maps)
+        pairs = match_maps(setting.student.feature_maps, setting.teachers[0].feature_maps)
         self.connectors = nn.ModuleList(ConvNorm(one.shape[1], other.shape[1]) for one, other in pairs)
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
-        pairs = [to_common_size(*pair) for pair in match_maps(student.maps, teachers[0].maps)]
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+        pairs = [to_common_size(*pair) for pair in match_maps(student.feature_maps, teachers[0].feature_maps)]
         stages = [
             activation_boundary(connector(one), other, self._margin)
             for connector, (one, other) in zip(self.connectors, pairs, strict=True)

@@ -24,7 +24,7 @@ def apply(layer: nn.Module, features: Tensor) -> Tensor:
 
 
 class ConvNorm(nn.Module):
-    """A convolution that keeps height and width, and batch normalisation.
+    """A convolution that keeps height and width, and batch normalization.
 
     Args:
         channels: of the features.
@@ -42,7 +42,7 @@ class ConvNorm(nn.Module):
 
 
 class _Norm(nn.BatchNorm2d):
-    """Batch normalisation that takes rounding for no signal, and one value a channel by the running statistics.
+    """Batch normalization that takes rounding for no signal, and one value a channel by the running statistics.
 
     What is left of a constant channel after its mean is taken away is rounding. Scaled up, it would be a map of noise,
     with a gradient to match; here such a channel becomes its bias and passes no gradient.

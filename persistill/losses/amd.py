@@ -13,9 +13,9 @@ from torch import Tensor
 
 from persistill.errors import UserError
 from persistill.losses.at import attention
-from persistill.losses.functional import match_maps, normalise_rows, to_common_size
-from persistill.settings import Spec
-from persistill.structures import Features, Part
+from persistill.losses.functional import match_maps, normalize_rows, to_common_size
+from persistill.settings import Settings
+from persistill.structures import ModelOutput, OutputField
 
 
 def angular_margin(
@@ -31,8 +31,8 @@ def angular_margin(
         student: (B, C, H, W), one stage's map.
         teacher: (B, C', H', W'), of the same batch.
         margin: multiplies the angle, above 0; at most 2, so that the cosine falls all the way.
-        scale: of the exponents; P and N lose it again when they are normalised, so it matters in G alone.
-        local: share, 0 to 1, of the mean over the four quadrants of the same map (it is not normalised again before
+        scale: of the exponents; P and N lose it again when they are normalized, so it matters in G alone.
+        local: share, 0 to 1, of the mean over the four quadrants of the same map (it is not normalized again before
             P and N are computed); the whole map has the rest.
 
     Returns:
@@ -50,7 +50,7 @@ def angular_margin(
     if min(height, width) < 2:
         raise UserError(
             f"the local part of AMD cuts maps into quadrants, and one stage has {height} x {width} positions for "
-            "teacher and student in common. Set local=0.0, or use larger pictures."
+            "teacher and student in common. Set local=0.0, or use larger images."
         )
     rows, columns = ((slice(side // 2), slice(side // 2, None)) for side in (height, width))
     quadrants = torch.stack(
@@ -72,10 +72,10 @@ def _on_the_sphere(attended: Tensor, margin: float, scale: float) -> list[Tensor
     negative = scale * (1 - q)
     # The exponentials themselves reach e^64. Their ratio needs only the difference of the exponents.
     both = F.logsigmoid(positive - negative)
-    return [normalise_rows(map_) for map_ in (both, positive, negative)]
+    return [normalize_rows(map_) for map_ in (both, positive, negative)]
 
 
-class AMD(Spec):
+class AMD(Settings):
     """The student looks where its first teacher looks, in angles with a margin. One term, "amd", the mean over stages.
 
     Attributes:
@@ -96,21 +96,21 @@ class AMD(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"maps"})
+        return frozenset({"feature_maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "amd"."""
         return {"amd": self.weight}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "amd": mean over stages of ``angular_margin``, a scalar.
 
         Raises:
             UserError: if stages cannot be paired, or a map is too small for quadrants.
         """
-        pairs = match_maps(student.maps, teachers[0].maps)
+        pairs = match_maps(student.feature_maps, teachers[0].feature_maps)
         differences = [angular_margin(*pair, self.margin, self.scale, self.local) for pair in pairs]
         return {"amd": torch.stack(differences).mean()}

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from persistill.losses.functional import full_precision, match_maps, normalise_rows, to_common_size
-from persistill.settings import Spec
-from persistill.structures import Features, Part
+from persistill.losses.functional import full_precision, match_maps, normalize_rows, to_common_size
+from persistill.settings import Settings
+from persistill.structures import ModelOutput, OutputField
 
 
 def attention(features: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def attention(features: Tensor) -> Tensor:
     Returns:
         (B, H W).
     """
-    return normalise_rows(full_precision(features).square().mean(1).flatten(1))
+    return normalize_rows(full_precision(features).square().mean(1).flatten(1))
 
 
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(attention(one), attention(other))
 
 
-class AT(Spec):
+class AT(Settings):
     """The student looks where its first teacher looks. One term, "at", the sum over all stages that can be paired.
 
     Attributes:
@@ -56,20 +56,20 @@ class AT(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"maps"})
+        return frozenset({"feature_maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "at"."""
         return {"at": self.weight}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "at": sum over stages of ``attention_transfer``, a scalar.
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        pairs = match_maps(student.maps, teachers[0].maps)
+        pairs = match_maps(student.feature_maps, teachers[0].feature_maps)
         return {"at": torch.stack([attention_transfer(*pair) for pair in pairs]).sum()}

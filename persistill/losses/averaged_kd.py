@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
-from persistill.losses.functional import check_logits, full_precision, standardise_logits
-from persistill.settings import Spec
-from persistill.structures import Features, Part
+from persistill.losses.functional import check_logits, full_precision, standardize_logits
+from persistill.settings import Settings
+from persistill.structures import ModelOutput, OutputField
 
 
 def averaged_kl(teachers: Sequence[Tensor], student_logits: Tensor, temperature: float) -> Tensor:
@@ -43,18 +43,18 @@ def averaged_kl(teachers: Sequence[Tensor], student_logits: Tensor, temperature:
         return temperature**2 * (teacher.exp() * (teacher - student)).sum(1).mean()
 
 
-class AveragedKD(Spec):
+class AveragedKD(Settings):
     """Softened class probabilities follow the mean of those of all teachers of the arm. One term, "averaged_kd".
 
     Attributes:
         weight: of the term; 0.9, beside cross-entropy 0.1, is usual for KD.
         temperature: divides all logits.
-        standardise: compare the z-scores of the logits instead of the logits (see ``losses.standardise_logits``).
+        standardize: compare the z-scores of the logits instead of the logits (see ``losses.standardize_logits``).
     """
 
     weight: Annotated[float, Field(ge=0)] = 0.9
     temperature: Annotated[float, Field(gt=0)] = 4.0
-    standardise: bool = False
+    standardize: bool = False
 
     @property
     def teachers_needed(self) -> int:
@@ -62,7 +62,7 @@ class AveragedKD(Spec):
         return 2
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
         return frozenset({"logits"})
 
@@ -71,8 +71,8 @@ class AveragedKD(Spec):
         """The weight of "averaged_kd"."""
         return {"averaged_kd": self.weight}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "averaged_kd": ``averaged_kl`` over all teachers, a scalar."""
-        seen = standardise_logits if self.standardise else full_precision
+        seen = standardize_logits if self.standardize else full_precision
         taught = [seen(teacher.logits) for teacher in teachers]
         return {"averaged_kd": averaged_kl(taught, seen(student.logits), self.temperature)}

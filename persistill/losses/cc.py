@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses.adapters import apply
-from persistill.losses.functional import check_batches, full_precision, gram, normalise_rows
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Part, Setting
+from persistill.losses.functional import check_batches, full_precision, gram, normalize_rows
+from persistill.settings import Settings
+from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
 
 
 def correlation_congruence(student: Tensor, teacher: Tensor, gamma: float = 0.4, order: int = 2) -> Tensor:
-    """Mean squared difference of two tables of correlations between pictures, by a Gaussian kernel: the paper's form.
+    """Mean squared difference of two tables of correlations between images, by a Gaussian kernel: the paper's form.
 
     On unit vectors exp(-gamma ||x - y||^2) is exp(-2 gamma) exp(2 gamma x . y); its Taylor series in x . y is cut.
 
@@ -38,50 +38,50 @@ def correlation_congruence(student: Tensor, teacher: Tensor, gamma: float = 0.4,
 
 
 def _correlations(features: Tensor, gamma: float, order: int) -> Tensor:
-    cosines = gram(normalise_rows(features.flatten(1)))
+    cosines = gram(normalize_rows(features.flatten(1)))
     terms = [(2 * gamma) ** power / math.factorial(power) * cosines**power for power in range(order + 1)]
     return math.exp(-2 * gamma) * torch.stack(terms).sum(0)
 
 
-def neighbour_congruence(student: Tensor, teacher: Tensor) -> Tensor:
-    """How much of two neighbours' distance from the teacher lies in the same directions: RepDistiller's form.
+def neighbor_congruence(student: Tensor, teacher: Tensor) -> Tensor:
+    """How much of two neighbors' distance from the teacher lies in the same directions: RepDistiller's form.
 
-    With d the absolute differences of student and teacher, the inner product of d of one picture and d of the next.
+    With d the absolute differences of student and teacher, the inner product of d of one image and d of the next.
 
     Args:
         student: (B, D).
         teacher: (B, D), of the same batch.
 
     Returns:
-        A scalar, 0 or more: the mean over the B - 1 pairs of neighbours; 0 for one picture.
+        A scalar, 0 or more: the mean over the B - 1 pairs of neighbors; 0 for one image.
 
     Raises:
         UserError: if the shapes differ.
     """
     if student.shape != teacher.shape:
         raise UserError(
-            "distances of neighbours are taken number by number; the student's embeddings have the shape "
+            "distances of neighbors are taken number by number; the student's embeddings have the shape "
             f"{tuple(student.shape)}, the teacher's {tuple(teacher.shape)}. Bring them to one width first, as CC does."
         )
     distance = (full_precision(student) - full_precision(teacher)).abs()
     return (distance[:-1] * distance[1:]).sum() / max(len(distance) - 1, 1)
 
 
-class CC(Spec):
+class CC(Settings):
     """Embeddings that correlate over the batch as the first teacher's do. One term, "cc".
 
     Attributes:
         weight: of the term; 0.02 is RepDistiller's, for its form.
-        form: "neighbours", ``neighbour_congruence`` of two linear layers that learn along, as RepDistiller has it
+        form: "neighbors", ``neighbor_congruence`` of two linear layers that learn along, as RepDistiller has it
             (its author names the authors' code as the source), or "kernel", ``correlation_congruence``, as the paper
             has it.
-        dim: width of the two layers ("neighbours").
+        dim: width of the two layers ("neighbors").
         gamma: of the kernel ("kernel").
         order: of the last term of its Taylor series ("kernel").
     """
 
     weight: Annotated[float, Field(ge=0)] = 0.02
-    form: Literal["neighbours", "kernel"] = "neighbours"
+    form: Literal["neighbors", "kernel"] = "neighbors"
     dim: Annotated[int, Field(ge=1)] = 128
     gamma: Annotated[float, Field(gt=0)] = 0.4
     order: Annotated[int, Field(ge=1)] = 2
@@ -92,7 +92,7 @@ class CC(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
         return frozenset({"embedding"})
 
@@ -101,7 +101,7 @@ class CC(Spec):
         """The weight of "cc"."""
         return {"cc": self.weight}
 
-    def learner(self, setting: Setting) -> nn.Module:
+    def learner(self, setting: MethodContext) -> nn.Module:
         """The two linear layers; nothing that learns for the form "kernel"."""
         if self.form == "kernel":
             return _Kernel(self.gamma, self.order)
@@ -113,7 +113,7 @@ class _Kernel(nn.Module):
         super().__init__()
         self._gamma, self._order = gamma, order
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         pair = student.embedding, teachers[0].embedding
         return {"cc": correlation_congruence(*pair, self._gamma, self._order)}
 
@@ -123,7 +123,7 @@ class _Layers(nn.Module):
         super().__init__()
         self.student, self.teacher = nn.Linear(width, dim), nn.Linear(teacher_width, dim)
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         check_batches(student.embedding, teachers[0].embedding, "embeddings")
         pair = apply(self.student, student.embedding), apply(self.teacher, teachers[0].embedding)
-        return {"cc": neighbour_congruence(*pair)}
+        return {"cc": neighbor_congruence(*pair)}

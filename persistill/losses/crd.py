@@ -11,24 +11,24 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses.adapters import apply
-from persistill.losses.functional import check_batches, full_precision, normalise_rows
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Part, Setting
+from persistill.losses.functional import check_batches, full_precision, normalize_rows
+from persistill.settings import Settings
+from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
 
 _MOST_BYTES = 16 * 2**30
 _BATCH = 128
 
 
 def contrastive_estimation(positive: Tensor, negative: Tensor, noise: float) -> Tensor:
-    """How badly true pairs are told from pairs of different pictures: the negative of the paper's critic objective.
+    """How badly true pairs are told from pairs of different images: the negative of the paper's critic objective.
 
     A pair of probability p counts as true with probability h = p / (p + noise). The value is the mean over the batch of
     -log h for the true pair less the sum of log(1 - h) over the others.
 
     Args:
-        positive: (B,), log p of each picture's true pair.
+        positive: (B,), log p of each image's true pair.
         negative: (B, K), log p of its other pairs.
-        noise: K times the probability of a picture under noise, K / N for N pictures; above 0.
+        noise: K times the probability of an image under noise, K / N for N images; above 0.
 
     Returns:
         A scalar, above 0. It tends to 0 as true pairs get more probable and others less.
@@ -39,15 +39,15 @@ def contrastive_estimation(positive: Tensor, negative: Tensor, noise: float) -> 
     return -(told + others).mean()
 
 
-class CRD(Spec):
-    """Embeddings by which a picture is told from those of other classes, across both networks. One term, "crd".
+class CRD(Settings):
+    """Embeddings by which an image is told from those of other classes, across both networks. One term, "crd".
 
     Attributes:
         weight: of the term; 0.8 is the authors'.
-        negatives: pictures of other classes that each picture is compared with, drawn anew at each step.
-        dim: width of the two linear layers, and of what is remembered of each training picture.
+        negatives: images of other classes that each image is compared with, drawn anew at each step.
+        dim: width of the two linear layers, and of what is remembered of each training image.
         temperature: divides the cosines.
-        momentum: share of the old in what is remembered of a picture, when it is seen again.
+        momentum: share of the old in what is remembered of an image, when it is seen again.
     """
 
     weight: Annotated[float, Field(ge=0)] = 0.8
@@ -62,7 +62,7 @@ class CRD(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
         return frozenset({"embedding"})
 
@@ -71,26 +71,24 @@ class CRD(Spec):
         """The weight of "crd"."""
         return {"crd": self.weight}
 
-    def learner(self, setting: Setting) -> nn.Module:
-        """Two linear layers, and the memory of all training pictures.
+    def learner(self, setting: MethodContext) -> nn.Module:
+        """Two linear layers, and the memory of all training images.
 
         Raises:
-            UserError: if all pictures are of one class, or the memory would not fit into any machine.
+            UserError: if all images are of one class, or the memory would not fit into any machine.
         """
         if len(setting.targets) and setting.targets.min() == setting.targets.max():
-            raise UserError(
-                "CRD sets each picture against pictures of other classes, and all training pictures are of one."
-            )
+            raise UserError("CRD sets each image against images of other classes, and all training images are of one.")
         self._check_memory(len(setting.targets))
         return _Memory(self, setting)
 
-    def _check_memory(self, pictures: int) -> None:
+    def _check_memory(self, images: int) -> None:
         """Two memories, their copies while they change, and the scores of a batch, with gradients and drawn numbers."""
-        needed = 4 * (4 * pictures * self.dim + _BATCH * (4 * pictures + 8 * self.negatives))
+        needed = 4 * (4 * images * self.dim + _BATCH * (4 * images + 8 * self.negatives))
         if needed > _MOST_BYTES:
             raise UserError(
                 f"CRD would need about {needed / 2**30:.0f} GiB: it remembers {self.dim} numbers (dim) of each of "
-                f"{pictures:,} training pictures for both networks, and compares each picture of a batch (here: "
+                f"{images:,} training images for both networks, and compares each image of a batch (here: "
                 f"{_BATCH}) with all of them and with {self.negatives:,} drawn ones (negatives). Lower dim, negatives "
                 "or data.train, or take a method without memory: RKD, PKT or CC."
             )
@@ -105,7 +103,7 @@ class _Memory(nn.Module):
     counts: Tensor
     starts: Tensor
 
-    def __init__(self, settings: CRD, setting: Setting) -> None:
+    def __init__(self, settings: CRD, setting: MethodContext) -> None:
         super().__init__()
         self._settings = settings
         targets, dim = setting.targets, settings.dim
@@ -125,13 +123,13 @@ class _Memory(nn.Module):
         ):
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         check_batches(student.embedding, teachers[0].embedding, "embeddings")
-        own = normalise_rows(apply(self.student, student.embedding))
-        taught = normalise_rows(apply(self.teacher, teachers[0].embedding))
+        own = normalize_rows(apply(self.student, student.embedding))
+        taught = normalize_rows(apply(self.teacher, teachers[0].embedding))
         pairs = torch.cat([batch.index[:, None], self.draw(batch.index)], dim=1)
         scores = self._scores(own, self.memory_teacher, pairs), self._scores(taught, self.memory_student, pairs)
-        self._set_normalisation(scores)
+        self._set_normalization(scores)
         noise = self._settings.negatives / len(self.targets)
         terms = [
             contrastive_estimation(found[:, 0] - log_z, found[:, 1:] - log_z, noise)
@@ -143,7 +141,7 @@ class _Memory(nn.Module):
         return {"crd": torch.stack(terms).sum()}
 
     def draw(self, index: Tensor) -> Tensor:
-        """Pictures of other classes: (B,) positions to (B, negatives), each drawn independently, with replacement."""
+        """Images of other classes: (B,) positions to (B, negatives), each drawn independently, with replacement."""
         classes = self.targets[index]
         count, start = self.counts[classes][:, None], self.starts[classes][:, None]
         shape = len(index), self._settings.negatives
@@ -152,13 +150,13 @@ class _Memory(nn.Module):
         return self.by_class[place + torch.where(place >= start, count, 0)]
 
     def _scores(self, embedding: Tensor, memory: Tensor, pairs: Tensor) -> Tensor:
-        """(B, dim) and (B, 1 + negatives) positions in the memory to logarithms of scores, before normalisation."""
+        """(B, dim) and (B, 1 + negatives) positions in the memory to logarithms of scores, before normalization."""
         with torch.autocast(embedding.device.type, enabled=False):
             # All products, then those of the pairs: gathering the pairs' rows first takes dim times their memory.
             return (embedding @ memory.T / self._settings.temperature).gather(1, pairs)
 
-    def _set_normalisation(self, scores: Sequence[Tensor]) -> None:
-        """Take the number of pictures times the mean score of the first batch for the constants, for good."""
+    def _set_normalization(self, scores: Sequence[Tensor]) -> None:
+        """Take the number of images times the mean score of the first batch for the constants, for good."""
         with torch.no_grad():
             means = torch.stack([found.flatten().logsumexp(0) - math.log(found.numel()) for found in scores])
             self.log_z = torch.where(self.log_z.isnan(), means + math.log(len(self.targets)), self.log_z)
@@ -167,4 +165,4 @@ class _Memory(nn.Module):
         """The memory with what was seen mixed in. A copy: the gradient still needs the old one."""
         momentum = self._settings.momentum
         mixed = momentum * memory[index] + (1 - momentum) * seen.detach()
-        return memory.index_copy(0, index, normalise_rows(mixed))
+        return memory.index_copy(0, index, normalize_rows(mixed))

@@ -10,11 +10,11 @@ from torch import Tensor
 from persistill.losses.functional import (
     check_logits,
     full_precision,
-    normalise_deviations,
-    standardise_logits,
+    normalize_deviations,
+    standardize_logits,
 )
-from persistill.settings import Spec
-from persistill.structures import Features, Part
+from persistill.settings import Settings
+from persistill.structures import ModelOutput, OutputField
 
 
 def correlation_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -29,12 +29,12 @@ def correlation_distance(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         A scalar, 0 to 2.
     """
-    correlations = (normalise_deviations(student) * normalise_deviations(teacher)).sum(1)
+    correlations = (normalize_deviations(student) * normalize_deviations(teacher)).sum(1)
     return 1 - correlations.mean()
 
 
 def relational_match(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """How far the relations between classes, and between pictures, are from the teacher's.
+    """How far the relations between classes, and between images, are from the teacher's.
 
     Args:
         teacher_logits: (B, K).
@@ -42,8 +42,8 @@ def relational_match(teacher_logits: Tensor, student_logits: Tensor, temperature
         temperature: divides the logits, above 0.
 
     Returns:
-        Two scalars, each temperature squared times ``correlation_distance`` of class probabilities: of a picture over
-        the classes ("inter"), and of a class over the pictures ("intra").
+        Two scalars, each temperature squared times ``correlation_distance`` of class probabilities: of an image over
+        the classes ("inter"), and of a class over the images ("intra").
 
     Raises:
         UserError: if the shapes differ, or the temperature is not above 0.
@@ -57,20 +57,20 @@ def relational_match(teacher_logits: Tensor, student_logits: Tensor, temperature
     )
 
 
-class DIST(Spec):
+class DIST(Settings):
     """Class probabilities that correlate with the first teacher's. Terms "dist_inter" and "dist_intra".
 
     Attributes:
         inter: weight of "dist_inter", relations between classes; 2 is the authors' (as 1, times 2 for the whole).
-        intra: weight of "dist_intra", relations between pictures; likewise.
+        intra: weight of "dist_intra", relations between images; likewise.
         temperature: divides the logits of both; the authors take 4 on CIFAR-100 and 1 on ImageNet.
-        standardise: compare the z-scores of the logits instead of the logits (see ``losses.standardise_logits``).
+        standardize: compare the z-scores of the logits instead of the logits (see ``losses.standardize_logits``).
     """
 
     inter: Annotated[float, Field(ge=0)] = 2.0
     intra: Annotated[float, Field(ge=0)] = 2.0
     temperature: Annotated[float, Field(gt=0)] = 4.0
-    standardise: bool = False
+    standardize: bool = False
 
     @property
     def teachers_needed(self) -> int:
@@ -78,7 +78,7 @@ class DIST(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
         return frozenset({"logits"})
 
@@ -87,8 +87,8 @@ class DIST(Spec):
         """The weights of "dist_inter" and "dist_intra"."""
         return {"dist_inter": self.inter, "dist_intra": self.intra}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The terms "dist_inter" and "dist_intra" of ``relational_match``, each a scalar."""
-        seen = standardise_logits if self.standardise else full_precision
+        seen = standardize_logits if self.standardize else full_precision
         inter, intra = relational_match(seen(teachers[0].logits), seen(student.logits), self.temperature)
         return {"dist_inter": inter, "dist_intra": intra}

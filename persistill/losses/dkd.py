@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
-from persistill.losses.functional import check_logits, full_precision, kl, standardise_logits
-from persistill.settings import Spec
-from persistill.structures import Features, Part
+from persistill.losses.functional import check_logits, full_precision, kl, standardize_logits
+from persistill.settings import Settings
+from persistill.structures import ModelOutput, OutputField
 
 
 def decoupled_kl(
@@ -18,7 +18,7 @@ def decoupled_kl(
 ) -> tuple[Tensor, Tensor]:
     """The two divergences that make up KD's: target class against the rest, and among the rest.
 
-    For one picture, with p the teacher's probability of its target at this temperature,
+    For one image, with p the teacher's probability of its target at this temperature,
     KL(teacher || student) = first + (1 - p) second. The factor silences the second where the teacher is sure.
 
     Args:
@@ -55,20 +55,20 @@ def _joint(logits: Tensor, temperature: float) -> Tensor:
     return temperature * torch.logsumexp(logits / temperature, dim=1, keepdim=True)
 
 
-class DKD(Spec):
+class DKD(Settings):
     """KD whose two parts have weights of their own. Terms "tckd" and "nckd".
 
     Attributes:
         alpha: weight of "tckd", the target class against the rest; 1 is usual (mdistiller).
         beta: weight of "nckd", the other classes among themselves; 8 is mdistiller's default, 0.5 to 8 by pair there.
         temperature: divides the logits of both.
-        standardise: compare the z-scores of the logits instead of the logits (see ``losses.standardise_logits``).
+        standardize: compare the z-scores of the logits instead of the logits (see ``losses.standardize_logits``).
     """
 
     alpha: Annotated[float, Field(ge=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 8.0
     temperature: Annotated[float, Field(gt=0)] = 4.0
-    standardise: bool = False
+    standardize: bool = False
 
     @property
     def teachers_needed(self) -> int:
@@ -76,7 +76,7 @@ class DKD(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
         return frozenset({"logits"})
 
@@ -85,8 +85,8 @@ class DKD(Spec):
         """The weights of "tckd" and "nckd"."""
         return {"tckd": self.alpha, "nckd": self.beta}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The terms "tckd" and "nckd" of ``decoupled_kl``, each a scalar."""
-        seen = standardise_logits if self.standardise else full_precision
+        seen = standardize_logits if self.standardize else full_precision
         of_target, of_others = decoupled_kl(seen(teachers[0].logits), seen(student.logits), target, self.temperature)
         return {"tckd": of_target, "nckd": of_others}

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from persistill.errors import UserError
 from persistill.losses.adapters import ConvNorm
 from persistill.losses.functional import full_precision, match_maps, to_common_size
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Part, Setting
+from persistill.settings import Settings
+from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
 
 
-def hint_difference(student: Tensor, teacher: Tensor) -> Tensor:
+def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared difference of two maps of as many channels.
 
     Maps of different height or width are first averaged down to the smaller of the two.
@@ -39,7 +39,7 @@ def hint_difference(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(full_precision(one), full_precision(other))
 
 
-class FitNet(Spec):
+class FitNet(Settings):
     """Maps that are the first teacher's after a 1x1 convolution that learns along. One term, "fitnet".
 
     Attributes:
@@ -57,17 +57,17 @@ class FitNet(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"maps"})
+        return frozenset({"feature_maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "fitnet"."""
         return {"fitnet": self.weight}
 
-    def learner(self, setting: Setting) -> nn.Module:
-        """The regressors, a convolution and batch normalisation for each stage that is compared.
+    def learner(self, setting: MethodContext) -> nn.Module:
+        """The regressors, a convolution and batch normalization for each stage that is compared.
 
         Raises:
             UserError: if stages cannot be paired.
@@ -76,17 +76,16 @@ class FitNet(Spec):
 
 
 class _Regressors(nn.Module):
-    def __init__(self, setting: Setting, maps: tuple[str, ...] | None) -> None:
+    def __init__(self, setting: MethodContext, maps: tuple[str, ...] | None) -> None:
         super().__init__()
         self._maps = maps
-        pairs = self._pairs(setting.student.maps, setting.teachers[0].maps)
+        pairs = self._pairs(setting.student.feature_maps, setting.teachers[0].feature_maps)
         self.regressors = nn.ModuleList(ConvNorm(one.shape[1], other.shape[1]) for one, other in pairs)
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
-        pairs = [to_common_size(*pair) for pair in self._pairs(student.maps, teachers[0].maps)]
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+        pairs = [to_common_size(*pair) for pair in self._pairs(student.feature_maps, teachers[0].feature_maps)]
         differences = [
-            hint_difference(regressor(one), other)
-            for regressor, (one, other) in zip(self.regressors, pairs, strict=True)
+            hint_loss(regressor(one), other) for regressor, (one, other) in zip(self.regressors, pairs, strict=True)
         ]
         return {"fitnet": torch.stack(differences).mean()}
 

@@ -67,7 +67,7 @@ def kl(
 
 
 def divergences(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
-    """KL(teacher || student) of each picture at a temperature, without the factor of ``kl``.
+    """KL(teacher || student) of each image at a temperature, without the factor of ``kl``.
 
     Args:
         teacher_logits: (B, K).
@@ -105,8 +105,8 @@ def check_batches(student: Tensor, teacher: Tensor, what: str) -> None:
         )
 
 
-def standardise_logits(logits: Tensor) -> Tensor:
-    """Z-scores: the logits of each picture less their mean, over their deviation (Sun et al. 2024, arXiv 2403.01427).
+def standardize_logits(logits: Tensor) -> Tensor:
+    """Z-scores: the logits of each image less their mean, over their deviation (Sun et al. 2024, arXiv 2403.01427).
 
     What is left is how classes stand to each other, whatever the size of a network's logits. The deviation is that of
     a sample, divided by K - 1. Logits that are all equal become zero and pass no gradient.
@@ -117,7 +117,7 @@ def standardise_logits(logits: Tensor) -> Tensor:
     Returns:
         (B, K).
     """
-    return math.sqrt(logits.shape[1] - 1) * normalise_deviations(logits)
+    return math.sqrt(logits.shape[1] - 1) * normalize_deviations(logits)
 
 
 def gram(features: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def gram(features: Tensor) -> Tensor:
         return gram_matrix(full_precision(features).flatten(1))
 
 
-def normalise_rows(matrix: Tensor, eps: float | Tensor = 1e-12) -> Tensor:
+def normalize_rows(matrix: Tensor, eps: float | Tensor = 1e-12) -> Tensor:
     """Scale each row to unit L2 norm.
 
     A row of norm ``eps`` or less becomes zero and passes no gradient: dividing it by ``eps``, as is usual,
@@ -153,7 +153,7 @@ def normalise_rows(matrix: Tensor, eps: float | Tensor = 1e-12) -> Tensor:
         return torch.where(alive, matrix, 0.0) / torch.where(alive, norm, 1.0)
 
 
-def normalise_deviations(matrix: Tensor) -> Tensor:
+def normalize_deviations(matrix: Tensor) -> Tensor:
     """Each row less its mean, scaled to unit L2 norm; the inner product of two such rows is their correlation.
 
     A constant row becomes zero and passes no gradient. Constant means up to rounding: what is left of equal numbers
@@ -166,8 +166,8 @@ def normalise_deviations(matrix: Tensor) -> Tensor:
         (B, N).
     """
     matrix = full_precision(matrix)
-    centred = matrix - matrix.mean(1, keepdim=True)
-    return normalise_rows(centred, rounding(matrix))
+    centered = matrix - matrix.mean(1, keepdim=True)
+    return normalize_rows(centered, rounding(matrix))
 
 
 def rounding(vectors: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ def similarity(features: Tensor) -> Tensor:
     Returns:
         (B, B).
     """
-    return normalise_rows(gram(features))
+    return normalize_rows(gram(features))
 
 
 def to_common_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:

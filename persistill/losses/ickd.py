@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses.adapters import ConvNorm
-from persistill.losses.functional import full_precision, match_maps, normalise_rows
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Part, Setting
+from persistill.losses.functional import full_precision, match_maps, normalize_rows
+from persistill.settings import Settings
+from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
 
 
 def channel_correlation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared distance of two tables of inner products between channels, row by row, a mean over rows and pictures.
+    """Squared distance of two tables of inner products between channels, row by row, a mean over rows and images.
 
-    Each row, one channel's products with all channels of the same picture, is scaled to unit norm. Height and width
+    Each row, one channel's products with all channels of the same image, is scaled to unit norm. Height and width
     may differ. Memory grows with B C^2.
 
     Args:
@@ -42,10 +42,10 @@ def _products(features: Tensor) -> Tensor:
     """(B, C, H, W) to (B C, C), rows of unit norm; the row of a dead channel is zero."""
     with torch.autocast(features.device.type, enabled=False):
         flat = full_precision(features).flatten(2)
-        return normalise_rows((flat @ flat.transpose(1, 2)).flatten(0, 1))
+        return normalize_rows((flat @ flat.transpose(1, 2)).flatten(0, 1))
 
 
-class ICKD(Spec):
+class ICKD(Settings):
     """Channels that relate to each other as the first teacher's do, after a 1x1 convolution. One term, "ickd".
 
     Attributes:
@@ -63,17 +63,17 @@ class ICKD(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"maps"})
+        return frozenset({"feature_maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "ickd"."""
         return {"ickd": self.weight}
 
-    def learner(self, setting: Setting) -> nn.Module:
-        """The adapters, a convolution and batch normalisation for each stage that is compared.
+    def learner(self, setting: MethodContext) -> nn.Module:
+        """The adapters, a convolution and batch normalization for each stage that is compared.
 
         Raises:
             UserError: if stages cannot be paired.
@@ -82,14 +82,14 @@ class ICKD(Spec):
 
 
 class _Adapters(nn.Module):
-    def __init__(self, setting: Setting, maps: tuple[str, ...] | None) -> None:
+    def __init__(self, setting: MethodContext, maps: tuple[str, ...] | None) -> None:
         super().__init__()
         self._maps = maps
-        pairs = self._pairs(setting.student.maps, setting.teachers[0].maps)
+        pairs = self._pairs(setting.student.feature_maps, setting.teachers[0].feature_maps)
         self.adapters = nn.ModuleList(ConvNorm(one.shape[1], other.shape[1]) for one, other in pairs)
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
-        pairs = self._pairs(student.maps, teachers[0].maps)
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+        pairs = self._pairs(student.feature_maps, teachers[0].feature_maps)
         distances = [
             channel_correlation(adapter(one), other) for adapter, (one, other) in zip(self.adapters, pairs, strict=True)
         ]

@@ -7,15 +7,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from persistill.losses.functional import full_precision, match_maps, normalise_rows, to_common_size
-from persistill.settings import Spec
-from persistill.structures import Features, Part
+from persistill.losses.functional import full_precision, match_maps, normalize_rows, to_common_size
+from persistill.settings import Settings
+from persistill.structures import ModelOutput, OutputField
 
 
 def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared maximum mean discrepancy of two sets of channels, by the kernel (x . y)^2, a mean over pictures.
+    """Squared maximum mean discrepancy of two sets of channels, by the kernel (x . y)^2, a mean over images.
 
-    A channel of one picture is a point: its map, scaled to unit norm over positions. The channels of a picture are a
+    A channel of one image is a point: its map, scaled to unit norm over positions. The channels of an image are a
     sample, and the two samples need not be of one size. Maps of different height or width are first averaged down to
     the smaller of the two.
 
@@ -33,7 +33,7 @@ def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
 def _selectivity(features: Tensor) -> Tensor:
     """(B, C, H, W) to (B, C, H W), of unit norm over positions; dead channels are zero."""
     batch, channels = features.shape[:2]
-    return normalise_rows(full_precision(features).flatten(2).flatten(0, 1)).reshape(batch, channels, -1)
+    return normalize_rows(full_precision(features).flatten(2).flatten(0, 1)).reshape(batch, channels, -1)
 
 
 def _mean_kernel(one: Tensor, other: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def _mean_kernel(one: Tensor, other: Tensor) -> Tensor:
         return (one @ other.transpose(1, 2)).square().mean()
 
 
-class NST(Spec):
+class NST(Settings):
     """Channels are selective for the same places as the first teacher's. One term, "nst", the sum over stages.
 
     Attributes:
@@ -56,20 +56,20 @@ class NST(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"maps"})
+        return frozenset({"feature_maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "nst"."""
         return {"nst": self.weight}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "nst": sum over stages of ``neuron_selectivity``, a scalar.
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        pairs = match_maps(student.maps, teachers[0].maps)
+        pairs = match_maps(student.feature_maps, teachers[0].feature_maps)
         return {"nst": torch.stack([neuron_selectivity(*pair) for pair in pairs]).sum()}

@@ -6,15 +6,15 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from persistill.losses.functional import check_batches, gram, normalise_rows
-from persistill.settings import Spec
-from persistill.structures import Features, Part
+from persistill.losses.functional import check_batches, gram, normalize_rows
+from persistill.settings import Settings
+from persistill.structures import ModelOutput, OutputField
 
 
-def probabilistic_transfer(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL(teacher || student) of the probabilities that pictures choose each other as neighbours.
+def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(teacher || student) of the probabilities that images choose each other as neighbors.
 
-    A picture chooses among the batch, itself included, in proportion to (1 + cosine) / 2.
+    An image chooses among the batch, itself included, in proportion to (1 + cosine) / 2.
 
     Args:
         student: (B, ...), flattened behind the batch axis.
@@ -27,19 +27,19 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor) -> Tensor:
         UserError: if the batches differ.
     """
     check_batches(student, teacher, "embeddings")
-    p, q = _neighbours(teacher), _neighbours(student)
+    p, q = _neighbors(teacher), _neighbors(student)
     return (p * (p.log() - q.log())).mean()
 
 
-def _neighbours(features: Tensor) -> Tensor:
-    """(B, B), rows that sum to 1. Opposite pictures keep a share of 1e-7, so that the logarithm exists."""
-    cosines = gram(normalise_rows(features.flatten(1)))
+def _neighbors(features: Tensor) -> Tensor:
+    """(B, B), rows that sum to 1. Opposite images keep a share of 1e-7, so that the logarithm exists."""
+    cosines = gram(normalize_rows(features.flatten(1)))
     affinity = ((1 + cosines) / 2).clamp(min=0) + 1e-7
     return affinity / affinity.sum(1, keepdim=True)
 
 
-class PKT(Spec):
-    """Pictures choose their neighbours as in the first teacher's embedding. One term, "pkt".
+class PKT(Settings):
+    """Images choose their neighbors as in the first teacher's embedding. One term, "pkt".
 
     Attributes:
         weight: of the term; 30000 is usual (RepDistiller).
@@ -53,7 +53,7 @@ class PKT(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
         return frozenset({"embedding"})
 
@@ -62,10 +62,10 @@ class PKT(Spec):
         """The weight of "pkt"."""
         return {"pkt": self.weight}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
-        """The term "pkt": ``probabilistic_transfer`` of the embeddings, a scalar.
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
+        """The term "pkt": ``pkt_loss`` of the embeddings, a scalar.
 
         Raises:
             UserError: if the batches differ.
         """
-        return {"pkt": probabilistic_transfer(student.embedding, teachers[0].embedding)}
+        return {"pkt": pkt_loss(student.embedding, teachers[0].embedding)}

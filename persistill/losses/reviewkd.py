@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from persistill.errors import UserError
 from persistill.losses.adapters import ConvNorm, apply
 from persistill.losses.functional import check_batches, full_precision, match_maps
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Part, Setting
+from persistill.settings import Settings
+from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
 
 _LEVELS = (4, 2, 1)
 _MOST_CHANNELS = 512
@@ -47,7 +47,7 @@ def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
     return torch.stack(differences).sum() / sum(weights)
 
 
-class ReviewKD(Spec):
+class ReviewKD(Settings):
     """Maps of the first teacher from the student's maps of the same stage and all later ones. One term, "reviewkd".
 
     Attributes:
@@ -62,16 +62,16 @@ class ReviewKD(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"maps", "embedding"})
+        return frozenset({"feature_maps", "embedding"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "reviewkd"."""
         return {"reviewkd": self.weight}
 
-    def learner(self, setting: Setting) -> nn.Module:
+    def learner(self, setting: MethodContext) -> nn.Module:
         """The fusions, one for each stage that can be paired and one for the embedding.
 
         Raises:
@@ -81,7 +81,7 @@ class ReviewKD(Spec):
 
 
 class _Review(nn.Module):
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: MethodContext) -> None:
         super().__init__()
         pairs = _pairs(setting.student, setting.teachers[0])
         between = min(_MOST_CHANNELS, setting.student.embedding.shape[1])
@@ -90,7 +90,7 @@ class _Review(nn.Module):
             for position, (one, other) in enumerate(pairs)
         )
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         differences, later = [], None
         for fusion, (own, wanted) in zip(self.fusions, _pairs(student, teachers[0]), strict=True):
             reached, later = fusion(own, later, wanted.shape[2:])
@@ -98,11 +98,11 @@ class _Review(nn.Module):
         return {"reviewkd": torch.stack(differences).sum()}
 
 
-def _pairs(student: Features, teacher: Features) -> list[tuple[Tensor, Tensor]]:
+def _pairs(student: ModelOutput, teacher: ModelOutput) -> list[tuple[Tensor, Tensor]]:
     """The embeddings, as maps of one place, and the stages from the last to the first."""
     check_batches(student.embedding, teacher.embedding, "embeddings")
     last = student.embedding[:, :, None, None], teacher.embedding[:, :, None, None]
-    return [last, *reversed(match_maps(student.maps, teacher.maps))]
+    return [last, *reversed(match_maps(student.feature_maps, teacher.feature_maps))]
 
 
 class _Fusion(nn.Module):

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from persistill.losses.functional import check_batches, full_precision, normalise_rows, rounding
-from persistill.settings import Spec
-from persistill.structures import Features, Part
+from persistill.losses.functional import check_batches, full_precision, normalize_rows, rounding
+from persistill.settings import Settings
+from persistill.structures import ModelOutput, OutputField
 
 
 def distance_relation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Difference of two tables of distances between pictures, each table in units of its own mean distance.
+    """Difference of two tables of distances between images, each table in units of its own mean distance.
 
     Args:
         student: (B, ...), flattened behind the batch axis.
@@ -31,7 +31,7 @@ def distance_relation(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def angle_relation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Difference of the cosines of the angles that all triples of pictures form.
+    """Difference of the cosines of the angles that all triples of images form.
 
     Memory grows with B^2 D for embeddings of D numbers, and with B^3.
 
@@ -53,7 +53,7 @@ def _relative_distances(features: Tensor) -> Tensor:
     """(B, B): distances over their mean, in which pairs at no distance do not count."""
     flat = full_precision(features).flatten(1)
     with torch.autocast(features.device.type, enabled=False):
-        # By differences: inner products would leave rounding where pictures coincide.
+        # By differences: inner products would leave rounding where images coincide.
         distances = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
     apart = distances > rounding(flat).max()
     mean = torch.where(apart, distances, 0.0).sum() / apart.sum().clamp(min=1)
@@ -61,16 +61,16 @@ def _relative_distances(features: Tensor) -> Tensor:
 
 
 def _angles(features: Tensor) -> Tensor:
-    """(B, B, B): at [i, j, k] the cosine of the angle at picture i between j and k, 0 where two of them coincide."""
+    """(B, B, B): at [i, j, k] the cosine of the angle at image i between j and k, 0 where two of them coincide."""
     flat = full_precision(features).flatten(1)
     batch = len(flat)
     differences = (flat[None] - flat[:, None]).flatten(0, 1)
-    directions = normalise_rows(differences, rounding(flat).max()).reshape(batch, batch, -1)
+    directions = normalize_rows(differences, rounding(flat).max()).reshape(batch, batch, -1)
     with torch.autocast(features.device.type, enabled=False):
         return directions @ directions.transpose(1, 2)
 
 
-class RKD(Spec):
+class RKD(Settings):
     """Embeddings lie to each other as the first teacher's do. Terms "rkd_distance" and "rkd_angle".
 
     Attributes:
@@ -87,7 +87,7 @@ class RKD(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
         return frozenset({"embedding"})
 
@@ -96,7 +96,7 @@ class RKD(Spec):
         """The weights of "rkd_distance" and "rkd_angle"."""
         return {"rkd_distance": self.distance, "rkd_angle": self.angle}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The terms "rkd_distance" and "rkd_angle" of the embeddings, each a scalar.
 
         Raises:

@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.losses.functional import match_maps, similarity
-from persistill.settings import Spec
-from persistill.structures import Features, Part
+from persistill.settings import Settings
+from persistill.structures import ModelOutput, OutputField
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
@@ -26,8 +26,8 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(similarity(student), similarity(teacher))
 
 
-class SP(Spec):
-    """Pictures that are alike for the first teacher become alike for the student. One term, "sp".
+class SP(Settings):
+    """Images that are alike for the first teacher become alike for the student. One term, "sp".
 
     Attributes:
         weight: of the term; 3000 is usual (RepDistiller, there on the last stage alone).
@@ -44,20 +44,20 @@ class SP(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"maps"})
+        return frozenset({"feature_maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "sp"."""
         return {"sp": self.weight}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "sp": mean over stages of ``similarity_preserving``, a scalar.
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        pairs = match_maps(student.maps, teachers[0].maps, self.maps)
+        pairs = match_maps(student.feature_maps, teachers[0].feature_maps, self.maps)
         return {"sp": torch.stack([similarity_preserving(*pair) for pair in pairs]).mean()}

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from persistill.losses.adapters import apply
 from persistill.losses.functional import full_precision, match_maps, to_common_size
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Part, Setting
+from persistill.settings import Settings
+from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
 
 _FIRST_VARIANCE = 5.0
 _LEAST_VARIANCE = 1e-5
 
 
-def gaussian_surprise(mean: Tensor, variance: Tensor, teacher: Tensor) -> Tensor:
+def gaussian_nll(mean: Tensor, variance: Tensor, teacher: Tensor) -> Tensor:
     """Negative log-likelihood of a teacher's map under a normal distribution, a mean over all numbers.
 
     The constant log(2 pi) / 2 is left out. The value is log(variance) / 2 where the mean is the teacher's map, which is
@@ -37,7 +37,7 @@ def gaussian_surprise(mean: Tensor, variance: Tensor, teacher: Tensor) -> Tensor
     return ((squares / spread + spread.log()) / 2).mean()
 
 
-class VID(Spec):
+class VID(Settings):
     """Maps from which the first teacher's can be guessed. One term, "vid", the sum over all stages that can be paired.
 
     Attributes:
@@ -52,16 +52,16 @@ class VID(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"maps"})
+        return frozenset({"feature_maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of "vid"."""
         return {"vid": self.weight}
 
-    def learner(self, setting: Setting) -> nn.Module:
+    def learner(self, setting: MethodContext) -> nn.Module:
         """The guesses, one a stage: three 1x1 convolutions for the mean, and a variance for each of its channels.
 
         Raises:
@@ -71,17 +71,17 @@ class VID(Spec):
 
 
 class _Guesses(nn.Module):
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: MethodContext) -> None:
         super().__init__()
-        pairs = match_maps(setting.student.maps, setting.teachers[0].maps)
+        pairs = match_maps(setting.student.feature_maps, setting.teachers[0].feature_maps)
         self.guesses = nn.ModuleList(_Guess(one.shape[1], other.shape[1]) for one, other in pairs)
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         surprises = []
-        for guess, pair in zip(self.guesses, match_maps(student.maps, teachers[0].maps), strict=True):
+        for guess, pair in zip(self.guesses, match_maps(student.feature_maps, teachers[0].feature_maps), strict=True):
             seen, wanted = to_common_size(*pair)
             mean, variance = guess(seen)
-            surprises.append(gaussian_surprise(mean, variance, wanted))
+            surprises.append(gaussian_nll(mean, variance, wanted))
         return {"vid": torch.stack(surprises).sum()}
 
 

@@ -45,6 +45,6 @@ def check_finite(logits: Tensor) -> None:
     broken = (logits.isnan() | logits.isposinf()).any(1)
     if broken.any():
         raise UserError(
-            f"logits hold NaN or +inf for {int(broken.sum())} of {len(logits)} pictures, the first at row "
+            f"logits hold NaN or +inf for {int(broken.sum())} of {len(logits)} images, the first at row "
             f"{int(broken.nonzero()[0])}. Did the training of this network diverge? Look at its log.jsonl."
         )

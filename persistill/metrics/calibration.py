@@ -15,7 +15,7 @@ TEMPERATURES = (0.05, 20.0)
 def ece(logits: Tensor, target: Tensor, bins: int = 15) -> float:
     """Expected calibration error: top-label confidence, equal-width bins, absolute differences.
 
-    With c_i = max_k softmax(logits_i)[k] and bin B_m holding the pictures with (m - 1) / M < c_i <= m / M,
+    With c_i = max_k softmax(logits_i)[k] and bin B_m holding the images with (m - 1) / M < c_i <= m / M,
 
         ECE = sum_m |B_m| / N * |accuracy(B_m) - mean confidence(B_m)|
 
@@ -40,12 +40,12 @@ def ece(logits: Tensor, target: Tensor, bins: int = 15) -> float:
 
 
 def ece_equal_mass(logits: Tensor, target: Tensor, bins: int = 15) -> float:
-    """Expected calibration error in bins that hold equally many pictures.
+    """Expected calibration error in bins that hold equally many images.
 
     As ``ece``, but the bins end at the confidences of ranks N / M, 2 N / M, ... rounded up (Nguyen and O'Connor,
     "Posterior calibration and exploratory analysis for natural language processing models", EMNLP 2015). A network
-    that is mostly certain has most of its pictures in one bin of equal width; here they are told apart. Equal
-    confidences share a bin, so that the order of the pictures does not matter.
+    that is mostly certain has most of its images in one bin of equal width; here they are told apart. Equal
+    confidences share a bin, so that the order of the images does not matter.
 
     Args:
         logits: (N, K).
@@ -68,7 +68,7 @@ def classwise_ece(logits: Tensor, target: Tensor, bins: int = 15) -> float:
 
         sum_m |B_mk| / N * |share of class k in B_mk - mean of softmax(logits)[k] in B_mk|
 
-    where bin B_mk holds the pictures with (m - 1) / M < softmax(logits_i)[k] <= m / M (Kull et al., "Beyond
+    where bin B_mk holds the images with (m - 1) / M < softmax(logits_i)[k] <= m / M (Kull et al., "Beyond
     temperature scaling", NeurIPS 2019, section 2). It is smaller than ``ece`` by about the number of classes, because
     most probabilities are near 0.
 
@@ -95,17 +95,17 @@ def classwise_ece(logits: Tensor, target: Tensor, bins: int = 15) -> float:
 def fit_temperature(logits: Tensor, target: Tensor) -> float:
     """The temperature T at which ``softmax(logits / T)`` has the least negative log-likelihood (Guo et al. 2017, 4.2).
 
-    Fit it on validation pictures, apply it to others: ``logits / T`` gives the same answers with other confidence. The
+    Fit it on validation images, apply it to others: ``logits / T`` gives the same answers with other confidence. The
     likelihood is convex in 1/T, and its slope there is ``mean_i (sum_k p_ik z_ik - z_i,target)``; the root is found by
     halving an interval of log T until it is as narrow as float64 allows.
 
     Args:
-        logits: (N, K), of pictures that the network was not trained on.
+        logits: (N, K), of images that the network was not trained on.
         target: (N,) class numbers from 0 to K - 1.
 
     Returns:
         T between 0.05 and 20, the end that is nearer to the minimum if it lies outside. If every answer is right (or
-        all logits of each picture are equal) the likelihood has no minimum and nothing can be learnt: exactly 1.
+        all logits of each image are equal) the likelihood has no minimum and nothing can be learnt: exactly 1.
 
     Raises:
         UserError: if the shapes or the values make no sense together.

@@ -9,7 +9,7 @@ from persistill.metrics._checks import check
 
 
 def accuracy(logits: Tensor, target: Tensor) -> float:
-    """Share of pictures whose largest logit is that of the right class (top-1); the lower class wins a tie.
+    """Share of images whose largest logit is that of the right class (top-1); the lower class wins a tie.
 
     Args:
         logits: (N, K).
@@ -26,7 +26,7 @@ def accuracy(logits: Tensor, target: Tensor) -> float:
 
 
 def top_k(logits: Tensor, target: Tensor, k: int = 5) -> float:
-    """Share of pictures whose right class is among the ``k`` with the largest logits; the lower class wins a tie.
+    """Share of images whose right class is among the ``k`` with the largest logits; the lower class wins a tie.
 
     Args:
         logits: (N, K).

@@ -1,29 +1,29 @@
-"""Maps of embeddings: which pictures lie together to a network, drawn on a plane."""
+"""Maps of embeddings: which images lie together to a network, drawn on a plane."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 PERPLEXITY = 30
-"""About how many neighbours of a picture count; fewer on small maps."""
+"""About how many neighbors of an image count; fewer on small maps."""
 STEPS = 500
 """Of gradient descent. A thousand, scikit-learn's own choice, take twice as long and change little."""
 _FEWEST = 5
 
 
 def embedding_map(embedding: Tensor) -> Tensor:
-    """A map on which pictures stand beside those that are near to them in an embedding.
+    """A map on which images stand beside those that are near to them in an embedding.
 
     t-SNE (van der Maaten and Hinton, JMLR 2008) as scikit-learn computes it, started from the first two principal
-    components. It keeps neighbours; how large a cluster is and how far it lies from another tells little. Fewer than
-    five pictures are drawn at their principal components, without t-SNE.
+    components. It keeps neighbors; how large a cluster is and how far it lies from another tells little. Fewer than
+    five images are drawn at their principal components, without t-SNE.
 
     Args:
         embedding: (N, D), of any unit.
 
     Returns:
         (N, 2) float32 on the CPU, the same for the same input: with mean 0, and a root mean square distance from it
-        of 1, or of 0 if all pictures lie in one place. Rows of pictures whose embedding is not finite are nan; the
+        of 1, or of 0 if all images lie in one place. Rows of images whose embedding is not finite are nan; the
         others are mapped as if these were not there.
     """
     points = embedding.detach().cpu().double()
@@ -34,13 +34,13 @@ def embedding_map(embedding: Tensor) -> Tensor:
 
 
 def turned(points: Tensor, onto: Tensor) -> Tensor:
-    """A map rotated, and mirrored where that helps, so that pictures come to lie near their places on another map.
+    """A map rotated, and mirrored where that helps, so that images come to lie near their places on another map.
 
     The orthogonal Procrustes problem (Schönemann, Psychometrika 1966): no distance within the map changes.
 
     Args:
         points: (N, 2), from ``embedding_map``.
-        onto: (N, 2) of the same pictures.
+        onto: (N, 2) of the same images.
 
     Returns:
         (N, 2), nan where ``points`` is.
@@ -84,6 +84,6 @@ def _unit(points: np.ndarray) -> np.ndarray:
     most = np.abs(points).max(initial=0)
     if most == 0:
         return points
-    centred = points / most - (points / most).mean(0)  # of numbers up to 1: their squares are finite
-    size = np.sqrt(np.square(centred).sum(1).mean())
-    return centred / size if size > 1e-9 else np.zeros_like(centred)
+    centered = points / most - (points / most).mean(0)  # of numbers up to 1: their squares are finite
+    size = np.sqrt(np.square(centered).sum(1).mean())
+    return centered / size if size > 1e-9 else np.zeros_like(centered)

@@ -1,4 +1,4 @@
-"""Out-of-distribution detection: whether a network is less sure of pictures of other things than of its own."""
+"""Out-of-distribution detection: whether a network is less sure of images of other things than of its own."""
 
 import torch
 from torch import Tensor
@@ -58,8 +58,8 @@ def ood_metrics(inside: Tensor, outside: Tensor) -> dict[str, float]:
     """Both scores' AUROC.
 
     Args:
-        inside: (N, K) logits of test pictures.
-        outside: (M, K) logits of the other pictures.
+        inside: (N, K) logits of test images.
+        outside: (M, K) logits of the other images.
 
     Returns:
         ``{"max_softmax": fraction, "energy": fraction}``.

@@ -1,4 +1,4 @@
-"""Selective prediction: how right a network is on the pictures that it is most sure of."""
+"""Selective prediction: how right a network is on the images that it is most sure of."""
 
 import torch
 from torch import Tensor
@@ -7,11 +7,11 @@ from persistill.metrics._checks import check
 
 
 def risk_coverage(logits: Tensor, target: Tensor) -> Tensor:
-    """Share of wrong answers among the n pictures of largest confidence, for every n.
+    """Share of wrong answers among the n images of largest confidence, for every n.
 
-    A network may decline to answer. If it answers only the share n / N of pictures (the coverage) whose largest
+    A network may decline to answer. If it answers only the share n / N of images (the coverage) whose largest
     probability is largest, this is its error there, the selective risk (Geifman and El-Yaniv, "Selective
-    classification for deep neural networks", NeurIPS 2017). Among pictures of equal confidence the order is open; the
+    classification for deep neural networks", NeurIPS 2017). Among images of equal confidence the order is open; the
     value is the mean over all orders.
 
     Args:

@@ -1,4 +1,4 @@
-"""How alike two networks are on the same pictures: in what they answer, and in how they lay pictures out."""
+"""How alike two networks are on the same images: in what they answer, and in how they lay images out."""
 
 import warnings
 
@@ -12,7 +12,7 @@ from persistill.topology import rips_persistence, wasserstein
 
 
 def agreement(teacher_logits: Tensor, student_logits: Tensor) -> float:
-    """Share of pictures that both networks put into the same class, rightly or not; the lower class wins a tie.
+    """Share of images that both networks put into the same class, rightly or not; the lower class wins a tie.
 
     Args:
         teacher_logits: (N, K).
@@ -29,7 +29,7 @@ def agreement(teacher_logits: Tensor, student_logits: Tensor) -> float:
 
 
 def mean_kl(teacher_logits: Tensor, student_logits: Tensor) -> float:
-    """KL(teacher || student) of the probabilities, at temperature 1, in nats: its mean over pictures.
+    """KL(teacher || student) of the probabilities, at temperature 1, in nats: its mean over images.
 
     Args:
         teacher_logits: (N, K), finite.
@@ -47,19 +47,19 @@ def mean_kl(teacher_logits: Tensor, student_logits: Tensor) -> float:
 
 
 def cka(first: Tensor, second: Tensor) -> float:
-    """Linear centred kernel alignment of two networks' embeddings.
+    """Linear centered kernel alignment of two networks' embeddings.
 
-    With X and Y the embeddings less their means over pictures,
+    With X and Y the embeddings less their means over images,
 
         CKA = ||Y^T X||_F^2 / (||X^T X||_F ||Y^T Y||_F)
 
     (Kornblith et al., "Similarity of neural network representations revisited", ICML 2019, equations 4 and 5). It sees
-    neither rotations nor the scale of an embedding. With fewer pictures than dimensions it is large for unrelated
+    neither rotations nor the scale of an embedding. With fewer images than dimensions it is large for unrelated
     embeddings too.
 
     Args:
         first: (N, D), finite.
-        second: (N, E) of the same pictures, finite.
+        second: (N, E) of the same images, finite.
 
     Returns:
         A number in [0, 1]: 1 for embeddings that are equal up to rotation, scale and shift; 0 if one is constant.
@@ -68,7 +68,7 @@ def cka(first: Tensor, second: Tensor) -> float:
         UserError: if the shapes do not fit.
     """
     _check_embeddings(first, second)
-    x, y = (_centred(points) for points in (first, second))
+    x, y = (_centered(points) for points in (first, second))
     norms = torch.linalg.matrix_norm(x.T @ x) * torch.linalg.matrix_norm(y.T @ y)
     if norms == 0:
         return 0.0
@@ -84,17 +84,17 @@ def diagram_distance(first: Tensor, second: Tensor) -> float:
 
     Args:
         first: (N, D), finite.
-        second: (N, E), finite; of the same number of pictures, in any order.
+        second: (N, E), finite; of the same number of images, in any order.
 
     Returns:
         A number >= 0, in units of the typical distance of two points; 0 for equal shapes.
 
     Raises:
-        UserError: if the shapes do not fit, or there are fewer than two pictures.
+        UserError: if the shapes do not fit, or there are fewer than two images.
     """
     _check_embeddings(first, second)
     if len(first) < 2:
-        raise UserError("the shape of an embedding needs at least two pictures; one was given.")
+        raise UserError("the shape of an embedding needs at least two images; one was given.")
     diagrams = [rips_persistence(_unit(points)[None]) for points in (first, second)]
     return float(wasserstein(*diagrams)[0]) / (len(first) - 1)
 
@@ -102,14 +102,14 @@ def diagram_distance(first: Tensor, second: Tensor) -> float:
 def v_measure(embedding: Tensor, target: Tensor, clusters: int) -> float:
     """How well clusters of the embedding, found without labels, agree with the classes.
 
-    k-means (the best of ten starts, from a fixed seed) divides the pictures into clusters; the V-measure is the
+    k-means (the best of ten starts, from a fixed seed) divides the images into clusters; the V-measure is the
     harmonic mean of homogeneity (a cluster holds one class) and completeness (a class lies in one cluster)
     (Rosenberg and Hirschberg, EMNLP 2007), as scikit-learn computes both.
 
     Args:
         embedding: (N, D), finite.
         target: (N,) class numbers.
-        clusters: how many; the number of classes. Never more than there are pictures.
+        clusters: how many; the number of classes. Never more than there are images.
 
     Returns:
         A fraction in [0, 1].
@@ -135,17 +135,17 @@ def _check(teacher_logits: Tensor, student_logits: Tensor) -> None:
 def _check_embeddings(first: Tensor, second: Tensor) -> None:
     if first.ndim != 2 or second.ndim != 2 or len(first) != len(second) or len(first) == 0:
         raise UserError(
-            "embeddings must be (N, D) and (N, E), of the same pictures; "
+            "embeddings must be (N, D) and (N, E), of the same images; "
             f"shapes {tuple(first.shape)} and {tuple(second.shape)} were given."
         )
 
 
-def _centred(points: Tensor) -> Tensor:
+def _centered(points: Tensor) -> Tensor:
     return points.double() - points.double().mean(0)
 
 
 def _unit(points: Tensor) -> Tensor:
     """Points whose mean squared distance is 1: twice their variance, divided by n - 1. Coincident ones stay."""
-    centred = _centred(points)
-    mean_square = 2 * centred.square().sum() / (len(points) - 1)
-    return centred / mean_square.sqrt() if mean_square > 0 else centred
+    centered = _centered(points)
+    mean_square = 2 * centered.square().sum() / (len(points) - 1)
+    return centered / mean_square.sqrt() if mean_square > 0 else centered

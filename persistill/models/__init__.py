@@ -1,4 +1,4 @@
-"""Networks that return ``Features``, and one table of their names."""
+"""Networks that return ``ModelOutput``, and one table of their names."""
 
 from persistill.models.base import Network
 from persistill.models.checkpoint import load, load_into, refuse_pickle, save
@@ -9,7 +9,7 @@ from persistill.models.cifar.shufflenet import ShuffleNetV1, ShuffleNetV2
 from persistill.models.cifar.vgg import VGG
 from persistill.models.cifar.wide_resnet import WideResNet
 from persistill.models.feature_extraction.wrapper import Adapted, adapt, plain
-from persistill.models.initial_weights import check_initial, normalisation_of, start_from, usual_normalisation
+from persistill.models.initial_weights import check_initial, normalization_of, start_from, usual_normalization
 from persistill.models.pretrained import PRETRAINED, Published, find_published
 from persistill.models.registry import NAMES, build, check
 
@@ -33,10 +33,10 @@ __all__ = [
     "find_published",
     "load",
     "load_into",
-    "normalisation_of",
+    "normalization_of",
     "plain",
     "refuse_pickle",
     "save",
     "start_from",
-    "usual_normalisation",
+    "usual_normalization",
 ]

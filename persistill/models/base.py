@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from persistill.structures import Features, FeatureSpec
+from persistill.structures import FeatureSpec, ModelOutput
 
 
 class Network(nn.Module, ABC):
-    """An image classifier that returns ``Features``. It does not know whether it teaches or learns.
+    """An image classifier that returns ``ModelOutput``. It does not know whether it teaches or learns.
 
     Attributes:
         name: its name in the table of models, from which ``build`` makes it again.
-        spec: channels, strides and sizes of what it will return; true for pictures of any height and width unless
+        spec: channels, strides and sizes of what it will return; true for images of any height and width unless
             ``image_size`` is given.
-        image_size: height and width of the pictures for which the spec holds; None for all.
+        image_size: height and width of the images for which the spec holds; None for all.
     """
 
     name: str
@@ -28,20 +28,20 @@ class Network(nn.Module, ABC):
         self.spec = spec
 
     @abstractmethod
-    def forward(self, x: Tensor) -> Features:
-        """Classify pictures ``x``, (B, C, H, W), normalised."""
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Classify images ``x``, (B, C, H, W), normalized."""
 
     if TYPE_CHECKING:
 
-        def __call__(self, x: Tensor) -> Features:
+        def __call__(self, x: Tensor) -> ModelOutput:
             """Call ``forward``; declared because ``nn.Module`` leaves the type of its result open."""
 
 
-def initialise(network: nn.Module) -> None:
+def initialize(network: nn.Module) -> None:
     """Draw the weights as the literature of these networks does; ``torch.manual_seed`` decides them.
 
     Convolutions: normal, mean 0, variance 2 / (kernel area x output channels) (He et al. 2015, fan-out), bias 0.
-    Batch normalisation: scale 1, shift 0. Last layer: PyTorch's uniform weights, bias 0.
+    Batch normalization: scale 1, shift 0. Last layer: PyTorch's uniform weights, bias 0.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse
-from safetensors.torch import save as serialise
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from persistill.errors import UserError
@@ -58,7 +58,7 @@ def save(network: Network, path: Path, about: Mapping[str, Any]) -> None:
     header = json.dumps({**own, **about}, allow_nan=False)
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in network.state_dict().items()}
-    path.write_bytes(serialise(tensors, {_KEY: header}))
+    path.write_bytes(serialize(tensors, {_KEY: header}))
 
 
 def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]:

@@ -83,8 +83,8 @@ def start_from(network: Network, initial: str) -> tuple[str, ...]:
     return notes
 
 
-def normalisation_of(model: str, initial: str) -> tuple[Numbers, Numbers, str] | None:
-    """Channel means and deviations by which the pictures were normalised that weights were trained on.
+def normalization_of(model: str, initial: str) -> tuple[Numbers, Numbers, str] | None:
+    """Channel means and deviations by which the images were normalized that weights were trained on.
 
     Args:
         model: the network's name.
@@ -104,10 +104,10 @@ def normalisation_of(model: str, initial: str) -> tuple[Numbers, Numbers, str] |
         if header.get("view", "image") == "image" and {"mean", "std"} <= header.keys():
             return tuple(header["mean"]), tuple(header["std"]), f"as {Path(initial).name} says"
         return None
-    return usual_normalisation(model)
+    return usual_normalization(model)
 
 
-def usual_normalisation(model: str) -> tuple[Numbers, Numbers, str] | None:
+def usual_normalization(model: str) -> tuple[Numbers, Numbers, str] | None:
     """Channel means and deviations with which a library's networks are trained, unless somebody says otherwise.
 
     Args:
@@ -156,7 +156,7 @@ def _take(network: Network, tensors: Mapping[str, Tensor], source: str) -> tuple
             continue
         if name in stems and wanted is not None and given is not None and _but_channels(wanted, given):
             ours, theirs = network.spec.in_channels, given.shape[1] * network.spec.in_channels // wanted.shape[1]
-            what = f"{source} is for pictures of {theirs} channel{'s' * (theirs > 1)}, these have {ours}"
+            what = f"{source} is for images of {theirs} channel{'s' * (theirs > 1)}, these have {ours}"
             notes.append(f"the first convolution starts fresh: {what}")
             continue
         wrong.append(f"{name} is {_said(wanted)} here and {_said(given)} there")
@@ -165,7 +165,7 @@ def _take(network: Network, tensors: Mapping[str, Tensor], source: str) -> tuple
         raise UserError(
             f"{network.name!r} cannot start from {source}: {'; '.join(wrong[:3])}{more}. Only the classifier, and the "
             "first convolution for other channels, may differ. Give weights of this very network; for a transformer, "
-            "of this size of picture, too."
+            "of this size of image, too."
         )
     if not whole:
         rows = [len(tensors[name]) for name in sorted(head) if name in tensors]

@@ -18,7 +18,7 @@ def check_timm(name: str) -> None:
 
     Args:
         name: as timm writes it, "resnet50"; a tag of pretrained weights behind it ("resnet50.a1_in1k") decides nothing
-            but the default size of pictures.
+            but the default size of images.
 
     Raises:
         UserError: if it is unknown, with the near names.
@@ -34,16 +34,16 @@ def check_timm(name: str) -> None:
 
 
 def build_timm(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> Adapted:
-    """A network of timm. Those that are made for one size of picture are made for this one.
+    """A network of timm. Those that are made for one size of image are made for this one.
 
     Args:
         name: as timm writes it.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: number of classes.
-        image_size: height and width of the pictures; None for the size that timm states.
+        image_size: height and width of the images; None for the size that timm states.
 
     Raises:
-        UserError: if the network is unknown, or cannot be made for such pictures.
+        UserError: if the network is unknown, or cannot be made for such images.
     """
     import timm  # noqa: PLC0415
 
@@ -78,12 +78,12 @@ def build_torchvision(name: str, in_channels: int, num_classes: int, image_size:
 
     Args:
         name: as torchvision writes it, "resnet18".
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: number of classes.
-        image_size: height and width of the pictures; None for 224x224, and 299x299 for inception_v3.
+        image_size: height and width of the images; None for 224x224, and 299x299 for inception_v3.
 
     Raises:
-        UserError: if the network is unknown, or cannot be made for such pictures.
+        UserError: if the network is unknown, or cannot be made for such images.
     """
     from torchvision import models  # noqa: PLC0415
 
@@ -95,7 +95,7 @@ def build_torchvision(name: str, in_channels: int, num_classes: int, image_size:
         options = {"aux_logits": False, "init_weights": True}
     elif name.startswith("vit_"):
         if size[0] != size[1]:
-            raise UserError(f"torchvision/{name} takes square pictures; {size[0]}x{size[1]} were given.")
+            raise UserError(f"torchvision/{name} takes square images; {size[0]}x{size[1]} were given.")
         options = {"image_size": size[0]}
     elif name.startswith("maxvit"):
         options = {"input_size": size}
@@ -110,7 +110,7 @@ def _make(name: str, size: Size, function: Any, *arguments: Any, **options: Any)
         made: nn.Module = function(*arguments, **options)
     except Exception as error:  # their ways to say that a size does not suit them are many
         raise UserError(
-            f"{name} cannot be made for pictures of {size[0]}x{size[1]}: {type(error).__name__}: {error} Bring them "
+            f"{name} cannot be made for images of {size[0]}x{size[1]}: {type(error).__name__}: {error} Bring them "
             "to a size that it takes (data.size), often a multiple of 32."
         ) from error
     return made

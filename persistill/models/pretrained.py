@@ -17,8 +17,8 @@ from persistill.models.feature_extraction.feature_layout import Size
 _SECONDS = 5
 """In which the hub has to answer, before a file of hundreds of megabytes is asked for."""
 _TRANSFORMS = {"googlenet", "inception_v3"}
-"""Networks of torchvision whose published weights expect pictures that they bring to mean and deviation 0.5 inside,
-which ours do not: they are normalised so from the beginning."""
+"""Networks of torchvision whose published weights expect images that they bring to mean and deviation 0.5 inside,
+which ours do not: they are normalized so from the beginning."""
 
 PRETRAINED = "pretrained"
 """In place of a file: the weights that timm or torchvision publish for the network."""
@@ -33,9 +33,9 @@ class Published(NamedTuple):
         name: exactly which, "timm/resnet50.a1_in1k" or "torchvision/ResNet50_Weights.IMAGENET1K_V2".
         place: where they are downloaded from.
         classes: that they tell apart; 0 without a classifier.
-        channels: of the pictures that they were trained on.
+        channels: of the images that they were trained on.
         size: height and width of these.
-        mean: channel means by which these were normalised.
+        mean: channel means by which these were normalized.
         std: channel standard deviations.
     """
 
@@ -83,7 +83,7 @@ def find_published(model: str) -> Published:
 def fetch_published(network: Network) -> dict[str, Tensor]:
     """Published weights by the names of the library's own module, downloaded or from the library's cache.
 
-    timm's are brought to the classes, channels and size of picture of the network by timm itself; torchvision's are as
+    timm's are brought to the classes, channels and size of image of the network by timm itself; torchvision's are as
     they are.
 
     Raises:

@@ -85,14 +85,14 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
         name: one of ``NAMES``, "timm/NAME", "torchvision/NAME", or "package.module:function" for a function or class
             that is called with ``in_channels`` and ``num_classes`` (and ``image_size``, if it takes that) and returns
             any ``nn.Module``, or what ``adapt`` makes of one.
-        in_channels: channels of the pictures that it will see, 1 or more.
+        in_channels: channels of the images that it will see, 1 or more.
         num_classes: number of classes, 2 or more.
-        image_size: height and width of the pictures. Our own networks take any. Those of others are made for it where
+        image_size: height and width of the images. Our own networks take any. Those of others are made for it where
             they must be, and measured with it; None for the size that timm or torchvision state, or 32x32.
 
     Raises:
         UserError: if there is no network of that name, with the near ones, a number is out of range, or the network
-            does not fit such pictures.
+            does not fit such images.
     """
     check(name)
     if in_channels < 1 or num_classes < 2:

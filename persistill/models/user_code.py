@@ -59,16 +59,16 @@ def build_own(name: str, in_channels: int, num_classes: int, image_size: Size | 
 
     Args:
         name: ``package.module:function``.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: number of classes.
-        image_size: height and width of the pictures; None for 32x32.
+        image_size: height and width of the images; None for 32x32.
 
     Returns:
         What the function returned if that is a network of ours (made by ``adapt``, with taps of its choice); any other
         module adapted with default taps.
 
     Raises:
-        UserError: if the function fails or returns something else, or if that does not fit the pictures and classes.
+        UserError: if the function fails or returns something else, or if that does not fit the images and classes.
     """
     function = find_factory(name)
     size = image_size or _SIZE

@@ -1,4 +1,4 @@
-"""Pictures changed by someone who knows the network: FGSM and PGD, bounded in every value of every pixel.
+"""Images changed by someone who knows the network: FGSM and PGD, bounded in every value of every pixel.
 
 Both are a dozen lines, and the libraries that have them were weighed: torchattacks pins an old release of requests,
 Foolbox needs GitPython, and the Adversarial Robustness Toolbox moves every batch through NumPy. The tests hold them
@@ -13,19 +13,19 @@ from torch.nn import functional as F
 
 from persistill.errors import UserError
 
-Answer = Callable[[Tensor], Tensor]
-"""Pictures (B, C, H, W) in [0, 1] -> logits (B, K): a network with its normalisation in front, in evaluation mode."""
+Prediction = Callable[[Tensor], Tensor]
+"""Images (B, C, H, W) in [0, 1] -> logits (B, K): a network with its normalization in front, in evaluation mode."""
 
 PGD_STEPS = 10
 
 
-def fgsm(answer: Answer, pictures: Tensor, target: Tensor, epsilon: float) -> Tensor:
+def fgsm(answer: Prediction, images: Tensor, target: Tensor, epsilon: float) -> Tensor:
     """The fast gradient sign method (Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples",
     ICLR 2015): one step of ``epsilon`` in every value, uphill in the cross-entropy of the right class.
 
     Args:
         answer: the network.
-        pictures: (B, C, H, W) in [0, 1].
+        images: (B, C, H, W) in [0, 1].
         target: (B,) right classes.
         epsilon: largest change of a value, on the scale on which white is 1.
 
@@ -36,21 +36,21 @@ def fgsm(answer: Answer, pictures: Tensor, target: Tensor, epsilon: float) -> Te
         UserError: if epsilon is negative or not finite.
     """
     _check(epsilon)
-    return (pictures + epsilon * _uphill(answer, pictures, target)).clamp(0, 1)
+    return (images + epsilon * _uphill(answer, images, target)).clamp(0, 1)
 
 
 def pgd(
-    answer: Answer, pictures: Tensor, target: Tensor, epsilon: float, *, steps: int = PGD_STEPS, seed: int = 0
+    answer: Prediction, images: Tensor, target: Tensor, epsilon: float, *, steps: int = PGD_STEPS, seed: int = 0
 ) -> Tensor:
     """Projected gradient descent (Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR
-    2018): small steps uphill from a random start, kept within ``epsilon`` of the picture.
+    2018): small steps uphill from a random start, kept within ``epsilon`` of the image.
 
     A step is ``2.5 epsilon / steps`` in every value, so that the path can reach the bound from any start, as Madry
     et al. choose it.
 
     Args:
         answer: the network.
-        pictures: (B, C, H, W) in [0, 1].
+        images: (B, C, H, W) in [0, 1].
         target: (B,) right classes.
         epsilon: largest change of a value, on the scale on which white is 1.
         steps: how many.
@@ -63,18 +63,18 @@ def pgd(
         UserError: if epsilon is negative or not finite.
     """
     _check(epsilon)
-    start = torch.rand(pictures.shape, generator=torch.Generator().manual_seed(seed))
-    changed = (pictures + epsilon * (2 * start.to(pictures) - 1)).clamp(0, 1)
+    start = torch.rand(images.shape, generator=torch.Generator().manual_seed(seed))
+    changed = (images + epsilon * (2 * start.to(images) - 1)).clamp(0, 1)
     for _ in range(steps):
         changed = changed + 2.5 * epsilon / steps * _uphill(answer, changed, target)
-        changed = torch.clamp(changed, pictures - epsilon, pictures + epsilon).clamp(0, 1)
+        changed = torch.clamp(changed, images - epsilon, images + epsilon).clamp(0, 1)
     return changed
 
 
-def _uphill(answer: Answer, pictures: Tensor, target: Tensor) -> Tensor:
+def _uphill(answer: Prediction, images: Tensor, target: Tensor) -> Tensor:
     with torch.enable_grad():
-        moving = pictures.detach().clone().requires_grad_()
-        # A sum, so that no picture's gradient depends on how many others there are.
+        moving = images.detach().clone().requires_grad_()
+        # A sum, so that no image's gradient depends on how many others there are.
         loss = F.cross_entropy(answer(moving), target, reduction="sum")
         return torch.autograd.grad(loss, moving)[0].sign()
 

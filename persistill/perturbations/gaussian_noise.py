@@ -1,4 +1,4 @@
-"""Gaussian noise on pictures, the same for every network that is compared."""
+"""Gaussian noise on images, the same for every network that is compared."""
 
 import hashlib
 import math
@@ -10,7 +10,7 @@ from torch import Tensor
 from persistill.errors import UserError
 
 Transform = Callable[[Tensor, int], Tensor]
-"""(pictures (B, C, H, W) in [0, 1], number of the batch) -> pictures of the same shape and range."""
+"""(images (B, C, H, W) in [0, 1], number of the batch) -> images of the same shape and range."""
 
 
 def gaussian_noise(sigma: float, seed: int) -> Transform:
@@ -18,9 +18,9 @@ def gaussian_noise(sigma: float, seed: int) -> Transform:
 
         x' = min(1, max(0, x + sigma * n)),   n ~ N(0, 1)
 
-    Clamping keeps the values in the range of pictures, and makes the noise weaker than sigma where a picture
+    Clamping keeps the values in the range of images, and makes the noise weaker than sigma where an image
     is nearly black or white. The noise is drawn on the CPU, in float32, from (seed, sigma, number of the
-    batch) and nothing else: every network on every device sees the same noisy pictures. The size and the
+    batch) and nothing else: every network on every device sees the same noisy images. The size and the
     order of the batches are therefore part of the definition; another batch size means another draw.
 
     Args:
@@ -28,7 +28,7 @@ def gaussian_noise(sigma: float, seed: int) -> Transform:
         seed: draws the noise.
 
     Returns:
-        A function of pictures and the number of their batch; the pictures that it is given stay as they are.
+        A function of images and the number of their batch; the images that it is given stay as they are.
 
     Raises:
         UserError: if sigma is negative or not finite.

@@ -33,7 +33,7 @@ class Networks:
         root: where the run folders lie.
         teachers: by name.
         students: by arm and seed; the arm of the first is the baseline.
-        views: teacher's name -> what it sees, "image" for pictures.
+        views: teacher's name -> what it sees, "image" for images.
     """
 
     root: Path
@@ -49,20 +49,20 @@ class Networks:
 def compare(networks: Networks, folder: Path, look: evaluation.Look, progress: Progress) -> dict[str, Any]:
     """Set the networks of a comparison beside each other.
 
-    Writes ``pictures.npz``, the test pictures that tell most, and ``embedding_maps.npz``, where networks lay pictures
+    Writes ``images.npz``, the test images that tell most, and ``embedding_maps.npz``, where networks lay images
     out, as ``docs/evaluation.md`` lists them.
 
     Args:
         networks: all of them.
         folder: the comparison's.
-        look: gives test pictures, and what the teachers' views show of them.
+        look: gives test images, and what the teachers' views show of them.
         progress: told of what takes time.
 
     Returns:
         Plain JSON for the comparison's run folder: "teachers" and "rows" (which networks there are, and where),
         "relative_corruption_error", "likeness".
     """
-    _keep_pictures(networks, folder, look)
+    _keep_images(networks, folder, look)
     _map_embeddings(networks, folder, progress)
     return {
         "teachers": {name: network._asdict() for name, network in networks.teachers.items()},
@@ -72,7 +72,7 @@ def compare(networks: Networks, folder: Path, look: evaluation.Look, progress: P
     }
 
 
-def _keep_pictures(networks: Networks, folder: Path, look: evaluation.Look) -> None:
+def _keep_images(networks: Networks, folder: Path, look: evaluation.Look) -> None:
     measured = {name: networks.measured(teacher) for name, teacher in networks.teachers.items()}
     pairs = {
         (first, second): (measured[first], measured[second])
@@ -81,7 +81,7 @@ def _keep_pictures(networks: Networks, folder: Path, look: evaluation.Look) -> N
         if networks.views[first] == "image" != networks.views[second]
     }
     students = [networks.measured(student) for student in networks.students.values()]
-    evaluation.keep_pictures(folder, students, pairs, look)
+    evaluation.keep_images(folder, students, pairs, look)
 
 
 def _map_embeddings(networks: Networks, folder: Path, progress: Progress) -> None:
@@ -99,7 +99,7 @@ def _likeness(networks: Networks, progress: Progress) -> dict[str, dict[str, dic
     found = {}
     for student in networks.students.values():
         found[student.run] = {
-            name: evaluation.measure_likeness(networks.measured(teacher), networks.measured(student))
+            name: evaluation.measure_similarity(networks.measured(teacher), networks.measured(student))
             for name, teacher in networks.teachers.items()
         }
         progress.advance(1, student.run)
@@ -108,7 +108,7 @@ def _likeness(networks: Networks, progress: Progress) -> dict[str, dict[str, dic
 
 
 def _relative_corruption_error(networks: Networks) -> dict[str, Any]:
-    """Of every network that was shown corrupted pictures, by its run folder; the first arm's mean is the base."""
+    """Of every network that was shown corrupted images, by its run folder; the first arm's mean is the base."""
 
     def accuracies(network: Trained) -> Any:
         return RunFolder.open(networks.measured(network)).result()["metrics"]["corruptions"].get("accuracy")

@@ -1,4 +1,4 @@
-"""What a recipe will cost, measured beforehand: every stage is rehearsed on a few pictures, and scaled up.
+"""What a recipe will cost, measured beforehand: every stage is rehearsed on a few images, and scaled up.
 
 A first rehearsal of one step, which allocates and compiles, is not measured.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from persistill.config import Evaluate, Train
-from persistill.data import Pictures, Splits
-from persistill.data.views.persistence_image import FIT_PICTURES
+from persistill.data import ImageDataset, Splits
+from persistill.data.views.persistence_image import FIT_IMAGES
 from persistill.perturbations import SEVERITIES, corrupt, corruption_names
 from persistill.perturbations.adversarial import PGD_STEPS
-from persistill.pipeline.dry_run import UNREHEARSED, Rehearsal, Seen
+from persistill.pipeline.dry_run import UNREHEARSED, DryRun, Seen
 from persistill.pipeline.graph import Pipeline
 from persistill.pipeline.stage import Stage
 from persistill.utils.progress import Progress, Silent
@@ -27,7 +27,7 @@ STEPS = 2
 """Steps of each training that are measured, all of them and their batches: one would find its batch made beforehand."""
 
 _PIXELS = 2**16
-"""Of the test pictures that are corrupted to see how long that takes; at least 4 and at most 64 pictures."""
+"""Of the test images that are corrupted to see how long that takes; at least 4 and at most 64 images."""
 _GRADIENT = 3
 """Answers that an answer with its gradient is worth."""
 _KNOWN = {"export": 15.0, "cost": 10.0}
@@ -42,7 +42,7 @@ class Cost:
 
     Attributes:
         stage: the stage.
-        steps: of an optimiser; None where there is none.
+        steps: of an optimizer; None where there is none.
         seconds: wall-clock.
         bytes: that its run folder will take.
         complete: whether it is done already, and costs nothing.
@@ -120,10 +120,10 @@ def _rehearse(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dic
     cuda = pipeline.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(pipeline.device)
-    first = Rehearsal(pipeline, folder / "first", 1)
+    first = DryRun(pipeline, folder / "first", 1)
     progress.start(f"measuring {STEPS} steps of each training", 2 * len(first.stages))
     first.run(progress)
-    second = Rehearsal(pipeline, folder / "second", STEPS)
+    second = DryRun(pipeline, folder / "second", STEPS)
     second.run(progress)
     progress.finish()
     corruption = _corruption(pipeline.recipe.evaluate, pipeline.splits.test)
@@ -132,15 +132,15 @@ def _rehearse(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dic
     return {cost.stage.key: cost for cost in costs}, memory
 
 
-def _once_for_all(real: Pipeline, rehearsal: Rehearsal) -> list[Cost]:
+def _once_for_all(real: Pipeline, rehearsal: DryRun) -> list[Cost]:
     """Costs of views, stored features and preparations."""
     size, part, small = _counts(real.splits), _counts(rehearsal.splits), rehearsal.pipeline
     everything, trained_on = sum(size.values()) / sum(part.values()), size["train"] / part["train"]
     costs = []
     for name, stage in real.views.items():
         seen = rehearsal.seen(small.views[name])
-        pictures = sum(size.values()) + min(FIT_PICTURES, size["train"])
-        costs.append(Cost(stage, None, seen.unit * pictures, round(seen.bytes * everything)))
+        images = sum(size.values()) + min(FIT_IMAGES, size["train"])
+        costs.append(Cost(stage, None, seen.unit * images, round(seen.bytes * everything)))
     for name, stage in real.features.items():
         seen = rehearsal.seen(small.features[name])
         costs.append(Cost(stage, None, seen.around + seen.counted * trained_on, round(seen.bytes * trained_on)))
@@ -150,13 +150,13 @@ def _once_for_all(real: Pipeline, rehearsal: Rehearsal) -> list[Cost]:
     return costs
 
 
-def _of_networks(real: Pipeline, rehearsal: Rehearsal, corruption: float) -> list[Cost]:
+def _of_networks(real: Pipeline, rehearsal: DryRun, corruption: float) -> list[Cost]:
     """Costs of training and evaluating teachers and students.
 
     Args:
         real: the recipe.
         rehearsal: of it.
-        corruption: seconds in which a picture is corrupted once.
+        corruption: seconds in which an image is corrupted once.
     """
     recipe, small, size = real.recipe, rehearsal.pipeline, _counts(real.splits)
     first = next(iter(small.students.values()))
@@ -185,14 +185,14 @@ def _of_networks(real: Pipeline, rehearsal: Rehearsal, corruption: float) -> lis
     return costs
 
 
-def _for_int8(real: Pipeline, rehearsal: Rehearsal) -> list[Cost]:
+def _for_int8(real: Pipeline, rehearsal: DryRun) -> list[Cost]:
     """The cost of training the exported student on for its int8 file, where the recipe asks for that."""
-    recipe, stage, small = real.recipe, real.quantised, rehearsal.pipeline
-    if recipe.quantise is None or stage is None or small.quantised is None:
+    recipe, stage, small = real.recipe, real.quantized, rehearsal.pipeline
+    if recipe.quantize is None or stage is None or small.quantized is None:
         return []
-    settings = recipe.quantise.training(recipe.arms[recipe.exported_arm].train or recipe.train)
+    settings = recipe.quantize.training(recipe.arms[recipe.exported_arm].train or recipe.train)
     answer = rehearsal.answer(small.evaluations[next(iter(small.students.values())).key])
-    return [_training(stage, settings, rehearsal.seen(small.quantised), answer, _counts(real.splits))]
+    return [_training(stage, settings, rehearsal.seen(small.quantized), answer, _counts(real.splits))]
 
 
 def _training(stage: Stage, settings: Train, seen: Seen, answer: float, size: Mapping[str, int]) -> Cost:
@@ -202,7 +202,7 @@ def _training(stage: Stage, settings: Train, seen: Seen, answer: float, size: Ma
         stage: the stage.
         settings: of the training.
         seen: of its rehearsal.
-        answer: seconds in which the network answers for a picture.
+        answer: seconds in which the network answers for an image.
         size: of the splits.
     """
     steps = settings.epochs * (size["train"] // settings.batch_size)
@@ -212,40 +212,40 @@ def _training(stage: Stage, settings: Train, seen: Seen, answer: float, size: Ma
 
 
 def _under_stress(settings: Evaluate, test: int, answer: float, corruption: float) -> float:
-    """Seconds in which a network is asked about pictures that are noisy, attacked, of other things, or corrupted.
+    """Seconds in which a network is asked about images that are noisy, attacked, of other things, or corrupted.
 
     Args:
         settings: what is measured.
-        test: test pictures.
+        test: test images.
         answer: seconds of an answer.
-        corruption: seconds in which a picture is corrupted once.
+        corruption: seconds in which an image is corrupted once.
     """
-    attacked, corrupted = min(settings.attack_pictures, test), min(settings.corruption_pictures, test)
+    attacked, corrupted = min(settings.attack_images, test), min(settings.corruption_images, test)
     # Clean, FGSM and PGD are answered, and the gradient is taken once for FGSM and at each step of PGD.
     of_attack = 3 + _GRADIENT * (1 + PGD_STEPS)
     of_corruption = len(SEVERITIES) * len(corruption_names(settings.corruptions))
     answers = (
         test * len(settings.noise)
         + attacked * of_attack * len(settings.attacks)
-        + (settings.ood_pictures if settings.ood else 0)
+        + (settings.ood_images if settings.ood else 0)
         + corrupted * of_corruption
     )
     return answer * answers + corruption * corrupted * of_corruption
 
 
-def _corruption(settings: Evaluate, test: Pictures) -> float:
-    """Seconds in which a picture is corrupted once, the mean over the corruptions at the middle severity."""
+def _corruption(settings: Evaluate, test: ImageDataset) -> float:
+    """Seconds in which an image is corrupted once, the mean over the corruptions at the middle severity."""
     names = corruption_names(settings.corruptions)
     if not names:
         return 0.0
     affordable = _PIXELS // (test.shape[1] * test.shape[2])
     rows = torch.arange(min(max(4, min(64, affordable)), len(test)))
-    pictures = test.fetch(rows).float() / 255
+    images = test.fetch(rows).float() / 255
     # What is compiled or read for the first time is not counted.
     for _ in range(2):
         began = time.perf_counter()
         for name in names:
-            corrupt(pictures, name, SEVERITIES[len(SEVERITIES) // 2], settings.noise_seed, rows)
+            corrupt(images, name, SEVERITIES[len(SEVERITIES) // 2], settings.noise_seed, rows)
         seconds = time.perf_counter() - began
     return seconds / len(names) / len(rows)
 

@@ -1,4 +1,4 @@
-"""The pictures of a recipe, what teachers see beside them, and the batches of both: what every stage is worked with."""
+"""The images of a recipe, what teachers see beside them, and the batches of both: what every stage is worked with."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -10,16 +10,16 @@ from torch import Tensor
 
 from persistill import evaluation
 from persistill.config import Recipe, Train
-from persistill.data import Loader, OpenView, Pictures, Splits, load, make_view, measure_normalisation, open_view
+from persistill.data import ImageDataset, Loader, OpenView, Splits, load, make_view, measure_normalization, open_view
 from persistill.pipeline.stage import Stage
-from persistill.pipeline.validate import stated_normalisation
+from persistill.pipeline.validate import normalization_of_recipe
 from persistill.run_folder import RunFolder
 from persistill.structures import Batch
 from persistill.utils.progress import Progress
 
 
-class Supply:
-    """The pictures of one recipe. They are read when they are first asked for.
+class DataModule:
+    """The images of one recipe. They are read when they are first asked for.
 
     Args:
         recipe: says which, and what teachers see of them.
@@ -37,23 +37,23 @@ class Supply:
 
     @cached_property
     def splits(self) -> Splits:
-        """The pictures, on the device where they are small."""
+        """The images, on the device where they are small."""
         return load(self._recipe.data, self._progress).to(self.device)
 
     @cached_property
-    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Channel means and standard deviations of the pictures: stated by the recipe or measured on training data."""
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Channel means and standard deviations of the images: stated by the recipe or measured on training data."""
         train = self.splits.train
-        return stated_normalisation(self._recipe, train.shape[0]) or measure_normalisation(train)
+        return normalization_of_recipe(self._recipe, train.shape[0]) or measure_normalization(train)
 
     @cached_property
-    def ood(self) -> Pictures | None:
-        """Pictures of other things, where the recipe names a source of them."""
-        return evaluation.ood_pictures(self._recipe.evaluate, self.splits.test, self._progress)
+    def ood(self) -> ImageDataset | None:
+        """Images of other things, where the recipe names a source of them."""
+        return evaluation.ood_images(self._recipe.evaluate, self.splits.test, self._progress)
 
     @cached_property
     def views(self) -> dict[str, Stage]:
-        """View name -> stage. It depends on the pictures and on nothing else that is made here."""
+        """View name -> stage. It depends on the images and on nothing else that is made here."""
         return {
             name: Stage(
                 "view",
@@ -66,12 +66,12 @@ class Supply:
 
     def view_shape(self, view: str) -> tuple[int, int, int]:
         """(C, H, W) of what a view shows."""
-        picture = self.splits.train.shape
-        shape: tuple[int, int, int] = picture if view == "image" else self._recipe.views[view].shape(picture)  # type: ignore[attr-defined]
+        image = self.splits.train.shape
+        shape: tuple[int, int, int] = image if view == "image" else self._recipe.views[view].shape(image)  # type: ignore[attr-defined]
         return shape
 
     def look(self, rows: Tensor) -> dict[str, Tensor]:
-        """Test pictures, (n, C, H, W) uint8, and what the teachers' views show of them, floats in [0, 1], by name."""
+        """Test images, (n, C, H, W) uint8, and what the teachers' views show of them, floats in [0, 1], by name."""
         views = {teacher.view for teacher in self._recipe.teachers.values()} - {"image"}
         seen = {name: self.open_view(name).fetch("test", rows) for name in sorted(views)}
         return {"image": self.splits.test.fetch(rows), **seen}
@@ -79,8 +79,8 @@ class Supply:
     def loader(
         self, split: str, views: set[str], *, augment: Sequence[Literal["crop", "flip"]] = (), **options: Any
     ) -> Loader:
-        """Batches of a split. Where pictures are augmented, persistence images are drawn from what came of them."""
-        mean, std = self.normalisation
+        """Batches of a split. Where images are augmented, persistence images are drawn from what came of them."""
+        mean, std = self.normalization
         stored, drawn = {}, {}
         for name in sorted(views - {"image"}):
             opened = self.open_view(name)
@@ -116,16 +116,16 @@ class Supply:
             drop_last=True,
         )
 
-    def material(self, view: str) -> evaluation.Material:
+    def material(self, view: str) -> evaluation.EvaluationLoaders:
         """What a network that sees this view is measured on."""
         settings = self._recipe.evaluate
         opened = {view: self.open_view(view)} if view != "image" else {}
-        return evaluation.Material.of(
-            self.splits, opened, settings, self.normalisation, device=self.device, ood=self.ood
+        return evaluation.EvaluationLoaders.of(
+            self.splits, opened, settings, self.normalization, device=self.device, ood=self.ood
         )
 
     def example(self) -> Batch:
-        """Two random pictures in all views."""
+        """Two random images in all views."""
         generator = torch.Generator().manual_seed(0)
         views = {"image", *(teacher.view for teacher in self._recipe.teachers.values())}
         return Batch(

@@ -1,7 +1,7 @@
-"""A recipe played through on a few pictures, to see what its stages cost.
+"""A recipe played through on a few images, to see what its stages cost.
 
-It is the pipeline itself, on real pictures of the recipe in batches of the real size, for one epoch of a few steps and
-one seed. So whatever a step costs - loading, augmentation, persistence images, teachers, losses, optimiser - is in it,
+It is the pipeline itself, on real images of the recipe in batches of the real size, for one epoch of a few steps and
+one seed. So whatever a step costs - loading, augmentation, persistence images, teachers, losses, optimizer - is in it,
 on the machine at hand.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from persistill.config import Recipe, Train
-from persistill.data import Pictures, Splits
+from persistill.data import ImageDataset, Splits
 from persistill.pipeline.graph import Pipeline
 from persistill.pipeline.stage import Stage
 from persistill.run_folder import RunFolder
@@ -23,7 +23,7 @@ from persistill.utils.progress import Progress
 UNREHEARSED = frozenset({"export", "cost", "comparison"})
 """Kinds of stages that hardly depend on the recipe."""
 _PIXELS = 2**18
-"""A batch that is evaluated has so many in all, or 16 pictures."""
+"""A batch that is evaluated has so many in all, or 16 images."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Seen:
     """What was seen of a rehearsed stage.
 
     Attributes:
-        unit: seconds of a unit (a step, a picture, a batch).
+        unit: seconds of a unit (a step, an image, a batch).
         counted: seconds of all units.
         seconds: of the whole stage.
         bytes: of its folder.
@@ -48,8 +48,8 @@ class Seen:
         return max(0.0, self.seconds - self.counted)
 
 
-class Rehearsal:
-    """A recipe on a few of its pictures.
+class DryRun:
+    """A recipe on a few of its images.
 
     Args:
         real: the recipe on its way.
@@ -58,7 +58,7 @@ class Rehearsal:
 
     Attributes:
         recipe: the shortened recipe.
-        splits: the few pictures.
+        splits: the few images.
         pipeline: of both.
         stages: that are rehearsed: of the students' evaluations the first alone, for all are of one network.
     """
@@ -96,7 +96,7 @@ class Rehearsal:
         return self._seen[stage.key]
 
     def answer(self, evaluation: Stage) -> float:
-        """Seconds that a network takes for a picture as it is."""
+        """Seconds that a network takes for an image as it is."""
         return self.seen(evaluation).counted / (len(self.splits.test) + len(self.splits.validation))
 
 
@@ -142,8 +142,8 @@ class _Stopwatch:
         """Note nothing."""
 
 
-def _short(recipe: Recipe, test: Pictures) -> Recipe:
-    """The recipe for one epoch and one seed, networks asked about pictures as they are and no more."""
+def _short(recipe: Recipe, test: ImageDataset) -> Recipe:
+    """The recipe for one epoch and one seed, networks asked about images as they are and no more."""
     affordable = max(16, _PIXELS // (test.shape[1] * test.shape[2]))
     evaluate = recipe.evaluate.model_copy(
         update={
@@ -166,7 +166,7 @@ def _short(recipe: Recipe, test: Pictures) -> Recipe:
                 for name, part in recipe.arms.items()
             },
             "seeds": recipe.seeds[:1],
-            "quantise": recipe.quantise and recipe.quantise.model_copy(update={"epochs": 1}),
+            "quantize": recipe.quantize and recipe.quantize.model_copy(update={"epochs": 1}),
             "evaluate": evaluate,
         }
     )
@@ -177,11 +177,11 @@ def _one_epoch(train: Train) -> Train:
 
 
 def _few(splits: Splits, recipe: Recipe, steps: int) -> Splits:
-    """Evenly spaced pictures, so that no class is left out, for so many steps."""
+    """Evenly spaced images, so that no class is left out, for so many steps."""
     stated = [*(part.train for part in recipe.teachers.values()), *(part.train for part in recipe.arms.values())]
     trainings = [recipe.train, *(train for train in stated if train is not None)]
 
-    def some(split: Pictures, count: int) -> Pictures:
+    def some(split: ImageDataset, count: int) -> ImageDataset:
         count = min(count, len(split))
         return split.subset(torch.arange(count) * len(split) // count)
 

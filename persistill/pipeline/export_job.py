@@ -1,4 +1,4 @@
-"""A trained network leaves the house: which pictures its files are compared and calibrated on."""
+"""A trained network leaves the house: which images its files are compared and calibrated on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from persistill import export, models
-from persistill.data import Pictures, Splits
+from persistill.data import ImageDataset, Splits
 
 COMPARED, CALIBRATING = 512, 256
-"""Test pictures that every file answers, and training pictures on which int8 ranges are measured."""
+"""Test images that every file answers, and training images on which int8 ranges are measured."""
 
 
 def hand_over(
@@ -21,12 +21,12 @@ def hand_over(
     folder: Path,
     for_int8: models.Network | None = None,
 ) -> dict[str, Any]:
-    """Write a trained network in all formats, compared on test pictures, int8 calibrated on training pictures.
+    """Write a trained network in all formats, compared on test images, int8 calibrated on training images.
 
     Args:
-        network: sees pictures.
+        network: sees images.
         about: from its weights file.
-        splits: the pictures that it was trained on.
+        splits: the images that it was trained on.
         folder: exists, and receives the files.
         for_int8: a copy of it that was trained on for the int8 file.
 
@@ -45,7 +45,7 @@ def hand_over(
     )
 
 
-def _spread(pictures: Pictures, most: int) -> Tensor:
+def _spread(images: ImageDataset, most: int) -> Tensor:
     """Evenly spaced positions."""
-    count = min(most, len(pictures))
-    return torch.arange(count) * len(pictures) // count
+    count = min(most, len(images))
+    return torch.arange(count) * len(images) // count

@@ -2,7 +2,7 @@
 
     recipe -> views -> teachers (-> features, preparations) -> students (arms x seeds) -> evaluation -> export -> report
 
-Each stage is a ``Stage``: what it depends on, and the work that fills its run folder and is done in the ``Workshop``.
+Each stage is a ``Stage``: what it depends on, and the work that fills its run folder and is done in the ``StageJobs``.
 Running a recipe walks through the list; a stage whose folder is complete is passed over, so an interrupted recipe goes
 on where it stopped.
 """
@@ -18,16 +18,16 @@ from typing import Any
 import torch
 
 from persistill import models, report, run_folder
-from persistill.config import Arm, Model, Quantise, Recipe, Teacher, as_methods
+from persistill.config import Arm, Model, Quantize, Recipe, Teacher, as_methods
 from persistill.data import Splits
 from persistill.errors import UserError
 from persistill.pipeline.comparison import Networks, Trained, compare
-from persistill.pipeline.data_module import Supply
+from persistill.pipeline.data_module import DataModule
 from persistill.pipeline.stage import Stage
-from persistill.pipeline.stage_jobs import Tutor, Workshop
+from persistill.pipeline.stage_jobs import StageJobs, TeacherRef
 from persistill.pipeline.validate import problems
 from persistill.run_folder import RunFolder
-from persistill.structures import Part, Preparation, PreparedMethod
+from persistill.structures import OutputField, Preparation, PreparedMethod
 from persistill.training import CHECKPOINT, make_fabric
 from persistill.utils.progress import Progress, Silent
 
@@ -41,7 +41,7 @@ class Pipeline:
         device: "auto", "cpu", "cuda" or "mps".
         progress: told of everything that takes time.
         command: the command line that repeats this, for the report.
-        splits: the recipe's pictures, if they were read already or others shall stand in for them.
+        splits: the recipe's images, if they were read already or others shall stand in for them.
 
     Raises:
         UserError: if the recipe asks for what does not exist or does not fit together. Found before any training.
@@ -62,8 +62,8 @@ class Pipeline:
         found = problems(recipe)
         if found:
             raise UserError("\n".join(found))
-        self._supply = Supply(recipe, out, make_fabric(device, recipe.train).device, self._progress)
-        self._workshop = Workshop(recipe, self._supply, out, self._progress)
+        self._supply = DataModule(recipe, out, make_fabric(device, recipe.train).device, self._progress)
+        self._workshop = StageJobs(recipe, self._supply, out, self._progress)
         if splits is not None:
             self._supply.splits = splits.to(self.device)
 
@@ -74,13 +74,13 @@ class Pipeline:
 
     @property
     def splits(self) -> Splits:
-        """The pictures, on the device where they are small."""
+        """The images, on the device where they are small."""
         return self._supply.splits
 
     @property
-    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Channel means and standard deviations of the pictures: stated by the recipe or measured on training data."""
-        return self._supply.normalisation
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Channel means and standard deviations of the images: stated by the recipe or measured on training data."""
+        return self._supply.normalization
 
     # --- the stages, each with what it depends on -----------------------------------------------------------------
 
@@ -95,7 +95,7 @@ class Pipeline:
             *self.preparations.values(),
             *students,
             *(self.evaluations[stage.key] for stage in evaluated),
-            *([self.quantised] if self.quantised else []),
+            *([self.quantized] if self.quantized else []),
             self.exported,
             *{stage.key: stage for stage in self.costs.values()}.values(),
             self.comparison,
@@ -113,12 +113,12 @@ class Pipeline:
 
     @cached_property
     def features(self) -> dict[str, Stage]:
-        """Teacher name -> stage that stores what it says of the training pictures, where the recipe asks for that."""
+        """Teacher name -> stage that stores what it says of the training images, where the recipe asks for that."""
         if self.recipe.teacher_cache == "off":
             return {}
         arms = self.recipe.arms.values()
         parts = {
-            name: frozenset[Part]().union(
+            name: frozenset[OutputField]().union(
                 *(method.reads for arm in arms if name in arm.teachers for method in as_methods(arm.methods))
             )
             for name in self.recipe.teachers
@@ -153,19 +153,19 @@ class Pipeline:
         return {stage.key: self._evaluation(stage, view) for stage, view in networks}
 
     @cached_property
-    def quantised(self) -> Stage | None:
+    def quantized(self) -> Stage | None:
         """The stage that trains a copy of the exported student for its int8 file, where the recipe asks for that."""
-        quantise, arm, seed = self.recipe.quantise, self.recipe.exported_arm, self.recipe.seeds[0]
-        if quantise is None:
+        quantize, arm, seed = self.recipe.quantize, self.recipe.exported_arm, self.recipe.seeds[0]
+        if quantize is None:
             return None
         student = self.students[arm, seed]
         inputs = {
             **self._network_inputs(self.recipe.student, started=True),
             "student": student.key,
-            "quantise": quantise.to_json(),
+            "quantize": quantize.to_json(),
         }
-        work = self._training(arm, seed, f"8 bits for {student.name}", student, quantise)
-        return Stage("quantised", student.name, inputs, work)
+        work = self._training(arm, seed, f"8 bits for {student.name}", student, quantize)
+        return Stage("quantized", student.name, inputs, work)
 
     @cached_property
     def exported(self) -> Stage:
@@ -173,9 +173,9 @@ class Pipeline:
         student = self.students[self.recipe.exported_arm, self.recipe.seeds[0]]
         measured = self.evaluations[student.key]
         inputs = {"network": student.key, "evaluation": measured.key, "format": 3}
-        if self.quantised is not None:
-            inputs["quantised"] = self.quantised.key
-        return Stage("export", student.name, inputs, partial(self._workshop.export, student, measured, self.quantised))
+        if self.quantized is not None:
+            inputs["quantized"] = self.quantized.key
+        return Stage("export", student.name, inputs, partial(self._workshop.export, student, measured, self.quantized))
 
     @cached_property
     def costs(self) -> dict[str, Stage]:
@@ -202,8 +202,8 @@ class Pipeline:
         inputs |= {"train": settings.to_json(), "seed": self.recipe.teacher_seed}
         return Stage("teacher", name, inputs, partial(self._workshop.train_teacher, name, teacher))
 
-    def _features(self, name: str, parts: frozenset[Part]) -> Stage:
-        tutor = Tutor(self.recipe.teachers[name], self.teachers[name])
+    def _features(self, name: str, parts: frozenset[OutputField]) -> Stage:
+        tutor = TeacherRef(self.recipe.teachers[name], self.teachers[name])
         inputs = {"teacher": tutor.trained.key, "parts": sorted(parts), "precision": self.recipe.teacher_cache}
         return Stage("features", name, inputs, partial(self._workshop.store_features, tutor, parts))
 
@@ -240,7 +240,7 @@ class Pipeline:
         return Stage("student", f"{name}-seed{seed}", inputs, work)
 
     def _training(
-        self, name: str, seed: int, label: str, start: Stage | None, quantise: Quantise | None = None
+        self, name: str, seed: int, label: str, start: Stage | None, quantize: Quantize | None = None
     ) -> Callable[[RunFolder], dict[str, Any]]:
         """The work of training a student of an arm, or of training one on for 8 bits."""
         arm = self.recipe.arms[name]
@@ -252,7 +252,7 @@ class Pipeline:
             start=start,
             tutors=self._tutors(arm),
             preparations=self._prepared(name),
-            quantise=quantise,
+            quantize=quantize,
         )
 
     def _prepared(self, name: str) -> list[Stage | None]:
@@ -276,9 +276,10 @@ class Pipeline:
         }
         return Stage("cost", model, inputs, partial(self._workshop.measure_cost, model, view))
 
-    def _tutors(self, arm: Arm) -> list[Tutor]:
+    def _tutors(self, arm: Arm) -> list[TeacherRef]:
         return [
-            Tutor(self.recipe.teachers[name], self.teachers[name], self.features.get(name)) for name in arm.teachers
+            TeacherRef(self.recipe.teachers[name], self.teachers[name], self.features.get(name))
+            for name in arm.teachers
         ]
 
     def _teacher_inputs(self, arm: Arm) -> dict[str, Any]:
@@ -290,7 +291,7 @@ class Pipeline:
 
     def _network_inputs(self, model: Model, *, started: bool = False) -> dict[str, Any]:
         """What a network depends on whichever it is; its initial weights, unless another network's are its start."""
-        mean, std = self.normalisation
+        mean, std = self.normalization
         inputs = {"data": self.splits.fingerprint, "mean": list(mean), "std": list(std), "model": model.name}
         if model.initial is not None and not started:
             published = model.initial == models.PRETRAINED
@@ -328,7 +329,7 @@ class Pipeline:
         return {"device": self.device.type, "threads": torch.get_num_threads()}
 
     def probe(self) -> None:
-        """Send two random pictures through every arm, untrained: what does not fit shows now, not after the teachers.
+        """Send two random images through every arm, untrained: what does not fit shows now, not after the teachers.
 
         Raises:
             UserError: if networks, views and methods do not fit together.

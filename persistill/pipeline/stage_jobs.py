@@ -1,4 +1,4 @@
-"""The work of the stages: networks and teachers made for the pictures of a recipe, trained, measured and exported."""
+"""The work of the stages: networks and teachers made for the images of a recipe, trained, measured and exported."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -10,21 +10,21 @@ import torch
 from torch import nn
 
 from persistill import evaluation, metrics, models
-from persistill.config import Arm, Model, Quantise, Recipe, Teacher, Train, as_methods
+from persistill.config import Arm, Model, Quantize, Recipe, Teacher, Train, as_methods
 from persistill.data import open_features, write_features
 from persistill.errors import UserError
-from persistill.pipeline.data_module import Supply
+from persistill.pipeline.data_module import DataModule
 from persistill.pipeline.export_job import hand_over
 from persistill.pipeline.stage import Stage
 from persistill.run_folder import RunFolder
-from persistill.structures import Features, Part, Preparation, Setting
+from persistill.structures import MethodContext, ModelOutput, OutputField, Preparation
 from persistill.training import (
+    Criterion,
     Frozen,
-    LiveTeacher,
-    Objective,
+    OnlineTeacher,
     StoredTeacher,
-    Teaching,
-    fake_quantised,
+    TeacherCallable,
+    fake_quantized,
     fit,
     make_fabric,
 )
@@ -33,18 +33,18 @@ from persistill.utils.progress import Progress
 
 WEIGHTS = "model.safetensors"
 FEATURES_BATCH = 256
-"""Pictures that a teacher is asked about at a time when its features are stored."""
+"""Images that a teacher is asked about at a time when its features are stored."""
 Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Tutor:
+class TeacherRef:
     """A teacher of an arm, and the stages that it comes from.
 
     Attributes:
         settings: its network, and the view that it sees.
         trained: the stage that leaves its weights.
-        features: the stage that stores what it says of the training pictures; None if it is asked at every step.
+        features: the stage that stores what it says of the training images; None if it is asked at every step.
     """
 
     settings: Teacher
@@ -52,18 +52,18 @@ class Tutor:
     features: Stage | None = None
 
 
-class Workshop:
+class StageJobs:
     """Where the stages of one recipe are worked at. Each method that takes a ``folder`` does the work of one stage:
     it fills the folder and returns the result.
 
     Args:
         recipe: what to do.
-        supply: its pictures, on the device where networks are trained.
+        supply: its images, on the device where networks are trained.
         out: where the run folders lie.
         progress: told of everything that takes time.
     """
 
-    def __init__(self, recipe: Recipe, supply: Supply, out: Path, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe, supply: DataModule, out: Path, progress: Progress) -> None:
         self._recipe, self._supply, self._out, self._progress = recipe, supply, out, progress
 
     # --- teachers -------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ class Workshop:
         settings, seed = teacher.train or self._recipe.train, self._recipe.teacher_seed
         torch.manual_seed(seed)
         network = self._starting(teacher.model, teacher.view)
-        objective = Objective(label_smoothing=settings.label_smoothing)
+        objective = Criterion(label_smoothing=settings.label_smoothing)
         return self._fit(network, objective, settings, folder, seed, f"teacher {name}", teacher.view)
 
     def adopt_teacher(self, teacher: Teacher, weights: Path, folder: RunFolder) -> Result:
@@ -83,8 +83,8 @@ class Workshop:
         self._save(network, folder, teacher.view)
         return {"epochs": 0, "parameters": _size(network), "weights": str(weights)}
 
-    def store_features(self, tutor: Tutor, parts: frozenset[Part], folder: RunFolder) -> Result:
-        """Ask a teacher once about every training picture."""
+    def store_features(self, tutor: TeacherRef, parts: frozenset[OutputField], folder: RunFolder) -> Result:
+        """Ask a teacher once about every training image."""
         precision = self._recipe.teacher_cache
         assert precision != "off"
         teacher = self._live(tutor, self._recipe.train)
@@ -93,35 +93,37 @@ class Workshop:
             folder.path, batches, len(self._supply.splits.train), teacher, parts, precision, self._progress
         )
 
-    def prepare(self, preparation: Preparation, tutors: Sequence[Tutor], settings: Train, folder: RunFolder) -> Result:
+    def prepare(
+        self, preparation: Preparation, tutors: Sequence[TeacherRef], settings: Train, folder: RunFolder
+    ) -> Result:
         """Do what a method needs done before any student."""
         seed = self._recipe.teacher_seed
         torch.manual_seed(seed)
         teachers = [self._teaching(tutor, settings) for tutor in tutors]
         loader = self._supply.training_loader(settings, seed, _views(teachers))
 
-        def lessons(epoch: int) -> Iterator[Sequence[Features]]:
+        def teacher_batches(epoch: int) -> Iterator[Sequence[ModelOutput]]:
             for batch in loader.epoch(epoch):
                 yield [teacher(batch) for teacher in teachers]
 
-        return preparation.prepare(lessons, folder.path, self._progress)
+        return preparation.prepare(teacher_batches, folder.path, self._progress)
 
-    def _teaching(self, tutor: Tutor, settings: Train) -> Teaching:
+    def _teaching(self, tutor: TeacherRef, settings: Train) -> TeacherCallable:
         if tutor.features is None:
             return self._live(tutor, settings)
         folder = self._open(tutor.features)
         return StoredTeacher(open_features(folder.path, folder.result(), self._supply.device).fetch)
 
-    def _live(self, tutor: Tutor, settings: Train) -> LiveTeacher:
+    def _live(self, tutor: TeacherRef, settings: Train) -> OnlineTeacher:
         network, _ = self._trained(tutor.trained, tutor.settings.view)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         network.to(device=self._supply.device, memory_format=layout)  # type: ignore[call-overload]
-        return LiveTeacher(Frozen(network), tutor.settings.view)
+        return OnlineTeacher(Frozen(network), tutor.settings.view)
 
     # --- students -------------------------------------------------------------------------------------------------
 
     def probe(self) -> None:
-        """Send two random pictures through every arm, untrained: what does not fit shows now, not after the teachers.
+        """Send two random images through every arm, untrained: what does not fit shows now, not after the teachers.
 
         Initial weights are tried as well, because they may have to be downloaded.
 
@@ -135,16 +137,16 @@ class Workshop:
         student = self._build(self._recipe.student.name, "image").to(self._supply.device)
         example = self._supply.example()
         for name, arm in self._recipe.arms.items():
-            teachers: list[Teaching] = []
+            teachers: list[TeacherCallable] = []
             for teacher_name in arm.teachers:
                 teacher = self._recipe.teachers[teacher_name]
                 network = self._build(teacher.model.name, teacher.view).to(self._supply.device)
-                teachers.append(LiveTeacher(Frozen(network), teacher.view))
+                teachers.append(OnlineTeacher(Frozen(network), teacher.view))
             try:
                 objective = self._objective(arm, student, teachers, [None] * len(arm.methods))
                 with torch.no_grad():
                     taught = [teacher(example) for teacher in teachers]
-                    objective.to(self._supply.device).terms(student(example.views["image"]), taught, example)
+                    objective.to(self._supply.device).terms(student(example.inputs["image"]), taught, example)
             except UserError as error:
                 raise UserError(f"arm {name!r}: {error}") from None
 
@@ -156,25 +158,25 @@ class Workshop:
         *,
         label: str,
         start: Stage | None,
-        tutors: Sequence[Tutor],
+        tutors: Sequence[TeacherRef],
         preparations: Sequence[Stage | None],
-        quantise: Quantise | None = None,
+        quantize: Quantize | None = None,
     ) -> Result:
         """Train a student.
 
         Args:
             arm: how.
-            seed: of its first weights and of the order of the pictures.
+            seed: of its first weights and of the order of the images.
             folder: the stage's.
             label: of the training, for whoever watches.
             start: the student whose weights it starts from; None for those from which its model starts.
             tutors: the arm's teachers.
             preparations: one for each of the arm's methods, None where a method has none.
-            quantise: to train on one that is rounded to 8 bits.
+            quantize: to train on one that is rounded to 8 bits.
         """
         settings = arm.train or self._recipe.train
-        if quantise is not None:
-            settings = quantise.training(settings)
+        if quantize is not None:
+            settings = quantize.training(settings)
         torch.manual_seed(seed)
         if start is None:
             network = self._starting(self._recipe.student, "image")
@@ -183,23 +185,27 @@ class Workshop:
             models.load_into(network, self._open(start).file(WEIGHTS))
         teachers = [self._teaching(tutor, settings) for tutor in tutors]
         objective = self._objective(arm, network, teachers, preparations)
-        rounded = quantise is not None
+        rounded = quantize is not None
         return self._fit(network, objective, settings, folder, seed, label, "image", teachers, rounded=rounded)
 
     def _objective(
-        self, arm: Arm, student: models.Network, teachers: Sequence[Teaching], preparations: Sequence[Stage | None]
-    ) -> Objective:
+        self,
+        arm: Arm,
+        student: models.Network,
+        teachers: Sequence[TeacherCallable],
+        preparations: Sequence[Stage | None],
+    ) -> Criterion:
         """The loss of an arm, with the trainable parts of its methods, built for what networks say of an example."""
         example = self._supply.example()
         student.to(self._supply.device).eval()
         with torch.no_grad():
-            features = student(example.views["image"]), [teacher(example) for teacher in teachers]
-        return Objective(
+            features = student(example.inputs["image"]), [teacher(example) for teacher in teachers]
+        return Criterion(
             as_methods(arm.methods),
             cross_entropy=arm.cross_entropy,
             label_smoothing=(arm.train or self._recipe.train).label_smoothing,
             settings=[
-                Setting(*features, self._supply.splits.train.targets, self._open(stage).path if stage else None)
+                MethodContext(*features, self._supply.splits.train.targets, self._open(stage).path if stage else None)
                 for stage in preparations
             ],
         )
@@ -207,7 +213,7 @@ class Workshop:
     # --- what is done with a network, whichever it is -------------------------------------------------------------
 
     def evaluate(self, stage: Stage, view: str, folder: RunFolder) -> Result:
-        """Measure a trained network on the test pictures."""
+        """Measure a trained network on the test images."""
         network, _ = self._trained(stage, view)
         return evaluation.evaluate(
             network.to(self._supply.device),
@@ -219,15 +225,15 @@ class Workshop:
             label=f"evaluation of {stage.kind} {stage.name}",
         )
 
-    def export(self, student: Stage, measured: Stage, quantised: Stage | None, folder: RunFolder) -> Result:
-        """Write a student in all formats, compared on test pictures, int8 calibrated on training pictures.
+    def export(self, student: Stage, measured: Stage, quantized: Stage | None, folder: RunFolder) -> Result:
+        """Write a student in all formats, compared on test images, int8 calibrated on training images.
 
         The temperature of its evaluation goes along. The int8 file is made of the copy that was trained for it, if one
         was.
         """
         network, about = self._trained(student, "image")
         about["temperature"] = self._open(measured).result()["metrics"]["calibrated"]["temperature"]
-        for_int8 = None if quantised is None else self._trained(quantised, "image")[0]
+        for_int8 = None if quantized is None else self._trained(quantized, "image")[0]
         self._progress.start(f"export of {student.name}", 1)
         result = hand_over(network, about, self._supply.splits, folder.path, for_int8)
         self._progress.finish()
@@ -253,13 +259,13 @@ class Workshop:
     def _fit(
         self,
         network: models.Network,
-        objective: Objective,
+        objective: Criterion,
         settings: Train,
         folder: RunFolder,
         seed: int,
         label: str,
         view: str,
-        teachers: Sequence[Teaching] = (),
+        teachers: Sequence[TeacherCallable] = (),
         *,
         rounded: bool = False,
     ) -> Result:
@@ -275,7 +281,7 @@ class Workshop:
                 "nll": metrics.nll(predictions.logits, predictions.target),
             }
 
-        with fake_quantised(network) if rounded else nullcontext():
+        with fake_quantized(network) if rounded else nullcontext():
             record = fit(
                 network,
                 loader,
@@ -299,7 +305,7 @@ class Workshop:
         }
 
     def _save(self, network: models.Network, folder: RunFolder, view: str) -> None:
-        mean, std = self._supply.normalisation
+        mean, std = self._supply.normalization
         about = {"classes": list(self._supply.splits.classes), "mean": list(mean), "std": list(std), "view": view}
         about["shape"] = list(self._supply.view_shape(view))
         with atomic_io.atomic(folder.file(WEIGHTS)) as temporary:
@@ -324,6 +330,6 @@ def _started(recipe: Recipe) -> list[tuple[str, Model, str]]:
     return [one for one in [*networks, ("student", recipe.student, "image")] if one[1].initial is not None]
 
 
-def _views(teachers: Sequence[Teaching]) -> set[str]:
+def _views(teachers: Sequence[TeacherCallable]) -> set[str]:
     """What has to be loaded for teachers that are asked at every step."""
-    return {teacher.view for teacher in teachers if isinstance(teacher, LiveTeacher)}
+    return {teacher.view for teacher in teachers if isinstance(teacher, OnlineTeacher)}

@@ -17,7 +17,7 @@ from persistill.utils.progress import Progress
 
 
 def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progress: Progress) -> dict[str, Any]:
-    """Measure a trained network on its recipe's test pictures.
+    """Measure a trained network on its recipe's test images.
 
     Args:
         path: a teacher's or student's complete run folder.
@@ -36,7 +36,7 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
     network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
     root = path.resolve().parent
     inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
-    ood = evaluation.ood_pictures(settings, splits.test, progress) if about["view"] == "image" else None
+    ood = evaluation.ood_images(settings, splits.test, progress) if about["view"] == "image" else None
     if ood is not None:
         inputs["ood"] = ood.fingerprint
     folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
@@ -48,10 +48,10 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
         if not made:
             raise UserError(f"the view {about['view']!r} that {path} sees is not below {root}; run its recipe again.")
         opened[about["view"]] = open_view(made[0].path, made[0].result(), splits)
-    normalisation = (tuple(run.inputs["mean"]), tuple(run.inputs["std"]))
+    normalization = (tuple(run.inputs["mean"]), tuple(run.inputs["std"]))
     result = evaluation.evaluate(
         network.to(device),
-        evaluation.Material.of(splits, opened, settings, normalisation, device=device, ood=ood),
+        evaluation.EvaluationLoaders.of(splits, opened, settings, normalization, device=device, ood=ood),
         about["view"],
         settings,
         folder.path,
@@ -62,7 +62,7 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
 
 
 def export_network(path: Path, target: Path, progress: Progress) -> dict[str, Any]:
-    """Export a trained network, compared with the checkpoint on its recipe's test pictures.
+    """Export a trained network, compared with the checkpoint on its recipe's test images.
 
     The temperature of its newest evaluation beside it goes along.
 
@@ -75,7 +75,7 @@ def export_network(path: Path, target: Path, progress: Progress) -> dict[str, An
         What ``export.export_student`` returns, and "temperature", None if no evaluation holds one.
 
     Raises:
-        UserError: if the folder is no trained network's, if the network does not see pictures, or if ``target`` exists.
+        UserError: if the folder is no trained network's, if the network does not see images, or if ``target`` exists.
     """
     run = _trained(path)
     if target.exists():
@@ -83,7 +83,7 @@ def export_network(path: Path, target: Path, progress: Progress) -> dict[str, An
     network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
     if about["view"] != "image":
         raise UserError(
-            f"{path} sees the view {about['view']!r}, not pictures: it helps to train students and is not exported."
+            f"{path} sees the view {about['view']!r}, not images: it helps to train students and is not exported."
         )
     temperature = fitted_temperature(run)
     if temperature is not None:

@@ -23,10 +23,10 @@ def problems(recipe: Recipe) -> list[str]:
         corruption_names(recipe.evaluate.corruptions)
     except UserError as error:
         found.append(f"evaluate.corruptions: {error}")
-    if recipe.quantise is not None and (missing := export.FORMATS["int8"].missing()):
+    if recipe.quantize is not None and (missing := export.FORMATS["int8"].missing()):
         found.append(
-            f"quantise trains for the int8 file, which cannot be written: {', '.join(missing)} cannot be imported. "
-            'Install with: pip install "persistill[onnx]", or leave quantise out.'
+            f"quantize trains for the int8 file, which cannot be written: {', '.join(missing)} cannot be imported. "
+            'Install with: pip install "persistill[onnx]", or leave quantize out.'
         )
     for name, teacher in recipe.teachers.items():
         if teacher.weights is not None and not Path(teacher.weights).is_file():
@@ -35,24 +35,24 @@ def problems(recipe: Recipe) -> list[str]:
         augmented = (arm.train or recipe.train).augment
         if arm.teachers and augmented and recipe.teacher_cache != "off":
             found.append(
-                f"arm {name!r}: teacher_cache={recipe.teacher_cache!r} stores what teachers say of whole pictures, and "
+                f"arm {name!r}: teacher_cache={recipe.teacher_cache!r} stores what teachers say of whole images, and "
                 f"train.augment={augmented} shows other crops and flips at every epoch; set teacher_cache=off."
             )
     return found
 
 
-def stated_normalisation(recipe: Recipe, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Channel means and standard deviations of the pictures, as far as they need not be measured.
+def normalization_of_recipe(recipe: Recipe, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Channel means and standard deviations of the images, as far as they need not be measured.
 
     Those that the recipe states; or those that go with the weights from which networks start, the first teacher of
-    pictures before the student. A network gets over another normalisation, but there is no reason to make it.
+    images before the student. A network gets over another normalization, but there is no reason to make it.
 
     Args:
         recipe: states them or not.
-        channels: of the pictures.
+        channels: of the images.
 
     Returns:
-        None if they are to be measured on the training pictures.
+        None if they are to be measured on the training images.
 
     Raises:
         UserError: if the recipe states one alone, or not one value a channel.
@@ -66,7 +66,7 @@ def stated_normalisation(recipe: Recipe, channels: int) -> tuple[tuple[float, ..
             )
         return data.mean, data.std
     for model in (*(teacher.model for teacher in recipe.teachers.values() if teacher.view == "image"), recipe.student):
-        found = None if model.initial is None else models.normalisation_of(model.name, model.initial)
+        found = None if model.initial is None else models.normalization_of(model.name, model.initial)
         if found is not None and len(found[0]) == channels:
             return found[:2]
     return None

@@ -1,4 +1,4 @@
-"""Every arm of a comparison against its baseline, picture by picture, from the evaluations' files."""
+"""Every arm of a comparison against its baseline, image by image, from the evaluations' files."""
 
 from typing import Literal
 
@@ -27,7 +27,7 @@ def against_baseline(comparison: Comparison, measure: Measure = "accuracy") -> d
         Arm name -> difference, in the order of the recipe, without the baseline.
 
     Raises:
-        UserError: if the evaluations hold no predictions, or networks were measured on different pictures.
+        UserError: if the evaluations hold no predictions, or networks were measured on different images.
     """
     if not comparison.arms:
         return {}
@@ -41,7 +41,7 @@ def against_baseline(comparison: Comparison, measure: Measure = "accuracy") -> d
                 ours, theirs = predictions(run.evaluation), of_baseline[run.seed]
                 if not np.array_equal(ours.target, theirs.target):
                     raise UserError(
-                        f"{run.evaluation} holds answers to other test pictures than the baseline's, so the two cannot "
+                        f"{run.evaluation} holds answers to other test images than the baseline's, so the two cannot "
                         "be compared. Run the recipe again."
                     )
                 pairs.append((_figures(ours, measure), _figures(theirs, measure)))
@@ -72,7 +72,7 @@ def verdicts(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _figures(answers: Predictions, measure: Measure) -> NDArray[np.float64]:
-    """(N,), one figure a picture."""
+    """(N,), one figure an image."""
     target, logits = answers
     if measure == "accuracy":
         right: NDArray[np.bool_] = logits.argmax(1) == target

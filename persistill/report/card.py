@@ -93,7 +93,7 @@ def _body(comparison: Comparison, arm: ArmSummary, run: Run) -> Iterator[str]:
     made = f"learned from {teachers} by {methods}" if teachers and methods else "was trained without teachers"
     yield f"# {escaped(comparison.recipe)}: {escaped(arm.name)}"
     yield escaped(
-        f"A {model}{size} that classifies pictures like those of {_source(comparison)}. It {made} ({arm.name}{seed}), "
+        f"A {model}{size} that classifies images like those of {_source(comparison)}. It {made} ({arm.name}{seed}), "
         "with Persistill."
     )
     if comparison.classes:
@@ -101,7 +101,7 @@ def _body(comparison: Comparison, arm: ArmSummary, run: Run) -> Iterator[str]:
     yield "## What it was measured to do"
     yield as_markdown(_figures(comparison, arm, run))
     yield (
-        f"On {run.pictures:,} test pictures that nothing was chosen on, with the network after its last epoch. "
+        f"On {run.images:,} test images that nothing was chosen on, with the network after its last epoch. "
         + ("± is the sample standard deviation over seeds." if len(arm.runs) > 1 else "One seed was trained.")
     )
     told = _verdict(comparison, arm)
@@ -158,12 +158,12 @@ def _verdict(comparison: Comparison, arm: ArmSummary) -> str:
 
 
 def _limits(run: Run) -> Iterator[str]:
-    yield "It knows its classes and nothing else: a picture of another thing gets one of them, often with confidence."
-    yield "It was measured on pictures of the same source as it was trained on. On others it will do worse."
+    yield "It knows its classes and nothing else: an image of another thing gets one of them, often with confidence."
+    yield "It was measured on images of the same source as it was trained on. On others it will do worse."
     temperature = run.figure("calibrated", "temperature")
     if math.isfinite(temperature):
         yield (
-            f"Divide its logits by the temperature {temperature:.3f}, fitted on validation pictures, before taking its "
+            f"Divide its logits by the temperature {temperature:.3f}, fitted on validation images, before taking its "
             "confidence at its word."
         )
     if run.metrics.get("attacks"):
@@ -185,13 +185,13 @@ def _making(comparison: Comparison, arm: ArmSummary, run: Run) -> Table:
         ("Hardware", listed("hardware")),
     ]
     if cost:
-        rows.append(("MACs for one picture", f"{cost['macs']:,}"))
+        rows.append(("MACs for one image", f"{cost['macs']:,}"))
         rows.append(("Bytes of weights", f"{cost['bytes']:,}"))
     return Table("", ("", ""), tuple(rows))
 
 
 def _source(comparison: Comparison) -> str:
-    """Where the pictures came from: a name on the Hub as it is, of a folder the last part."""
+    """Where the images came from: a name on the Hub as it is, of a folder the last part."""
     source = str((comparison.settings.get("data") or {}).get("source") or "unknown")
     named = source.count("/") == 1 and not source.startswith((".", "/", "~"))
     return source if named else PurePath(source).name

@@ -49,9 +49,9 @@ class Epoch:
         loss: weighted sum of the terms, mean over the epoch.
         terms: term name -> mean over the epoch, without its weight.
         weights: term name -> weight.
-        train_accuracy: fraction, on training pictures.
-        validation_accuracy: fraction, on validation pictures.
-        validation_nll: mean negative log-likelihood in nats, on validation pictures.
+        train_accuracy: fraction, on training images.
+        validation_accuracy: fraction, on validation images.
+        validation_nll: mean negative log-likelihood in nats, on validation images.
     """
 
     number: int
@@ -71,11 +71,11 @@ class Run:
         seed: from which it was trained; None if it was not trained here.
         folder: name of its run folder.
         evaluation: the folder of its evaluation.
-        accuracy: top-1 on the test pictures, a fraction.
-        nll: mean negative log-likelihood on the test pictures, in nats.
-        ece: expected calibration error on the test pictures, a fraction.
-        noise: standard deviation of Gaussian noise on pictures in [0, 1] -> top-1 accuracy, a fraction.
-        pictures: number of test pictures.
+        accuracy: top-1 on the test images, a fraction.
+        nll: mean negative log-likelihood on the test images, in nats.
+        ece: expected calibration error on the test images, a fraction.
+        noise: standard deviation of Gaussian noise on images in [0, 1] -> top-1 accuracy, a fraction.
+        images: number of test images.
         parameters: of the network; None if unknown.
         epochs: for which it was trained; None if it was not trained here.
         train_seconds: wall-clock of training; nan if it was not trained here.
@@ -93,7 +93,7 @@ class Run:
     nll: float
     ece: float
     noise: Mapping[float, float]
-    pictures: int
+    images: int
     parameters: int | None
     epochs: int | None
     train_seconds: float
@@ -137,17 +137,17 @@ class ArmSummary:
 
     @property
     def accuracy(self) -> Sample:
-        """Top-1 on the test pictures, fractions."""
+        """Top-1 on the test images, fractions."""
         return Sample(tuple(run.accuracy for run in self.runs))
 
     @property
     def nll(self) -> Sample:
-        """Negative log-likelihood on the test pictures, in nats."""
+        """Negative log-likelihood on the test images, in nats."""
         return Sample(tuple(run.nll for run in self.runs))
 
     @property
     def ece(self) -> Sample:
-        """Expected calibration error on the test pictures, fractions."""
+        """Expected calibration error on the test images, fractions."""
         return Sample(tuple(run.ece for run in self.runs))
 
     def figures(self, *path: str) -> Sample:
@@ -174,13 +174,13 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class View:
-    """What a teacher saw beside the pictures.
+    """What a teacher saw beside the images.
 
     Attributes:
         name: as in the recipe.
         folder: its run folder.
         shape: (channels, height, width) of one sample.
-        scans: names of the scans, each of which gives one channel for every channel of the picture.
+        scans: names of the scans, each of which gives one channel for every channel of the image.
         settings: how it was made, fitted values included.
         seconds: wall-clock of making it.
     """
@@ -358,7 +358,7 @@ class _Reader:
             nll=_number(metrics.get("nll")),
             ece=_number(metrics.get("ece")),
             noise={float(level): _number(value) for level, value in metrics.get("noise", {}).items()},
-            pictures=int(measured.get("pictures", 0)),
+            images=int(measured.get("images", 0)),
             parameters=trained.get("parameters"),
             epochs=trained.get("epochs") if here else None,
             train_seconds=_number(trained.get("seconds")) if here else math.nan,

@@ -10,7 +10,7 @@ from persistill.report.table import spread
 
 
 def curve(position: int, arm: ArmSummary, mark: Mark, samples: Mapping[float, Sample]) -> dict[str, Any]:
-    """A line through the means of fractions, in per cent, with one sample standard deviation up and down.
+    """A line through the means of fractions, in percent, with one sample standard deviation up and down.
 
     Args:
         position: of the network in the section's marks.
@@ -41,5 +41,5 @@ def curve(position: int, arm: ArmSummary, mark: Mark, samples: Mapping[float, Sa
 
 
 def _short(value: float) -> float:
-    """Of per cent, so many digits as no eye and no pointer reaches; a page may hold hundreds of curves."""
+    """Of percent, so many digits as no eye and no pointer reaches; a page may hold hundreds of curves."""
     return round(value, 6)

@@ -1,4 +1,4 @@
-"""Pictures in the page itself, as data URIs, each with a text for who cannot see it."""
+"""Images in the page itself, as data URIs, each with a text for who cannot see it."""
 
 import base64
 import io
@@ -10,13 +10,13 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-_EXACT = 64  # pixels: larger pictures are photographs, which JPEG keeps in a fifth of the bytes
+_EXACT = 64  # pixels: larger images are photographs, which JPEG keeps in a fifth of the bytes
 _GAPS = 24  # how many gaps between the images of a sheet are as wide as one of them
 _COLORS = {3: ("red", "green", "blue"), 1: ("",)}
 
 
 class Inlined(NamedTuple):
-    """A picture in the page itself.
+    """An image in the page itself.
 
     Attributes:
         source: a data URI.
@@ -34,8 +34,8 @@ class Inlined(NamedTuple):
         return "pixels" if self.source.startswith("data:image/png") else "photograph"
 
 
-def inlined_picture(pixels: NDArray[np.uint8], name: str) -> Inlined:
-    """A picture of a class.
+def inlined_image(pixels: NDArray[np.uint8], name: str) -> Inlined:
+    """An image of a class.
 
     Args:
         pixels: (C, H, W).
@@ -44,12 +44,12 @@ def inlined_picture(pixels: NDArray[np.uint8], name: str) -> Inlined:
     channels, height, width = pixels.shape
     if channels == 3:
         image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    else:  # one channel, or so many that no colours stand for them
+    else:  # one channel, or so many that no colors stand for them
         image = Image.fromarray(np.round(pixels.mean(axis=0)).astype(np.uint8))
-    return Inlined(_uri(image), f"Picture of the class {name}, {width} by {height} pixels")
+    return Inlined(_uri(image), f"Image of the class {name}, {width} by {height} pixels")
 
 
-def inlined_image(image: NDArray[Any], channel: str) -> Inlined:
+def inlined_persistence_image(image: NDArray[Any], channel: str) -> Inlined:
     """A persistence image.
 
     Args:
@@ -61,10 +61,10 @@ def inlined_image(image: NDArray[Any], channel: str) -> Inlined:
 
 
 def inlined_sheet(images: NDArray[Any], scans: Sequence[str]) -> Inlined:
-    """All persistence images of a picture in one: a row for each scan, a column for each channel of the picture.
+    """All persistence images of an image in one: a row for each scan, a column for each channel of the image.
 
     One channel's images stand beside each other. A sheet takes a third of the bytes of as many single images, for each
-    of those holds its own table of colours.
+    of those holds its own table of colors.
 
     Args:
         images: (C, H, W), values in [0, 1], scan by scan.
@@ -85,7 +85,7 @@ def inlined_sheet(images: NDArray[Any], scans: Sequence[str]) -> Inlined:
 
 
 def channel_names(scans: Sequence[str], channels: int) -> list[str]:
-    """What the channels of a view are called: all of the picture's by the first scan, then by the second."""
+    """What the channels of a view are called: all of the image's by the first scan, then by the second."""
     if not scans or channels % len(scans):
         return [f"channel {number + 1}" for number in range(channels)]
     share = channels // len(scans)

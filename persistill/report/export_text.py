@@ -11,7 +11,7 @@ def int8_sentence(export: Mapping[str, Any]) -> str:
         export: the result of an export.
 
     Returns:
-        Sentences, with the file that static quantisation alone would have given where the export made both, and how
+        Sentences, with the file that static quantization alone would have given where the export made both, and how
         it answers on other processors; empty if there is no int8 file, or the export does not say.
     """
     int8 = export.get("int8") or {}
@@ -19,10 +19,10 @@ def int8_sentence(export: Mapping[str, Any]) -> str:
         return ""
     own = {what: export.get(what, {}).get("int8") for what in ("agreement", "accuracy")}
     checkpoint = export.get("accuracy", {}).get("checkpoint")
-    pictures = f" on {export['pictures']:,} test pictures"
-    text = f"The int8 file was made {int8['made']}: {_compared(own, pictures)}"
+    images = f" on {export['images']:,} test images"
+    text = f"The int8 file was made {int8['made']}: {_compared(own, images)}"
     if "static" in int8:
-        text += f"; by static quantisation alone it would be {_compared(int8['static'])}"
+        text += f"; by static quantization alone it would be {_compared(int8['static'])}"
     text += "." if checkpoint is None else f". The checkpoint's accuracy on them is {checkpoint:.2%}."
     return f"{text} {processor_sentence(export)}".rstrip()
 

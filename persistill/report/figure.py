@@ -9,14 +9,14 @@ from typing import Any
 from persistill.report.comparison import Comparison
 from persistill.report.table import Table
 
-# Colours are names of the style sheet, so that plots follow the theme: seven hues of Okabe and Ito (2008), which
-# colour-blind readers tell apart, the first of them black. Dash and marker differ too: nothing hangs on colour alone.
+# Colors are names of the style sheet, so that plots follow the theme: seven hues of Okabe and Ito (2008), which
+# color-blind readers tell apart, the first of them black. Dash and marker differ too: nothing hangs on color alone.
 _HUES = 7
 _DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 4")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star")
 _CLASS_SYMBOLS = (*_SYMBOLS, "triangle-left", "triangle-right")
 CLASS_MARKS = len(_CLASS_SYMBOLS)
-"""Classes that can be told apart by symbol and by colour."""
+"""Classes that can be told apart by symbol and by color."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def marks(comparison: Comparison) -> tuple[Mark, ...]:
 
 
 def class_marks(names: Sequence[str]) -> tuple[Mark, ...]:
-    """Marks without lines for up to ``CLASS_MARKS`` classes: no two share a symbol or a colour."""
+    """Marks without lines for up to ``CLASS_MARKS`` classes: no two share a symbol or a color."""
     return tuple(
         Mark(name, f"var(--hue-{position})", None, symbol, on=True)
         for position, (name, symbol) in enumerate(zip(names, _CLASS_SYMBOLS, strict=False))

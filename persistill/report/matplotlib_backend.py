@@ -203,6 +203,6 @@ def _color(name: str) -> str:
 
 @cache
 def _light() -> dict[str, str]:
-    """The style sheet's colours of the light theme, which stands first."""
+    """The style sheet's colors of the light theme, which stands first."""
     style = (resources.files("persistill.report") / "templates" / "page.css").read_text(encoding="utf-8")
     return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", style.partition("}")[0]))

@@ -1,4 +1,4 @@
-"""What a network answered for every test picture, and what can be counted from it."""
+"""What a network answered for every test image, and what can be counted from it."""
 
 import zipfile
 import zlib
@@ -12,7 +12,7 @@ from persistill.errors import UserError
 
 
 class Predictions(NamedTuple):
-    """Answers to the test pictures.
+    """Answers to the test images.
 
     Attributes:
         target: (N,) int64, true classes.
@@ -27,7 +27,7 @@ class Reliability(NamedTuple):
     """Confidence against accuracy, in equal-width bins of confidence, low to high.
 
     Attributes:
-        size: (bins,) int64, pictures whose confidence lies in (i / bins, (i + 1) / bins].
+        size: (bins,) int64, images whose confidence lies in (i / bins, (i + 1) / bins].
         confidence: (bins,) float64, their mean confidence; nan for an empty bin.
         accuracy: (bins,) float64, the share of them that is right; nan for an empty bin.
     """
@@ -67,7 +67,7 @@ def predictions(evaluation: Path) -> Predictions:
 
 
 def confusion_matrix(target: NDArray[np.int64], logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Pictures counted by class.
+    """Images counted by class.
 
     Args:
         target: (N,), classes from 0 to K - 1.

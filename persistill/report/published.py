@@ -24,7 +24,7 @@ def _beside(comparison: Comparison, entry: dict[str, Any]) -> Table:
     ours = {arm.name: arm for arm in (*comparison.teachers, *comparison.arms)}
     rows = tuple(_row(name, value, ours.get(name)) for name, value in entry["accuracies"].items())
     return Table(
-        caption=f"{entry['source']} Published: {entry['chosen']}. Ours: last epoch, accuracy % on the test pictures.",
+        caption=f"{entry['source']} Published: {entry['chosen']}. Ours: last epoch, accuracy % on the test images.",
         header=("Network", "Seeds", "Ours", "Published", "Difference, points"),
         rows=rows,
     )

@@ -1,6 +1,6 @@
-"""Whether a difference between two arms is more than chance: of the seeds, and of the test pictures.
+"""Whether a difference between two arms is more than chance: of the seeds, and of the test images.
 
-Two arms are compared seed by seed and picture by picture, and the difference gets a 95 % interval from the bootstrap.
+Two arms are compared seed by seed and image by image, and the difference gets a 95 % interval from the bootstrap.
 """
 
 import math
@@ -28,11 +28,11 @@ class Difference:
     """How one arm differs from the baseline.
 
     Attributes:
-        mean: arm less baseline, over all seeds and pictures.
+        mean: arm less baseline, over all seeds and images.
         low: lower end of the 95 % interval.
         high: its upper end.
         seeds: pairs of networks.
-        pictures: on which each was measured.
+        images: on which each was measured.
         larger_is_better: whether a positive difference is a gain.
     """
 
@@ -40,7 +40,7 @@ class Difference:
     low: float
     high: float
     seeds: int
-    pictures: int
+    images: int
     larger_is_better: bool = True
 
     @property
@@ -54,22 +54,22 @@ class Difference:
 def paired_difference(
     arm: NDArray[np.floating], baseline: NDArray[np.floating], *, larger_is_better: bool = True, seed: int = 0
 ) -> Difference:
-    """Mean difference of two arms, with a bootstrap interval over seeds and pictures.
+    """Mean difference of two arms, with a bootstrap interval over seeds and images.
 
-    Each of 2,000 draws takes as many seeds as there are, with replacement, and as many pictures, with replacement; all
-    seeds of a draw see the same pictures, because all networks answered the same ones (the two-way bootstrap of Owen,
+    Each of 2,000 draws takes as many seeds as there are, with replacement, and as many images, with replacement; all
+    seeds of a draw see the same images, because all networks answered the same ones (the two-way bootstrap of Owen,
     "The pigeonhole bootstrap", Annals of Applied Statistics 2007). The interval holds the middle 95 % of the draws.
 
     Few seeds resampled look more alike than new seeds would: their spread is short by sqrt((n - 1) / n), and of two or
     three values no sample has tails. So each seed's deviation from the mean is first stretched by sqrt(n / (n - 1)),
     and by the ratio of Student's quantile with n - 1 degrees of freedom to the normal one. One seed cannot be
-    resampled: the interval is of the pictures alone. Where seeds hardly differ the interval is too wide rather than
-    too narrow, since what chance does picture by picture moves the seeds' means as well.
+    resampled: the interval is of the images alone. Where seeds hardly differ the interval is too wide rather than
+    too narrow, since what chance does image by image moves the seeds' means as well.
 
     Args:
-        arm: (S, N), the figure of seed s on picture i whose mean is compared: 1 or 0 for a right or wrong answer, or a
-            picture's negative log-likelihood.
-        baseline: (S, N), the same seeds and pictures.
+        arm: (S, N), the figure of seed s on image i whose mean is compared: 1 or 0 for a right or wrong answer, or an
+            image's negative log-likelihood.
+        baseline: (S, N), the same seeds and images.
         larger_is_better: False for a loss.
         seed: of the bootstrap.
 
@@ -78,26 +78,26 @@ def paired_difference(
     """
     if arm.shape != baseline.shape or arm.ndim != 2 or arm.size == 0:
         raise UserError(
-            "a paired difference needs one figure for each seed and picture, of the same ones in both arms; shapes "
+            "a paired difference needs one figure for each seed and image, of the same ones in both arms; shapes "
             f"{arm.shape} and {baseline.shape} were given."
         )
     differences = arm.astype(np.float64) - baseline.astype(np.float64)
     if not np.isfinite(differences).all():
         raise UserError("a paired difference needs finite figures; some are NaN or infinite.")
-    seeds, pictures = differences.shape
+    seeds, images = differences.shape
     mean = float(differences.mean())
     if seeds > 1:
         deviations = differences.mean(1, keepdims=True) - mean
         differences += deviations * (_stretch(seeds) - 1)
-    of_seeds, of_pictures = _counts(seeds, seed, "seeds"), _counts(pictures, seed, "pictures")
+    of_seeds, of_images = _counts(seeds, seed, "seeds"), _counts(images, seed, "images")
     draws = np.empty(DRAWS)
     for start in range(0, DRAWS, _BLOCK):
         block = slice(start, start + _BLOCK)
-        resampled = differences @ of_pictures[block].T.astype(np.float64)  # (S, draws)
+        resampled = differences @ of_images[block].T.astype(np.float64)  # (S, draws)
         draws[block] = (resampled * of_seeds[block].T).sum(0) / differences.size
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(draws, [tail, 100 - tail])
-    return Difference(mean, float(low), float(high), seeds, pictures, larger_is_better)
+    return Difference(mean, float(low), float(high), seeds, images, larger_is_better)
 
 
 def sentence(
@@ -119,10 +119,10 @@ def sentence(
     by = f"by {show(difference.mean)}, 95 % interval {show(difference.low)} to {show(difference.high)},"
     if difference.seeds == 1:
         return (
-            f"{verdict}: it differs {by} over {difference.pictures:,} test pictures. Only one seed was trained, so how "
+            f"{verdict}: it differs {by} over {difference.images:,} test images. Only one seed was trained, so how "
             "much another seed would change is not in the interval."
         )
-    return f"{verdict}: it differs {by} over {difference.seeds} seeds and {difference.pictures:,} test pictures."
+    return f"{verdict}: it differs {by} over {difference.seeds} seeds and {difference.images:,} test images."
 
 
 def student_quantile(freedom: int) -> float:
@@ -149,7 +149,7 @@ def _stretch(seeds: int) -> float:
     return math.sqrt(seeds / (seeds - 1)) * student_quantile(seeds - 1) / normal
 
 
-@lru_cache(maxsize=12)  # seeds, all pictures, and the parts of them that two pairs of teachers tell apart
+@lru_cache(maxsize=12)  # seeds, all images, and the parts of them that two pairs of teachers tell apart
 def _counts(size: int, seed: int, of: str) -> NDArray[np.uint8]:
     """(DRAWS, size): how often each of ``size`` things is in each draw of ``size`` with replacement."""
     random = np.random.default_rng([seed, len(of), size])

@@ -1,6 +1,6 @@
 """Similarity maps beside each other: what each teacher, the two merged, and the student before and after hold alike.
 
-An evaluation stores inner products of its network's maps on a few test pictures, sorted by class. Rows are scaled to
+An evaluation stores inner products of its network's maps on a few test images, sorted by class. Rows are scaled to
 unit length here, as in the losses (Tung and Mori 2019); teachers are merged as TGD merges them.
 """
 
@@ -37,7 +37,7 @@ class Similarity:
     """The similarity maps of one student.
 
     Attributes:
-        target: (B,) classes of the pictures, ascending.
+        target: (B,) classes of the images, ascending.
         stages: from the first to the last; paired with the teachers' from the last.
     """
 
@@ -71,16 +71,16 @@ def similarity_maps(comparison: Comparison, arm: ArmSummary, run: Run) -> Simila
     stages = []
     for place in range(-depth, 0):
         opposite = {title: list(grams.values())[place] for title, grams in stored.items()}
-        panels = {title: normalised(gram) for title, gram in opposite.items() if title in teachers}
+        panels = {title: normalized(gram) for title, gram in opposite.items() if title in teachers}
         merge = _merge(settings["methods"], len(panels))
         if merge is not None and panels:
             panels["merged"] = merged([opposite[title] for title in panels], *merge)
-        panels |= {title: normalised(gram) for title, gram in opposite.items() if title not in teachers}
+        panels |= {title: normalized(gram) for title, gram in opposite.items() if title not in teachers}
         stages.append(SimilarityStage(list(stored["student after"])[place], panels))
     return Similarity(_classes(run.evaluation), tuple(stages))
 
 
-def normalised(gram: Matrix) -> Matrix:
+def normalized(gram: Matrix) -> Matrix:
     """Rows (B, B) scaled to unit length; rows of zeros stay."""
     lengths = np.linalg.norm(gram, axis=1, keepdims=True)
     scaled: Matrix = np.divide(gram, lengths, out=np.zeros_like(gram), where=lengths > 0)
@@ -93,11 +93,11 @@ def merged(grams: Sequence[Matrix], alphas: Sequence[float], merge: str) -> Matr
     Args:
         grams: (B, B) each.
         alphas: their weights.
-        merge: "published": mixed, then scaled; "normalised": scaled, mixed, and scaled again.
+        merge: "published": mixed, then scaled; "normalized": scaled, mixed, and scaled again.
     """
-    sides = [normalised(gram) for gram in grams] if merge == "normalised" else grams
+    sides = [normalized(gram) for gram in grams] if merge == "normalized" else grams
     mixed: Matrix = np.tensordot(np.asarray(alphas, dtype=np.float64), np.stack(sides), axes=1)
-    return normalised(mixed)
+    return normalized(mixed)
 
 
 def _merge(methods: Sequence[Mapping[str, Any]], teachers: int) -> tuple[Sequence[float], str] | None:

@@ -30,7 +30,7 @@ class Table:
 def overview(comparison: Comparison) -> Table:
     """The headline table: students in the order of the recipe, then teachers.
 
-    Accuracies and ECE are in per cent, NLL in nats. No row is set off from the others: whether a difference
+    Accuracies and ECE are in percent, NLL in nats. No row is set off from the others: whether a difference
     is more than chance is not for bold type to say.
     """
     levels = noise_levels(comparison)
@@ -59,12 +59,12 @@ def rows(comparison: Comparison) -> list[list[str]]:
 
 
 def note(comparison: Comparison) -> str:
-    """How to read the headline table: which epoch, which seeds, how many test pictures."""
-    pictures = sorted({run.pictures for arm in comparison.everyone for run in arm.runs})
+    """How to read the headline table: which epoch, which seeds, how many test images."""
+    images = sorted({run.images for arm in comparison.everyone for run in arm.runs})
     seeds = sorted({seed for arm in comparison.arms for seed in arm.seeds})
     parts = []
-    if pictures:
-        parts.append(f"Measured on {' or '.join(f'{n:,}' for n in pictures)} test pictures, {_epochs(comparison)}.")
+    if images:
+        parts.append(f"Measured on {' or '.join(f'{n:,}' for n in images)} test images, {_epochs(comparison)}.")
     if len(seeds) > 1:
         parts.append(f"Mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}.")
     elif seeds:
@@ -80,8 +80,8 @@ def headline(comparison: Comparison) -> str:
     if not arms:
         return "No run of this comparison is complete."
     baseline = arms[0].accuracy.mean
-    pictures = arms[0].runs[0].pictures
-    first = f"Of {pictures:,} test pictures, {arms[0].name} classifies {percent(baseline)} % correctly"
+    images = arms[0].runs[0].images
+    first = f"Of {images:,} test images, {arms[0].name} classifies {percent(baseline)} % correctly"
     others = [
         f"{arm.name} {percent(arm.accuracy.mean)} % ({100 * (arm.accuracy.mean - baseline):+.2f} points)"
         for arm in arms[1:]
@@ -113,7 +113,7 @@ def noise_levels(comparison: Comparison) -> list[float]:
 
 
 def percent(value: float) -> str:
-    """A fraction in per cent with two digits, without the sign: 0.6612 -> "66.12"."""
+    """A fraction in percent with two digits, without the sign: 0.6612 -> "66.12"."""
     return f"{100 * value:.2f}" if math.isfinite(value) else "not finite"
 
 
@@ -132,7 +132,7 @@ def spread(sample: Sample, scale: float = 1.0, digits: int = 2) -> str:
 
     Args:
         sample: one value a seed.
-        scale: by which the values are multiplied, 100 for per cent.
+        scale: by which the values are multiplied, 100 for percent.
         digits: after the point.
     """
     if not sample.values:

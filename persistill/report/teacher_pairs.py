@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class TeacherPair:
-    """A teacher that sees pictures, and one that sees something else of them.
+    """A teacher that sees images, and one that sees something else of them.
 
     Attributes:
         comparison: theirs.
@@ -35,7 +35,7 @@ class TeacherPair:
 
     @cached_property
     def groups(self) -> dict[str, Mask]:
-        """Who is right ("both", "image", "topology" or "neither" of the two) -> (N,), on which test pictures."""
+        """Who is right ("both", "image", "topology" or "neither" of the two) -> (N,), on which test images."""
         image, topology = self.right(self.image.runs[0]), self.right(self.topology.runs[0])
         return {
             "both": image & topology,
@@ -46,7 +46,7 @@ class TeacherPair:
 
     @property
     def everything(self) -> Mask:
-        """(N,), all test pictures."""
+        """(N,), all test images."""
         return np.ones(len(self.target), np.bool_)
 
     @property
@@ -61,30 +61,30 @@ class TeacherPair:
 
     @cached_property
     def target(self) -> NDArray[np.int64]:
-        """(N,) right classes of the test pictures."""
+        """(N,) right classes of the test images."""
         return predictions(self.image.runs[0].evaluation).target
 
     def right(self, run: Run) -> Mask:
-        """(N,), which test pictures a network gets right.
+        """(N,), which test images a network gets right.
 
         Raises:
-            UserError: if its predictions are missing or damaged, or of other pictures.
+            UserError: if its predictions are missing or damaged, or of other images.
         """
         if run.folder not in self._right:
             target, logits = predictions(run.evaluation)
             if not np.array_equal(target, self.target):
-                raise UserError(f"{run.evaluation} holds answers to other test pictures than those of the teachers.")
+                raise UserError(f"{run.evaluation} holds answers to other test images than those of the teachers.")
             self._right[run.folder] = logits.argmax(axis=1) == target
         return self._right[run.folder]
 
     def accuracy(self, arm: ArmSummary, group: Mask) -> Sample:
-        """Share of a group's pictures that each of an arm's networks gets right; empty for an empty group."""
+        """Share of a group's images that each of an arm's networks gets right; empty for an empty group."""
         if not group.any():
             return Sample(())
         return Sample(tuple(float(self.right(run)[group].mean()) for run in arm.runs))
 
     def difference(self, arm: ArmSummary, other: ArmSummary, group: Mask) -> Difference | None:
-        """How much more of a group an arm gets right than another; None without a shared seed or a picture.
+        """How much more of a group an arm gets right than another; None without a shared seed or an image.
 
         Small groups have wide intervals, which are cut where no difference can lie.
         """
@@ -119,7 +119,7 @@ class TeacherPair:
 
 
 def teacher_pairs(comparison: Comparison) -> tuple[TeacherPair, ...]:
-    """All pairs of a complete teacher that sees pictures and a complete one that does not, in the recipe's order."""
+    """All pairs of a complete teacher that sees images and a complete one that does not, in the recipe's order."""
     settings: Mapping[str, Any] = comparison.settings.get("teachers") or {}
     views = {name: (of or {}).get("view", "image") for name, of in settings.items()}
     teachers = [teacher for teacher in comparison.teachers if teacher.runs]

@@ -2,7 +2,7 @@
 
 Diagrams come from ``signals``, ``images`` (cubical complexes) and ``clouds`` (Vietoris-Rips) into one container,
 ``diagrams``, with other libraries' ``layouts``. They become persistence images (``persistence_image`` by integrals,
-``pictures`` straight from pictures, ``point_images`` at points), functions (``tents``, ``curves``), numbers
+``images`` straight from images, ``point_images`` at points), functions (``tents``, ``curves``), numbers
 (``summaries``) and distances (``sliced``, ``matchings``); ``figures`` draws for people. Under these lie ``_numba``
 (compiled, for the CPU), ``_triton`` (for a GPU) and ``_reference`` (plain, for readers and tests), and what they share:
 ``_batches`` (checks, rectangles of points), ``_tables`` (profiles of Gaussians), ``_gradients`` (images that carry

@@ -1,4 +1,4 @@
-"""What a person sees: one picture explained from samples to persistence image, and a sheet of many.
+"""What a person sees: one image explained from samples to persistence image, and a sheet of many.
 
 Figures are made without pyplot, so nothing opens a window, needs a display or stays in memory:
 ``figure.savefig("sheet.png")`` writes one.
@@ -25,23 +25,23 @@ from persistill.topology.persistence_image.from_images import SCANS, Scan
 _INK, _PALE, _FAINT, _SEEN = "#1f2733", "#9aa3ad", "#e6e9ed", "#c8401a"
 _COLOURS = "magma"
 _DPI = 160
-_TILE = 1.3  # inches, one picture of a contact sheet
+_TILE = 1.3  # inches, one image of a contact sheet
 _CHANNELS = ("red", "green", "blue")
 _SAMPLES = 2500  # of a signal that can be told apart in one figure
 _BARS = 300  # that can be told apart, one below the other
 
 
 def explain(
-    picture: NDArray[Any] | Tensor, settings: PersistenceImages, *, channel: int = 0, scan: Scan = "rows"
+    image: NDArray[Any] | Tensor, settings: PersistenceImages, *, channel: int = 0, scan: Scan = "rows"
 ) -> Figure:
-    """One channel of a picture, its samples as a signal, its bars, its diagram and its persistence image.
+    """One channel of an image, its samples as a signal, its bars, its diagram and its persistence image.
 
-    Bars that the window of the persistence image holds are drawn in colour, the others in grey. Lengths and positions
-    are in the units of the settings: levels of 8-bit pictures are divided by 255. Of a large picture, the 2,500 samples
+    Bars that the window of the persistence image holds are drawn in color, the others in grey. Lengths and positions
+    are in the units of the settings: levels of 8-bit images are divided by 255. Of a large image, the 2,500 samples
     in the middle and one bar in so many are shown, which the headings say; the diagram and the image hold all of them.
 
     Args:
-        picture: (C, H, W), or (H, W) for a single channel; uint8, float32 or float64.
+        image: (C, H, W), or (H, W) for a single channel; uint8, float32 or float64.
         settings: how the diagram becomes an image.
         channel: which channel to follow.
         scan: how it is read.
@@ -50,13 +50,13 @@ def explain(
         A figure, 12 by 6.2 inches.
 
     Raises:
-        ValueError: if the picture has another shape or no such channel, or holds a NaN or an infinity.
+        ValueError: if the image has another shape or no such channel, or holds a NaN or an infinity.
         TypeError: if its dtype is not supported.
     """
-    pixels = _plain(picture)
+    pixels = _plain(image)
     pixels = pixels[None] if pixels.ndim == 2 else pixels
     if pixels.ndim != 3 or not 0 <= channel < len(pixels):
-        raise ValueError(f"picture must be (C, H, W) with a channel {channel}, or (H, W); got {pixels.shape}.")
+        raise ValueError(f"image must be (C, H, W) with a channel {channel}, or (H, W); got {pixels.shape}.")
     if scan not in SCANS:
         raise ValueError(f"scan must be one of {', '.join(map(repr, SCANS))}; got {scan!r}.")
     signal = SCANS[scan](pixels[channel])
@@ -68,7 +68,7 @@ def explain(
     assert places is not None
     places = places[kept]
     seen = _inside(values[:, 0], settings.births) & _inside(lengths, settings.persistences)
-    image = settings.images(Diagrams(values, np.array([0, len(values)])))[0]
+    raster = settings.images(Diagrams(values, np.array([0, len(values)])))[0]
 
     with mpl.rc_context(_style()):
         figure = Figure(figsize=(12, 6.2), dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
@@ -76,52 +76,52 @@ def explain(
         share = lengths[seen].sum() / lengths.sum() if len(lengths) else 0.0
         figure.suptitle(
             f"{len(values):,} bars are longer than {settings.min_persistence:g}. The window of the persistence image "
-            f"holds {seen.sum():,} of them (in colour), {100 * share:.0f} % of the total persistence.",
+            f"holds {seen.sum():,} of them (in color), {100 * share:.0f} % of the total persistence.",
             x=0.008,
             ha="left",
             fontsize=11,
         )
         _draw_signal(figure.add_subplot(grid[0, :]), unit_values(signal), values, places[:, 0], seen, scan)
-        _draw_picture(figure.add_subplot(grid[1, 0]), pixels, channel)
+        _draw_image(figure.add_subplot(grid[1, 0]), pixels, channel)
         _draw_bars(figure.add_subplot(grid[1, 1]), values, seen)
         _draw_diagram(figure.add_subplot(grid[1, 2]), values, seen, settings)
-        _draw_image(figure.add_subplot(grid[1, 3]), image, settings)
+        _draw_persistence_image(figure.add_subplot(grid[1, 3]), raster, settings)
     return figure
 
 
 def contact_sheet(
-    pictures: NDArray[Any] | Tensor,
     images: NDArray[Any] | Tensor,
+    persistence_images: NDArray[Any] | Tensor,
     *,
     scans: Sequence[Scan] = ("rows", "columns"),
     titles: Sequence[str] | None = None,
 ) -> Figure:
-    """Pictures, one below the other, each beside its persistence images.
+    """Images, one below the other, each beside its persistence images.
 
     Every persistence image is shown on its own scale, from its minimum to its maximum: black to white.
 
     Args:
-        pictures: (B, C, H, W), uint8, or floats in [0, 1]; 3 channels are shown in colour, others by the first.
-        images: (B, len(scans) * C, rows, columns), as ``persistence_images`` gives them.
+        images: (B, C, H, W), uint8, or floats in [0, 1]; 3 channels are shown in color, others by the first.
+        persistence_images: (B, len(scans) * C, rows, columns), as ``persistence_images`` gives them.
         scans: as they were given to ``persistence_images``, for the headings.
-        titles: one for each picture, shown at its left.
+        titles: one for each image, shown at its left.
 
     Returns:
         A figure whose height grows with B.
 
     Raises:
-        ValueError: if shapes or the number of titles do not fit, or if there is no picture.
+        ValueError: if shapes or the number of titles do not fit, or if there is no image.
     """
-    pixels, drawn = _plain(pictures), _plain(images)
+    pixels, drawn = _plain(images), _plain(persistence_images)
     if pixels.ndim != 4 or drawn.ndim != 4 or len(pixels) != len(drawn) or len(pixels) == 0:
         raise ValueError(
-            f"pictures and images must both be (B, C, H, W) with the same B >= 1; got {pixels.shape}, {drawn.shape}."
+            f"images and images must both be (B, C, H, W) with the same B >= 1; got {pixels.shape}, {drawn.shape}."
         )
     channels = pixels.shape[1]
     if drawn.shape[1] != len(scans) * channels:
         raise ValueError(f"images must have len(scans) * C = {len(scans) * channels} channels; got {drawn.shape[1]}.")
     if titles is not None and len(titles) != len(pixels):
-        raise ValueError(f"titles must be one for each of {len(pixels)} pictures; got {len(titles)}.")
+        raise ValueError(f"titles must be one for each of {len(pixels)} images; got {len(titles)}.")
     names = _CHANNELS if channels == 3 else [f"channel {c}" for c in range(channels)]
     headings = [f"{scan}, {name}" if channels > 1 else scan for scan in scans for name in names]
 
@@ -141,7 +141,7 @@ def contact_sheet(
                 place.set_box_aspect(1)
                 place.set(xticks=[], yticks=[])
                 place.spines[:].set_visible(False)
-        for place, heading in zip(axes[0], ["picture", *headings], strict=True):
+        for place, heading in zip(axes[0], ["image", *headings], strict=True):
             place.set_title(heading, fontsize=8, loc="left")
     return figure
 
@@ -158,19 +158,19 @@ def _draw_signal(
     stop = min(len(signal), start + _SAMPLES)
     axes.plot(np.arange(start, stop), signal[start:stop], color=_PALE, linewidth=0.6)
     shown = (places >= start) & (places < stop)
-    for mask, colour in ((shown & ~seen, _INK), (shown & seen, _SEEN)):
+    for mask, color in ((shown & ~seen, _INK), (shown & seen, _SEEN)):
         segments = [[(x, birth), (x, death)] for x, (birth, death) in zip(places[mask], values[mask], strict=True)]
-        axes.add_collection(LineCollection(segments, colors=colour, linewidths=1.2))
+        axes.add_collection(LineCollection(segments, colors=color, linewidths=1.2))
     axes.margins(x=0.005)
     part = f", {_SAMPLES:,} of its {len(signal):,} samples" if stop - start < len(signal) else ""
     axes.set_title(f"The channel read by {scan}{part}: every bar stands on the minimum that it is born at", loc="left")
     axes.set(xlabel="sample", ylabel="value")
 
 
-def _draw_picture(axes: Axes, pixels: NDArray[Any], channel: int) -> None:
+def _draw_image(axes: Axes, pixels: NDArray[Any], channel: int) -> None:
     axes.imshow(_shown(pixels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     name = _CHANNELS[channel] if len(pixels) == 3 else f"channel {channel}"
-    axes.set_title("Picture" if len(pixels) == 1 else f"Picture ({name} is followed)", loc="left")
+    axes.set_title("Image" if len(pixels) == 1 else f"Image ({name} is followed)", loc="left")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
@@ -179,9 +179,9 @@ def _draw_bars(axes: Axes, values: NDArray[Any], seen: NDArray[np.bool_]) -> Non
     every = -(-len(values) // _BARS) or 1
     order = np.lexsort((values[:, 1], values[:, 0]))[::every]
     segments = [[(birth, k), (death, k)] for k, (birth, death) in enumerate(values[order])]
-    colours = [_SEEN if inside else _INK for inside in seen[order]]
+    colors = [_SEEN if inside else _INK for inside in seen[order]]
     width = min(2.0, 110 / max(len(segments), 1))
-    axes.add_collection(LineCollection(segments, colors=colours, linewidths=width))
+    axes.add_collection(LineCollection(segments, colors=colors, linewidths=width))
     axes.autoscale()
     axes.set_box_aspect(1)
     axes.set_title("Bars" if every == 1 else f"One bar in {every}, by birth", loc="left")
@@ -199,16 +199,16 @@ def _draw_diagram(axes: Axes, values: NDArray[Any], seen: NDArray[np.bool_], set
     axes.plot(span, span, color=_PALE, linewidth=0.8)
     axes.set(xlim=span, ylim=span)
     crowded = min(1.0, (2 * _BARS / max(len(values), 1)) ** 0.5)
-    for mask, colour in ((~seen, _INK), (seen, _SEEN)):
+    for mask, color in ((~seen, _INK), (seen, _SEEN)):
         axes.scatter(
-            values[mask, 0], values[mask, 1], s=max(2, 8 * crowded), color=colour, linewidths=0, alpha=0.7 * crowded
+            values[mask, 0], values[mask, 1], s=max(2, 8 * crowded), color=color, linewidths=0, alpha=0.7 * crowded
         )
     axes.set_box_aspect(1)
     axes.set_title("Diagram, and the window", loc="left")
     axes.set(xlabel="birth", ylabel="death")
 
 
-def _draw_image(axes: Axes, image: NDArray[Any], settings: PersistenceImages) -> None:
+def _draw_persistence_image(axes: Axes, image: NDArray[Any], settings: PersistenceImages) -> None:
     extent = (*settings.births, *settings.persistences)
     axes.imshow(image, cmap=_COLOURS, extent=extent, aspect="auto", interpolation="nearest")
     axes.set_box_aspect(1)

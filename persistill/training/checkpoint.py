@@ -16,7 +16,7 @@ from persistill.utils.atomic_io import atomic
 
 
 def save(path: Path, modules: Mapping[str, nn.Module], optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Write what is trained, optimiser, random states and ``state`` (plain JSON) atomically.
+    """Write what is trained, optimizer, random states and ``state`` (plain JSON) atomically.
 
     Args:
         path: the file; an older checkpoint there is replaced only once the new one is whole.
@@ -44,12 +44,12 @@ def save(path: Path, modules: Mapping[str, nn.Module], optimizer: Optimizer, sta
 
 
 def load(path: Path, modules: Mapping[str, nn.Module], optimizer: Optimizer, key: str) -> dict[str, Any]:
-    """Bring what is trained, optimiser and random states back to a checkpoint.
+    """Bring what is trained, optimizer and random states back to a checkpoint.
 
     Args:
         path: a file that ``save`` wrote.
         modules: of the same names and architectures; changed in place.
-        optimizer: an optimiser of the same kind; changed in place.
+        optimizer: an optimizer of the same kind; changed in place.
         key: the run's key, which the checkpoint must carry.
 
     Returns:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persistill.errors import UserError
-from persistill.structures import Batch, Features, LearningMethod, Method, PureMethod, Setting
+from persistill.structures import Batch, LearningMethod, Method, MethodContext, ModelOutput, PureMethod
 
 
-class Objective(nn.Module):
+class Criterion(nn.Module):
     """``cross_entropy * CE + sum(weight * term)`` over all terms of all methods.
 
     Its parameters are the trainable parts of the methods; most have none.
@@ -33,7 +33,7 @@ class Objective(nn.Module):
         *,
         cross_entropy: float = 1.0,
         label_smoothing: float = 0.0,
-        settings: Sequence[Setting] = (),
+        settings: Sequence[MethodContext] = (),
     ) -> None:
         super().__init__()
         self._methods = tuple(methods)
@@ -59,12 +59,12 @@ class Objective(nn.Module):
                     raise UserError(f"two methods of one arm are both {names[name]!r}; use one, with the sum of both.")
                 self.weights[names[name]] = weight
 
-    def terms(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         """All unweighted terms, scalars of float32, in the order of ``weights``.
 
         Args:
             student: features of the batch with gradient.
-            teachers: features of the same pictures, in the arm's order.
+            teachers: features of the same images, in the arm's order.
             batch: the batch itself.
         """
         logits = student.logits.float()
@@ -86,7 +86,7 @@ class Objective(nn.Module):
         return torch.stack(weighted).sum()
 
 
-class Health:
+class NonFiniteGuard:
     """Remembers which terms were not finite first, without waiting for the device at every step.
 
     Args:

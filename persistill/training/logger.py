@@ -7,7 +7,7 @@ from typing import Any
 from persistill.run_folder import RunFolder
 
 
-class Journal:
+class MetricLogger:
     """Writes the records of one run."""
 
     def __init__(self, folder: RunFolder) -> None:

@@ -11,12 +11,12 @@ _ONE_CYCLE_END = 1e4
 
 
 def learning_rate(settings: Train, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of one optimiser step.
+    """The learning rate of one optimizer step.
 
     Args:
         settings: schedule, peak rate ``lr``, epochs, milestones, warm-up.
         step: the step, counted from 0 over the whole training.
-        steps_per_epoch: optimiser steps in an epoch.
+        steps_per_epoch: optimizer steps in an epoch.
 
     Returns:
         The rate: constant, multiplied by ``gamma`` at each milestone (step), half a cosine from ``lr`` to 0 (cosine),

@@ -29,12 +29,12 @@ HIGHEST_WEIGHT = 64
 MOMENTUM = 0.1
 """Share of a batch in the running ranges, that of torch's batch norms."""
 
-_CHILD = "fake_quantised_input"
+_CHILD = "fake_quantized_input"
 _TINY = torch.finfo(torch.float32).tiny
 
 
 @contextlib.contextmanager
-def fake_quantised(network: nn.Module) -> Iterator[None]:
+def fake_quantized(network: nn.Module) -> Iterator[None]:
     """Let a network round its weights and activations to 8 bits, for as long as the block lasts.
 
     Ranges of activations are running means of the extremes of each batch, kept in buffers, so that a checkpoint that is
@@ -54,7 +54,7 @@ def fake_quantised(network: nn.Module) -> Iterator[None]:
         names = ", ".join(kind.__name__ for kind in LAYERS)
         raise UserError(
             f"{type(network).__name__} has no layer that computes in 8 bits ({names}), so there is nothing to train "
-            "for: leave quantise out of the recipe."
+            "for: leave quantize out of the recipe."
         )
     with contextlib.ExitStack() as stack:
         for layer in layers:
@@ -66,7 +66,7 @@ def fake_quantised(network: nn.Module) -> Iterator[None]:
         yield
 
 
-def fake_quantise(values: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int) -> Tensor:
+def fake_quantize(values: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int) -> Tensor:
     """``round(values / scale) + zero_point``, cut off at ``lowest`` and ``highest``, back in the units of ``values``.
 
     Halves are rounded to even, as ONNX does. The gradient of a value is 1, or 0 where it was cut off.
@@ -109,7 +109,7 @@ class FakeWeight(nn.Module):
         """
         largest = weight.detach().float().flatten(1).abs().amax(1)
         scale = _nonzero(largest / HIGHEST_WEIGHT).reshape(-1, *[1] * (weight.ndim - 1))
-        return fake_quantise(weight, scale, torch.zeros_like(scale), -HIGHEST_WEIGHT, HIGHEST_WEIGHT)
+        return fake_quantize(weight, scale, torch.zeros_like(scale), -HIGHEST_WEIGHT, HIGHEST_WEIGHT)
 
 
 class FakeInput(nn.Module):
@@ -143,7 +143,7 @@ class FakeInput(nn.Module):
             return values
         scale = _nonzero((self.high - self.low) / (HIGHEST - LOWEST))
         zero_point = (LOWEST - self.low / scale).round().clamp(LOWEST, HIGHEST)
-        return fake_quantise(values, scale, zero_point, LOWEST, HIGHEST)
+        return fake_quantize(values, scale, zero_point, LOWEST, HIGHEST)
 
     def _move(self, values: Tensor) -> None:
         low, high = (extreme.float() for extreme in torch.aminmax(values))

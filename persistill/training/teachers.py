@@ -6,7 +6,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from persistill.structures import Batch, Features
+from persistill.structures import Batch, ModelOutput
 
 
 class Frozen(nn.Module):
@@ -28,20 +28,20 @@ class Frozen(nn.Module):
         return self
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Features:
+    def forward(self, images: Tensor) -> ModelOutput:
         """The network's features, outside any graph."""
-        features: Features = self.network(images)
+        features: ModelOutput = self.network(images)
         return features
 
 
-class Teaching(Protocol):
+class TeacherCallable(Protocol):
     """A teacher in a training: its features of a batch, outside any graph."""
 
-    def __call__(self, batch: Batch) -> Features:
-        """Features of the batch's pictures."""
+    def __call__(self, batch: Batch) -> ModelOutput:
+        """Features of the batch's images."""
 
 
-class LiveTeacher:
+class OnlineTeacher:
     """A teacher that is asked at every step.
 
     Args:
@@ -53,22 +53,22 @@ class LiveTeacher:
         self.network = network
         self.view = view
 
-    def __call__(self, batch: Batch) -> Features:
+    def __call__(self, batch: Batch) -> ModelOutput:
         """The network's features of its view."""
-        features: Features = self.network(batch.views[self.view])
+        features: ModelOutput = self.network(batch.inputs[self.view])
         return features
 
 
 class StoredTeacher:
-    """A teacher whose features of every picture were computed before.
+    """A teacher whose features of every image were computed before.
 
     Args:
-        fetch: positions (B,) of pictures in the training split -> their features.
+        fetch: positions (B,) of images in the training split -> their features.
     """
 
-    def __init__(self, fetch: Callable[[Tensor], Features]) -> None:
+    def __init__(self, fetch: Callable[[Tensor], ModelOutput]) -> None:
         self._fetch = fetch
 
-    def __call__(self, batch: Batch) -> Features:
-        """The stored features of the batch's pictures."""
+    def __call__(self, batch: Batch) -> ModelOutput:
+        """The stored features of the batch's images."""
         return self._fetch(batch.index)

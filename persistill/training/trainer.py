@@ -11,13 +11,13 @@ from torch import nn
 from persistill.config import Train
 from persistill.errors import UserError, unknown
 from persistill.run_folder import RunFolder
-from persistill.structures import Batches, Features
+from persistill.structures import Batches, ModelOutput
 from persistill.training import checkpoint as checkpoints
-from persistill.training.criterion import Health, Objective
-from persistill.training.logger import Journal
+from persistill.training.criterion import Criterion, NonFiniteGuard
+from persistill.training.logger import MetricLogger
 from persistill.training.lr_schedule import learning_rate
 from persistill.training.sigint import interruption
-from persistill.training.teachers import Teaching
+from persistill.training.teachers import TeacherCallable
 from persistill.utils.progress import Progress, Silent
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -57,12 +57,12 @@ def fit(
     network: nn.Module,
     loader: Batches,
     *,
-    objective: Objective,
+    objective: Criterion,
     settings: Train,
     folder: RunFolder,
     fabric: Fabric,
     view: str = "image",
-    teachers: Sequence[Teaching] = (),
+    teachers: Sequence[TeacherCallable] = (),
     validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     progress: Progress | None = None,
     label: str = "training",
@@ -74,10 +74,10 @@ def fit(
     all else lies in the checkpoint.
 
     Args:
-        network: returns ``Features``; trained in place. It keeps the weights of the last epoch.
+        network: returns ``ModelOutput``; trained in place. It keeps the weights of the last epoch.
         loader: yields batches that hold ``view`` and the views of all teachers.
         objective: the loss; its own parameters are trained along.
-        settings: optimiser, schedule, precision.
+        settings: optimizer, schedule, precision.
         folder: receives ``log.jsonl`` and, until the training ends, ``checkpoint.safetensors``.
         fabric: from ``make_fabric``.
         view: what the network sees.
@@ -118,8 +118,8 @@ def fit(
     first, began = state["step"], time.perf_counter() - state["seconds"]
     sums = {name: torch.tensor(value, device=fabric.device) for name, value in state["sums"].items()}
     right, seen = torch.tensor(float(state["right"]), device=fabric.device), state["seen"]
-    health = Health(objective.weights)
-    journal, saved, record = Journal(folder), time.perf_counter(), dict[str, Any]()
+    health = NonFiniteGuard(objective.weights)
+    journal, saved, record = MetricLogger(folder), time.perf_counter(), dict[str, Any]()
 
     def checkpoint(step: int) -> None:
         nonlocal saved
@@ -140,7 +140,7 @@ def fit(
                 plain.param_groups[0]["lr"] = lr = learning_rate(settings, step, steps)
                 with fabric.autocast(), torch.no_grad():
                     taught = [_fp32(teacher(batch)) for teacher in teachers]
-                features: Features = model(batch.views[view].contiguous(memory_format=layout))
+                features: ModelOutput = model(batch.inputs[view].contiguous(memory_format=layout))
                 terms = objective.terms(features, taught, batch)
                 health.observe(terms)
                 loss = objective.total(terms)
@@ -211,7 +211,9 @@ def _optimizer(modules: Iterable[nn.Module], settings: Train) -> torch.optim.Opt
     )
 
 
-def _fp32(features: Features) -> Features:
-    return Features(
-        features.logits.float(), features.embedding.float(), {name: m.float() for name, m in features.maps.items()}
+def _fp32(features: ModelOutput) -> ModelOutput:
+    return ModelOutput(
+        features.logits.float(),
+        features.embedding.float(),
+        {name: m.float() for name, m in features.feature_maps.items()},
     )

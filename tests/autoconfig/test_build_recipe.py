@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from persistill import losses, models
-from persistill.autoconfig import Given, Options, choose_size, make_recipe, names
+from persistill.autoconfig import Options, TeacherCheckpoint, choose_size, make_recipe, names
 from persistill.autoconfig.build_recipe import STORED_AT_MOST, stored_bytes
 from persistill.autoconfig.method_defaults import make_arms
 from persistill.autoconfig.train_defaults import choose_batch_size, choose_epochs, choose_training
@@ -24,10 +24,10 @@ GRAY = Outline(("a", "b", "c"), train=900, validation=0.1, test=None, sizes={(8,
 
 
 def options(**changes) -> Options:
-    return Options(**({"data": "pictures", "teacher": "wrn-16-2", "student": "resnet-8"} | changes))
+    return Options(**({"data": "images", "teacher": "wrn-16-2", "student": "resnet-8"} | changes))
 
 
-def made(seen: Outline = SEEN, given: Given | None = None, **changes) -> Recipe:
+def made(seen: Outline = SEEN, given: TeacherCheckpoint | None = None, **changes) -> Recipe:
     return make_recipe(options(**changes), seen, given).recipe
 
 
@@ -113,27 +113,27 @@ def test_weights_follow_what_their_terms_depend_on() -> None:
         ({(5, 6): 1, (6, 5): 1}, (8, 8)),
     ],
 )
-def test_pictures_keep_their_size_unless_they_differ_or_are_large(sizes, expected) -> None:
+def test_images_keep_their_size_unless_they_differ_or_are_large(sizes, expected) -> None:
     assert choose_size(sizes) == expected
 
 
 def test_a_stated_size_wins_over_the_teachers_and_that_over_their_own() -> None:
-    given = Given(size=(48, 48), mean=(0.5,) * 3, std=(0.2,) * 3)
+    given = TeacherCheckpoint(size=(48, 48), mean=(0.5,) * 3, std=(0.2,) * 3)
     assert made().data.size == (32, 32)
     assert made(given=given, teacher_weights="w").data.size == (48, 48)
     assert made(given=given, teacher_weights="w", size=(64, 64)).data.size == (64, 64)
     assert any("as the teacher was trained" in one for one in make_recipe(options(), SEEN, given).reasons)
 
 
-def test_a_given_teacher_sees_pictures_normalised_as_it_knows_them() -> None:
-    given = Given(None, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "as somebody says")
+def test_a_given_teacher_sees_images_normalized_as_it_knows_them() -> None:
+    given = TeacherCheckpoint(None, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "as somebody says")
     recipe = made(given=given, teacher_weights="w.safetensors")
     assert (recipe.data.mean, recipe.data.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert recipe.teachers["image"].weights == "w.safetensors"
     assert made().data.mean is None
 
 
-def test_augmentation_flips_what_has_colour_and_can_be_left_out() -> None:
+def test_augmentation_flips_what_has_color_and_can_be_left_out() -> None:
     assert made().train.augment == ("crop", "flip")
     assert made(GRAY).train.augment == ("crop",)
     assert made(augment=False).train.augment == ()
@@ -141,7 +141,7 @@ def test_augmentation_flips_what_has_colour_and_can_be_left_out() -> None:
     assert made(GRAY).train.crop_padding == 1
 
 
-def test_teachers_are_asked_once_where_pictures_stay_the_same() -> None:
+def test_teachers_are_asked_once_where_images_stay_the_same() -> None:
     assert made().teacher_cache == "off"
     assert made(augment=False).teacher_cache == "half"
     many = Outline(SEEN.classes, 10**6, 0.1, None, SEEN.sizes, gray=False)
@@ -156,19 +156,21 @@ def test_stored_bytes_are_those_of_the_answers() -> None:
     import torch
 
     logits, embedding, maps = network(torch.zeros(1, 3, 20, 28))
-    assert stored_bytes("wrn-16-2", (3, 20, 28), 10, frozenset({"maps"})) == 2 * sum(m.numel() for m in maps.values())
-    everything = frozenset({"logits", "embedding", "maps"})
+    assert stored_bytes("wrn-16-2", (3, 20, 28), 10, frozenset({"feature_maps"})) == 2 * sum(
+        m.numel() for m in maps.values()
+    )
+    everything = frozenset({"logits", "embedding", "feature_maps"})
     assert stored_bytes("wrn-16-2", (3, 20, 28), 10, everything) == sum(
         [4 * logits.numel(), 4 * embedding.numel(), *(2 * one.numel() for one in maps.values())]
     )
 
 
 @pytest.mark.parametrize(
-    ("pictures", "size", "expected"),
+    ("images", "size", "expected"),
     [(45_000, 32, 128), (45_000, 224, 64), (300, 32, 32), (40, 32, 8), (9, 32, 8), (3, 32, 3)],
 )
-def test_batches_leave_steps_in_an_epoch(pictures: int, size: int, expected: int) -> None:
-    assert choose_batch_size(pictures, (size, size)) == expected
+def test_batches_leave_steps_in_an_epoch(images: int, size: int, expected: int) -> None:
+    assert choose_batch_size(images, (size, size)) == expected
 
 
 def test_epochs_fill_about_ten_thousand_steps() -> None:
@@ -199,7 +201,7 @@ def test_a_batch_that_cannot_be_filled_is_told() -> None:
         made(batch_size=1000)
 
 
-def test_large_pictures_are_asked_about_less_often_and_fewer_at_a_time() -> None:
+def test_large_images_are_asked_about_less_often_and_fewer_at_a_time() -> None:
     large = Outline(SEEN.classes, 900, 0.1, None, {(224, 224): 9}, gray=False)
     assert made().evaluate == Evaluate()
     found = made(large).evaluate

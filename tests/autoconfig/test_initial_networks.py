@@ -6,7 +6,7 @@ import pytest
 import safetensors.torch
 import timm
 
-from persistill.autoconfig import Given, Initial, Options, as_python, look_at_initial, make_recipe
+from persistill.autoconfig import Initial, Options, TeacherCheckpoint, as_python, look_at_initial, make_recipe
 from persistill.autoconfig.train_defaults import choose_epochs, choose_training
 from persistill.config import Model
 from persistill.data.sources.inspect import Outline
@@ -25,7 +25,7 @@ PLAIN = Initial("w.safetensors", (), None, (0.3,) * 3, (0.4,) * 3, "as w says")
 
 
 def options(**changes) -> Options:
-    values = {"data": "pictures", "teacher": "timm/test_resnet", "student": "wrn-16-1", "methods": ("tgd",)}
+    values = {"data": "images", "teacher": "timm/test_resnet", "student": "wrn-16-1", "methods": ("tgd",)}
     return Options(**(values | changes))
 
 
@@ -65,15 +65,15 @@ def test_each_network_is_trained_as_it_starts() -> None:
     assert trained.lr < scratch.lr
     assert trained.epochs == scratch.epochs // 3
     text = " ".join(said)
-    assert "on these pictures, from the published weights timm/x: the classifier starts fresh: no." in text
+    assert "on these images, from the published weights timm/x: the classifier starts fresh: no." in text
     assert "was given no weights" not in text
-    assert "are of pictures of 224x224 (timm/test_resnet), and those here have 32x32" in text
+    assert "are of images of 224x224 (timm/test_resnet), and those here have 32x32" in text
     assert "up to --size 224" in text
     started = make_recipe(options(student_initial="w"), SEEN, None, {"student": PLAIN})
     assert started.recipe.student.initial == "w"
     assert started.recipe.train.epochs == plain.train.epochs // 3
     assert "Every student starts from w.safetensors." in " ".join(started.reasons)
-    assert "are of pictures of" not in " ".join(started.reasons)
+    assert "are of images of" not in " ".join(started.reasons)
     assert "--teacher-initial pretrained lets it start from published weights" in " ".join(started.reasons)
     assert "--teacher-initial" not in " ".join(make_recipe(options(teacher="wrn-16-2"), SEEN).reasons)
 
@@ -88,8 +88,8 @@ def test_what_is_stated_holds_for_all() -> None:
     assert '"wrn-16-1", initial="s"' in as_python(recipe, "A recipe.")
 
 
-def test_the_normalisation_is_the_teachers_before_the_students() -> None:
-    given = Given(None, (0.7,) * 3, (0.8,) * 3, "as the file says")
+def test_the_normalization_is_the_teachers_before_the_students() -> None:
+    given = TeacherCheckpoint(None, (0.7,) * 3, (0.8,) * 3, "as the file says")
     both = {"teacher": PLAIN, "student": RESNET}
     assert make_recipe(options(teacher_weights="w"), SEEN, given, {"student": RESNET}).recipe.data.mean == (0.7,) * 3
     assert make_recipe(options(), SEEN, None, both).recipe.data.mean == (0.3,) * 3

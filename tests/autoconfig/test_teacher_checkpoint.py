@@ -1,4 +1,4 @@
-"""Weights that somebody brings along: what fits, what does not, and how their pictures are normalised."""
+"""Weights that somebody brings along: what fits, what does not, and how their images are normalized."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import timm
 import torch
 
 from persistill import models
-from persistill.autoconfig import Given, Options, look_at_weights, make_recipe, try_teacher
+from persistill.autoconfig import Options, TeacherCheckpoint, look_at_weights, make_recipe, try_teacher
 from persistill.config import Data
 from persistill.data import load
 from persistill.data.sources.inspect import Outline
@@ -17,8 +17,8 @@ from persistill.errors import UserError
 SEEN = Outline(("a", "b"), 900, 0.1, None, {(32, 32): 9}, gray=False)
 
 
-def look(path: Path, model: str = "resnet-8", seen: Outline = SEEN) -> Given:
-    return look_at_weights(path, model, seen, (32, 32), "pictures")
+def look(path: Path, model: str = "resnet-8", seen: Outline = SEEN) -> TeacherCheckpoint:
+    return look_at_weights(path, model, seen, (32, 32), "images")
 
 
 def saved(path: Path, model: str = "resnet-8", channels: int = 3, **about) -> Path:
@@ -30,10 +30,10 @@ def saved(path: Path, model: str = "resnet-8", channels: int = 3, **about) -> Pa
 def test_the_file_of_a_run_says_how_it_was_trained(tmp_path: Path) -> None:
     about = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "shape": [3, 48, 40], "view": "image"}
     found = look(saved(tmp_path / "w.safetensors", **about))
-    assert found == Given((48, 40), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "as w.safetensors says")
+    assert found == TeacherCheckpoint((48, 40), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "as w.safetensors says")
 
 
-def test_plain_weights_are_normalised_as_their_library_does(tmp_path: Path) -> None:
+def test_plain_weights_are_normalized_as_their_library_does(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     safetensors.torch.save_file(timm.create_model("test_resnet", num_classes=2).state_dict(), path)
     found = look(path, "timm/test_resnet")
@@ -41,16 +41,19 @@ def test_plain_weights_are_normalised_as_their_library_does(tmp_path: Path) -> N
     assert (found.mean, found.std, found.size) == (tuple(config.mean), tuple(config.std), None)
     gray = timm.create_model("test_resnet", num_classes=2, in_chans=1).state_dict()
     safetensors.torch.save_file(gray, path)
-    assert look(path, "timm/test_resnet", Outline(("a", "b"), 9, 0.1, None, {(32, 32): 9}, gray=True)) == Given()
+    assert (
+        look(path, "timm/test_resnet", Outline(("a", "b"), 9, 0.1, None, {(32, 32): 9}, gray=True))
+        == TeacherCheckpoint()
+    )
 
 
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        ({"classes": ["a", "b", "c"]}, "3 classes.*tell the 2 classes of pictures apart"),
-        ({"classes": ["b", "a"]}, "are b, a, and those of pictures are a, b: names and order"),
+        ({"classes": ["a", "b", "c"]}, "3 classes.*tell the 2 classes of images apart"),
+        ({"classes": ["b", "a"]}, "are b, a, and those of images are a, b: names and order"),
         ({"view": "persistence"}, "was trained on the view 'persistence'"),
-        ({"channels": 1}, "with 1 channel.*in pictures with three channels"),
+        ({"channels": 1}, "with 1 channel.*in images with three channels"),
         ({"model": "resnet-14"}, "'resnet-14'.*'resnet-8'"),
     ],
 )
@@ -67,7 +70,7 @@ def test_a_missing_file_and_a_pickle_are_told(tmp_path: Path) -> None:
         look(tmp_path / "w.pth")
 
 
-def test_a_teacher_is_tried_on_validation_pictures(tmp_path: Path) -> None:
+def test_a_teacher_is_tried_on_validation_images(tmp_path: Path) -> None:
     splits = load(Data(source="digits", train=200, validation=80, test=20))
     network = models.build("resnet-8", 1, 10)
     with torch.no_grad():
@@ -82,7 +85,7 @@ def test_a_teacher_is_tried_on_validation_pictures(tmp_path: Path) -> None:
     options = Options(
         data="digits", teacher="resnet-8", student="resnet-8", teacher_weights=str(tmp_path / "w.safetensors")
     )
-    recipe = make_recipe(options, seen, Given()).recipe
+    recipe = make_recipe(options, seen, TeacherCheckpoint()).recipe
     right, asked = try_teacher(recipe, splits, ((0.3,), (0.4,)), torch.device("cpu"))
     assert asked == 80
     assert right == int((splits.validation.targets == 3).sum())

@@ -32,19 +32,19 @@ COMMANDS = (
 TINY = ["--set", "data.train=240", "--set", "data.test=100", "--set", "train.epochs=1", "--seeds", "0"]
 
 
-class Answer:
+class Prediction:
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
 
 
 @pytest.fixture
 def persistill(capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: object) -> Answer:
+    def call(*arguments: object) -> Prediction:
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         assert "Traceback" not in out + err
-        return Answer(stop.value.code, out, err)
+        return Prediction(stop.value.code, out, err)
 
     return call
 
@@ -138,8 +138,8 @@ def test_eval_measures_a_student_under_other_noise(persistill, finished: Path) -
 
 def test_eval_takes_any_field_of_its_settings(persistill, finished: Path) -> None:
     student = only(finished, "student-kd-seed0-*")
-    changes = ["--set", "attacks=(4.0,)", "--set", "attack_pictures=20", "--set", "corruptions=()"]
-    changes += ["--set", "ood=digits", "--set", "ood_pictures=30"]
+    changes = ["--set", "attacks=(4.0,)", "--set", "attack_images=20", "--set", "corruptions=()"]
+    changes += ["--set", "ood=digits", "--set", "ood_images=30"]
     answer = persistill("eval", student, *changes, "--device", "cpu")
     assert answer.code == 0
     assert "accuracy % under PGD, 4/255" in answer.out
@@ -293,18 +293,18 @@ def test_the_command_in_the_report_repeats_the_run(finished: Path) -> None:
     assert "train.epochs=1" in words
 
 
-def test_an_unreadable_picture_is_named_and_left_out_only_if_asked(persistill, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named_and_left_out_only_if_asked(persistill, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for number in range(60):
-        folder = tmp_path / "pictures" / ("cat", "dog")[number % 2]
+        folder = tmp_path / "images" / ("cat", "dog")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    damaged = tmp_path / "pictures" / "cat" / "10.png"
+    damaged = tmp_path / "images" / "cat" / "10.png"
     damaged.write_bytes(damaged.read_bytes()[:50])
     arguments = ["run", "kd_digits", "--out", tmp_path / "runs", "--device", "cpu", "--seeds", "0"]
     arguments += [
         "--set",
-        f"data.source={tmp_path / 'pictures'}",
+        f"data.source={tmp_path / 'images'}",
         "--set",
         "train.epochs=1",
         "--set",
@@ -317,7 +317,7 @@ def test_an_unreadable_picture_is_named_and_left_out_only_if_asked(persistill, t
     assert not (tmp_path / "runs").exists()
     answer = persistill(*arguments, "--set", "data.skip_unreadable=true")
     assert answer.code == 0
-    assert "1 unreadable picture(s): " in answer.out
+    assert "1 unreadable image(s): " in answer.out
     assert "10.png" in answer.out
 
 

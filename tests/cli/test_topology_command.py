@@ -25,59 +25,59 @@ SMALL = ["--pixels", "6x5", "--births", "0,1", "--persistences", "0,1", "--bandw
 SETTINGS = PersistenceImages(pixels=(6, 5), births=(0, 1), persistences=(0, 1), bandwidth=0.1)
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     code: int
     out: str
     err: str
 
 
 @pytest.fixture
-def topology(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    def call(*arguments: object) -> Answer:
+def topology(capsys: pytest.CaptureFixture[str]) -> Callable[..., Prediction]:
+    def call(*arguments: object) -> Prediction:
         with pytest.raises(SystemExit) as stop:
             main(["topology", *(str(argument) for argument in arguments)])
         out, err = capsys.readouterr()
         assert "Traceback" not in out + err
-        return Answer(stop.value.code, " ".join(out.split()), " ".join(err.split()))
+        return Prediction(stop.value.code, " ".join(out.split()), " ".join(err.split()))
 
     return call
 
 
 @pytest.fixture(autouse=True)
 def _small_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One picture on the contact sheet, which takes most of the time."""
-    monkeypatch.setattr(topology_run, "SHEET_PICTURES", 1)
+    """One image on the contact sheet, which takes most of the time."""
+    monkeypatch.setattr(topology_run, "SHEET_IMAGES", 1)
 
 
 @pytest.fixture
 def in_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three pictures at a time, each chunk saved."""
+    """Three images at a time, each chunk saved."""
     for kind in (topology_outputs.ImagesKind, topology_outputs.CurvesKind, topology_outputs.DiagramsKind):
         monkeypatch.setattr(kind, "samples", 3 * 3 * 8 * 9)
     monkeypatch.setattr(topology_writer, "_SECONDS", 0.0)
 
 
 def pixels(seed: int, *shape: int) -> np.ndarray:
-    """Smooth random 8-bit pixels, as real pictures have them."""
+    """Smooth random 8-bit pixels, as real images have them."""
     rough = np.random.default_rng(seed).normal(size=shape).cumsum(-1).cumsum(-2)
     return np.uint8(255 * (rough - rough.min()) / np.ptp(rough))
 
 
-def write(folder: Path, pictures: dict[str, np.ndarray]) -> Path:
-    """(3, H, W) or (H, W) pictures as PNG."""
-    for name, one in pictures.items():
+def write(folder: Path, images: dict[str, np.ndarray]) -> Path:
+    """(3, H, W) or (H, W) images as PNG."""
+    for name, one in images.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(one if one.ndim == 2 else one.transpose(1, 2, 0)).save(folder / name)
     return folder
 
 
 def ten(folder: Path) -> tuple[Path, list[np.ndarray]]:
-    pictures = {f"{k}.png": pixels(k, 3, 8, 9) for k in range(10)}
-    return write(folder / "pictures", pictures), list(pictures.values())
+    images = {f"{k}.png": pixels(k, 3, 8, 9) for k in range(10)}
+    return write(folder / "images", images), list(images.values())
 
 
-def drawn(pictures: list[np.ndarray], **options) -> np.ndarray:
-    return np.concatenate([persistence_images(one[None], SETTINGS, **options) for one in pictures])
+def drawn(images: list[np.ndarray], **options) -> np.ndarray:
+    return np.concatenate([persistence_images(one[None], SETTINGS, **options) for one in images])
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -87,17 +87,17 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 # Results
 
 
-def test_pictures_of_different_sizes_become_images_of_one(topology, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(topology_run, "SHEET_PICTURES", 4)
+def test_images_of_different_sizes_become_images_of_one(topology, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(topology_run, "SHEET_IMAGES", 4)
     sizes = {"b.png": (12, 10), "a/c.png": (8, 9), "a/b.png": (12, 10), "d.png": (1, 1), "e.png": (1, 30)}
-    pictures = {name: pixels(k, 3, *size) for k, (name, size) in enumerate(sizes.items())}
-    answer = topology(write(tmp_path / "in", pictures), "--output", tmp_path / "out", *SMALL)
+    images = {name: pixels(k, 3, *size) for k, (name, size) in enumerate(sizes.items())}
+    answer = topology(write(tmp_path / "in", images), "--output", tmp_path / "out", *SMALL)
     assert answer.code == 0
     names = (tmp_path / "out" / "names.txt").read_text().splitlines()
     assert names == sorted(sizes)
-    images = np.load(tmp_path / "out" / "persistence_images.npy")
-    assert (images.shape, images.dtype) == ((5, 6, 6, 5), np.float32)
-    np.testing.assert_array_equal(images, drawn([pictures[name] for name in names]))
+    rasters = np.load(tmp_path / "out" / "persistence_images.npy")
+    assert (rasters.shape, rasters.dtype) == ((5, 6, 6, 5), np.float32)
+    np.testing.assert_array_equal(rasters, drawn([images[name] for name in names]))
     assert "5 x 6 x 6 x 5" in answer.out
     assert "5 names" in answer.out
     about = json.loads((tmp_path / "out" / "settings.json").read_text())
@@ -122,8 +122,8 @@ def test_cifar_10(topology, shared, tmp_path: Path) -> None:
     assert (images.shape, images.dtype) == ((10_000, 3, 8, 8), np.uint8)
     encoded = pq.read_table(source, columns=["img"])["img"]
     for row in (0, 4_999, 9_999):
-        with Image.open(io.BytesIO(encoded[row]["bytes"].as_py())) as picture:
-            there = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+        with Image.open(io.BytesIO(encoded[row]["bytes"].as_py())) as image:
+            there = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
         expected = persistence_images(there[None], PersistenceImages(pixels=(8, 8)), scans=["columns"])
         np.testing.assert_array_equal(images[row], np.floor(expected[0] * 255))
     assert (tmp_path / "out" / "names.txt").read_text().splitlines()[9_999] == "test.parquet[9999]"
@@ -140,29 +140,29 @@ def test_arrays(topology, tmp_path: Path, dtype: str) -> None:
 
 
 def test_a_fitted_window_is_that_of_the_library(topology, tmp_path: Path) -> None:
-    source, pictures = ten(tmp_path)
+    source, images = ten(tmp_path)
     fitted = ["--preset", "fitted", "--pixels", "4x7", "--min-persistence", "0.05"]
     assert topology(source, "--output", tmp_path / "out", *fitted).code == 0
-    signals = [scan(one[None]) for one in pictures for scan in (rows, columns)]
+    signals = [scan(one[None]) for one in images for scan in (rows, columns)]
     diagrams = Diagrams.from_list([one for signal in signals for one in sublevel_persistence(signal)])
     expected = PersistenceImages.fit(diagrams, pixels=(4, 7), min_persistence=0.05)
     about = json.loads((tmp_path / "out" / "settings.json").read_text())
     found = PersistenceImages.from_json(about["parameters"]["settings"])
     assert (found.pixels, found.births, found.scaling) == ((4, 7), expected.births, "log")
     assert found.scale == pytest.approx(expected.scale)
-    images = np.load(tmp_path / "out" / "persistence_images.npy")
-    np.testing.assert_allclose(images, persistence_images(np.stack(pictures), expected), atol=1e-6)
+    rasters = np.load(tmp_path / "out" / "persistence_images.npy")
+    np.testing.assert_allclose(rasters, persistence_images(np.stack(images), expected), atol=1e-6)
 
 
 def test_diagrams_are_read_back_by_the_library(topology, tmp_path: Path) -> None:
     sizes = [(8, 9), (5, 4), (8, 9), (1, 1)]
-    pictures = [pixels(k, 3, *size) for k, size in enumerate(sizes)]
-    source = write(tmp_path / "in", {f"{k}.png": one for k, one in enumerate(pictures)})
+    images = [pixels(k, 3, *size) for k, size in enumerate(sizes)]
+    source = write(tmp_path / "in", {f"{k}.png": one for k, one in enumerate(images)})
     options = ["--to", "diagrams", "--min-persistence", "0.1"]
     assert topology(source, "--output", tmp_path / "out", *options).code == 0
     diagrams = load_diagrams(tmp_path / "out" / "diagrams.npz")
     assert (diagrams.shape, diagrams.values.dtype, diagrams.dimension) == ((4, 6), np.uint8, 0)
-    for k, one in enumerate(pictures):
+    for k, one in enumerate(images):
         for s, scan in enumerate((rows, columns)):
             for c in range(3):
                 expected = sublevel_persistence(scan(one[c])[None])[0].astype(int)
@@ -252,7 +252,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
 
 
 def test_stopped_between_the_last_two_files_it_goes_on(topology, tmp_path: Path, monkeypatch) -> None:
-    source, pictures = ten(tmp_path)
+    source, images = ten(tmp_path)
     plain = atomic_io.write_json
 
     def full(path: Path, content: object) -> None:
@@ -267,11 +267,11 @@ def test_stopped_between_the_last_two_files_it_goes_on(topology, tmp_path: Path,
     assert "the disk is full" in answer.err
     assert (tmp_path / "out" / "persistence_images.npy").exists()
     assert topology(source, "--output", tmp_path / "out", *SMALL).code == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "out" / "persistence_images.npy"), drawn(pictures))
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "persistence_images.npy"), drawn(images))
 
 
 def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> None:
-    source, pictures = ten(tmp_path)
+    source, images = ten(tmp_path)
     plain = topology_writer.Growing.append
 
     def full(self, name: str, data) -> None:
@@ -287,19 +287,19 @@ def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, mo
     assert "the disk is full" in answer.err
     assert json.loads((tmp_path / "out" / "unfinished.json").read_text())["progress"]["position"] == 6
     assert topology(source, "--output", tmp_path / "out", *SMALL).code == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "out" / "persistence_images.npy"), drawn(pictures))
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "persistence_images.npy"), drawn(images))
 
 
 @pytest.fixture
 def stopped(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> tuple[Path, Path]:
-    """A source and a folder with the results of its first three pictures."""
+    """A source and a folder with the results of its first three images."""
     source, _ = ten(tmp_path)
     plain = topology_outputs.ImagesKind.grow
 
-    def pressed(self, pictures, results):
+    def pressed(self, images, results):
         if results.reached.position == 3:
             raise KeyboardInterrupt
-        return plain(self, pictures, results)
+        return plain(self, images, results)
 
     with monkeypatch.context() as patch:
         patch.setattr(topology_outputs.ImagesKind, "grow", pressed)
@@ -320,18 +320,18 @@ def test_other_parameters_are_refused_and_nothing_changes(topology, stopped) -> 
     assert contents(out) == before
 
 
-def test_other_pictures_are_refused_and_nothing_changes(topology, stopped) -> None:
+def test_other_images_are_refused_and_nothing_changes(topology, stopped) -> None:
     source, out = stopped
     before = contents(out)
     Image.fromarray(pixels(99, 8, 9)).convert("RGB").save(source / "1.png")
     answer = topology(source, "--output", out, *SMALL)
     assert answer.code == 2
-    assert "holds results of other pictures" in answer.err
-    assert "the first 3 pictures" in answer.err
+    assert "holds results of other images" in answer.err
+    assert "the first 3 images" in answer.err
     assert contents(out) == before
 
 
-def test_pictures_that_come_later_may_change(topology, stopped) -> None:
+def test_images_that_come_later_may_change(topology, stopped) -> None:
     source, out = stopped
     new = pixels(99, 3, 8, 9)
     write(source, {"7.png": new})
@@ -360,7 +360,7 @@ def test_complete_results_are_not_made_again(topology, tmp_path: Path) -> None:
     write(source, {"x.png": pixels(4, 3, 8, 9)})
     answer = topology(source, "--output", out, *SMALL)
     assert answer.code == 2
-    assert "other pictures" in answer.err
+    assert "other images" in answer.err
     assert contents(out) == before
 
 
@@ -384,31 +384,31 @@ def test_a_folder_with_something_else_is_refused(topology, tmp_path: Path) -> No
     assert not (source / "out").exists()
 
 
-# Pictures that are not as they should be
+# Images that are not as they should be
 
 
-def test_an_unreadable_picture_is_an_error_or_left_out(topology, tmp_path: Path) -> None:
-    source, pictures = ten(tmp_path)
-    (source / "4.png").write_bytes(b"no picture")
+def test_an_unreadable_image_is_an_error_or_left_out(topology, tmp_path: Path) -> None:
+    source, images = ten(tmp_path)
+    (source / "4.png").write_bytes(b"no image")
     answer = topology(source, "--output", tmp_path / "out", *SMALL)
     assert answer.code == 2
-    assert "1 of 10 pictures" in answer.err
-    assert "4.png (no picture in a known format)" in answer.err
+    assert "1 of 10 images" in answer.err
+    assert "4.png (no image in a known format)" in answer.err
     assert "--skip-unreadable" in answer.err
     assert not (tmp_path / "out").exists()
     answer = topology(source, "--output", tmp_path / "out", *SMALL, "--skip-unreadable")
     assert answer.code == 0
-    assert "Left out, because they cannot be read (1 of 10): 4.png (no picture in a known format)." in answer.out
+    assert "Left out, because they cannot be read (1 of 10): 4.png (no image in a known format)." in answer.out
     kept = [k for k in range(10) if k != 4]
     assert (tmp_path / "out" / "names.txt").read_text().split() == [f"{k}.png" for k in kept]
-    images = np.load(tmp_path / "out" / "persistence_images.npy")
-    np.testing.assert_array_equal(images, drawn([pictures[k] for k in kept]))
+    rasters = np.load(tmp_path / "out" / "persistence_images.npy")
+    np.testing.assert_array_equal(rasters, drawn([images[k] for k in kept]))
 
 
 def test_damage_behind_a_header_stops_it_where_it_is_and_nothing_is_lost(
     topology, tmp_path: Path, in_small_chunks
 ) -> None:
-    source, pictures = ten(tmp_path)
+    source, images = ten(tmp_path)
     whole = (source / "7.png").read_bytes()
     (source / "7.png").write_bytes(whole[: len(whole) // 2])
     answer = topology(source, "--output", tmp_path / "out", *SMALL)
@@ -420,32 +420,32 @@ def test_damage_behind_a_header_stops_it_where_it_is_and_nothing_is_lost(
     for path in (tmp_path / "out").iterdir():
         (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
     assert topology(source, "--output", tmp_path / "copy", *SMALL, "--skip-unreadable").code == 0
-    kept = [one for k, one in enumerate(pictures) if k != 7]
+    kept = [one for k, one in enumerate(images) if k != 7]
     np.testing.assert_array_equal(np.load(tmp_path / "copy" / "persistence_images.npy"), drawn(kept))
     about = json.loads((tmp_path / "copy" / "settings.json").read_text())
     assert about["progress"]["skipped"][0][0] == "7.png"
     # ... mend it in the other.
     (source / "7.png").write_bytes(whole)
     assert topology(source, "--output", tmp_path / "out", *SMALL).code == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "out" / "persistence_images.npy"), drawn(pictures))
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "persistence_images.npy"), drawn(images))
 
 
-def test_no_readable_picture_at_all_is_an_error(topology, tmp_path: Path) -> None:
+def test_no_readable_image_at_all_is_an_error(topology, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.png").write_bytes(b"no picture")
+    (tmp_path / "in" / "a.png").write_bytes(b"no image")
     answer = topology(tmp_path / "in", "--output", tmp_path / "out", "--skip-unreadable")
     assert answer.code == 2
-    assert "1 of 1 pictures" in answer.err
+    assert "1 of 1 images" in answer.err
 
 
-def test_gray_among_colour_becomes_rgb_and_is_said(topology, tmp_path: Path) -> None:
-    gray, colour = pixels(1, 8, 9), pixels(2, 3, 8, 9)
-    source = write(tmp_path / "in", {"a.png": gray, "b.png": colour})
+def test_gray_among_color_becomes_rgb_and_is_said(topology, tmp_path: Path) -> None:
+    gray, color = pixels(1, 8, 9), pixels(2, 3, 8, 9)
+    source = write(tmp_path / "in", {"a.png": gray, "b.png": color})
     answer = topology(source, "--output", tmp_path / "out", *SMALL)
     assert answer.code == 0
-    assert "Gray pictures among coloured ones (1 of 2) were read as RGB." in answer.out
+    assert "Gray images among colored ones (1 of 2) were read as RGB." in answer.out
     images = np.load(tmp_path / "out" / "persistence_images.npy")
-    np.testing.assert_array_equal(images, drawn([np.stack([gray] * 3), colour]))
+    np.testing.assert_array_equal(images, drawn([np.stack([gray] * 3), color]))
     assert topology(source, "--output", tmp_path / "gray", *SMALL, "--grayscale").code == 0
     images = np.load(tmp_path / "gray" / "persistence_images.npy")
     np.testing.assert_array_equal(images[0], drawn([gray[None]])[0])
@@ -477,15 +477,15 @@ def test_blank_images_are_told(topology, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["7.png", "7", "{source}/7.png"])
-def test_explain_draws_one_picture(topology, tmp_path: Path, monkeypatch, wanted: str) -> None:
-    source, pictures = ten(tmp_path)
+def test_explain_draws_one_image(topology, tmp_path: Path, monkeypatch, wanted: str) -> None:
+    source, images = ten(tmp_path)
     seen = []
     plain = contact_sheets.draw_explanation
     monkeypatch.setattr(topology_run, "draw_explanation", lambda path, *more: (seen.append(more), plain(path, *more)))
     options = ["--explain", wanted.format(source=source), "--channel", "1", "--scans", "columns,rows"]
     assert topology(source, "--output", tmp_path / "out", *SMALL, *options).code == 0
-    ((picture, settings, scan, channel),) = seen
-    np.testing.assert_array_equal(picture, pictures[7])
+    ((image, settings, scan, channel),) = seen
+    np.testing.assert_array_equal(image, images[7])
     assert (settings, scan, channel) == (SETTINGS, "columns", 1)
     with Image.open(tmp_path / "out" / "explain-7.png") as figure:
         assert figure.size[0] > 1000
@@ -509,7 +509,7 @@ def test_explain_works_on_complete_results(topology, tmp_path: Path) -> None:
         (["--explain", "7", "--channel", "3"], "has channels 0 to 2"),
     ],
 )
-def test_a_picture_that_cannot_be_explained_is_told_before_the_work(topology, tmp_path: Path, options, message) -> None:
+def test_a_image_that_cannot_be_explained_is_told_before_the_work(topology, tmp_path: Path, options, message) -> None:
     source, _ = ten(tmp_path)
     answer = topology(source, "--output", tmp_path / "out", *SMALL, *options)
     assert answer.code == 2
@@ -533,11 +533,11 @@ def test_a_picture_that_cannot_be_explained_is_told_before_the_work(topology, tm
         (["--min-persistence", "inf", "--to", "curves"], "--min-persistence must be 0 or more, and finite"),
         (["--scans", "rows,diagonals"], "unknown scan 'diagonals'"),
         (["--scans", "rows,rows"], "names a scan twice"),
-        (["--to", "pictures"], "'pictures'"),
+        (["--to", "images"], "'images'"),
         (["--threads", "0"], "should be greater than or equal to 1"),
         (["--dtype", "uint8", "--scaling", "log"], "Add --scaling max, or take --dtype float16"),
         (["--dtype", "uint8", "--preset", "fitted"], "--scaling log does not give"),
-        (["--preset", "fitted", "--births", "0,1"], "--births is fitted to the pictures"),
+        (["--preset", "fitted", "--births", "0,1"], "--births is fitted to the images"),
         (["--to", "diagrams", "--bandwidth", "1"], "--bandwidth is of persistence images; --to diagrams makes none"),
         (["--to", "curves", "--preset", "fitted"], "--preset is of persistence images"),
         (["--levels", "0,1,5"], "goes with --to curves"),
@@ -556,7 +556,7 @@ def test_a_wrong_option_is_told(topology, tmp_path: Path, options: list[str], me
 def test_an_empty_folder_and_a_missing_one(topology, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     answer = topology(tmp_path / "in", "--output", tmp_path / "out")
-    assert (answer.code, "holds no pictures" in answer.err) == (2, True)
+    assert (answer.code, "holds no images" in answer.err) == (2, True)
     answer = topology(tmp_path / "nowhere", "--output", tmp_path / "out")
     assert (answer.code, "there is no file or folder" in answer.err) == (2, True)
     assert not (tmp_path / "out").exists()
@@ -570,7 +570,7 @@ def test_the_page_runs(topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     commands = re.findall(r"^persistill topology (.*)$", page, re.MULTILINE)
     (snippet,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert len(commands) == 7
-    write(tmp_path / "pictures", {"cat.png": pixels(1, 3, 20, 30), "b.png": pixels(2, 3, 31, 17)})
+    write(tmp_path / "images", {"cat.png": pixels(1, 3, 20, 30), "b.png": pixels(2, 3, 31, 17)})
     np.save(tmp_path / "digits.npy", np.stack([pixels(k, 8, 8) for k in range(5)]))
     monkeypatch.chdir(tmp_path)
     for command in commands:
@@ -584,7 +584,7 @@ def test_the_page_runs(topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("to", ["images", "diagrams"])
-def test_memory_does_not_grow_with_the_number_of_pictures(topology, tmp_path: Path, monkeypatch, to: str) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(topology, tmp_path: Path, monkeypatch, to: str) -> None:
     monkeypatch.setattr(topology_outputs, "_OUTPUT", 1 << 18)
     for kind in (topology_outputs.ImagesKind, topology_outputs.DiagramsKind):
         monkeypatch.setattr(kind, "samples", 1 << 15)
@@ -599,6 +599,6 @@ def test_memory_does_not_grow_with_the_number_of_pictures(topology, tmp_path: Pa
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-    # 4,000 pictures are 4 MB and become 29 MB of images, or 2,000,000 points. The first call also pays for what is
+    # 4,000 images are 4 MB and become 29 MB of images, or 2,000,000 points. The first call also pays for what is
     # imported and drawn once.
     assert peaks[2] < peaks[1] + 2e6

@@ -37,7 +37,7 @@ def test_a_recipe_is_made() -> None:
         ),
         ({"arms": {"kd": Arm(start="alone"), "alone": Arm()}}, r"start of arm 'kd' \(an arm before it\): 'alone'"),
         ({"teachers": {"t": Teacher(model=Model(name="x"), view="pi")}}, "view of teacher 't': 'pi'"),
-        ({"views": {"image": Model(name="x")}}, "the view 'image' is the picture itself"),
+        ({"views": {"image": Model(name="x")}}, "the view 'image' is the image itself"),
     ],
 )
 def test_names_that_lead_nowhere_are_told(changes: dict, message: str) -> None:
@@ -87,7 +87,7 @@ def test_training_settings_have_ranges(values: dict) -> None:
         Train(**values)
 
 
-def test_a_share_or_a_count_of_pictures_is_held_out() -> None:
+def test_a_share_or_a_count_of_images_is_held_out() -> None:
     assert Data(source="digits", validation=0.2).validation == 0.2
     assert Data(source="digits", validation=200).validation == 200
     for wrong in (0, 0.0, 1.5, -3):

@@ -25,7 +25,7 @@ class Run:
 
     Attributes:
         out: where its run folders lie.
-        calls: "fit" or "evaluate", and what was fetched from the splits meanwhile: (part, number of pictures).
+        calls: "fit" or "evaluate", and what was fetched from the splits meanwhile: (part, number of images).
         states: label of a training -> the network's tensors before and after it.
     """
 
@@ -40,7 +40,7 @@ class Run:
 
 @pytest.fixture(scope="session")
 def digits() -> Data:
-    """80 training pictures, 40 for validation, 50 for the test."""
+    """80 training images, 40 for validation, 50 for the test."""
     return Data(source="digits", train=120, validation=40, test=50)
 
 
@@ -98,13 +98,13 @@ def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
         patch.setattr(stage_jobs, "fit", fit)
         patch.setattr(evaluation, "evaluate", evaluate)
         for part in ("train", "validation", "test"):
-            pictures = getattr(line.splits, part)
+            images = getattr(line.splits, part)
 
-            def fetch(index: Tensor, part: str = part, real: Any = pictures.fetch) -> Tensor:
+            def fetch(index: Tensor, part: str = part, real: Any = images.fetch) -> Tensor:
                 now[-1].append((part, len(index)))
                 return real(index)
 
-            patch.setattr(pictures, "fetch", fetch)
+            patch.setattr(images, "fetch", fetch)
         for stage in line.stages():
             if stage.kind != "comparison":
                 folder = RunFolder.create(run.out, stage.kind, stage.name, stage.inputs)

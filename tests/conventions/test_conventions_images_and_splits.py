@@ -1,4 +1,4 @@
-"""The sentences under "Pictures and splits" in docs/conventions.md: each test holds that of its name."""
+"""The sentences under "Images and splits" in docs/conventions.md: each test holds that of its name."""
 
 import dataclasses
 from pathlib import Path
@@ -11,25 +11,25 @@ from sklearn.datasets import load_digits
 from persistill.config import Data
 from persistill.data import (
     FittedPersistenceView,
+    InMemoryDataset,
     Loader,
-    MemoryPictures,
     PersistenceView,
     load,
     make_view,
-    measure_normalisation,
+    measure_normalization,
     open_view,
 )
 from persistill.pipeline import Pipeline
 
 
-def test_pictures_and_normalisation(splits):
+def test_images_and_normalization(splits):
     pixels = splits.train.fetch(torch.arange(7))
     assert (pixels.dtype, pixels.shape) == (torch.uint8, (7, 1, 8, 8))
     seen = []
 
-    def look(pictures, number):
-        seen.append(pictures.clone())
-        return pictures
+    def look(images, number):
+        seen.append(images.clone())
+        return images
 
     loader = Loader(splits.train, {}, batch_size=7, mean=(0.3,), std=(0.2,), shuffle_seed=None, transform=look)
     image = next(loader.epoch(0)).views["image"]
@@ -39,43 +39,43 @@ def test_pictures_and_normalisation(splits):
     assert image.numpy() == pytest.approx((expected - 0.3) / 0.2, abs=1e-5)
 
 
-def test_statistics_of_training_pictures(splits, recipe):
+def test_statistics_of_training_images(splits, recipe):
     pixels = splits.train.fetch(torch.arange(len(splits.train))).numpy() / 255
-    mean, std = measure_normalisation(splits.train)
+    mean, std = measure_normalization(splits.train)
     assert mean == pytest.approx([pixels.mean()], rel=1e-9)
     assert std == pytest.approx([pixels.std(ddof=0)], rel=1e-9)
-    assert Pipeline(recipe, Path(), device="cpu").normalisation == (mean, std)
+    assert Pipeline(recipe, Path(), device="cpu").normalization == (mean, std)
 
 
 def test_splits_are_balanced(splits):
     parts = [splits.train, splits.validation, splits.test]
-    # ``train`` counts the training pictures before validation is taken from them.
+    # ``train`` counts the training images before validation is taken from them.
     assert [len(part) for part in parts] == [80, 40, 50]
     for part in parts:
         counts = np.bincount(part.targets.numpy(), minlength=10)
         assert counts.max() - counts.min() <= 2
     everything = load(Data(source="digits", validation=0.25))
-    pictures = torch.cat(
+    images = torch.cat(
         [part.fetch(torch.arange(len(part))) for part in (everything.train, everything.validation, everything.test)]
     )
     # Some digits of the data set are equal to the pixel, so multisets are compared.
     source = load_digits().images.reshape(1797, -1)
-    assert len(pictures) == 1797
+    assert len(images) == 1797
     order = np.lexsort(source.T)
-    found = pictures.reshape(1797, -1).numpy() / (255 / 16)
+    found = images.reshape(1797, -1).numpy() / (255 / 16)
     assert np.abs(found[np.lexsort(found.round().T)].round() - source[order]).max() == 0
 
 
-def test_test_pictures_stay(splits, digits):
+def test_test_images_stay(splits, digits):
     fewer = load(digits.with_value("train", 60).with_value("validation", 20))
     other = load(digits.with_value("split_seed", 1))
-    pictures = [part.test.fetch(torch.arange(50)) for part in (splits, fewer, other)]
-    assert torch.equal(pictures[0], pictures[1])
-    assert not torch.equal(pictures[0], pictures[2])
+    images = [part.test.fetch(torch.arange(50)) for part in (splits, fewer, other)]
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
 
 
-def test_fitted_on_training_pictures(splits, tmp_path):
-    odd = MemoryPictures(255 - splits.test.fetch(torch.arange(50)), splits.test.targets)
+def test_fitted_on_training_images(splits, tmp_path):
+    odd = InMemoryDataset(255 - splits.test.fetch(torch.arange(50)), splits.test.targets)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     view = FittedPersistenceView(pixels=(8, 8))
@@ -91,16 +91,16 @@ def test_fitted_on_training_pictures(splits, tmp_path):
 
 
 def test_augmentation_reaches_views(splits, tmp_path):
-    """Cropped pictures as a data set of their own have the stored view that the training loop draws."""
+    """Cropped images as a data set of their own have the stored view that the training loop draws."""
     view = PersistenceView(pixels=(8, 8))
     (tmp_path / "whole").mkdir()
     opened = open_view(tmp_path / "whole", make_view(view, splits, tmp_path / "whole"), splits)
     options = {"batch_size": 80, "mean": (0.0,), "std": (1.0,), "shuffle_seed": 0, "augment": ("crop",)}
     batch = next(Loader(splits.train, {}, drawn={"persistence": opened.drawn}, **options).epoch(0))
-    cropped = MemoryPictures((batch.views["image"] * 255).round().to(torch.uint8), batch.target)
+    cropped = InMemoryDataset((batch.inputs["image"] * 255).round().to(torch.uint8), batch.target)
     assert not torch.equal(cropped.fetch(torch.arange(80)), splits.train.fetch(batch.index))
     (tmp_path / "cropped").mkdir()
     make_view(view, dataclasses.replace(splits, train=cropped), tmp_path / "cropped")
     stored = torch.from_numpy(np.load(tmp_path / "cropped" / "train.npy")) / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in (opened.mean, opened.std))
-    torch.testing.assert_close(batch.views["persistence"], (stored - mean) / std)
+    torch.testing.assert_close(batch.inputs["persistence"], (stored - mean) / std)

@@ -28,9 +28,9 @@ def test_features_of_a_network(network):
 def test_sizes_of_maps(network):
     assert network.spec.embedding_dim == network(torch.randn(1, 3, 8, 8)).embedding.shape[1]
     for height, width in [(13, 10), (8, 8), (5, 6)]:
-        maps = network(torch.randn(2, 3, height, width)).maps
+        maps = network(torch.randn(2, 3, height, width)).feature_maps
         expected = {
             name: (2, channels, math.ceil(height / stride), math.ceil(width / stride))
-            for name, (channels, stride) in network.spec.maps.items()
+            for name, (channels, stride) in network.spec.feature_maps.items()
         }
         assert {name: tuple(features.shape) for name, features in maps.items()} == expected

@@ -62,15 +62,15 @@ def test_better_or_worse():
     assert found.verdict == "not distinguishable"
 
 
-def test_noise_on_pictures(splits):
+def test_noise_on_images(splits):
     noise = perturbations.gaussian_noise(0.5, seed=0)
     loaders = [
         Loader(splits.test, {}, batch_size=50, mean=mean, std=std, shuffle_seed=None, transform=noise)
         for mean, std in [((0.0,), (1.0,)), ((0.3,), (0.2,))]
     ]
-    plain_view, normalised = (next(loader.epoch(0)).views["image"] for loader in loaders)
+    plain_view, normalized = (next(loader.epoch(0)).views["image"] for loader in loaders)
     assert (plain_view.min(), plain_view.max()) == (0, 1)
-    assert torch.allclose(normalised, (plain_view - 0.3) / 0.2, atol=1e-5)
+    assert torch.allclose(normalized, (plain_view - 0.3) / 0.2, atol=1e-5)
 
 
 def test_deviations_are_of_samples():
@@ -79,12 +79,12 @@ def test_deviations_are_of_samples():
     assert spread(sample, 100) == "30.00 ± 26.46"
 
 
-def test_exported_students_normalise(splits, tmp_path):
+def test_exported_students_normalize(splits, tmp_path):
     torch.manual_seed(0)
     network = models.build("resnet-8", 1, 10).eval()
-    pictures = splits.test.fetch(torch.arange(4))
+    images = splits.test.fetch(torch.arange(4))
     about = {"classes": list(splits.classes), "mean": (0.3,), "std": (0.2,), "shape": splits.test.shape}
-    export_student(network, about, pictures, tmp_path)
+    export_student(network, about, images, tmp_path)
     with torch.no_grad():
-        expected = network((pictures / 255 - 0.3) / 0.2).logits
-        assert torch.allclose(load_student(tmp_path)(pictures / 255), expected, atol=1e-5)
+        expected = network((images / 255 - 0.3) / 0.2).logits
+        assert torch.allclose(load_student(tmp_path)(images / 255), expected, atol=1e-5)

@@ -65,15 +65,15 @@ def test_the_essential_class():
 
 
 def test_rows_and_columns():
-    picture = np.array([[1, 2, 3], [4, 5, 6]])
-    assert rows(picture).tolist() == [1, 2, 3, 4, 5, 6]
-    assert columns(picture).tolist() == [1, 4, 2, 5, 3, 6]
+    image = np.array([[1, 2, 3], [4, 5, 6]])
+    assert rows(image).tolist() == [1, 2, 3, 4, 5, 6]
+    assert columns(image).tolist() == [1, 4, 2, 5, 3, 6]
 
 
 def test_not_finite_is_an_error():
-    pictures = np.zeros((2, 3, 4, 4), np.float32)
-    pictures[1, 2, 0, 3] = np.nan
-    with pytest.raises(ValueError, match=r"pictures\[1, 2, 0, 3\] is nan"):
-        persistence_images(pictures, PersistenceImages())
+    images = np.zeros((2, 3, 4, 4), np.float32)
+    images[1, 2, 0, 3] = np.nan
+    with pytest.raises(ValueError, match=r"images\[1, 2, 0, 3\] is nan"):
+        persistence_images(images, PersistenceImages())
     with pytest.raises(ValueError, match=r"signals\[0, 1\] is inf"):
         sublevel_persistence(np.array([[0.0, np.inf]]))

@@ -35,22 +35,22 @@ def test_weights_of_points():
 
 
 def test_channels_scan_by_scan():
-    pictures = np.random.default_rng(2).random((2, 3, 6, 5))
+    images = np.random.default_rng(2).random((2, 3, 6, 5))
     settings = plain(births=(0.0, 1.0), persistences=(0.0, 1.0))
-    found = persistence_images(pictures, settings)
+    found = persistence_images(images, settings)
     assert found.shape == (2, 6, 3, 3)
     for channel in range(3):
         for number, scan in enumerate((rows, columns)):
-            alone = settings.images(sublevel_persistence(scan(pictures[:, channel])))
+            alone = settings.images(sublevel_persistence(scan(images[:, channel])))
             assert found[:, number * 3 + channel] == pytest.approx(alone, abs=1e-6)
     assert not np.allclose(found[:, :3], found[:, 3:])
 
 
 def test_eight_bits():
-    pictures = np.random.default_rng(3).integers(256, size=(2, 1, 6, 6), dtype=np.uint8)
+    images = np.random.default_rng(3).integers(256, size=(2, 1, 6, 6), dtype=np.uint8)
     settings = plain(births=(0.0, 1.0), persistences=(0.0, 1.0))
-    found = persistence_images(pictures, settings)
-    assert found == pytest.approx(persistence_images(pictures / 255, settings), abs=1e-6)
+    found = persistence_images(images, settings)
+    assert found == pytest.approx(persistence_images(images / 255, settings), abs=1e-6)
     assert found.max() > 0.1
 
 

@@ -10,18 +10,18 @@ from torch import nn
 from persistill import models
 from persistill.export import load_student
 from persistill.losses import KD, SP, kl, similarity
-from persistill.structures import Batch, Features
-from persistill.training import Frozen, Objective
+from persistill.structures import Batch, ModelOutput
+from persistill.training import Criterion, Frozen
 
 
 def test_the_loss_is_the_weighted_sum(run):
     torch.manual_seed(0)
     logits, target = torch.randn(2, 6, 5), torch.arange(6) % 5
-    student, teacher = (Features(z, z, {"stage": z[:, :, None, None]}) for z in logits)
-    objective = Objective([KD(weight=0.3, temperature=2.0), SP(weight=7.0)], cross_entropy=0.25)
+    student, teacher = (ModelOutput(z, z, {"stage": z[:, :, None, None]}) for z in logits)
+    objective = Criterion([KD(weight=0.3, temperature=2.0), SP(weight=7.0)], cross_entropy=0.25)
     terms = objective.terms(student, [teacher], Batch({}, target, torch.arange(6)))
     kd = kl(teacher.logits, student.logits, 2.0)
-    sp = (similarity(student.maps["stage"]) - similarity(teacher.maps["stage"])).square().mean()
+    sp = (similarity(student.feature_maps["stage"]) - similarity(teacher.feature_maps["stage"])).square().mean()
     expected = 0.25 * F.cross_entropy(student.logits, target) + 0.3 * kd + 7.0 * sp
     assert float(objective.total(terms)) == pytest.approx(float(expected), rel=1e-5)
 
@@ -35,7 +35,7 @@ def test_the_loss_is_the_weighted_sum(run):
 
 def test_epochs_count_from_one(run):
     records = run.folder("student", "alone-seed3").records()
-    # 80 pictures in batches of 20: four steps an epoch. A step is logged at the end of an epoch at the latest.
+    # 80 images in batches of 20: four steps an epoch. A step is logged at the end of an epoch at the latest.
     found = [(record["type"], record["epoch"], record["step"]) for record in records]
     assert found == [("step", 1, 4), ("epoch", 1, 4), ("step", 2, 8), ("epoch", 2, 8)]
 
@@ -72,12 +72,12 @@ def test_validation_is_not_trained_on(run):
     assert len(trainings) == 4
     for fetched in trainings:
         parts = [part for part, _ in fetched]
-        # Four batches of training pictures, then two of validation pictures, in each of two epochs.
+        # Four batches of training images, then two of validation images, in each of two epochs.
         assert parts == [*["train"] * 4, *["validation"] * 2] * 2
 
 
-def test_test_pictures_are_seen_once(run):
-    # All trainings come first. An evaluation sees 50 pictures: as they are, noisy, and attacked.
+def test_test_images_are_seen_once(run):
+    # All trainings come first. An evaluation sees 50 images: as they are, noisy, and attacked.
     assert [name for name, _ in run.calls] == ["fit"] * 4 + ["evaluate"] * 4
     seen = [sum(count for part, count in fetched if part == "test") for _, fetched in run.calls]
     assert seen == [0] * 4 + [150] * 4
@@ -96,6 +96,6 @@ def test_the_last_epoch_counts(run, splits):
         assert all(torch.equal(stored[tensor], value) for tensor, value in run.states[label][1].items())
     evaluated = run.folder("evaluation", "alone-seed3")
     student = load_student(run.folder("student", "alone-seed3").path)
-    pictures = splits.test.fetch(torch.arange(50))
+    images = splits.test.fetch(torch.arange(50))
     with np.load(evaluated.file("predictions.npz")) as file, torch.no_grad():
-        assert student(pictures / 255).numpy() == pytest.approx(file["logits"], abs=1e-4)
+        assert student(images / 255).numpy() == pytest.approx(file["logits"], abs=1e-4)

@@ -21,7 +21,7 @@ INK = """(name) => {
     for (let place = 0; place < data.length; place += 4) found.add(data.slice(place, place + 4).join());
     return found.size;
 }"""
-"""How many colours there are on a canvas."""
+"""How many colors there are on a canvas."""
 
 
 class Visit:
@@ -78,7 +78,7 @@ def test_components_merge_and_points_appear(visit: Open, theme: str, width: int)
     seen = visit("explorer", theme, width)
     first = seen.told("components at level 96")
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
-    assert min(seen.page.evaluate(INK, name) for name in ("picture", "diagram", "image")) > 20
+    assert min(seen.page.evaluate(INK, name) for name in ("image", "diagram", "persistence-image")) > 20
     assert seen.page.evaluate(LABELLED) == []
 
     seen.page.locator("#level").focus()
@@ -86,12 +86,12 @@ def test_components_merge_and_points_appear(visit: Open, theme: str, width: int)
     seen.told("at level 0; 0 of 201 have ended")
     assert "0 points" in (seen.page.locator("#diagram").get_attribute("aria-label") or "")
     assert seen.page.locator("#longest tr td:last-child").all_text_contents() == ["not born"] * 12
-    colours = seen.page.evaluate(INK, "image")
+    colors = seen.page.evaluate(INK, "persistence-image")
     seen.page.keyboard.press("End")
     last = seen.told("1 component at level 255; 201 of 201 have ended, 0 are not born")
     assert last != first
-    assert seen.page.evaluate(INK, "image") > colours + 100
-    assert "100 per cent" in (seen.page.locator("#image").get_attribute("aria-label") or "")
+    assert seen.page.evaluate(INK, "persistence-image") > colors + 100
+    assert "100 percent" in (seen.page.locator("#persistence-image").get_attribute("aria-label") or "")
     assert seen.page.locator("#longest tr td:last-child").all_text_contents() == ["alive"] + ["ended"] * 11
     assert seen.said == []
     assert seen.elsewhere == []
@@ -122,7 +122,7 @@ def test_every_control_has_its_effect(visit: Open) -> None:
         seen.page.locator(f"#{name}").click()
         seen.until(f"{image} !== {before!r}")
     seen.page.locator("#sample").select_option("digit-4")
-    seen.until("document.getElementById('picture').ariaLabel.includes('8 by 8 pixels')")
+    seen.until("document.getElementById('image').ariaLabel.includes('8 by 8 pixels')")
     assert seen.page.locator("#channel").is_disabled()
     level = int(seen.page.locator("#level").input_value())
     seen.page.locator("#play").press("Enter")
@@ -136,9 +136,9 @@ def test_every_control_has_its_effect(visit: Open) -> None:
 def test_own_files_and_bad_ones(visit: Open, tmp_path: Path) -> None:
     seen = visit("explorer")
     seen.told("components at level 96")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     seen.page.set_input_files("#file", tmp_path / "notes.txt")
-    seen.until("document.getElementById('problem').textContent.includes('no picture that can be read')")
+    seen.until("document.getElementById('problem').textContent.includes('no image that can be read')")
     stripes = np.zeros((20, 31), np.uint8)
     stripes[:, 10::10] = 200
     Image.fromarray(stripes).save(tmp_path / "stripes.png")

@@ -18,12 +18,12 @@ from persistill.dashboard.images import LARGEST, SAMPLES, decode, from_json, sam
 from persistill.errors import UserError
 
 SCANS = ("rows", "columns", "image")
-PICTURES = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 12))
+IMAGES = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 12))
 
 
 def question(pixels, **changes):
     return {
-        "picture": to_json(pixels),
+        "image": to_json(pixels),
         "channel": "luminance",
         "scan": "image",
         "level": 100,
@@ -36,20 +36,20 @@ def question(pixels, **changes):
     } | changes
 
 
-def labelled(values, level, scan):
-    """Components by scipy: numbers from 1, shaped like the picture."""
+def labeled(values, level, scan):
+    """Components by scipy: numbers from 1, shaped like the image."""
     inside = values <= level
     if scan == "image":
         return ndimage.label(inside, np.ones((3, 3)))[0]
     if scan == "rows":
         return ndimage.label(inside.reshape(-1))[0].reshape(values.shape)
-    return labelled(values.T, level, "rows").T
+    return labeled(values.T, level, "rows").T
 
 
 @settings(deadline=None, max_examples=60)
-@given(values=PICTURES, level=st.integers(0, 13), scan=st.sampled_from(SCANS))
+@given(values=IMAGES, level=st.integers(0, 13), scan=st.sampled_from(SCANS))
 def test_components_are_those_of_scipy_and_named_by_their_minimum(values, level, scan):
-    found, expected = components(values, level, scan), labelled(values, level, scan)
+    found, expected = components(values, level, scan), labeled(values, level, scan)
     assert np.array_equal(found < 0, expected == 0)
     for number in range(1, expected.max() + 1):
         (name,) = set(found[expected == number].tolist())
@@ -59,7 +59,7 @@ def test_components_are_those_of_scipy_and_named_by_their_minimum(values, level,
 
 
 @settings(deadline=None, max_examples=60)
-@given(values=PICTURES, level=st.integers(0, 13), scan=st.sampled_from(SCANS))
+@given(values=IMAGES, level=st.integers(0, 13), scan=st.sampled_from(SCANS))
 def test_components_at_a_level_are_the_bars_that_are_alive(values, level, scan):
     found = bars(values, scan)
     alive = (found.values[:, 0] <= level) & (found.values[:, 1] > level)
@@ -120,14 +120,14 @@ def test_the_image_holds_the_points_that_ended(weight, level):
 
     whole = drawn(points)
     assert answer["peak"] == pytest.approx(whole.max(), rel=1e-5)
-    found = np.frombuffer(base64.b64decode(answer["image"]), np.uint8).reshape(8, 8)
+    found = np.frombuffer(base64.b64decode(answer["raster"]), np.uint8).reshape(8, 8)
     expected = 255 * drawn([point for point in points if point[1] <= level]) / whole.max()
     assert np.abs(found - expected).max() <= 0.51
     assert found.max() == (255 if level == 255 else round(expected.max()))
 
 
 @pytest.mark.parametrize("scan", SCANS)
-def test_one_pixel_and_one_colour(scan):
+def test_one_pixel_and_one_color(scan):
     for shape in ((1, 1, 1), (3, 5, 4)):
         answer = explore(question(np.full(shape, 100, np.uint8), scan=scan))
         assert answer["bars"] == [[100, None, 0]]
@@ -142,7 +142,7 @@ def test_channels():
     for position, channel in enumerate(("red", "green", "blue")):
         assert np.array_equal(plane(pixels, channel), pixels[position])
     assert np.array_equal(plane(pixels[:1], "luminance"), pixels[0])
-    with pytest.raises(UserError, match=r"unknown channel of this picture 'red'\. Known: luminance"):
+    with pytest.raises(UserError, match=r"unknown channel of this image 'red'\. Known: luminance"):
         plane(pixels[:1], "red")
 
 
@@ -163,14 +163,14 @@ def test_channels():
         ({"min_persistence": -1}, "min persistence must be 0 or more"),
         ({"weight": "heavy"}, "weight must be one of"),
         ({"weight": ["linear"]}, "weight must be one of"),
-        ({"picture": None}, "holds no picture"),
-        ({"picture": {"channels": 1, "height": 129, "width": 1, "pixels": ""}}, "got 129 x 1"),
-        ({"picture": {"channels": 2, "height": 1, "width": 1, "pixels": ""}}, "1 or 3 channels; got 2"),
+        ({"image": None}, "holds no image"),
+        ({"image": {"channels": 1, "height": 129, "width": 1, "pixels": ""}}, "got 129 x 1"),
+        ({"image": {"channels": 2, "height": 1, "width": 1, "pixels": ""}}, "1 or 3 channels; got 2"),
         (
-            {"picture": {"channels": 1, "height": 2, "width": 2, "pixels": "AAAA"}},
+            {"image": {"channels": 1, "height": 2, "width": 2, "pixels": "AAAA"}},
             "has 4 pixels over all channels; got 3",
         ),
-        ({"picture": {"channels": 1, "height": 2, "width": 2, "pixels": "ä"}}, "has 4 pixels over all channels; got 0"),
+        ({"image": {"channels": 1, "height": 2, "width": 2, "pixels": "ä"}}, "has 4 pixels over all channels; got 0"),
     ],
 )
 def test_wrong_questions(changes, said):
@@ -184,7 +184,7 @@ def test_a_question_must_be_an_object():
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 7, 128)])
-def test_pictures_travel_whole(shape):
+def test_images_travel_whole(shape):
     pixels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
     assert np.array_equal(from_json(to_json(pixels)), pixels)
 
@@ -206,8 +206,8 @@ def test_files_are_made_smaller_and_keep_their_shape():
     ("content", "said"),
     [
         (b"", "the file is empty"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no picture that can be read. Give one of these kinds: PNG"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no picture that can be read"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image that can be read. Give one of these kinds: PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no image that can be read"),
         (encoded(Image.effect_noise((64, 64), 50))[:600], "cannot be read"),
         (encoded(Image.fromarray(np.zeros((2, 2), np.int32)), "TIFF"), "no known range"),
         (encoded(Image.new("1", (8000, 6000))), "8000 x 6000 pixels; at most 40,000,000"),
@@ -225,5 +225,5 @@ def test_samples():
         assert pixels.dtype == np.uint8
         assert pixels.shape == ((1, 8, 8) if name.startswith("digit") else (3, 85, LARGEST))
         assert int(np.ptp(pixels)) > 200
-    with pytest.raises(UserError, match=r"unknown sample picture 'flowers'\. Did you mean 'flower'"):
+    with pytest.raises(UserError, match=r"unknown sample image 'flowers'\. Did you mean 'flower'"):
         sample("flowers")

@@ -145,7 +145,7 @@ def test_uploads_are_answered_and_not_stored(client, runs):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     before = sorted(runs.parent.rglob("*"))
-    status, found = client.json("/api/picture", buffer.getvalue())
+    status, found = client.json("/api/image", buffer.getvalue())
     assert status == 200
     assert np.array_equal(from_json(found), pixels.transpose(2, 0, 1))
     assert sorted(runs.parent.rglob("*")) == before
@@ -154,8 +154,8 @@ def test_uploads_are_answered_and_not_stored(client, runs):
 @pytest.mark.parametrize(
     ("path", "body", "said"),
     [
-        ("/api/picture", b"no picture", "no picture that can be read"),
-        ("/api/picture", b"", "the file is empty"),
+        ("/api/image", b"no image", "no image that can be read"),
+        ("/api/image", b"", "the file is empty"),
         ("/api/explore", b"{", "the request cannot be read"),
         ("/api/explore", b"\xff", "the request cannot be read"),
         ("/api/explore", b"[]", "must be a JSON object"),
@@ -172,7 +172,7 @@ def test_files_that_are_too_large_are_not_read(client):
     for length, said in (("1000000000", "954 MiB; at most 24 MiB"), ("-1", "does not tell its length")):
         with socket.create_connection(("127.0.0.1", client.server.server_port)) as line:
             host = client.url.removeprefix("http://").rstrip("/")
-            line.sendall(f"POST /api/picture HTTP/1.0\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n".encode())
+            line.sendall(f"POST /api/image HTTP/1.0\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n".encode())
             answer = line.makefile("rb").read().decode()
         assert answer.startswith("HTTP/1.0 400")
         assert said in answer
@@ -183,10 +183,10 @@ def test_nothing_is_posted_elsewhere(client):
 
 
 def test_samples_and_the_explorer(client):
-    status, picture = client.json("/api/sample?name=digit-3")
-    assert (status, picture) == (200, to_json(sample("digit-3")))
+    status, image = client.json("/api/sample?name=digit-3")
+    assert (status, image) == (200, to_json(sample("digit-3")))
     request = {
-        "picture": picture,
+        "image": image,
         "channel": "luminance",
         "scan": "columns",
         "level": 128,

@@ -10,7 +10,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def possible(image: np.ndarray, padding: int, crop: bool, flip: bool) -> dict[bytes, tuple[int, int, bool]]:
-    """Every picture that crop and flip can make of one, made one by one."""
+    """Every image that crop and flip can make of one, made one by one."""
     channels, height, width = image.shape
     padding = padding if crop else 0
     padded = np.zeros((channels, height + 2 * padding, width + 2 * padding), dtype=image.dtype)
@@ -27,7 +27,7 @@ def possible(image: np.ndarray, padding: int, crop: bool, flip: bool) -> dict[by
 
 @pytest.mark.parametrize("names", [("crop",), ("flip",), ("crop", "flip"), ()])
 @pytest.mark.parametrize("size", [(7, 7), (5, 9)])
-def test_every_picture_is_cropped_and_flipped_as_one_by_one(names, size):
+def test_every_image_is_cropped_and_flipped_as_one_by_one(names, size):
     images = torch.randint(1, 256, (300, 3, *size), dtype=torch.uint8, generator=seeded())
     changed = augment(images, names, 2, seeded(1))
     assert changed.shape == images.shape
@@ -39,7 +39,7 @@ def test_every_picture_is_cropped_and_flipped_as_one_by_one(names, size):
     assert len(seen) == expected  # 300 draws leave none of at most 50 out
 
 
-def test_half_of_the_pictures_are_flipped_and_all_places_are_as_likely():
+def test_half_of_the_images_are_flipped_and_all_places_are_as_likely():
     images = torch.arange(1, 10, dtype=torch.float32).reshape(1, 1, 3, 3).expand(9000, 1, 3, 3)
     found = possible(images[0].numpy(), 1, crop=True, flip=True)
     draws = [found[after.tobytes()] for after in augment(images, ("crop", "flip"), 1, seeded(3)).numpy()]

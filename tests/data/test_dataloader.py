@@ -4,16 +4,16 @@ import threading
 import numpy as np
 import pytest
 import torch
-from made_up_pictures import streamed
+from made_up_images import streamed
 
-from persistill.data import Loader, MemoryPictures, measure_normalisation
+from persistill.data import InMemoryDataset, Loader, measure_normalization
 from persistill.errors import UserError
 
 
-def pictures(count: int = 23, channels: int = 3) -> MemoryPictures:
+def images(count: int = 23, channels: int = 3) -> InMemoryDataset:
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, channels, 6, 5), dtype=torch.uint8, generator=random)
-    return MemoryPictures(pixels, torch.arange(count) % 4)
+    return InMemoryDataset(pixels, torch.arange(count) % 4)
 
 
 class MadeUpView:
@@ -42,7 +42,7 @@ class Mirror:
 
 
 def loader(data=None, views=None, **changes):
-    data = data or pictures()
+    data = data or images()
     plain = {"mean": (0.5,) * data.shape[0], "std": (0.25,) * data.shape[0], "batch_size": 5, "shuffle_seed": 1}
     return Loader(data, views or {}, **{**plain, **changes})
 
@@ -56,18 +56,18 @@ def same(one, other):
     )
 
 
-def test_in_order_and_normalised():
-    data = pictures()
+def test_in_order_and_normalized():
+    data = images()
     batches = list(loader(data, shuffle_seed=None, augment=("crop", "flip")).epoch(1))
     assert [len(batch.target) for batch in batches] == [5, 5, 5, 5, 3]
     assert torch.cat([batch.index for batch in batches]).tolist() == list(range(23))
     assert torch.equal(torch.cat([batch.target for batch in batches]), data.targets)
     pixels = data.fetch(torch.arange(23)).numpy().astype(np.float64)
     expected = (pixels / 255 - 0.5) / 0.25
-    np.testing.assert_allclose(torch.cat([b.views["image"] for b in batches]).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(torch.cat([b.inputs["image"] for b in batches]).numpy(), expected, atol=1e-6)
 
 
-def test_an_epoch_sees_every_picture_once_in_an_order_of_its_own():
+def test_an_epoch_sees_every_image_once_in_an_order_of_its_own():
     data = loader()
     orders = [torch.cat([batch.index for batch in data.epoch(number)]).tolist() for number in (1, 2)]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(23))
@@ -78,7 +78,7 @@ def test_an_epoch_sees_every_picture_once_in_an_order_of_its_own():
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_resumed_epoch_goes_on_with_the_same_bits(stream, tmp_path):
-    data = streamed(tmp_path, 23) if stream else pictures()
+    data = streamed(tmp_path, 23) if stream else images()
     make = lambda: loader(
         data, {"persistence": MadeUpView()}, drawn={"drawn": Mirror()}, augment=("crop", "flip"), crop_padding=2
     )
@@ -89,24 +89,24 @@ def test_a_resumed_epoch_goes_on_with_the_same_bits(stream, tmp_path):
         assert all(same(one, other) for one, other in zip(whole[start:], rest, strict=True))
 
 
-def test_views_belong_to_their_pictures_and_are_normalised():
+def test_views_belong_to_their_images_and_are_normalized():
     view = MadeUpView()
     for batch in loader(views={"persistence": view}).epoch(1):
         expected = (view.values[batch.index] - torch.tensor([0.25, 0.5])[:, None, None]) / torch.tensor([0.5, 2.0])[
             :, None, None
         ]
-        torch.testing.assert_close(batch.views["persistence"], expected)
+        torch.testing.assert_close(batch.inputs["persistence"], expected)
 
 
-def test_drawn_views_are_of_the_pictures_that_the_batch_shows():
+def test_drawn_views_are_of_the_images_that_the_batch_shows():
     """Cropped, flipped and transformed as "image" is, in every batch; the transform sees no view."""
-    whole = pictures().fetch(torch.arange(23)) / 255
+    whole = images().fetch(torch.arange(23)) / 255
     for transform in (None, lambda pixels, number: pixels * 0.5):
         changed = 0
         for batch in loader(drawn={"drawn": Mirror()}, augment=("crop", "flip"), transform=transform).epoch(1):
-            shown = batch.views["image"] * 0.25 + 0.5
+            shown = batch.inputs["image"] * 0.25 + 0.5
             expected = (torch.cat([shown, 1 - shown], 1) - 0.25) / 0.5
-            torch.testing.assert_close(batch.views["drawn"], expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(batch.inputs["drawn"], expected, atol=1e-5, rtol=0)
             changed += sum(not torch.allclose(a, b) for a, b in zip(shown, whole[batch.index], strict=True))
         assert changed > 20
 
@@ -127,17 +127,17 @@ def test_the_loop_does_not_wait_for_drawn_views():
 
 
 def test_augmentation_changes_with_epoch_and_step():
-    data = MemoryPictures(pictures(1).fetch(torch.zeros(8, dtype=torch.int64)), torch.zeros(8, dtype=torch.int64))
+    data = InMemoryDataset(images(1).fetch(torch.zeros(8, dtype=torch.int64)), torch.zeros(8, dtype=torch.int64))
     make = loader(data, batch_size=4, augment=("crop", "flip"))
-    images = [batch.views["image"] for number in (1, 2) for batch in make.epoch(number)]
-    assert all(not torch.equal(images[i], images[j]) for i in range(4) for j in range(i))
+    inputs = [batch.inputs["image"] for number in (1, 2) for batch in make.epoch(number)]
+    assert all(not torch.equal(inputs[i], inputs[j]) for i in range(4) for j in range(i))
 
 
 def test_drop_last_and_length():
     assert len(loader()) == 5
     assert len(loader(drop_last=True)) == 4
     assert [len(batch.target) for batch in loader(drop_last=True).epoch(1)] == [5, 5, 5, 5]
-    with pytest.raises(UserError, match=r"23 pictures do not fill one batch of 24.*train.batch_size"):
+    with pytest.raises(UserError, match=r"23 images do not fill one batch of 24.*train.batch_size"):
         loader(drop_last=True, batch_size=24)
 
 
@@ -151,12 +151,12 @@ def test_the_transform_sees_pixels_between_0_and_1_and_the_number_of_the_batch()
 
     batches = list(loader(shuffle_seed=None, transform=transform).epoch(1, 2))
     assert seen == [2, 3, 4]
-    assert all((batch.views["image"] == 1).all() for batch in batches)
+    assert all((batch.inputs["image"] == 1).all() for batch in batches)
 
 
 def test_streamed_batches_equal_those_from_memory(tmp_path):
     data = streamed(tmp_path, 12)
-    memory = MemoryPictures(data.fetch(torch.arange(12)), data.targets)
+    memory = InMemoryDataset(data.fetch(torch.arange(12)), data.targets)
     pairs = zip(loader(data).epoch(1), loader(memory).epoch(1), strict=True)
     assert all(same(one, other) for one, other in pairs)
 
@@ -191,7 +191,7 @@ def test_an_error_in_the_thread_reaches_the_reader():
 
 
 def test_a_view_of_other_data_is_refused():
-    with pytest.raises(UserError, match="view 'persistence' holds 22 pictures, and the data 23"):
+    with pytest.raises(UserError, match="view 'persistence' holds 22 images, and the data 23"):
         loader(views={"persistence": MadeUpView(22)})
 
 
@@ -200,18 +200,18 @@ def test_means_must_fit_the_channels():
         loader(mean=(0.5,), std=(0.25,))
 
 
-def test_measured_normalisation_is_that_of_numpy(tmp_path):
-    data = pictures(1500)
+def test_measured_normalization_is_that_of_numpy(tmp_path):
+    data = images(1500)
     values = data.fetch(torch.arange(1500)).numpy().astype(np.float64) / 255
-    mean, std = measure_normalisation(data)
+    mean, std = measure_normalization(data)
     np.testing.assert_allclose(mean, values.mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(std, values.std((0, 2, 3)), rtol=1e-12)
     small = streamed(tmp_path, 7)
     np.testing.assert_allclose(
-        measure_normalisation(small)[0], small.fetch(torch.arange(7)).numpy().mean((0, 2, 3)) / 255
+        measure_normalization(small)[0], small.fetch(torch.arange(7)).numpy().mean((0, 2, 3)) / 255
     )
 
 
 def test_a_constant_channel_can_be_divided_by():
-    data = MemoryPictures(torch.full((3, 1, 2, 2), 51, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
-    assert measure_normalisation(data) == ((0.2,), (1.0,))
+    data = InMemoryDataset(torch.full((3, 1, 2, 2), 51, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+    assert measure_normalization(data) == ((0.2,), (1.0,))

@@ -1,19 +1,19 @@
 import numpy as np
 import pytest
 import torch
-from made_up_pictures import FileRows, array, encoded, picture, streamed
+from made_up_images import FileRows, array, encoded, make_image, streamed
 
-from persistill.data import MemoryPictures, StreamedPictures
+from persistill.data import InMemoryDataset, StreamedDataset
 from persistill.errors import UserError
 
 
 def stored(folder):
     data = streamed(folder, 6)
-    return MemoryPictures(data.fetch(torch.arange(6)), data.targets)
+    return InMemoryDataset(data.fetch(torch.arange(6)), data.targets)
 
 
 @pytest.mark.parametrize("make", [stored, lambda folder: streamed(folder, 6)])
-def test_pictures_keep_their_promises(make, tmp_path):
+def test_images_keep_their_promises(make, tmp_path):
     data = make(tmp_path)
     assert len(data) == 6
     assert data.shape == (3, 5, 6)
@@ -22,7 +22,7 @@ def test_pictures_keep_their_promises(make, tmp_path):
     index = torch.tensor([4, 0, 4])
     fetched = data.fetch(index)
     assert fetched.dtype == torch.uint8
-    assert np.array_equal(fetched.numpy(), np.stack([array(picture(i)) for i in (4, 0, 4)]))
+    assert np.array_equal(fetched.numpy(), np.stack([array(make_image(i)) for i in (4, 0, 4)]))
     few = data.subset(index)
     assert torch.equal(few.fetch(torch.arange(3)), fetched)
     assert few.targets.tolist() == [1, 0, 1]
@@ -42,31 +42,31 @@ def test_the_fingerprint_of_memory_covers_pixels_classes_and_shape(tmp_path):
     targets[0] = 2
     found = [
         data,
-        MemoryPictures(changed, data.targets),
-        MemoryPictures(pixels, targets),
-        MemoryPictures(pixels.transpose(2, 3).reshape(6, 3, 6, 5), data.targets),
+        InMemoryDataset(changed, data.targets),
+        InMemoryDataset(pixels, targets),
+        InMemoryDataset(pixels.transpose(2, 3).reshape(6, 3, 6, 5), data.targets),
     ]
-    assert len({pictures.fingerprint for pictures in found}) == 4
+    assert len({images.fingerprint for images in found}) == 4
 
 
 def test_the_fingerprint_of_streams_covers_names_lengths_and_shape(tmp_path):
     rows = FileRows(tmp_path, 3)
-    make = lambda shape=(3, 5, 6): StreamedPictures(rows, np.arange(3), shape).fingerprint
+    make = lambda shape=(3, 5, 6): StreamedDataset(rows, np.arange(3), shape).fingerprint
     before = make()
     assert make((1, 5, 6)) != before
-    rows.files[1].write_bytes(encoded(picture(1, (7, 7))))
+    rows.files[1].write_bytes(encoded(make_image(1, (7, 7))))
     assert make() != before
 
 
-def test_a_streamed_picture_that_cannot_be_decoded_is_named(tmp_path):
+def test_a_streamed_image_that_cannot_be_decoded_is_named(tmp_path):
     data = streamed(tmp_path, 3)
-    (tmp_path / "1.png").write_bytes(encoded(picture(1, (50, 50)))[:200])
+    (tmp_path / "1.png").write_bytes(encoded(make_image(1, (50, 50)))[:200])
     with pytest.raises(UserError, match=r"1\.png cannot be decoded.*move it away"):
         data.fetch(torch.arange(3))
 
 
 def test_pixels_and_targets_must_belong_together():
     with pytest.raises(ValueError, match="N = 3"):
-        MemoryPictures(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+        InMemoryDataset(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(ValueError, match="float32 was given"):
-        MemoryPictures(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64))
+        InMemoryDataset(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64))

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from made_up_pictures import array, encoded, picture
+from made_up_images import array, encoded, make_image
 from PIL import Image
 
 from persistill.data import decoding
@@ -25,14 +25,14 @@ def read(data: bytes, channels: int = 3) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
-def test_lossless_colour_comes_back_bit_for_bit(kind):
-    image = picture(1)
+def test_lossless_color_comes_back_bit_for_bit(kind):
+    image = make_image(1)
     assert np.array_equal(read(encoded(image, kind)), array(image))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_gray_stays_one_channel_and_can_become_three(kind):
-    image = picture(2, mode="L")
+    image = make_image(2, mode="L")
     data = encoded(image, kind)
     assert read_header(opened(data)) == Header(5, 6, gray=True)
     assert np.array_equal(read(data, 1), array(image))
@@ -44,8 +44,8 @@ def test_jpeg_is_close_to_what_was_stored():
     assert np.abs(read(encoded(smooth, "JPEG", quality=95), 1).astype(int) - array(smooth)).max() < 6
 
 
-def test_colour_becomes_luminance():
-    image = picture(3)
+def test_color_becomes_luminance():
+    image = make_image(3)
     red, green, blue = array(image).astype(float)
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R 601
     assert np.abs(read(encoded(image), 1)[0] - luminance).max() <= 1
@@ -53,7 +53,7 @@ def test_colour_becomes_luminance():
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparent_pixels_lie_on_white(mode):
-    image = picture(4, mode=mode)
+    image = make_image(4, mode=mode)
     pixels = np.asarray(image).astype(float)
     alpha = pixels[..., -1:] / 255
     expected = (pixels[..., :-1] * alpha + 255 * (1 - alpha)).transpose(2, 0, 1)
@@ -62,7 +62,7 @@ def test_transparent_pixels_lie_on_white(mode):
     assert np.abs(read(encoded(image), channels) - expected).max() <= 1
 
 
-def test_a_transparent_colour_of_a_palette_lies_on_white():
+def test_a_transparent_color_of_a_palette_lies_on_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putpixel((1, 0), 1)
@@ -92,7 +92,7 @@ def test_values_without_a_range_are_refused():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
-def test_pictures_stand_as_their_exif_data_says(kind, orientation):
+def test_images_stand_as_their_exif_data_says(kind, orientation):
     # A bright corner; where it must go is written down from the EXIF standard.
     image = Image.new("L", (16, 8))
     image.paste(255, (0, 0, 8, 4))
@@ -117,7 +117,7 @@ def test_another_size_is_covered_and_cut_at_the_centre():
     image.paste("blue", (60, 0, 90, 30))
     pixels = read_pixels(image, (3, 10, 10))
     assert pixels.shape == (3, 10, 10)
-    inner = pixels[:, :, 1:-1]  # the filter mixes a little of the neighbours into the outermost columns
+    inner = pixels[:, :, 1:-1]  # the filter mixes a little of the neighbors into the outermost columns
     assert (inner[1] == 255).all()
     assert (inner[[0, 2]] == 0).all()
     assert np.array_equal(pixels[0], pixels[2, :, ::-1])
@@ -128,9 +128,9 @@ def test_shrinking_averages():
     assert np.abs(read_pixels(fine, (1, 4, 4)).astype(int) - 127).max() < 12
 
 
-def test_a_damaged_picture_is_an_error():
+def test_a_damaged_image_is_an_error():
     with pytest.raises(OSError, match="truncated"):
-        read(encoded(picture(5, (200, 200)), "JPEG")[:-300])
+        read(encoded(make_image(5, (200, 200)), "JPEG")[:-300])
 
 
 def test_in_threads_keeps_the_order_and_tells_progress():

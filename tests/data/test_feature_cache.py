@@ -7,26 +7,26 @@ import torch
 from persistill.data import buffer_pool, open_features, write_features
 from persistill.data.buffer_pool import Lender
 from persistill.errors import UserError
-from persistill.structures import Batch, Features
+from persistill.structures import Batch, ModelOutput
 
 
 class InOrder:
-    """Seven pictures in batches of three."""
+    """Seven images in batches of three."""
 
     def __init__(self) -> None:
-        self.pictures = torch.randn(7, 2, 4, 4, generator=torch.Generator().manual_seed(0)) * 100
+        self.images = torch.randn(7, 2, 4, 4, generator=torch.Generator().manual_seed(0)) * 100
 
     def __len__(self) -> int:
         return 3
 
     def epoch(self, number: int, start: int = 0):
         for index in torch.arange(7).split(3):
-            yield Batch({"image": self.pictures[index]}, index % 2, index)
+            yield Batch({"image": self.images[index]}, index % 2, index)
 
 
-def answer(batch: Batch) -> Features:
-    images = batch.views["image"]
-    return Features(images.mean((2, 3)), images.sum((2, 3)), {"stage1": images, "stage2": images[..., ::2, ::2]})
+def answer(batch: Batch) -> ModelOutput:
+    images = batch.inputs["image"]
+    return ModelOutput(images.mean((2, 3)), images.sum((2, 3)), {"stage1": images, "stage2": images[..., ::2, ::2]})
 
 
 def write(folder: Path, parts: set[str], precision: str = "exact") -> dict:
@@ -34,25 +34,25 @@ def write(folder: Path, parts: set[str], precision: str = "exact") -> dict:
 
 
 def test_stored_features_are_the_teachers_in_any_order(tmp_path: Path) -> None:
-    result = write(tmp_path, {"logits", "embedding", "maps"})
+    result = write(tmp_path, {"logits", "embedding", "feature_maps"})
     index = torch.tensor([6, 0, 3, 3])
     found = open_features(tmp_path, result, torch.device("cpu")).fetch(index)
-    expected = answer(Batch({"image": InOrder().pictures[index]}, index, index))
+    expected = answer(Batch({"image": InOrder().images[index]}, index, index))
     torch.testing.assert_close(found.logits, expected.logits)
     torch.testing.assert_close(found.embedding, expected.embedding)
-    assert list(found.maps) == ["stage1", "stage2"]
-    for name, value in expected.maps.items():
-        torch.testing.assert_close(found.maps[name], value, rtol=0, atol=0)
+    assert list(found.feature_maps) == ["stage1", "stage2"]
+    for name, value in expected.feature_maps.items():
+        torch.testing.assert_close(found.feature_maps[name], value, rtol=0, atol=0)
 
 
 def test_half_precision_rounds_maps_and_nothing_else(tmp_path: Path) -> None:
-    result = write(tmp_path, {"logits", "maps"}, "half")
+    result = write(tmp_path, {"logits", "feature_maps"}, "half")
     found = open_features(tmp_path, result, torch.device("cpu")).fetch(torch.arange(7))
-    pictures = InOrder().pictures
-    torch.testing.assert_close(found.logits, pictures.mean((2, 3)), rtol=0, atol=0)
-    torch.testing.assert_close(found.maps["stage1"], pictures, rtol=2**-11, atol=1e-6)
-    assert not torch.equal(found.maps["stage1"], pictures)
-    assert found.maps["stage1"].dtype == torch.float32
+    images = InOrder().images
+    torch.testing.assert_close(found.logits, images.mean((2, 3)), rtol=0, atol=0)
+    torch.testing.assert_close(found.feature_maps["stage1"], images, rtol=2**-11, atol=1e-6)
+    assert not torch.equal(found.feature_maps["stage1"], images)
+    assert found.feature_maps["stage1"].dtype == torch.float32
 
 
 def test_only_the_parts_asked_for_take_room(tmp_path: Path) -> None:
@@ -61,17 +61,17 @@ def test_only_the_parts_asked_for_take_room(tmp_path: Path) -> None:
     assert result["bytes"] == 7 * 2 * 4
     found = open_features(tmp_path, result, torch.device("cpu")).fetch(torch.arange(2))
     assert found.embedding.shape == (2, 0)
-    assert found.maps == {}
+    assert found.feature_maps == {}
 
 
 def test_a_teacher_that_fails_leaves_no_file(tmp_path: Path) -> None:
-    def failing(batch: Batch) -> Features:
+    def failing(batch: Batch) -> ModelOutput:
         if 3 in batch.index:
             raise OSError(28, "No space left on device")
         return answer(batch)
 
     with pytest.raises(UserError, match="Make room"):
-        write_features(tmp_path, InOrder(), 7, failing, frozenset({"logits", "maps"}), "half")
+        write_features(tmp_path, InOrder(), 7, failing, frozenset({"logits", "feature_maps"}), "half")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -84,16 +84,16 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_still_looked_at_is_not_overwritten(tmp_path: Path) -> None:
-    stored = open_features(tmp_path, write(tmp_path, {"maps"}, "half"), torch.device("cpu"))
+    stored = open_features(tmp_path, write(tmp_path, {"feature_maps"}, "half"), torch.device("cpu"))
     first = stored.fetch(torch.tensor([0, 1]))
-    row, before = first.maps["stage1"][1].flatten(), first.maps["stage1"][1].flatten().clone()
+    row, before = first.feature_maps["stage1"][1].flatten(), first.feature_maps["stage1"][1].flatten().clone()
     del first  # but a view of it is held
     second = stored.fetch(torch.tensor([2, 3]))
     assert torch.equal(row, before)
-    kept = second.maps["stage1"].clone()
+    kept = second.feature_maps["stage1"].clone()
     third = stored.fetch(torch.tensor([4, 5]))
-    assert torch.equal(second.maps["stage1"], kept)
-    assert not torch.equal(third.maps["stage1"], kept)
+    assert torch.equal(second.feature_maps["stage1"], kept)
+    assert not torch.equal(third.feature_maps["stage1"], kept)
 
 
 def test_memory_is_lent_again_once_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:

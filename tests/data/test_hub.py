@@ -2,7 +2,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from made_up_pictures import array, encoded, picture, write_parquet
+from made_up_images import array, encoded, make_image, write_parquet
 
 from persistill.config import Data
 from persistill.data import load
@@ -31,20 +31,20 @@ def hub(monkeypatch, tmp_path):
 
 def test_a_name_on_the_hub_gives_the_same_as_its_files(hub, tmp_path):
     for name, count, start in (("train", 20, 0), ("test", 10, 100)):
-        pictures = [encoded(picture(start + i)) for i in range(count)]
+        images = [encoded(make_image(start + i)) for i in range(count)]
         labels = {"label": [i % 2 for i in range(count)]}
-        write_parquet(tmp_path / f"{name}.parquet", pictures, labels, {"label": ["cat", "dog"]})
+        write_parquet(tmp_path / f"{name}.parquet", images, labels, {"label": ["cat", "dog"]})
     by_folder = load(Data(source=str(tmp_path), validation=4))
     hub({name: str(tmp_path / f"{name}.parquet") for name in ("train", "test")})
     by_name = load(Data(source="owner/pets", validation=4))
     assert by_name.classes == ("cat", "dog")
     assert by_name.fingerprint == by_folder.fingerprint
     pixels = by_name.test.fetch(torch.arange(10)).numpy()
-    assert np.array_equal(pixels, np.stack([array(picture(100 + i)) for i in range(10)]))
+    assert np.array_equal(pixels, np.stack([array(make_image(100 + i)) for i in range(10)]))
 
 
 def test_splits_that_are_not_ours_are_passed_over(hub, tmp_path):
-    file = write_parquet(tmp_path / "a.parquet", [encoded(picture(i)) for i in range(20)], {"label": [0, 1] * 10})
+    file = write_parquet(tmp_path / "a.parquet", [encoded(make_image(i)) for i in range(20)], {"label": [0, 1] * 10})
     hub({"train": str(file), "extra": str(file)})
     assert len(load(Data(source="owner/pets")).test) == 4
     hub({"extra": str(file)})

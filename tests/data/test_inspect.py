@@ -31,9 +31,9 @@ def test_counts_are_those_of_the_splits(tmp_path: Path) -> None:
 
 
 def test_shares_grow_until_every_class_is_everywhere(tmp_path: Path) -> None:
-    # Of 40 and 4 pictures, a tenth of what the test leaves is 3.5: the small class would give 0.35 of a picture.
+    # Of 40 and 4 images, a tenth of what the test leaves is 3.5: the small class would give 0.35 of an image.
     source = str(folders(tmp_path / "a", {"many": 40, "few": 4}))
-    with pytest.raises(UserError, match="no picture in the validation split"):
+    with pytest.raises(UserError, match="no image in the validation split"):
         load(Data(source=source))
     seen = outline(Data(source=source))
     assert seen.validation > 0.1
@@ -42,7 +42,7 @@ def test_shares_grow_until_every_class_is_everywhere(tmp_path: Path) -> None:
         assert np.unique(split.targets.numpy()).tolist() == [0, 1]
 
 
-def test_test_pictures_of_the_source_are_left_to_it(tmp_path: Path) -> None:
+def test_test_images_of_the_source_are_left_to_it(tmp_path: Path) -> None:
     for part, count in {"train": 20, "test": 6}.items():
         folders(tmp_path / part, {"a": count, "b": count})
     seen = outline(Data(source=str(tmp_path)))
@@ -69,7 +69,7 @@ def test_no_more_headers_are_read_than_said(tmp_path: Path, monkeypatch: pytest.
     ("counts", "message"),
     [
         ({"only": 30}, "one class only, 'only'"),
-        ({"many": 30, "two": 2}, "'two' of .* has 2 picture"),
+        ({"many": 30, "two": 2}, "'two' of .* has 2 image"),
     ],
 )
 def test_too_little_is_told(tmp_path: Path, counts: dict[str, int], message: str) -> None:
@@ -77,12 +77,12 @@ def test_too_little_is_told(tmp_path: Path, counts: dict[str, int], message: str
         outline(Data(source=str(folders(tmp_path / "a", counts))))
 
 
-def test_unreadable_pictures_are_passed_over_unless_all_are(tmp_path: Path) -> None:
+def test_unreadable_images_are_passed_over_unless_all_are(tmp_path: Path) -> None:
     root = folders(tmp_path / "a", {"x": 12, "y": 12})
     files = sorted(root.rglob("*.png"))
     files[3].write_bytes(b"nothing")
     assert sum(outline(Data(source=str(root))).sizes.values()) == 23
     for file in files:
         file.write_bytes(b"nothing")
-    with pytest.raises(UserError, match="none of 24 pictures"):
+    with pytest.raises(UserError, match="none of 24 images"):
         outline(Data(source=str(root)))

@@ -17,7 +17,7 @@ def shuffled(counts: list[int], seed: int = 0) -> np.ndarray:
 
 @few
 @given(sizes, st.floats(0, 1), st.integers(0, 100))
-def test_every_class_gives_its_share_to_one_picture(counts, share, seed):
+def test_every_class_gives_its_share_to_one_image(counts, share, seed):
     targets = shuffled(counts)
     count = int(share * len(targets))
     rows = stratified(targets, count, np.random.default_rng(seed))
@@ -43,13 +43,13 @@ def test_stratified_depends_on_the_seed_alone():
     assert draw(1) == draw(1) != draw(2)
 
 
-def test_every_picture_of_a_class_can_be_drawn():
+def test_every_image_of_a_class_can_be_drawn():
     targets = shuffled([10, 10])
     seen = {int(i) for seed in range(60) for i in stratified(targets, 4, np.random.default_rng(seed))}
     assert seen == set(range(20))
 
 
-def test_the_odd_picture_goes_to_each_class_in_turn():
+def test_the_odd_image_goes_to_each_class_in_turn():
     targets = shuffled([4, 4, 4])
     lucky = {int(np.bincount(targets[stratified(targets, 4, np.random.default_rng(s))]).argmax()) for s in range(40)}
     assert lucky == {0, 1, 2}
@@ -120,7 +120,7 @@ def test_the_only_part_held_out_is_the_test():
     assert [(s.part, len(s.rows)) for s in drawn.values()] == [("train", 90), ("train", 10), ("validation", 40)]
 
 
-def test_the_test_pictures_do_not_depend_on_the_other_counts():
+def test_the_test_images_do_not_depend_on_the_other_counts():
     parts = {"train": shuffled([50, 50])}
     one, other = draw(parts), draw(parts, train=40, validation=0.5)
     assert np.array_equal(one["test"].rows, other["test"].rows)
@@ -129,18 +129,18 @@ def test_the_test_pictures_do_not_depend_on_the_other_counts():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"train": 81}, "data.train asks for 81 pictures, and made-up has 80 to give"),
+        ({"train": 81}, "data.train asks for 81 images, and made-up has 80 to give"),
         ({"validation": 80}, "data.validation asks for 80"),
         ({"test": 100}, "data.test asks for 100"),
-        ({"train": 3, "validation": 2}, "classes have no picture in the train split"),
-        ({"validation": 1}, "1 of 2 classes have no picture in the validation split"),
+        ({"train": 3, "validation": 2}, "classes have no image in the train split"),
+        ({"validation": 1}, "1 of 2 classes have no image in the validation split"),
     ],
 )
-def test_too_few_pictures_are_an_error_that_says_where(fields, words):
+def test_too_few_images_are_an_error_that_says_where(fields, words):
     with pytest.raises(UserError, match=words):
         draw({"train": shuffled([50, 50])}, **fields)
 
 
-def test_a_source_without_training_pictures():
-    with pytest.raises(UserError, match="no training pictures; its parts are: test"):
+def test_a_source_without_training_images():
+    with pytest.raises(UserError, match="no training images; its parts are: test"):
         draw_splits({"test": shuffled([3])}, Data(source="x"), ["a"])

@@ -1,4 +1,4 @@
-"""Streams of pictures, held to the pictures that were written."""
+"""Streams of images, held to the images that were written."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_pictures import array, encoded, picture, write_folder, write_parquet
+from made_up_images import array, encoded, make_image, write_folder, write_parquet
 from PIL import Image
 
 from persistill.data.streaming.base import Survey, Unreadable
@@ -41,15 +41,15 @@ def test_a_folder_is_searched_at_any_depth_and_sorted_by_name(tmp_path: Path) ->
     written = {"b.png": 1, "a/z.png": 2, "a/deep/er/c.png": 3, "B.png": 4, "a b/ä.png": 5}
     for name, seed in written.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        picture(seed).save(tmp_path / name)
+        make_image(seed).save(tmp_path / name)
     for name in (".hidden.png", "notes.txt", ".git/x.png", "a/._x.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        picture(9).save(tmp_path / name, "PNG")
+        make_image(9).save(tmp_path / name, "PNG")
     stream = open_stream(tmp_path)
     names = [stream.name(position) for position in range(len(stream))]
     assert names == sorted(written)
     for name, pixels in zip(names, read_all(stream), strict=True):
-        np.testing.assert_array_equal(pixels, array(picture(written[name])))
+        np.testing.assert_array_equal(pixels, array(make_image(written[name])))
         assert pixels.flags.c_contiguous
 
 
@@ -57,7 +57,7 @@ def test_a_folder_is_searched_at_any_depth_and_sorted_by_name(tmp_path: Path) ->
 def test_formats_without_loss_give_the_pixels_back(tmp_path: Path, kind: str) -> None:
     stream = open_stream(write_folder(tmp_path, {"x": 3}, kind, seed=4))
     for position, pixels in enumerate(read_all(stream)):
-        np.testing.assert_array_equal(pixels, array(picture(5 + position)))
+        np.testing.assert_array_equal(pixels, array(make_image(5 + position)))
 
 
 def test_links_are_followed_once(tmp_path: Path) -> None:
@@ -69,33 +69,33 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     assert [stream.name(position) for position in range(len(stream))] == ["linked/x/0.png", "linked/x/1.png"]
 
 
-def test_one_picture_is_a_source(tmp_path: Path) -> None:
-    picture(3).save(tmp_path / "one.png")
+def test_one_image_is_a_source(tmp_path: Path) -> None:
+    make_image(3).save(tmp_path / "one.png")
     stream = open_stream(tmp_path / "one.png")
     assert (len(stream), stream.name(0)) == (1, "one.png")
-    np.testing.assert_array_equal(read_all(stream)[0], array(picture(3)))
+    np.testing.assert_array_equal(read_all(stream)[0], array(make_image(3)))
 
 
-def test_a_survey_tells_sizes_colour_and_problems(tmp_path: Path) -> None:
-    picture(1, (7, 4)).save(tmp_path / "a.png")
-    picture(2, (3, 9), "L").save(tmp_path / "b.png")
-    (tmp_path / "c.png").write_bytes(b"no picture")
-    (tmp_path / "d.png").write_bytes(encoded(picture(4))[:60])  # damaged behind the header
+def test_a_survey_tells_sizes_color_and_problems(tmp_path: Path) -> None:
+    make_image(1, (7, 4)).save(tmp_path / "a.png")
+    make_image(2, (3, 9), "L").save(tmp_path / "b.png")
+    (tmp_path / "c.png").write_bytes(b"no image")
+    (tmp_path / "d.png").write_bytes(encoded(make_image(4))[:60])  # damaged behind the header
     stream = open_stream(tmp_path)
     survey = looked(stream)
     assert survey.sizes.tolist() == [[4, 7], [9, 3], [0, 0], [5, 6]]
     assert (survey.channels, survey.gray) == (3, 1)
-    assert survey.problems == {2: "no picture in a known format"}
+    assert survey.problems == {2: "no image in a known format"}
     assert survey.marks.tolist() == [path.stat().st_size for path in sorted(tmp_path.iterdir())]
     first, second, *others = read_all(stream)
     assert first.shape == (3, 4, 7)
-    np.testing.assert_array_equal(second, np.repeat(array(picture(2, (3, 9), "L")), 3, 0))
+    np.testing.assert_array_equal(second, np.repeat(array(make_image(2, (3, 9), "L")), 3, 0))
     assert all(isinstance(one, Unreadable) for one in others)
     survey = looked(stream, grayscale=True)
     assert (survey.channels, survey.gray) == (1, 0)
 
 
-def test_gray_pictures_alone_have_one_channel(tmp_path: Path) -> None:
+def test_gray_images_alone_have_one_channel(tmp_path: Path) -> None:
     stream = open_stream(write_folder(tmp_path, {"x": 2}, mode="L"))
     survey = looked(stream)
     assert (survey.channels, survey.gray) == (1, 0)
@@ -107,11 +107,11 @@ def test_gray_pictures_alone_have_one_channel(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 pictures in two files with small row groups."""
+    """120 images in two files with small row groups."""
     folder = tmp_path_factory.mktemp("table")
     for name, start, rows in (("a", 0, 70), ("b", 70, 50)):
-        pictures = [encoded(picture(seed)) for seed in range(start, start + rows)]
-        file = write_parquet(folder / f"{name}.parquet", pictures, {"label": [0] * rows})
+        images = [encoded(make_image(seed)) for seed in range(start, start + rows)]
+        file = write_parquet(folder / f"{name}.parquet", images, {"label": [0] * rows})
         pq.write_table(pq.read_table(file), file, row_group_size=33)
     return folder
 
@@ -122,7 +122,7 @@ def test_any_rows_of_parquet_files_in_any_steps(table: Path, asked) -> None:
     stream = open_stream(table)
     for positions in asked:
         for position, pixels in zip(positions, stream.read(positions, 3, 2), strict=True):
-            np.testing.assert_array_equal(pixels, array(picture(position)))
+            np.testing.assert_array_equal(pixels, array(make_image(position)))
 
 
 def test_rows_are_named_by_file_and_row(table: Path) -> None:
@@ -134,7 +134,7 @@ def test_rows_are_named_by_file_and_row(table: Path) -> None:
         "b.parquet[49]",
     ]
     assert open_stream(table / "b.parquet").name(3) == "b.parquet[3]"
-    assert looked(stream).marks.tolist() == [len(encoded(picture(seed))) for seed in range(120)]
+    assert looked(stream).marks.tolist() == [len(encoded(make_image(seed))) for seed in range(120)]
 
 
 def test_each_row_group_is_read_once_on_the_way_through(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,16 +152,16 @@ def test_each_row_group_is_read_once_on_the_way_through(table: Path, monkeypatch
     assert opened == [[0, 1, 2], [0, 1]]
 
 
-def test_rows_without_a_picture_are_unreadable_and_paths_are_followed(tmp_path: Path) -> None:
-    picture(7).save(tmp_path / "there.png")
+def test_rows_without_a_image_are_unreadable_and_paths_are_followed(tmp_path: Path) -> None:
+    make_image(7).save(tmp_path / "there.png")
     file = write_parquet(tmp_path / "t.parquet", [None, None, b"x"], {"label": [0] * 3}, paths=["there.png", "no", "x"])
     stream = open_stream(file)
     assert set(looked(stream).problems) == {1, 2}
     found = read_all(stream)
-    np.testing.assert_array_equal(found[0], array(picture(7)))
+    np.testing.assert_array_equal(found[0], array(make_image(7)))
     layout = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     pq.write_table(pa.table({"img": pa.array([None], layout)}), tmp_path / "n.parquet")
-    assert looked(open_stream(tmp_path / "n.parquet")).problems == {0: "the row holds no picture"}
+    assert looked(open_stream(tmp_path / "n.parquet")).problems == {0: "the row holds no image"}
 
 
 def test_real_parquet_files(shared) -> None:
@@ -224,7 +224,7 @@ def test_gray_is_the_luminance_of_pillow(tmp_path: Path) -> None:
 def test_which_array_of_an_npz_file(tmp_path: Path) -> None:
     file = tmp_path / "x.npz"
     np.savez(file, test=random_pixels(2, 3, 3, seed=1), train=random_pixels(4, 3, 3, seed=2), labels=np.zeros(4))
-    with pytest.raises(UserError, match=r"several arrays of pictures, test, train\. Say which: --field test"):
+    with pytest.raises(UserError, match=r"several arrays of images, test, train\. Say which: --field test"):
         open_stream(file)
     with pytest.raises(UserError, match="Did you mean 'train'"):
         open_stream(file, "trian")
@@ -242,7 +242,7 @@ def test_an_array_cut_short_is_told(tmp_path: Path) -> None:
     data = bytearray((tmp_path / "y.npz").read_bytes())
     data[5000:5400] = bytes(400)
     (tmp_path / "y.npz").write_bytes(data)
-    with pytest.raises(UserError, match="is damaged at picture"):
+    with pytest.raises(UserError, match="is damaged at image"):
         read_all(open_stream(tmp_path / "y.npz"), 1)
 
 
@@ -253,18 +253,18 @@ def test_an_array_cut_short_is_told(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda folder: folder / "missing", "there is no file or folder"),
-        (lambda folder: folder, "holds no pictures"),
-        (lambda folder: _text(folder / "x.txt"), "is no source of pictures"),
+        (lambda folder: folder, "holds no images"),
+        (lambda folder: _text(folder / "x.txt"), "is no source of images"),
         (lambda folder: _text(folder / "x.parquet"), "cannot be read as Parquet"),
         (lambda folder: _text(folder / "x.npy"), "cannot be read as npy"),
         (lambda folder: _text(folder / "x.npz"), "cannot be read as npz"),
         (lambda folder: save(folder / "x.npy", np.zeros((2, 3, 3), np.int32)), "holds int32"),
         (lambda folder: save(folder / "x.npy", np.array([{}, {}])), "cannot be read as npy"),
         (lambda folder: save(folder / "x.npy", random_pixels(5, 5)), r"has shape \(5, 5\)"),
-        (lambda folder: save(folder / "x.npy", random_pixels(0, 5, 5)), "holds no pictures"),
+        (lambda folder: save(folder / "x.npy", random_pixels(0, 5, 5)), "holds no images"),
         (lambda folder: save(folder / "x.npy", random_pixels(2, 32, 32, 3)), "channels seem to come last"),
-        (lambda folder: _table(folder / "x.parquet", ("a", "b")), "several columns of pictures, a, b. Say which"),
-        (lambda folder: _table(folder / "x.parquet", ()), "no column of pictures"),
+        (lambda folder: _table(folder / "x.parquet", ("a", "b")), "several columns of images, a, b. Say which"),
+        (lambda folder: _table(folder / "x.parquet", ()), "no column of images"),
         (lambda folder: _table(folder / "x.parquet", ("a",), rows=0), "holds no rows"),
     ],
 )
@@ -276,7 +276,7 @@ def test_what_is_no_source_is_told(tmp_path: Path, make, message: str) -> None:
 def test_a_field_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'img'"):
         open_stream(_table(tmp_path / "x.parquet", ("img",)), "image")
-    picture(1).save(tmp_path / "one.png")
+    make_image(1).save(tmp_path / "one.png")
     with pytest.raises(UserError, match="has none"):
         open_stream(tmp_path / "one.png", "img")
     with pytest.raises(UserError, match="Leave it out"):
@@ -303,20 +303,20 @@ def test_parquet_files_with_other_columns_are_told(tmp_path: Path) -> None:
 @given(
     sides=st.lists(st.integers(0, 9), min_size=1, max_size=30),
     samples=st.integers(1, 300),
-    pictures=st.integers(1, 8),
+    images=st.integers(1, 8),
     channels=st.sampled_from([1, 3]),
 )
-def test_chunks_cover_all_pictures_within_their_bounds(sides, samples: int, pictures: int, channels: int) -> None:
+def test_chunks_cover_all_images_within_their_bounds(sides, samples: int, images: int, channels: int) -> None:
     sizes = np.array([[side, side] for side in sides], np.int32)
     survey = Survey(channels, sizes, np.zeros(len(sides), np.int64), 0, {})
     start = 0
     while start < len(sides):
-        chunk = survey.chunk(start, samples, pictures)
+        chunk = survey.chunk(start, samples, images)
         assert chunk.start == start
-        assert 1 <= len(chunk) <= pictures
+        assert 1 <= len(chunk) <= images
         total = sum(channels * side * side for side in sides[start : chunk.stop])
         assert len(chunk) == 1 or total <= samples
-        more = chunk.stop < len(sides) and len(chunk) < pictures
+        more = chunk.stop < len(sides) and len(chunk) < images
         assert not more or total + channels * sides[chunk.stop] ** 2 > samples
         start = chunk.stop
     assert start == len(sides)
@@ -329,7 +329,7 @@ def _text(file: Path) -> Path:
 
 def _table(file: Path, columns: tuple[str, ...], rows: int = 2) -> Path:
     layout = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    pictures = [{"bytes": encoded(picture(k)), "path": None} for k in range(rows)]
-    content = {name: pa.array(pictures, layout) for name in columns}
+    images = [{"bytes": encoded(make_image(k)), "path": None} for k in range(rows)]
+    content = {name: pa.array(images, layout) for name in columns}
     pq.write_table(pa.table({**content, "label": pa.array([0] * rows, pa.int64())}), file)
     return file

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from persistill.config import Data
-from persistill.data import FittedPersistenceView, Loader, MemoryPictures, PersistenceView, Splits, load
+from persistill.data import FittedPersistenceView, InMemoryDataset, Loader, PersistenceView, Splits, load
 from persistill.data.views.memmap import open_array, write_array
 from persistill.data.views.persistence_image import make_view, open_view, persistence_image
 from persistill.errors import UserError
@@ -22,7 +22,7 @@ def made_up(train: int = 30, validation: int = 8, test: int = 9, channels: int =
 
     def split(count):
         pixels = torch.randint(0, 256, (count, channels, 7, 5), dtype=torch.uint8, generator=random)
-        return MemoryPictures(pixels, torch.arange(count) % 3)
+        return InMemoryDataset(pixels, torch.arange(count) % 3)
 
     return Splits(split(train), split(validation), split(test), ("a", "b", "c"))
 
@@ -30,16 +30,16 @@ def made_up(train: int = 30, validation: int = 8, test: int = 9, channels: int =
 def by_hand(pixels: torch.Tensor, settings: PersistenceImages, scans=(rows, columns)) -> np.ndarray:
     """One signal at a time, through diagrams, in float64."""
     images = []
-    for picture in pixels.numpy():
+    for image in pixels.numpy():
         for scan in scans:
-            for channel in picture:
+            for channel in image:
                 diagram = sublevel_persistence(scan(channel) / 255)
                 images.append(settings.images(diagram))
     return np.stack(images).reshape(len(pixels), -1, *settings.pixels)
 
 
-def everything(pictures):
-    return pictures.fetch(torch.arange(len(pictures)))
+def everything(images):
+    return images.fetch(torch.arange(len(images)))
 
 
 def test_the_published_view_holds_what_the_published_code_would(tmp_path):
@@ -87,8 +87,8 @@ def test_a_drawn_view_is_the_stored_one_bit_for_bit(tmp_path, kind, dtype):
     opened = open_view(tmp_path, json.loads(json.dumps(result)), splits)
     assert (opened.drawn.mean, opened.drawn.std) == (opened.mean, opened.std)
     for name in SPLITS:
-        pictures, index = getattr(splits, name), torch.arange(len(getattr(splits, name)))
-        drawn = opened.drawn.draw(pictures.fetch(index))
+        images, index = getattr(splits, name), torch.arange(len(getattr(splits, name)))
+        drawn = opened.drawn.draw(images.fetch(index))
         assert drawn.dtype == torch.float32
         assert torch.equal(drawn, opened.fetch(name, index))
     mirrored = opened.drawn.draw(everything(splits.test).flip(3))
@@ -96,7 +96,7 @@ def test_a_drawn_view_is_the_stored_one_bit_for_bit(tmp_path, kind, dtype):
     assert 0 <= mirrored.min() <= mirrored.max() <= 1
 
 
-def test_pictures_of_floats_are_drawn_too(tmp_path):
+def test_images_of_floats_are_drawn_too(tmp_path):
     splits = made_up()
     opened = open_view(tmp_path, make_view(FittedPersistenceView(pixels=(6, 4)), splits, tmp_path), splits)
     pixels = everything(splits.test)
@@ -105,7 +105,7 @@ def test_pictures_of_floats_are_drawn_too(tmp_path):
     assert (levels == floats).float().mean() > 0.99
 
 
-def test_one_scan_alone_and_gray_pictures(tmp_path):
+def test_one_scan_alone_and_gray_images(tmp_path):
     splits = made_up(channels=1)
     view = PersistenceView(pixels=(5, 5), bandwidth=0.1, scans=("columns",), dtype="float16")
     result = make_view(view, splits, tmp_path)
@@ -115,7 +115,7 @@ def test_one_scan_alone_and_gray_pictures(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16"])
-def test_a_fitted_view_depends_on_training_pictures_alone(tmp_path, dtype):
+def test_a_fitted_view_depends_on_training_images_alone(tmp_path, dtype):
     view = FittedPersistenceView(pixels=(8, 6), dtype=dtype)
     splits = made_up(train=40)
     (tmp_path / "one").mkdir()
@@ -140,10 +140,10 @@ def test_a_fitted_view_depends_on_training_pictures_alone(tmp_path, dtype):
     assert test.fetch("test", torch.arange(9)).max() <= 1
 
 
-def test_views_are_fitted_on_evenly_spaced_pictures_and_fewer_large_ones(monkeypatch):
+def test_views_are_fitted_on_evenly_spaced_images_and_fewer_large_ones(monkeypatch):
     train = made_up().train
     pixels = everything(train).numpy()
-    monkeypatch.setattr(persistence_image, "FIT_PICTURES", 6)
+    monkeypatch.setattr(persistence_image, "FIT_IMAGES", 6)
     assert np.array_equal(persistence_image._sample(train, 2), pixels[::5])
     monkeypatch.setattr(persistence_image, "FIT_SAMPLES", 2 * 3 * 7 * 5 * 3)
     assert np.array_equal(persistence_image._sample(train, 2), pixels[::10])
@@ -157,8 +157,8 @@ def test_a_fitted_window_holds_what_lasts(tmp_path):
         [
             sublevel_persistence(scan(channel) / 255).values
             for scan in (rows, columns)
-            for picture in everything(splits.train).numpy()
-            for channel in picture
+            for image in everything(splits.train).numpy()
+            for channel in image
         ]
     )
     lengths = values[:, 1] - values[:, 0]
@@ -167,15 +167,17 @@ def test_a_fitted_window_holds_what_lasts(tmp_path):
     assert lengths[inside].sum() > 0.95 * lengths.sum()
 
 
-def test_the_gallery_shows_pictures_with_their_diagrams_and_images(tmp_path):
+def test_the_gallery_shows_images_with_their_diagrams_and_images(tmp_path):
     splits = made_up()
     view = PersistenceView(pixels=(9, 7), bandwidth=0.05)
     result = make_view(view, splits, tmp_path)
     gallery = np.load(tmp_path / "gallery.npz")
     assert gallery["target"].tolist() == [0, 1, 2]
-    assert np.array_equal(gallery["pictures"], everything(splits.validation)[:3].numpy())
-    assert gallery["images"].shape == (3, *result["shape"])
-    assert np.array_equal(gallery["images"], np.load(tmp_path / "validation.npy")[:3].astype(np.float32) / 255)
+    assert np.array_equal(gallery["images"], everything(splits.validation)[:3].numpy())
+    assert gallery["persistence_images"].shape == (3, *result["shape"])
+    assert np.array_equal(
+        gallery["persistence_images"], np.load(tmp_path / "validation.npy")[:3].astype(np.float32) / 255
+    )
     offsets, values = gallery["offsets"], gallery["values"]
     assert offsets[-1] == len(values)
     assert values.dtype == np.float32
@@ -185,10 +187,10 @@ def test_the_gallery_shows_pictures_with_their_diagrams_and_images(tmp_path):
             scan, channel = (rows, columns)[j // 3], j % 3
             number = i * 6 + j
             diagram = values[offsets[number] : offsets[number + 1]]
-            expected = sublevel_persistence(scan(gallery["pictures"][i, channel]) / 255).values
+            expected = sublevel_persistence(scan(gallery["images"][i, channel]) / 255).values
             np.testing.assert_allclose(np.sort(diagram, 0), np.sort(expected, 0), atol=1e-6)
-            drawn = images.images(sublevel_persistence(scan(gallery["pictures"][i, channel]) / 255))
-            np.testing.assert_allclose(gallery["images"][i, j], drawn, atol=1.01 / 255)
+            drawn = images.images(sublevel_persistence(scan(gallery["images"][i, channel]) / 255))
+            np.testing.assert_allclose(gallery["persistence_images"][i, j], drawn, atol=1.01 / 255)
 
 
 class Stops(Silent):
@@ -229,7 +231,7 @@ def test_an_interrupted_view_keeps_whole_splits_and_goes_on(tmp_path):
 def test_stale_and_damaged_views_are_refused(tmp_path):
     splits = made_up()
     result = make_view(PersistenceView(pixels=(4, 4), bandwidth=0.1), splits, tmp_path)
-    with pytest.raises(UserError, match=r"stale: it was made from other pictures.*Move that folder away"):
+    with pytest.raises(UserError, match=r"stale: it was made from other images.*Move that folder away"):
         open_view(tmp_path, result, made_up(seed=5))
     file = tmp_path / "test.npy"
     whole = file.read_bytes()
@@ -284,10 +286,10 @@ def test_the_defaults_are_the_published_ones():
     assert PersistenceView().images(np.empty(0), None) == PersistenceImages.tgd()
 
 
-def test_pictures_with_nothing_to_fit_to_and_foreign_views(tmp_path):
-    flat = MemoryPictures(torch.zeros(4, 1, 5, 5, dtype=torch.uint8), torch.arange(4) % 2)
+def test_images_with_nothing_to_fit_to_and_foreign_views(tmp_path):
+    flat = InMemoryDataset(torch.zeros(4, 1, 5, 5, dtype=torch.uint8), torch.arange(4) % 2)
     splits = Splits(flat, flat, flat, ("a", "b"))
-    with pytest.raises(UserError, match="the view cannot be fitted to the training pictures"):
+    with pytest.raises(UserError, match="the view cannot be fitted to the training images"):
         make_view(FittedPersistenceView(), splits, tmp_path)
     with pytest.raises(UserError, match="must be a PersistenceView or a FittedPersistenceView; Data was given"):
         make_view(Data(source="digits"), splits, tmp_path)
@@ -310,7 +312,7 @@ def test_batches_of_real_digits_with_their_views(tmp_path: Path):
         shuffle_seed=3,
     )
     batches = list(loader.epoch(1))
-    values = torch.cat([batch.views["persistence"] for batch in batches]).double()
+    values = torch.cat([batch.inputs["persistence"] for batch in batches]).double()
     assert values.shape == (360, 2, 8, 8)
     torch.testing.assert_close(values.mean((0, 2, 3)), torch.zeros(2).double(), atol=1e-5, rtol=0)
     torch.testing.assert_close(values.std((0, 2, 3), correction=0), torch.ones(2).double(), atol=1e-5, rtol=0)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from persistill.evaluation import Material
-from persistill.structures import Batch, Features
+from persistill.evaluation import EvaluationLoaders
+from persistill.structures import Batch, ModelOutput
 
 
 class Tiny(nn.Module):
@@ -21,14 +21,14 @@ class Tiny(nn.Module):
         self.drop = nn.Dropout(0.5)
         self.head = nn.Linear(5, classes)
 
-    def forward(self, x: Tensor) -> Features:
+    def forward(self, x: Tensor) -> ModelOutput:
         maps = self.norm(self.conv(x)).relu()
         embedding = self.drop(maps.mean((2, 3)))
-        return Features(self.head(embedding), embedding, {"stage": maps})
+        return ModelOutput(self.head(embedding), embedding, {"stage": maps})
 
 
-class Pictures:
-    """A loader over pictures in memory: the protocol, and the order of calls to the transform."""
+class ImageDataset:
+    """A loader over images in memory: the protocol, and the order of calls to the transform."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ def tiny(pixels: Tensor) -> Tiny:
     network = Tiny()
     # A forward pass in training mode gives the batch norm statistics that are not its initial ones.
     network((pixels - 0.5) / 0.25)
-    # Untrained, it would answer all pictures alike: centred logits make it use all classes.
+    # Untrained, it would answer all images alike: centered logits make it use all classes.
     with torch.no_grad():
         network.head.bias -= network.eval()((pixels - 0.5) / 0.25).logits.mean(0)
         network.head.weight *= 20
@@ -97,20 +97,20 @@ def target() -> Tensor:
 
 
 @pytest.fixture
-def loader(pixels: Tensor, target: Tensor) -> Callable[..., Pictures]:
-    """Makes a loader over the pictures, with the options of ``Pictures``."""
-    return lambda **options: Pictures(pixels, target, **options)
+def loader(pixels: Tensor, target: Tensor) -> Callable[..., ImageDataset]:
+    """Makes a loader over the images, with the options of ``ImageDataset``."""
+    return lambda **options: ImageDataset(pixels, target, **options)
 
 
 @pytest.fixture
-def material(loader) -> Callable[..., Material]:
-    """Makes material of the pictures, the last nine being those of validation; options are those of ``Pictures``."""
+def material(loader) -> Callable[..., EvaluationLoaders]:
+    """Makes material of the images, the last nine being those of validation; options are those of ``ImageDataset``."""
 
-    def make(ood: Pictures | None = None, **options) -> Material:
+    def make(ood: ImageDataset | None = None, **options) -> EvaluationLoaders:
         held_out = loader(**options)
         held_out.pixels, held_out.target = held_out.pixels[-9:], held_out.target[-9:]
         mean, std = (0.5,) * 3, (0.25,) * 3
-        return Material(lambda transform: loader(transform=transform, **options), held_out, mean, std, ood)
+        return EvaluationLoaders(lambda transform: loader(transform=transform, **options), held_out, mean, std, ood)
 
     return make
 

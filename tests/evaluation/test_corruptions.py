@@ -1,4 +1,4 @@
-"""Corrupted pictures in an evaluation: which ones, that all numbers can be computed again, and that it goes on."""
+"""Corrupted images in an evaluation: which ones, that all numbers can be computed again, and that it goes on."""
 
 import json
 from dataclasses import replace
@@ -9,14 +9,14 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from persistill.config import Data, Evaluate
-from persistill.data import load, measure_normalisation
+from persistill.data import load, measure_normalization
 from persistill.errors import UserError
-from persistill.evaluation import Material, evaluate
+from persistill.evaluation import EvaluationLoaders, evaluate
 from persistill.models import build
 from persistill.perturbations import corrupt, corruption_error
 
 SETTINGS = Evaluate(
-    noise=(), attacks=(), corruptions=("fog", "spatter", "jpeg_compression"), corruption_pictures=30, batch_size=16
+    noise=(), attacks=(), corruptions=("fog", "spatter", "jpeg_compression"), corruption_images=30, batch_size=16
 )
 
 
@@ -29,7 +29,7 @@ def splits():
 def network(splits):
     torch.manual_seed(0)
     network = build("resnet-8", 1, 10, (8, 8))
-    # Centred logits, so that it names more than one class.
+    # Centered logits, so that it names more than one class.
     with torch.no_grad():
         answers = network.eval()(splits.test.fetch(torch.arange(60)).float() / 255).logits
         last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
@@ -40,7 +40,7 @@ def network(splits):
 
 @pytest.fixture
 def material(splits):
-    return Material.of(splits, {}, SETTINGS, measure_normalisation(splits.train))
+    return EvaluationLoaders.of(splits, {}, SETTINGS, measure_normalization(splits.train))
 
 
 def stored(path):
@@ -48,18 +48,18 @@ def stored(path):
         return {name: file[name] for name in file}
 
 
-def test_some_pictures_of_every_class_are_corrupted(material, splits):
+def test_some_images_of_every_class_are_corrupted(material, splits):
     rows = material.corruptible.rows
     assert torch.equal(rows, rows.unique())
     assert torch.bincount(splits.test.targets[rows], minlength=10).tolist() == pytest.approx([3] * 10, abs=1)
-    few = Material.of(splits, {}, Evaluate(), measure_normalisation(splits.train)).corruptible.rows
+    few = EvaluationLoaders.of(splits, {}, Evaluate(), measure_normalization(splits.train)).corruptible.rows
     assert torch.equal(few, torch.arange(60)), "all, where fewer are there than were asked for"
 
 
 def test_numbers_can_be_computed_again_from_the_files(network, material, splits, tmp_path):
     result = evaluate(network, material, "image", SETTINGS, tmp_path)
     found = result["metrics"]["corruptions"]
-    assert set(found) == {"pictures", "clean", "error", "accuracy"}
+    assert set(found) == {"images", "clean", "error", "accuracy"}
     clean = stored(tmp_path / "predictions.npz")
     for name in ("fog", "spatter", "jpeg_compression"):
         file = stored(tmp_path / f"corruption-{name}.npz")
@@ -68,7 +68,7 @@ def test_numbers_can_be_computed_again_from_the_files(network, material, splits,
         assert list(file) == list(found["accuracy"][name]) == ["1", "2", "3", "4", "5"]
         for severity, answers in file.items():
             assert found["accuracy"][name][severity] == accuracy_score(clean["target"][rows], answers)
-            pictures = corrupt(
+            images = corrupt(
                 splits.test.fetch(material.corruptible.rows).float() / 255,
                 name,
                 int(severity),
@@ -76,27 +76,27 @@ def test_numbers_can_be_computed_again_from_the_files(network, material, splits,
                 torch.from_numpy(rows),
             )
             with torch.no_grad():
-                again = network.eval()(material.normalised(pictures)).logits.argmax(1)
+                again = network.eval()(material.normalized(images)).logits.argmax(1)
             assert (again.numpy() == answers).mean() > 0.95  # convolutions differ in the last digits by batch
     assert found["clean"] == accuracy_score(clean["target"][rows], clean["logits"][rows].argmax(1))
     assert found["error"] == pytest.approx(corruption_error(found["accuracy"]))
     counted = [1 - a for name in ("fog", "jpeg_compression") for a in found["accuracy"][name].values()]
     assert found["error"] == pytest.approx(np.mean(counted)), "spatter does not count"
-    assert found["pictures"] == 30
+    assert found["images"] == 30
     json.dumps(result, allow_nan=False)
 
 
-def test_every_network_sees_the_same_pictures_whatever_the_batches(material, splits, network, tmp_path):
+def test_every_network_sees_the_same_images_whatever_the_batches(material, splits, network, tmp_path):
     seen = {}
     for size in (16, 7):
         settings = SETTINGS.with_value("batch_size", size).with_value("noise_seed", 3)
-        given = Material.of(splits, {}, settings, measure_normalisation(splits.train))
+        given = EvaluationLoaders.of(splits, {}, settings, measure_normalization(splits.train))
         shown = []
 
         class Watching(torch.nn.Module):
-            def forward(self, pictures):
-                shown.append(pictures)  # noqa: B023
-                return network(pictures)
+            def forward(self, images):
+                shown.append(images)  # noqa: B023
+                return network(images)
 
         (tmp_path / str(size)).mkdir()
         evaluate(Watching(), given, "image", settings, tmp_path / str(size))
@@ -104,7 +104,7 @@ def test_every_network_sees_the_same_pictures_whatever_the_batches(material, spl
     assert torch.equal(seen[16], seen[7])
     rows = material.corruptible.rows
     foggy = corrupt(splits.test.fetch(rows).float() / 255, "fog", 1, 3, rows)
-    assert torch.equal(seen[16][:30], material.normalised(foggy))
+    assert torch.equal(seen[16][:30], material.normalized(foggy))
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_next_severity(network, material, recorder, tmp_path):
@@ -133,7 +133,7 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_severity(network, mater
     resumed = evaluate(network, interrupted, "image", SETTINGS, tmp_path / "broken", recorder)
     assert resumed["metrics"] == whole["metrics"]
     assert len(calls) == 16
-    clean, each = 2 + 4, 2  # batches: validation and test, and the corrupted pictures
+    clean, each = 2 + 4, 2  # batches: validation and test, and the corrupted images
     assert recorder.stages == [("evaluation", clean + 15 * each, clean + 7 * each)]
     assert recorder.units == 8 * each
     for file in (tmp_path / "whole").glob("corruption-*.npz"):

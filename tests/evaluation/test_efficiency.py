@@ -10,7 +10,7 @@ from torch import nn
 from persistill.evaluation import efficiency as cost_module
 from persistill.evaluation.efficiency import Energy, latency, macs, measure_cost, peak_bytes, stored_bytes
 from persistill.models import build
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 
 class Small(nn.Module):
@@ -25,7 +25,7 @@ class Small(nn.Module):
         maps = self.conv(x)
         active = maps.relu()
         embedding = active.mean((2, 3))
-        return Features(self.head(embedding), embedding, {"stage": active})
+        return ModelOutput(self.head(embedding), embedding, {"stage": active})
 
 
 def test_macs_by_hand():
@@ -57,23 +57,23 @@ def test_stored_bytes_are_those_of_a_file():
 
 
 def test_the_peak_is_the_largest_sum_of_what_lives():
-    network, pictures = Small(), torch.rand(2, 3, 10, 10)
+    network, images = Small(), torch.rand(2, 3, 10, 10)
     weights, maps = stored_bytes(network), 4 * 2 * 8 * 100
     # Both maps live to the end, and then the embedding and the logits are there too.
-    assert peak_bytes(network, pictures) == weights + 4 * 600 + 2 * maps + 4 * 16 + 4 * 8
+    assert peak_bytes(network, images) == weights + 4 * 600 + 2 * maps + 4 * 16 + 4 * 8
 
     class Thrifty(Small):
         def forward(self, x):
             return self.head(self.conv(x).relu().mean((2, 3)))
 
     # What relu reads is freed before the mean is made, and what the mean reads before the head.
-    assert peak_bytes(Thrifty(), pictures) == weights + 4 * 600 + 2 * maps
+    assert peak_bytes(Thrifty(), images) == weights + 4 * 600 + 2 * maps
 
     class InPlace(Small):
         def forward(self, x):
             return self.head(self.conv(x).relu_().flatten(2).mean(2))
 
-    assert peak_bytes(InPlace(), pictures) == weights + 4 * 600 + maps + 4 * 16
+    assert peak_bytes(InPlace(), images) == weights + 4 * 600 + maps + 4 * 16
 
 
 class Clock:
@@ -180,7 +180,7 @@ def test_no_energy_where_the_machine_does_not_tell(rapl, tmp_path):
     assert meter.joules() is None
 
 
-def test_energy_is_given_per_picture(monkeypatch):
+def test_energy_is_given_per_image(monkeypatch):
     class Meter:
         def joules(self):
             return 64.0 * 7

@@ -54,7 +54,7 @@ def test_numbers_can_be_computed_again_from_the_files(tiny, material, target, tm
         for sigma in ("0.02", "0.5")
     }
     assert (metrics["attacks"], metrics["ood"]) == ({}, None)
-    assert result["pictures"] == 21
+    assert result["images"] == 21
     assert result["seconds"] > 0
     json.dumps(result, allow_nan=False)
 
@@ -67,17 +67,17 @@ def test_top_k_says_its_k(tiny, material, tmp_path):
     assert found == {"k": 5, "accuracy": pytest.approx(expected)}
 
 
-def test_the_temperature_is_fitted_on_validation_pictures(tiny, material, tmp_path):
+def test_the_temperature_is_fitted_on_validation_images(tiny, material, tmp_path):
     given = material()
     with torch.no_grad():
         answers = tiny.eval()((given.validation.pixels - 0.5) / 0.25).logits.argsort(1)
-    # Mostly right on validation pictures, and hardly ever on the test pictures.
+    # Mostly right on validation images, and hardly ever on the test images.
     given.validation.target = torch.where(torch.arange(9) % 3 > 0, answers[:, -1], answers[:, -2])
     settings = Evaluate(noise=(), attacks=(), ece_bins=6)
     calibrated = evaluate(tiny, given, "image", settings, tmp_path)["metrics"]["calibrated"]
     file = stored(tmp_path / "predictions.npz")
     temperature = fit_temperature(torch.tensor(file["validation_logits"]), torch.tensor(file["validation_target"]))
-    assert (calibrated["temperature"], calibrated["pictures"]) == (temperature, 9)
+    assert (calibrated["temperature"], calibrated["images"]) == (temperature, 9)
     assert 0.1 < temperature < 10
     assert fit_temperature(torch.tensor(file["logits"]), torch.tensor(file["target"])) > 1.5 * temperature
     powers = np.exp(file["logits"].astype(np.float64) / temperature)
@@ -113,10 +113,10 @@ def test_embeddings_and_similarity_maps_are_kept(tiny, material, pixels, target,
     assert rows.tolist() == sorted(rows.tolist())
     assert np.allclose(found["embedding"], features.embedding[rows], rtol=2e-3, atol=1e-6)
     assert result["metrics"]["v_measure"] == pytest.approx(v_measure(features.embedding[rows], target[rows], 4))
-    # Two pictures of each class, the first of the split, class after class.
+    # Two images of each class, the first of the split, class after class.
     expected = [row for number in range(4) for row in (target == number).nonzero()[:2, 0].tolist()]
     assert found["similarity_rows"].tolist() == expected
-    flat = features.maps["stage"][expected].flatten(1).numpy()
+    flat = features.feature_maps["stage"][expected].flatten(1).numpy()
     assert found["gram_stage"] == pytest.approx(np.einsum("if,jf->ij", flat, flat), rel=1e-4)
 
 
@@ -130,7 +130,7 @@ def test_large_embeddings_are_kept_in_float32(tiny, material, tmp_path):
     assert embedding.max() > 1e5
 
 
-def test_noise_goes_onto_pictures_before_they_are_normalised(tiny, material, pixels, tmp_path):
+def test_noise_goes_onto_images_before_they_are_normalized(tiny, material, pixels, tmp_path):
     settings = Evaluate(noise=(0.5,), noise_seed=3, attacks=())
     evaluate(tiny, material(batch_size=8), "image", settings, tmp_path)
     noise = gaussian_noise(0.5, 3)
@@ -142,7 +142,7 @@ def test_noise_goes_onto_pictures_before_they_are_normalised(tiny, material, pix
     assert not np.array_equal(answer, stored(tmp_path / "predictions.npz")["logits"].argmax(1))
 
 
-def test_attacks_are_measured_on_a_fixed_part_of_the_pictures(tiny, material, pixels, target, tmp_path, monkeypatch):
+def test_attacks_are_measured_on_a_fixed_part_of_the_images(tiny, material, pixels, target, tmp_path, monkeypatch):
     seen = []
 
     def watched(answer, plain, right, epsilon, **options):
@@ -150,9 +150,9 @@ def test_attacks_are_measured_on_a_fixed_part_of_the_pictures(tiny, material, pi
         return fgsm(answer, plain, right, epsilon)
 
     monkeypatch.setattr(robustness, "fgsm", watched)
-    settings = Evaluate(noise=(), attacks=(2.0, 25.5), attack_pictures=16)
+    settings = Evaluate(noise=(), attacks=(2.0, 25.5), attack_images=16)
     found = evaluate(tiny, material(), "image", settings, tmp_path)["metrics"]["attacks"]
-    assert (found["pictures"], found["steps"]) == (16, 10)
+    assert (found["images"], found["steps"]) == (16, 10)
     rows = torch.randperm(21, generator=torch.Generator().manual_seed(0))[:16].sort().values
     tiny.eval()
 
@@ -171,7 +171,7 @@ def test_attacks_are_measured_on_a_fixed_part_of_the_pictures(tiny, material, pi
     assert found["pgd"]["25.5"] <= found["fgsm"]["25.5"] < found["accuracy"]
 
 
-def test_other_pictures_are_told_by_confidence(tiny, material, loader, tmp_path):
+def test_other_images_are_told_by_confidence(tiny, material, loader, tmp_path):
     other = loader()
     other.pixels = other.pixels.flip(3).square()[:17]
     other.target = other.target[:17]
@@ -185,13 +185,13 @@ def test_other_pictures_are_told_by_confidence(tiny, material, loader, tmp_path)
     energy = torch.cat([inside, outside]).logsumexp(1)
     assert found == {
         "source": "elsewhere",
-        "pictures": 17,
+        "images": 17,
         "max_softmax": pytest.approx(roc_auc_score(truth, confidence)),
         "energy": pytest.approx(roc_auc_score(truth, energy)),
     }
 
 
-def test_a_network_that_sees_another_view_is_measured_on_clean_pictures_alone(tiny, material, loader, tmp_path):
+def test_a_network_that_sees_another_view_is_measured_on_clean_images_alone(tiny, material, loader, tmp_path):
     given = material(view="persistence", ood=loader())
     test = given.test
 
@@ -258,7 +258,7 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_part(tiny, material, re
     assert names == ["part-clean.json", "part-noise-0.1.json"]
     resumed = evaluate(tiny, interrupted, "image", settings, tmp_path / "broken", recorder)
     assert resumed["metrics"] == whole["metrics"]
-    assert resumed["pictures"] == 21
+    assert resumed["images"] == 21
     assert len(calls) == 5  # clean, 0.1, the failure; then 0.2 and the attack
     assert recorder.stages == [("evaluation", 14, 8)]
     assert recorder.units == 6
@@ -285,7 +285,7 @@ def test_what_another_network_left_is_measured_again(tiny, material, tmp_path, r
 def test_a_diverged_network_writes_nothing(tiny, material, tmp_path):
     with torch.no_grad():
         tiny.head.bias[0] = math.nan
-    with pytest.raises(UserError, match="21 of 21 pictures"):
+    with pytest.raises(UserError, match="21 of 21 images"):
         evaluate(tiny, material(), "image", Evaluate(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

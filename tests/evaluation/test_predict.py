@@ -10,7 +10,7 @@ from persistill.errors import UserError
 from persistill.evaluation import predict
 
 
-def test_logits_of_all_pictures_in_the_order_of_the_loader(tiny, loader, pixels, target):
+def test_logits_of_all_images_in_the_order_of_the_loader(tiny, loader, pixels, target):
     found = predict(tiny, loader(batch_size=8), "image")
     tiny.eval()
     one_by_one = [tiny((pixels[i : i + 1] - 0.5) / 0.25).logits[0] for i in range(len(pixels))]
@@ -86,8 +86,8 @@ def test_an_unknown_view_is_an_error_with_the_known_ones(tiny, loader):
         predict(tiny, loader(), "images")
 
 
-def test_no_pictures_are_an_error(tiny, loader):
+def test_no_images_are_an_error(tiny, loader):
     empty = loader()
     empty.pixels, empty.target = empty.pixels[:0], empty.target[:0]
-    with pytest.raises(UserError, match="no pictures to evaluate"):
+    with pytest.raises(UserError, match="no images to evaluate"):
         predict(tiny, empty, "image")

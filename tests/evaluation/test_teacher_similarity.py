@@ -8,7 +8,7 @@ import torch
 
 from persistill.config import Evaluate
 from persistill.errors import UserError
-from persistill.evaluation import evaluate, measure_likeness, teacher_similarity
+from persistill.evaluation import evaluate, measure_similarity, teacher_similarity
 from persistill.metrics import agreement, cka, diagram_distance, mean_kl
 
 QUICK = Evaluate(noise=(), attacks=(), corruptions=(), embeddings=15)
@@ -30,7 +30,7 @@ def evaluated(tiny, material, tmp_path):
 
 def test_the_figures_are_those_of_the_stored_answers(evaluated, monkeypatch):
     monkeypatch.setattr(teacher_similarity, "POINTS", 11)
-    found = measure_likeness(*evaluated)
+    found = measure_similarity(*evaluated)
     logits, embeddings = [], []
     for folder in evaluated:
         with np.load(folder / "predictions.npz") as file:
@@ -47,11 +47,11 @@ def test_the_figures_are_those_of_the_stored_answers(evaluated, monkeypatch):
     assert 0 < found["agreement"] < 1
     assert 0 < found["cka"] < 1
     # The divergence has a direction.
-    assert measure_likeness(evaluated[1], evaluated[0])["kl"] != pytest.approx(found["kl"])
+    assert measure_similarity(evaluated[1], evaluated[0])["kl"] != pytest.approx(found["kl"])
 
 
 def test_a_network_is_like_itself(evaluated):
-    assert measure_likeness(evaluated[0], evaluated[0]) == {
+    assert measure_similarity(evaluated[0], evaluated[0]) == {
         "agreement": 1.0,
         "kl": 0.0,
         "cka": pytest.approx(1),
@@ -59,8 +59,8 @@ def test_a_network_is_like_itself(evaluated):
     }
 
 
-def test_networks_that_saw_different_pictures_are_not_compared(tiny, material, evaluated, tmp_path):
+def test_networks_that_saw_different_images_are_not_compared(tiny, material, evaluated, tmp_path):
     (tmp_path / "other").mkdir()
     evaluate(tiny, material(), "image", QUICK.with_value("embeddings", 9), tmp_path / "other")
-    with pytest.raises(UserError, match="different pictures"):
-        measure_likeness(evaluated[0], tmp_path / "other")
+    with pytest.raises(UserError, match="different images"):
+        measure_similarity(evaluated[0], tmp_path / "other")

@@ -1,4 +1,4 @@
-"""A trained-looking student, and real pictures for it."""
+"""A trained-looking student, and real images for it."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from persistill.models import Network, build
 
 
 @pytest.fixture(scope="session")
-def pictures() -> Tensor:
+def images() -> Tensor:
     """(9, 1, 8, 8) uint8: handwritten digits."""
     return torch.from_numpy(load_digits().images[:9] * (255 / 16)).round().to(torch.uint8)[:, None]
 
@@ -28,19 +28,19 @@ def about() -> dict[str, Any]:
 
 
 @pytest.fixture
-def student(pictures: Tensor) -> Network:
+def student(images: Tensor) -> Network:
     torch.manual_seed(0)
     network = build("wrn-10-1", 1, 10)
-    # Batch norm statistics of real pictures, not the initial ones.
+    # Batch norm statistics of real images, not the initial ones.
     with torch.no_grad():
         for _ in range(20):
-            network((pictures / 255 - 0.31) / 0.38)
+            network((images / 255 - 0.31) / 0.38)
     return network.train()
 
 
 @pytest.fixture(scope="session")
 def digits() -> tuple[Tensor, Tensor]:
-    """Pictures (200, 1, 8, 8) uint8 and their classes."""
+    """Images (200, 1, 8, 8) uint8 and their classes."""
     found = load_digits()
     return (
         torch.from_numpy(found.images[:200] * (255 / 16)).round().to(torch.uint8)[:, None],

@@ -24,12 +24,12 @@ from persistill.export import FORMATS, TOLERANCE, export_student, load_student
 from persistill.models import build, save
 
 
-def by_hand(network, about, pictures):
-    """Logits of the checkpoint, normalised with numpy."""
+def by_hand(network, about, images):
+    """Logits of the checkpoint, normalized with numpy."""
     mean, std = (np.array(about[name], np.float32)[:, None, None] for name in ("mean", "std"))
-    images = (pictures.numpy().astype(np.float32) / 255 - mean) / std
+    inputs = (images.numpy().astype(np.float32) / 255 - mean) / std
     with torch.no_grad():
-        return copy.deepcopy(network).eval()(torch.from_numpy(images)).logits.numpy()
+        return copy.deepcopy(network).eval()(torch.from_numpy(inputs)).logits.numpy()
 
 
 def in_onnx_runtime(path, images):
@@ -48,9 +48,9 @@ class Delivered:
 
     def __init__(self, folder, student, about, digits):
         self.folder, self.student, self.about = folder, student, about
-        self.pictures, self.targets = digits[0][:9], digits[1][:9]
+        self.images, self.targets = digits[0][:9], digits[1][:9]
         self.result = export_student(
-            student, about, self.pictures, folder, targets=self.targets, calibration=digits[0][9:], formats=HERE
+            student, about, self.images, folder, targets=self.targets, calibration=digits[0][9:], formats=HERE
         )
 
     def path(self, kind):
@@ -83,9 +83,9 @@ def test_all_files_and_nothing_else(delivered):
 
 
 def test_the_files_answer_as_the_checkpoint(delivered):
-    expected = by_hand(delivered.student, delivered.about, delivered.pictures)
+    expected = by_hand(delivered.student, delivered.about, delivered.images)
     scale = float(np.abs(expected).max())
-    images = delivered.pictures.numpy().astype(np.float32) / 255
+    images = delivered.images.numpy().astype(np.float32) / 255
     with torch.no_grad():
         loaded = load_student(delivered.folder)(torch.from_numpy(images)).numpy()
         program = torch.export.load(delivered.path("program")).module()(torch.from_numpy(images)).numpy()
@@ -106,7 +106,7 @@ def test_the_files_answer_as_the_checkpoint(delivered):
     assert result["accuracy"]["checkpoint"] == pytest.approx((expected.argmax(1) == target).mean())
     assert result["agreement"]["int8"] > 0.8
     assert result["parameters"] == sum(p.numel() for p in delivered.student.parameters())
-    assert (result["pictures"], result["seconds"] > 0) == (9, True)
+    assert (result["images"], result["seconds"] > 0) == (9, True)
 
 
 def test_int8_computes_in_eight_bits_and_keeps_its_preprocessing(delivered):
@@ -115,11 +115,11 @@ def test_int8_computes_in_eight_bits_and_keeps_its_preprocessing(delivered):
     assert kinds == {np.dtype("int8")}
     assert {entry.domain for entry in model.opset_import} == {""}
     stored = json.loads({entry.key: entry.value for entry in model.metadata_props}["persistill"])
-    assert stored["normalisation"]["mean"] == [0.31]
+    assert stored["normalization"]["mean"] == [0.31]
 
 
 def test_the_script_beside_the_model_runs_without_persistill(delivered, tmp_path):
-    for number, pixels in enumerate(delivered.pictures[:3, 0].numpy()):
+    for number, pixels in enumerate(delivered.images[:3, 0].numpy()):
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     names = [str(tmp_path / f"{number}.png") for number in range(3)]
     script = delivered.path("example")
@@ -127,7 +127,7 @@ def test_the_script_beside_the_model_runs_without_persistill(delivered, tmp_path
     answer = subprocess.run(
         [sys.executable, "-W", "error", script, *names], capture_output=True, text=True, cwd=tmp_path, check=True
     )
-    expected = by_hand(delivered.student, delivered.about, delivered.pictures)[:3]
+    expected = by_hand(delivered.student, delivered.about, delivered.images)[:3]
     confidence = np.exp(expected / 1.5) / np.exp(expected / 1.5).sum(1, keepdims=True)
     lines = answer.stdout.splitlines()
     assert [line.split()[1] for line in lines] == [str(digit) for digit in expected.argmax(1)]
@@ -136,9 +136,9 @@ def test_the_script_beside_the_model_runs_without_persistill(delivered, tmp_path
 
 
 @pytest.mark.filterwarnings("default")  # the package warns of itself, on import and while it lowers
-def test_executorch(student, about, pictures, tmp_path):
+def test_executorch(student, about, images, tmp_path):
     pytest.importorskip("executorch", reason='needs pip install "persistill[executorch]"')
-    result = export_student(student, about, pictures, tmp_path, formats=("executorch",))
+    result = export_student(student, about, images, tmp_path, formats=("executorch",))
     assert result["files"]["executorch"] == "model.pte"
     assert result["agreement"]["executorch"] == 1.0
     assert set(result["milliseconds"]["executorch"]) == {"1"}
@@ -147,47 +147,47 @@ def test_executorch(student, about, pictures, tmp_path):
     answer = FORMATS["executorch"].open(tmp_path / "model.pte", student.name)
     (tmp_path / "model.pte").unlink()
     others = [b"\xff" * 200_000 for _ in range(50)]
-    answers = np.concatenate([answer(picture[None].float() / 255).numpy() for picture in pictures])
-    assert np.abs(answers - by_hand(student, about, pictures)).max() < 1e-4
+    answers = np.concatenate([answer(image[None].float() / 255).numpy() for image in images])
+    assert np.abs(answers - by_hand(student, about, images)).max() < 1e-4
     del others
 
 
-def test_times_are_of_one_thread_and_leave_the_others_be(student, about, pictures, tmp_path, monkeypatch):
+def test_times_are_of_one_thread_and_leave_the_others_be(student, about, images, tmp_path, monkeypatch):
     threads = []
     safetensors = FORMATS["safetensors"]
 
     def opened(path, name):
         answer = safetensors.open(path, name)
-        return lambda images: threads.append(torch.get_num_threads()) or answer(images)
+        return lambda inputs: threads.append(torch.get_num_threads()) or answer(inputs)
 
     monkeypatch.setitem(FORMATS, "safetensors", dataclasses.replace(safetensors, open=opened))
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        export_student(student, about, pictures, tmp_path, formats=())
+        export_student(student, about, images, tmp_path, formats=())
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert threads[:2] == [2, 2]  # the comparison: a picture alone, and the others
+    assert threads[:2] == [2, 2]  # the comparison: an image alone, and the others
     assert set(threads[2:]) == {1}
 
 
-def test_an_unknown_format_is_named(student, about, pictures, tmp_path):
+def test_an_unknown_format_is_named(student, about, images, tmp_path):
     with pytest.raises(UserError, match="Did you mean 'onnx'"):
-        export_student(student, about, pictures, tmp_path, formats=("onxx",))
+        export_student(student, about, images, tmp_path, formats=("onxx",))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_onnx_takes_any_batch_size(delivered, batch):
-    pictures = delivered.pictures[:batch]
-    found = in_onnx_runtime(delivered.path("onnx"), pictures.numpy().astype(np.float32) / 255)
+    images = delivered.images[:batch]
+    found = in_onnx_runtime(delivered.path("onnx"), images.numpy().astype(np.float32) / 255)
     assert found.shape == (batch, 10)
-    assert found == pytest.approx(by_hand(delivered.student, delivered.about, pictures), abs=1e-3)
+    assert found == pytest.approx(by_hand(delivered.student, delivered.about, images), abs=1e-3)
 
 
-def test_the_student_is_left_as_it_was(student, about, pictures, tmp_path):
+def test_the_student_is_left_as_it_was(student, about, images, tmp_path):
     before = copy.deepcopy(student.state_dict())
-    export_student(student, about, pictures, tmp_path, calibration=pictures, formats=HERE)
+    export_student(student, about, images, tmp_path, calibration=images, formats=HERE)
     assert student.training
     assert all(module.training for module in student.modules())
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
@@ -218,47 +218,47 @@ def test_preprocessing_travels_with_each_file(delivered):
     assert config["input"]["shape"] == ["batch", 1, 8, 8]
     assert config["input"]["range"] == [0.0, 1.0]
     assert config["output"]["shape"] == ["batch", 10]
-    assert (config["normalisation"]["mean"], config["normalisation"]["std"]) == ([0.31], [0.38])
+    assert (config["normalization"]["mean"], config["normalization"]["std"]) == ([0.31], [0.38])
     assert config["files"] == {kind: delivered.path(kind).name for kind in HERE}
     assert config["temperature"] == 1.5
     model = onnx.load(delivered.path("onnx"))
     stored = json.loads({entry.key: entry.value for entry in model.metadata_props}["persistill"])
-    assert config["int8"] == "by static quantisation"
+    assert config["int8"] == "by static quantization"
     assert stored == {name: value for name, value in config.items() if name not in ("files", "int8")}
     assert [entry.version for entry in model.opset_import if not entry.domain] == [18]
 
 
-def test_export_is_quiet(student, about, pictures, tmp_path, capfd, caplog):
+def test_export_is_quiet(student, about, images, tmp_path, capfd, caplog):
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        export_student(student, about, pictures, tmp_path, calibration=pictures, formats=HERE)
+        export_student(student, about, images, tmp_path, calibration=images, formats=HERE)
     assert heard == []
     assert capfd.readouterr() == ("", "")
     assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
 
 
-def test_colour_pictures_of_another_size(tmp_path):
+def test_color_images_of_another_size(tmp_path):
     torch.manual_seed(1)
     network = build("wrn-16-1", 3, 7)
     about = {"classes": list("abcdefg"), "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3], "shape": [3, 20, 27]}
-    pictures = torch.randint(256, (4, 3, 20, 27), dtype=torch.uint8)
-    result = export_student(network, about, pictures, tmp_path, formats=("onnx",))
+    images = torch.randint(256, (4, 3, 20, 27), dtype=torch.uint8)
+    result = export_student(network, about, images, tmp_path, formats=("onnx",))
     assert result["agreement"] == {"safetensors": 1.0, "onnx": 1.0}
-    images = pictures.numpy().astype(np.float32) / 255
-    expected = by_hand(network, about, pictures)
-    found = in_onnx_runtime(tmp_path / "model.onnx", images)
+    inputs = images.numpy().astype(np.float32) / 255
+    expected = by_hand(network, about, images)
+    found = in_onnx_runtime(tmp_path / "model.onnx", inputs)
     assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
-def test_one_picture_is_enough(student, about, pictures, tmp_path):
-    assert export_student(student, about, pictures[:1], tmp_path, formats=("onnx", "program"))["pictures"] == 1
+def test_one_image_is_enough(student, about, images, tmp_path):
+    assert export_student(student, about, images[:1], tmp_path, formats=("onnx", "program"))["images"] == 1
 
 
-def test_without_the_onnx_packages_the_rest_is_written(student, about, pictures, tmp_path, monkeypatch):
+def test_without_the_onnx_packages_the_rest_is_written(student, about, images, tmp_path, monkeypatch):
     without = dataclasses.replace(FORMATS["onnx"], packages=("onnx", "no_such_package"))
     monkeypatch.setitem(FORMATS, "onnx", without)
-    result = export_student(student, about, pictures, tmp_path, formats=("onnx", "int8"))
-    assert "no training pictures were given" in result["left_out"]["int8"]
+    result = export_student(student, about, images, tmp_path, formats=("onnx", "int8"))
+    assert "no training images were given" in result["left_out"]["int8"]
     assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "model.json"}
     assert result["files"] == {"safetensors": "model.safetensors", "config": "model.json"}
     assert "no_such_package cannot be imported" in result["left_out"]["onnx"]
@@ -267,50 +267,50 @@ def test_without_the_onnx_packages_the_rest_is_written(student, about, pictures,
 
 
 @pytest.mark.parametrize("wrong", ["answers", "nan"])
-def test_a_file_that_answers_differently_is_not_kept(student, about, pictures, tmp_path, monkeypatch, wrong):
+def test_a_file_that_answers_differently_is_not_kept(student, about, images, tmp_path, monkeypatch, wrong):
     whole = FORMATS["onnx"]
 
     def disturbed(path, model):
         answer = whole.open(path, model)
 
-        def wrongly(images):
-            logits = answer(images)
+        def wrongly(inputs):
+            logits = answer(inputs)
             logits[-1, 2] += float("nan") if wrong == "nan" else 2 * TOLERANCE * float(logits.abs().max())
             return logits
 
         return wrongly
 
     monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(whole, open=disturbed))
-    with pytest.raises(RuntimeError, match=r"model\.onnx does not answer as the checkpoint does.*9 pictures"):
-        export_student(student, about, pictures, tmp_path, formats=("onnx",))
+    with pytest.raises(RuntimeError, match=r"model\.onnx does not answer as the checkpoint does.*9 images"):
+        export_student(student, about, images, tmp_path, formats=("onnx",))
     assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors"}
 
 
-def test_a_wrong_normalisation_would_be_noticed(student, about, pictures, tmp_path, monkeypatch):
+def test_a_wrong_normalization_would_be_noticed(student, about, images, tmp_path, monkeypatch):
     from persistill.export.student import Student
 
     forward = Student.forward
     monkeypatch.setattr(Student, "forward", lambda self, image: forward(self, image * 1.01))
     with pytest.raises(RuntimeError, match=r"model\.safetensors does not answer"):
-        export_student(student, about, pictures, tmp_path, formats=())
+        export_student(student, about, images, tmp_path, formats=())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_export_is_repeated(student, about, pictures, tmp_path):
-    first = export_student(student, about, pictures, tmp_path, formats=("onnx",))
+def test_an_interrupted_export_is_repeated(student, about, images, tmp_path):
+    first = export_student(student, about, images, tmp_path, formats=("onnx",))
     (tmp_path / "model.json").unlink()
     (tmp_path / "model.onnx").unlink()
-    second = export_student(student, about, pictures, tmp_path, formats=("onnx",))
+    second = export_student(student, about, images, tmp_path, formats=("onnx",))
     assert second["files"] == first["files"]
     assert (tmp_path / "model.onnx").exists()
 
 
 @pytest.mark.parametrize("kept", ["model.safetensors", "model.json", "model.onnx", "model.pt2"])
-def test_another_model_is_not_overwritten(delivered, about, pictures, tmp_path, kept):
+def test_another_model_is_not_overwritten(delivered, about, images, tmp_path, kept):
     shutil.copy(delivered.folder / kept, tmp_path)
     before = (tmp_path / kept).read_bytes()
     with pytest.raises(UserError, match=rf"holds another model \({kept}\)\. Nothing was changed"):
-        export_student(build("wrn-10-1", 1, 10), about, pictures, tmp_path)
+        export_student(build("wrn-10-1", 1, 10), about, images, tmp_path)
     assert (tmp_path / kept).read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -322,28 +322,28 @@ def test_another_model_is_not_overwritten(delivered, about, pictures, tmp_path, 
         ({"classes": None, "shape": None}, "without its classes, shape"),
         ({"classes": ["a", "b"]}, "1 channels and 10 classes; given were 2 classes"),
         ({"mean": [0.1, 0.2, 0.3]}, "3 means"),
-        ({"shape": [3, 8, 8]}, r"pictures of shape \(3, 8, 8\)"),
-        ({"shape": [1, 8]}, r"pictures of shape \(1, 8\)"),
+        ({"shape": [3, 8, 8]}, r"images of shape \(3, 8, 8\)"),
+        ({"shape": [1, 8]}, r"images of shape \(1, 8\)"),
     ],
 )
-def test_settings_that_do_not_fit_the_student(student, about, pictures, tmp_path, change, said):
+def test_settings_that_do_not_fit_the_student(student, about, images, tmp_path, change, said):
     given = {name: value for name, value in {**about, **change}.items() if value is not None}
     with pytest.raises(UserError, match=said):
-        export_student(student, given, pictures, tmp_path)
+        export_student(student, given, images, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("make", [lambda p: p.float() / 255, lambda p: p[:0], lambda p: p[:, :, :7], lambda p: p[0]])
-def test_pictures_that_do_not_fit_the_student(student, about, pictures, tmp_path, make):
+def test_images_that_do_not_fit_the_student(student, about, images, tmp_path, make):
     with pytest.raises(UserError, match=r"must be uint8 of shape \(N, 1, 8, 8\), at least one"):
-        export_student(student, about, make(pictures), tmp_path)
+        export_student(student, about, make(images), tmp_path)
 
 
 def test_a_file_that_is_no_export_cannot_be_loaded(student, tmp_path):
     with pytest.raises(UserError, match="there is no weights file"):
         load_student(tmp_path)
     save(student, tmp_path / "model.safetensors", {"classes": []})
-    with pytest.raises(UserError, match="does not say how pictures are normalised"):
+    with pytest.raises(UserError, match="does not say how images are normalized"):
         load_student(tmp_path)
 
 

@@ -48,39 +48,39 @@ def command(*arguments: object) -> int:
     return stop.value.code
 
 
-def test_an_export_is_loaded_by_whoever_says_the_name(own, about, pictures, tmp_path) -> None:
+def test_an_export_is_loaded_by_whoever_says_the_name(own, about, images, tmp_path) -> None:
     student = build(NAME, 1, 10, (8, 8))
     (tmp_path / "out").mkdir()
-    result = export_student(student, about, pictures, tmp_path / "out", formats=())
+    result = export_student(student, about, images, tmp_path / "out", formats=())
     assert result["difference"] == {"safetensors": 0.0}
     with pytest.raises(UserError, match=f"say so with load.*{NAME}"):
         load_student(tmp_path / "out")
     with pytest.raises(UserError, match="'own_students:other' is expected here"):
         load_student(tmp_path / "out", "own_students:other")
     loaded = load_student(tmp_path / "out", NAME)
-    images = pictures.float() / 255
+    inputs = images.float() / 255
     with torch.inference_mode():
-        expected = student.eval()((images - 0.31) / 0.38).logits
-        torch.testing.assert_close(loaded(images), expected)
-        torch.testing.assert_close(hub.from_pretrained(tmp_path / "out", model=NAME)(images), expected)
+        expected = student.eval()((inputs - 0.31) / 0.38).logits
+        torch.testing.assert_close(loaded(inputs), expected)
+        torch.testing.assert_close(hub.from_pretrained(tmp_path / "out", model=NAME)(inputs), expected)
 
 
-def test_an_export_from_the_hub_runs_code_only_for_whoever_says_the_name(own, about, pictures, tmp_path, monkeypatch):
-    export_student(build(NAME, 1, 10, (8, 8)), about, pictures, tmp_path, formats=())
+def test_an_export_from_the_hub_runs_code_only_for_whoever_says_the_name(own, about, images, tmp_path, monkeypatch):
+    export_student(build(NAME, 1, 10, (8, 8)), about, images, tmp_path, formats=())
     monkeypatch.setattr(hub, "hf_hub_download", lambda name, file, revision: str(tmp_path / file))
     with pytest.raises(UserError, match=f"say so with load.*{NAME}"):
         hub.from_pretrained("me/own")
-    assert hub.from_pretrained("me/own", model=NAME)(pictures.float() / 255).shape == (len(pictures), 10)
+    assert hub.from_pretrained("me/own", model=NAME)(images.float() / 255).shape == (len(images), 10)
 
 
-def test_an_export_is_repeated_over_itself_and_over_nothing_else(own, about, pictures, tmp_path) -> None:
+def test_an_export_is_repeated_over_itself_and_over_nothing_else(own, about, images, tmp_path) -> None:
     student = build(NAME, 1, 10, (8, 8))
     (tmp_path / "out").mkdir()
-    export_student(student, about, pictures, tmp_path / "out", formats=())
-    export_student(student, about, pictures, tmp_path / "out", formats=())
+    export_student(student, about, images, tmp_path / "out", formats=())
+    export_student(student, about, images, tmp_path / "out", formats=())
     for other in (build(NAME, 1, 10, (8, 8)), build("own_students:other", 1, 10, (8, 8)), build("resnet-8", 1, 10)):
         with pytest.raises(UserError, match="holds another model"):
-            export_student(other, about, pictures, tmp_path / "out", formats=())
+            export_student(other, about, images, tmp_path / "out", formats=())
 
 
 def test_a_run_of_it_ends_with_an_export_and_can_be_measured_and_exported_again(

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from persistill.cli import main, predict_files
-from persistill.export import Answerer, export_student
+from persistill.export import Predictor, export_student
 from persistill.models import build
 
 
@@ -23,13 +23,13 @@ def model(trained, digits, settings, tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(digits, tmp_path):
-    """A folder of digits: two on top, one deeper, one that is no picture by name."""
-    folder = tmp_path / "pictures"
+def images(digits, tmp_path):
+    """A folder of digits: two on top, one deeper, one that is no image by name."""
+    folder = tmp_path / "images"
     (folder / "deep").mkdir(parents=True)
     for name, pixels in zip(("b.png", "a.png", "deep/c.bmp"), digits[0][:3, 0].numpy(), strict=True):
         Image.fromarray(pixels).save(folder / name)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -47,59 +47,59 @@ def predict(capsys):
 
 def expected(model, digits):
     """File name -> (class, confidence)."""
-    answers = Answerer.load(model).answer(digits[0][:3])
+    answers = Predictor.load(model).answer(digits[0][:3])
     return dict(zip(("b.png", "a.png", "c.bmp"), ((a.name, a.confidence) for a in answers), strict=True))
 
 
-def test_a_line_a_picture(predict, model, pictures, digits):
-    code, out, err = predict(model, pictures)
+def test_a_line_a_image(predict, model, images, digits):
+    code, out, err = predict(model, images)
     lines = [line.split() for line in out.splitlines()]
     assert code == 0
-    assert [line[0] for line in lines] == [str(pictures / name) for name in ("a.png", "b.png", "deep/c.bmp")]
+    assert [line[0] for line in lines] == [str(images / name) for name in ("a.png", "b.png", "deep/c.bmp")]
     for file, name, confidence in lines:
         known = expected(model, digits)[file.rsplit("/", 1)[-1]]
         assert (name, confidence) == (known[0], f"{known[1]:.1%}")
     assert "calibrated" not in err
 
 
-def test_files_as_csv_and_json(predict, model, pictures, digits, tmp_path):
+def test_files_as_csv_and_json(predict, model, images, digits, tmp_path):
     table = tmp_path / "answers.csv"
-    code, out, _ = predict(model, pictures / "b.png", pictures / "deep", "--csv", table, "--top", "2", "--json")
+    code, out, _ = predict(model, images / "b.png", images / "deep", "--csv", table, "--top", "2", "--json")
     assert code == 0
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     said = json.loads(out)
     assert list(rows[0]) == ["file", "class", "confidence", "class_2", "confidence_2"]
     assert said["temperature"] == 1.5
-    for row, entry, name in zip(rows, said["pictures"], ("b.png", "c.bmp"), strict=True):
+    for row, entry, name in zip(rows, said["images"], ("b.png", "c.bmp"), strict=True):
         known = expected(model, digits)[name]
         assert (row["class"], float(row["confidence"])) == known
         assert (entry["class"], entry["confidence"]) == known
         assert row["file"] == entry["file"]
         assert float(row["confidence_2"]) == entry["top"][1]["confidence"] <= known[1]
     before = table.read_bytes()
-    code, _, err = predict(model, pictures, "--csv", table)
+    code, _, err = predict(model, images, "--csv", table)
     assert (code, table.read_bytes()) == (2, before)
     assert "was not overwritten" in err
 
 
-def test_unreadable_files_are_named_and_the_exit_code_says_so(predict, model, pictures, tmp_path):
-    (pictures / "cut.png").write_bytes((pictures / "a.png").read_bytes()[:60])
-    code, out, err = predict(model, pictures, pictures / "notes.txt", "--json")
+def test_unreadable_files_are_named_and_the_exit_code_says_so(predict, model, images, tmp_path):
+    (images / "cut.png").write_bytes((images / "a.png").read_bytes()[:60])
+    code, out, err = predict(model, images, images / "notes.txt", "--json")
     assert code == 3
     said = json.loads(out)
-    assert len(said["pictures"]) == 3
-    assert [entry["file"] for entry in said["unreadable"]] == [str(pictures / n) for n in ("cut.png", "notes.txt")]
-    assert "notes.txt (no picture in a known format)" in err
-    code, out, err = predict(model, pictures / "notes.txt")
+    assert len(said["images"]) == 3
+    assert [entry["file"] for entry in said["unreadable"]] == [str(images / n) for n in ("cut.png", "notes.txt")]
+    assert "notes.txt (no image in a known format)" in err
+    code, out, err = predict(model, images / "notes.txt")
     assert (code, out) == (2, "")
     assert "none of the 1 files can be read" in err
 
 
-def test_the_sheet_shows_every_picture(predict, model, pictures, tmp_path):
-    Image.new("RGBA", (300, 40), (255, 0, 0, 255)).save(pictures / "wide $x$ \N{CJK UNIFIED IDEOGRAPH-4E00}.png")
+def test_the_sheet_shows_every_image(predict, model, images, tmp_path):
+    Image.new("RGBA", (300, 40), (255, 0, 0, 255)).save(images / "wide $x$ \N{CJK UNIFIED IDEOGRAPH-4E00}.png")
     sheet = tmp_path / "sheet.png"
-    code, _, err = predict(model, pictures, "--sheet", sheet)
+    code, _, err = predict(model, images, "--sheet", sheet)
     assert code == 0
     assert f"Wrote {sheet}" in err
     shown = np.asarray(Image.open(sheet).convert("RGB")).astype(int)
@@ -107,27 +107,27 @@ def test_the_sheet_shows_every_picture(predict, model, pictures, tmp_path):
     assert ((shown == (255, 0, 0)).all(2)).sum() > 1000
 
 
-def test_many_pictures_are_answered_in_batches_alike(predict, model, digits, tmp_path, monkeypatch):
+def test_many_images_are_answered_in_batches_alike(predict, model, digits, tmp_path, monkeypatch):
 
     for k, pixels in enumerate(digits[0][:7, 0].numpy()):
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")
-    whole = json.loads(predict(model, tmp_path, "--json")[1])["pictures"]
+    whole = json.loads(predict(model, tmp_path, "--json")[1])["images"]
     monkeypatch.setattr(predict_files, "BATCH", 3)
-    parts = json.loads(predict(model, tmp_path, "--json")[1])["pictures"]
+    parts = json.loads(predict(model, tmp_path, "--json")[1])["images"]
     assert [(p["file"], p["class"]) for p in parts] == [(p["file"], p["class"]) for p in whole]
     assert len(parts) == 7
 
 
-def test_without_a_temperature_it_says_so(predict, trained, about, pictures, digits, tmp_path):
+def test_without_a_temperature_it_says_so(predict, trained, about, images, digits, tmp_path):
     target = tmp_path / "bare"
     target.mkdir()
     export_student(trained, about, digits[0][:2], target, formats=())
-    code, _, err = predict(target, pictures)
+    code, _, err = predict(target, images)
     assert code == 0
     assert "not calibrated" in err
 
 
-def test_colour_turned_and_of_another_size(predict, tmp_path):
+def test_color_turned_and_of_another_size(predict, tmp_path):
     torch.manual_seed(2)
     network = build("wrn-10-1", 3, 2)
     about = {"classes": ["x", "y"], "mean": [0.5] * 3, "std": [0.25] * 3, "shape": [3, 8, 12]}
@@ -139,8 +139,8 @@ def test_colour_turned_and_of_another_size(predict, tmp_path):
     turned = Image.fromarray(np.rot90(seen[0].permute(1, 2, 0).numpy()).copy())
     turned.save(tmp_path / "turned.tif", exif=exif)
     code, out, _ = predict(tmp_path / "model", tmp_path / "turned.tif", "--json")
-    (known,) = Answerer.load(tmp_path / "model").answer(seen)
-    (entry,) = json.loads(out)["pictures"]
+    (known,) = Predictor.load(tmp_path / "model").answer(seen)
+    (entry,) = json.loads(out)["images"]
     assert (code, entry["class"]) == (0, known.name)
     assert entry["confidence"] == pytest.approx(known.confidence, abs=1e-6)
 
@@ -148,17 +148,17 @@ def test_colour_turned_and_of_another_size(predict, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere", "{pictures}"], "no file or folder nowhere"),
-        (["{pictures}", "{pictures}"], "holds no student"),
-        (["{model}", "{pictures}/none.png"], "no file or folder"),
-        (["{model}", "{model}"], "there are no pictures in"),
-        (["{model}", "{pictures}", "--sheet", "sheet.jpg"], "ends in .png"),
-        (["{model}", "{pictures}", "--csv", "no/such/folder.csv"], "there is no folder no/such"),
-        (["{model}/model.json", "{pictures}"], "is no model that can be read"),
-        (["{model}", "{pictures}", "--top", "0"], "--top"),
+        (["nowhere", "{images}"], "no file or folder nowhere"),
+        (["{images}", "{images}"], "holds no student"),
+        (["{model}", "{images}/none.png"], "no file or folder"),
+        (["{model}", "{model}"], "there are no images in"),
+        (["{model}", "{images}", "--sheet", "sheet.jpg"], "ends in .png"),
+        (["{model}", "{images}", "--csv", "no/such/folder.csv"], "there is no folder no/such"),
+        (["{model}/model.json", "{images}"], "is no model that can be read"),
+        (["{model}", "{images}", "--top", "0"], "--top"),
     ],
 )
-def test_mistakes_are_sentences(predict, model, pictures, arguments, said):
-    code, out, err = predict(*(word.format(model=model, pictures=pictures) for word in arguments))
+def test_mistakes_are_sentences(predict, model, images, arguments, said):
+    code, out, err = predict(*(word.format(model=model, images=images) for word in arguments))
     assert (code, out) == (2, "")
     assert said in " ".join(err.split())

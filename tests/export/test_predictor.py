@@ -1,4 +1,4 @@
-"""What a student says of pictures: the same from every place that it lies in, and by hand."""
+"""What a student says of images: the same from every place that it lies in, and by hand."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from persistill.errors import UserError
-from persistill.export import Answerer, export_student, fitted_temperature
+from persistill.export import Predictor, export_student, fitted_temperature
 from persistill.models import save
 from persistill.run_folder import RunFolder
 
@@ -22,10 +22,10 @@ def folder(trained, digits, settings, tmp_path_factory):
     return target
 
 
-def by_hand(network, pictures, temperature):
+def by_hand(network, images, temperature):
     """Probabilities, with numpy."""
     with torch.no_grad():
-        logits = network((pictures / 255 - 0.31) / 0.38).logits.double().numpy() / temperature
+        logits = network((images / 255 - 0.31) / 0.38).logits.double().numpy() / temperature
     raised = np.exp(logits - logits.max(1, keepdims=True))
     return raised / raised.sum(1, keepdims=True)
 
@@ -47,10 +47,10 @@ def student_run(root, network, settings, view="image"):
 
 @pytest.mark.parametrize("file", ["", "model.safetensors", "model.onnx"])
 def test_answers_are_the_softmax_of_the_networks_logits(folder, trained, digits, file):
-    student = Answerer.load(folder / file if file else folder)
-    pictures = digits[0][:20]
-    expected = by_hand(trained, pictures, 1.5)
-    answers = student.answer(pictures, top=3)
+    student = Predictor.load(folder / file if file else folder)
+    images = digits[0][:20]
+    expected = by_hand(trained, images, 1.5)
+    answers = student.answer(images, top=3)
     assert [answer.name for answer in answers] == [str(k) for k in expected.argmax(1)]
     found = [[guess.confidence for guess in answer.guesses] for answer in answers]
     assert np.array(found) == pytest.approx(-np.sort(-expected, 1)[:, :3], abs=1e-4)
@@ -60,16 +60,16 @@ def test_answers_are_the_softmax_of_the_networks_logits(folder, trained, digits,
 
 
 def test_at_most_as_many_guesses_as_classes(folder, digits):
-    (answer,) = Answerer.load(folder).answer(digits[0][:1], top=99)
+    (answer,) = Predictor.load(folder).answer(digits[0][:1], top=99)
     assert sorted(guess.name for guess in answer.guesses) == list("0123456789")
     assert sum(guess.confidence for guess in answer.guesses) == pytest.approx(1)
-    assert Answerer.load(folder).answer(digits[0][:0]) == []
+    assert Predictor.load(folder).answer(digits[0][:0]) == []
 
 
 def test_a_run_folder_takes_the_temperature_of_its_newest_evaluation(trained, digits, settings, tmp_path):
     run = student_run(tmp_path, trained, settings)
     assert fitted_temperature(run) is None
-    assert Answerer.load(run.path).temperature is None
+    assert Predictor.load(run.path).temperature is None
     for bins, temperature in ((5, 3.0), (10, 2.0)):
         result = {"metrics": {"calibrated": {"temperature": temperature}}}
         later = run_of(tmp_path, "evaluation", "kd-seed0", {"network": run.key, "bins": bins}, result)
@@ -80,7 +80,7 @@ def test_a_run_folder_takes_the_temperature_of_its_newest_evaluation(trained, di
     run_of(tmp_path, "evaluation", "kd-seed0", {"network": run.key, "bins": 20})  # not finished
     run_of(tmp_path, "evaluation", "kd-seed0", {"network": run.key, "bins": 30}, {"metrics": {"accuracy": 1.0}})  # old
     assert fitted_temperature(run) == 3.0
-    student = Answerer.load(run.path)
+    student = Predictor.load(run.path)
     assert student.temperature == 3.0
     confidences = [answer.confidence for answer in student.answer(digits[0][:5])]
     assert confidences == pytest.approx(by_hand(trained, digits[0][:5], 3.0).max(1), abs=1e-5)
@@ -89,15 +89,13 @@ def test_a_run_folder_takes_the_temperature_of_its_newest_evaluation(trained, di
 def test_what_is_no_student_is_named(trained, settings, folder, tmp_path):
     def refused(path, match):
         with pytest.raises(UserError, match=match):
-            Answerer.load(path)
+            Predictor.load(path)
 
     refused(tmp_path / "nowhere", "there is no file or folder")
     refused(tmp_path, r"holds no student: none of model\.safetensors, model\.onnx, model\.int8\.onnx is there")
     refused(run_of(tmp_path, "comparison", "c", {}, {}).path, "kind 'comparison' and holds no network")
     refused(run_of(tmp_path, "student", "s", {"begun": 1}).path, "is not complete")
-    refused(
-        student_run(tmp_path, trained, settings, view="persistence").path, "see pictures but the view 'persistence'"
-    )
+    refused(student_run(tmp_path, trained, settings, view="persistence").path, "see images but the view 'persistence'")
     refused(folder / "model.json", "is no model that can be read here")
     save(trained, tmp_path / "bare.safetensors", {"classes": []})
     refused(tmp_path / "bare.safetensors", "does not say its mean, std, shape")
@@ -111,7 +109,7 @@ def test_an_onnx_file_of_somebody_else(folder, tmp_path):
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(UserError, match="not one that persistill wrote"):
-        Answerer.load(tmp_path / "other.onnx")
+        Predictor.load(tmp_path / "other.onnx")
 
 
 def test_weights_that_are_not_finite(trained, digits, settings, tmp_path):
@@ -123,10 +121,10 @@ def test_weights_that_are_not_finite(trained, digits, settings, tmp_path):
     torch.nn.init.constant_(next(network.parameters()), float("nan"))
     save(network, path, about)
     with pytest.raises(UserError, match="not finite"):
-        Answerer.load(path).answer(digits[0][:2])
+        Predictor.load(path).answer(digits[0][:2])
 
 
 @pytest.mark.parametrize("make", [lambda p: p.float(), lambda p: p[:, :, :7], lambda p: p[0]])
-def test_pictures_of_another_form(folder, digits, make):
+def test_images_of_another_form(folder, digits, make):
     with pytest.raises(ValueError, match=r"must be uint8 of shape \(N, 1, 8, 8\)"):
-        Answerer.load(folder).answer(make(digits[0][:2]))
+        Predictor.load(folder).answer(make(digits[0][:2]))

@@ -17,7 +17,7 @@ from persistill.errors import UserError
 from persistill.export import export_student, int8_file, onnx_file
 from persistill.export.student import Student
 from persistill.models import build
-from persistill.training.qat import FakeInput, fake_quantise, fake_quantised
+from persistill.training.qat import FakeInput, fake_quantize, fake_quantized
 
 
 class Chain(nn.Module):
@@ -68,22 +68,22 @@ def test_a_network_rounds_in_training_as_its_int8_file_does(tmp_path):
                 module.weight.copy_(torch.randn(len(module.weight)) * 2)
                 module.bias.normal_()
     chain.eval()
-    pictures = torch.randint(256, (300, 3, 8, 8), dtype=torch.uint8)
+    images = torch.randint(256, (300, 3, 8, 8), dtype=torch.uint8)
     student = Student(chain, [0.5] * 3, [0.25] * 3).eval()
-    int8_file.write(onnx_file.content(student, (3, 8, 8), {}), {}, pictures[:200], tmp_path / "int8.onnx")
+    int8_file.write(onnx_file.content(student, (3, 8, 8), {}), {}, images[:200], tmp_path / "int8.onnx")
     found = ranges(tmp_path / "int8.onnx")
     assert set(found) == {"body.0", "body.3", "body.6", "head"}
-    images = pictures[200:].float() / 255
-    from_file = onnx_file.open_session(tmp_path / "int8.onnx")(images)
-    with torch.no_grad(), fake_quantised(chain):
+    inputs = images[200:].float() / 255
+    from_file = onnx_file.open_session(tmp_path / "int8.onnx")(inputs)
+    with torch.no_grad(), fake_quantized(chain):
         for name, (low, high) in found.items():
-            layer = chain.get_submodule(name).fake_quantised_input
+            layer = chain.get_submodule(name).fake_quantized_input
             layer.low.fill_(low)
             layer.high.fill_(high)
             layer.started.fill_(True)
-        imitated = student(images)
+        imitated = student(inputs)
     with torch.no_grad():
-        in_float = student(images)
+        in_float = student(inputs)
     off = (from_file - imitated).abs()
     step = (from_file.max() - from_file.min()) / 255
     assert off.max() <= 2 * step
@@ -93,19 +93,19 @@ def test_a_network_rounds_in_training_as_its_int8_file_does(tmp_path):
 
 @by_name
 def test_ranges_of_training_are_near_those_that_the_file_measures(trained, digits, tmp_path):
-    pictures = digits[0]
+    images = digits[0]
     student = Student(copy.deepcopy(trained), [0.31], [0.38]).eval()
-    int8_file.write(onnx_file.content(student, (1, 8, 8), {}), {}, pictures, tmp_path / "int8.onnx")
+    int8_file.write(onnx_file.content(student, (1, 8, 8), {}), {}, images, tmp_path / "int8.onnx")
     found = ranges(tmp_path / "int8.onnx")
-    with torch.no_grad(), fake_quantised(student.network):
+    with torch.no_grad(), fake_quantized(student.network):
         for module in student.modules():
             if isinstance(module, FakeInput):
                 module.train()
         for _ in range(3):
-            for batch in pictures.split(50):
+            for batch in images.split(50):
                 student(batch.float() / 255)
         for name, expected in found.items():
-            layer = student.network.get_submodule(name).fake_quantised_input
+            layer = student.network.get_submodule(name).fake_quantized_input
             assert (layer.low.item(), layer.high.item()) == pytest.approx(
                 expected, abs=0.2 * (expected[1] - expected[0])
             )
@@ -129,7 +129,7 @@ def test_rounding_is_that_of_onnx(scale, zero):
         [numpy_helper.from_array(np.array(value), name) for name, value in constants.items()],
     )
     (expected,) = ReferenceEvaluator(helper.make_model(graph)).run(None, {"x": values.numpy()})
-    found = fake_quantise(values, torch.tensor(scale), torch.tensor(float(zero)), -128, 127)
+    found = fake_quantize(values, torch.tensor(scale), torch.tensor(float(zero)), -128, 127)
     assert found.numpy() == pytest.approx(expected, rel=1e-6, abs=1e-7)
 
 
@@ -144,7 +144,7 @@ def both(trained, digits, settings, tmp_path_factory):
     with torch.no_grad():
         for parameter in moved.parameters():
             parameter.add_(0.03 * parameter.std(correction=0) * torch.randn_like(parameter))
-    pictures, targets = digits[0][:64], digits[1][:64]
+    images, targets = digits[0][:64], digits[1][:64]
     found = {}
     for name, for_int8 in (("static", None), ("trained", moved), ("moved", None)):
         folder = tmp_path_factory.mktemp(name)
@@ -152,7 +152,7 @@ def both(trained, digits, settings, tmp_path_factory):
         result = export_student(
             network,
             settings,
-            pictures,
+            images,
             folder,
             targets=targets,
             calibration=digits[0][64:],
@@ -171,17 +171,17 @@ def test_the_int8_file_comes_of_the_copy_and_the_others_of_the_student(both):
     folders = {name: folder for name, (folder, _) in both.items()}
     for file in ("model.safetensors", "model.onnx", "classify.py"):
         assert hashed(folders["trained"] / file) == hashed(folders["static"] / file), file
-    pictures = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    answers = {name: onnx_file.open_session(folder / "model.int8.onnx")(pictures) for name, folder in folders.items()}
+    images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    answers = {name: onnx_file.open_session(folder / "model.int8.onnx")(images) for name, folder in folders.items()}
     assert torch.equal(answers["trained"], answers["moved"])
     assert not torch.equal(answers["trained"], answers["static"])
 
 
 def test_the_result_says_which_kind_it_is_and_what_the_other_would_be(both):
     (_, static), (folder, trained), _ = both.values()
-    assert static["int8"] == {"made": "by static quantisation", "saturating": []}
+    assert static["int8"] == {"made": "by static quantization", "saturating": []}
     assert trained["int8"]["saturating"] == []
-    assert trained["int8"]["made"] == "by static quantisation after quantisation-aware training"
+    assert trained["int8"]["made"] == "by static quantization after quantization-aware training"
     assert json.loads((folder / "model.json").read_text())["int8"] == trained["int8"]["made"]
     without = trained["int8"]["static"]
     assert set(without) == {"difference", "agreement", "accuracy"}
@@ -192,23 +192,23 @@ def test_the_result_says_which_kind_it_is_and_what_the_other_would_be(both):
     assert set(trained["milliseconds"]) == {"safetensors", *FORMATS}
 
 
-def test_the_copy_is_left_as_it_was(student, about, pictures, tmp_path):
+def test_the_copy_is_left_as_it_was(student, about, images, tmp_path):
     moved = copy.deepcopy(student).train()
     before = copy.deepcopy(moved.state_dict())
-    export_student(student, about, pictures, tmp_path, calibration=pictures, for_int8=moved, formats=("int8",))
+    export_student(student, about, images, tmp_path, calibration=images, for_int8=moved, formats=("int8",))
     assert moved.training
     assert all(torch.equal(value, before[name]) for name, value in moved.state_dict().items())
 
 
-def test_no_int8_file_has_no_kind(student, about, pictures, tmp_path):
-    result = export_student(student, about, pictures, tmp_path, for_int8=copy.deepcopy(student), formats=("onnx",))
+def test_no_int8_file_has_no_kind(student, about, images, tmp_path):
+    result = export_student(student, about, images, tmp_path, for_int8=copy.deepcopy(student), formats=("onnx",))
     assert result["int8"] == {}
     assert "int8" not in json.loads((tmp_path / "model.json").read_text())
 
 
 @pytest.mark.parametrize("other", [("wrn-16-1", 10), ("wrn-10-1", 3)])
-def test_another_network_is_refused(student, about, pictures, tmp_path, other):
+def test_another_network_is_refused(student, about, images, tmp_path, other):
     said = f"int8 file of 'wrn-10-1' cannot be made of '{other[0]}'"
     with pytest.raises(UserError, match=said):
-        export_student(student, about, pictures, tmp_path, for_int8=build(other[0], 1, other[1]))
+        export_student(student, about, images, tmp_path, for_int8=build(other[0], 1, other[1]))
     assert list(tmp_path.iterdir()) == []

@@ -82,16 +82,16 @@ def test_layers_that_saturate_are_named(kind, tmp_path):
 
 @pytest.mark.parametrize("name", ["wrn-10-1", "mobilenet-v2-half"])
 def test_integers_and_floats_answer_alike_on_this_processor(name, tmp_path):
-    """Without optimisation, ONNX Runtime rounds as the file says and adds in float32; with it, it adds integers."""
+    """Without optimization, ONNX Runtime rounds as the file says and adds in float32; with it, it adds integers."""
     torch.manual_seed(0)
     network = build(name, 3, 10)
-    pictures = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8)
+    images = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         for _ in range(10):
-            network((pictures / 255 - 0.5) / 0.25)
+            network((images / 255 - 0.5) / 0.25)
     student = Student(network.eval(), [0.5] * 3, [0.25] * 3).eval()
     path = tmp_path / "int8.onnx"
-    int8_file.write(onnx_file.content(student, (3, 32, 32), {}), {}, pictures, path)
+    int8_file.write(onnx_file.content(student, (3, 32, 32), {}), {}, images, path)
     assert saturating_layers(path) == []
     weights = [
         numpy_helper.to_array(tensor)
@@ -102,7 +102,7 @@ def test_integers_and_floats_answer_alike_on_this_processor(name, tmp_path):
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     plain = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    images = pictures.float() / 255
+    images = images.float() / 255
     (in_floats,) = plain.run(["logits"], {"image": images.numpy()})
     in_integers = onnx_file.open_session(path)(images).numpy()
     assert np.abs(in_integers - in_floats).mean() < 0.01 * in_floats.std()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def made_up():
         maps = {
             f"stage{i}": draw(batch, channels * 2**i, side, side + 1).requires_grad_() for i, side in enumerate(sides)
         }
-        return Features(draw(batch, classes).requires_grad_(), draw(batch, 3), maps)
+        return ModelOutput(draw(batch, classes).requires_grad_(), draw(batch, 3), maps)
 
     return features
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import AB, activation_boundary
-from persistill.structures import Batch, Features, Setting
+from persistill.structures import Batch, MethodContext, ModelOutput
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
@@ -28,7 +28,7 @@ def looped(student, teacher, margin):
 
 
 def learner_of(method, student, teacher):
-    return method.learner(Setting(student, [teacher], BATCH.target)).double()
+    return method.learner(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 @pytest.mark.parametrize("margin", [0.3, 1.0, 2.5])
@@ -78,12 +78,14 @@ def test_term_is_the_weighed_sum_over_stages(made_up):
     assert list(found) == ["ab"]
     assert as_methods([method])[0].teachers_needed == 1
     expected = 0.0
-    for (stage, own), connector, share in zip(student.maps.items(), learner.connectors, (1 / 4, 1 / 2, 1), strict=True):
+    for (stage, own), connector, share in zip(
+        student.feature_maps.items(), learner.connectors, (1 / 4, 1 / 2, 1), strict=True
+    ):
         convolution, norm = connector.layers
-        size = [min(a, b) for a, b in zip(own.shape[2:], teacher.maps[stage].shape[2:], strict=True)]
+        size = [min(a, b) for a, b in zip(own.shape[2:], teacher.feature_maps[stage].shape[2:], strict=True)]
         reached = F.conv2d(F.adaptive_avg_pool2d(own, size), convolution.weight)
         reached = F.batch_norm(reached, None, None, norm.weight, norm.bias, training=True)
-        expected += share * looped(reached, F.adaptive_avg_pool2d(teacher.maps[stage], size), 0.7)
+        expected += share * looped(reached, F.adaptive_avg_pool2d(teacher.feature_maps[stage], size), 0.7)
     assert found["ab"].item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -91,13 +93,13 @@ def test_the_connectors_learn(made_up, trained):
     student, teacher = made_up(0), made_up(1, channels=3)
     torch.manual_seed(0)
     learner = learner_of(AB(), student, teacher)
-    optimizer = torch.optim.Adam([*learner.parameters(), *student.maps.values()], lr=0.1)
+    optimizer = torch.optim.Adam([*learner.parameters(), *student.feature_maps.values()], lr=0.1)
     values = trained(learner, optimizer, 30, student, teacher, BATCH)
     assert values[-1] < values[0] / 2
 
 
 def test_the_function_computes_in_fp32(made_up):
-    one = 3e3 * made_up(0, dtype=torch.float16).maps["stage0"]
+    one = 3e3 * made_up(0, dtype=torch.float16).feature_maps["stage0"]
     assert activation_boundary(one, one**3) == activation_boundary(one.float(), one**3)
 
 
@@ -112,7 +114,7 @@ def test_what_does_not_fit_is_named(made_up):
     with pytest.raises(UserError, match=r"\(2, 3, 4, 4\), the teacher's \(2, 5, 4, 4\)"):
         activation_boundary(torch.zeros(2, 3, 4, 4), torch.zeros(2, 5, 4, 4))
     with pytest.raises(UserError, match="the teacher returns 0 of them, the student 3"):
-        learner_of(AB(), student, Features(student.logits, student.embedding, {}))
+        learner_of(AB(), student, ModelOutput(student.logits, student.embedding, {}))
 
 
 @pytest.mark.parametrize(

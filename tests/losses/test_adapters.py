@@ -7,7 +7,7 @@ from persistill.losses.adapters import ConvNorm, apply
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_it_is_a_convolution_and_batch_normalisation(kernel):
+def test_it_is_a_convolution_and_batch_normalization(kernel):
     torch.manual_seed(0)
     layer, features = ConvNorm(2, 3, kernel).double(), torch.randn(4, 2, 5, 6, dtype=torch.float64)
     (weight,) = [value for name, value in layer.named_parameters() if value.ndim == 4]
@@ -36,7 +36,7 @@ def test_the_weights_decide_the_precision(dtype):
     assert torch.equal(inside, linear(features[:, :, 0, 0].float()))
 
 
-def test_one_value_a_channel_is_normalised_by_the_running_statistics():
+def test_one_value_a_channel_is_normalized_by_the_running_statistics():
     torch.manual_seed(2)
     layer, one = ConvNorm(2, 3), torch.randn(1, 2, 1, 1, requires_grad=True)
     layer(torch.randn(4, 2, 5, 5))

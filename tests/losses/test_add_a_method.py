@@ -13,12 +13,12 @@ from persistill import losses
 from persistill.config import Arm, as_methods
 from persistill.errors import UserError
 from persistill.models import build
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, LearningMethod, Setting
-from persistill.training import Objective
+from persistill.settings import Settings
+from persistill.structures import Batch, LearningMethod, MethodContext, ModelOutput
+from persistill.training import Criterion
 
 ROOT = Path(__file__).resolve().parents[2]
-CLASSES = [value for value in vars(losses).values() if inspect.isclass(value) and issubclass(value, Spec)]
+CLASSES = [value for value in vars(losses).values() if inspect.isclass(value) and issubclass(value, Settings)]
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +40,18 @@ def terms_of(method, student, teachers):
     """What gives the method's terms: itself, or the part that learns, afresh each time."""
     if not isinstance(method, LearningMethod):
         return lambda student, teachers: method.terms(student, teachers, BATCH.target)
-    learner = method.learner(Setting(student, teachers, torch.arange(8) % 5))
+    learner = method.learner(MethodContext(student, teachers, torch.arange(8) % 5))
     return lambda student, teachers: copy.deepcopy(learner)(student, teachers, BATCH)  # it may remember what it saw
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("method", CLASSES)
 def test_terms_are_named_scalars_that_teach(method, dtype, seen):
-    network, pictures, teachers = seen
+    network, images, teachers = seen
     (used,) = as_methods([method()])
     network.zero_grad()
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        student, teachers = network(pictures), teachers[: used.teachers_needed]
+        student, teachers = network(images), teachers[: used.teachers_needed]
         terms = terms_of(used, student, teachers)(student, teachers)
     assert list(terms) == list(used.weights)
     assert all(value.shape == () and value.dtype == torch.float32 and value.isfinite() for value in terms.values())
@@ -64,12 +64,12 @@ def test_terms_are_named_scalars_that_teach(method, dtype, seen):
 
 @pytest.mark.parametrize("method", CLASSES)
 def test_terms_read_no_more_of_a_teacher_than_they_say(method, seen):
-    network, pictures, teachers = seen
+    network, images, teachers = seen
     (used,) = as_methods([method()])
     teachers = teachers[: used.teachers_needed]
-    nothing = Features(torch.zeros(0), torch.zeros(0), {})
+    nothing = ModelOutput(torch.zeros(0), torch.zeros(0), {})
     stored = [nothing._replace(**{part: getattr(teacher, part) for part in used.reads}) for teacher in teachers]
-    student = network(pictures)
+    student = network(images)
     terms = terms_of(used, student, teachers)
     torch.manual_seed(0)
     expected = terms(student, teachers)
@@ -124,13 +124,13 @@ def page():
 
 
 def trained(objective, seen, term, teacher, steps=10):
-    _, pictures, _ = seen
+    _, images, _ = seen
     torch.manual_seed(1)
     network = build("resnet-8", 3, 5)
     optimizer = torch.optim.SGD([*network.parameters(), *objective.parameters()], lr=0.02)
     values = []
     for _ in range(steps):
-        terms = objective.terms(network(pictures), [teacher], BATCH)
+        terms = objective.terms(network(images), [teacher], BATCH)
         values.append(terms[term].item())
         optimizer.zero_grad()
         objective.total(terms).backward()
@@ -141,7 +141,7 @@ def trained(objective, seen, term, teacher, steps=10):
 def test_the_smallest_method_of_the_page_works(page, seen):
     arm = page["arm"]
     assert isinstance(arm, Arm)
-    objective = Objective(as_methods(arm.methods), cross_entropy=arm.cross_entropy)
+    objective = Criterion(as_methods(arm.methods), cross_entropy=arm.cross_entropy)
     assert objective.weights == {"ce": 0.5, "logits": 2.0}
     values = trained(objective, seen, "logits", seen[2][0])
     assert values[-1] < values[0] / 2
@@ -150,10 +150,10 @@ def test_the_smallest_method_of_the_page_works(page, seen):
 
 
 def test_the_method_of_the_page_with_a_part_that_learns_works(page, seen):
-    network, pictures, teachers = seen
-    setting = Setting(network(pictures), teachers[:1], BATCH.target)
+    network, images, teachers = seen
+    setting = MethodContext(network(images), teachers[:1], BATCH.target)
     torch.manual_seed(0)
-    objective = Objective(as_methods([page["Hint"](weight=5.0)]), settings=[setting])
+    objective = Criterion(as_methods([page["Hint"](weight=5.0)]), settings=[setting])
     before = [parameter.clone() for parameter in objective.parameters()]
     values = trained(objective, seen, "hint", teachers[0], 20)
     assert values[-1] < values[0] / 2
@@ -162,7 +162,7 @@ def test_the_method_of_the_page_with_a_part_that_learns_works(page, seen):
 
 @pytest.mark.parametrize("method", CLASSES)
 def test_the_examples_of_a_methods_page_run(method):
-    page = f"methods/{method.__module__.rpartition(".")[2]}.md"
+    page = f"methods/{method.__module__.rpartition('.')[2]}.md"
     *fragments, own_loop = blocks(page)
     for fragment in fragments:  # lines of a recipe's arms
         arms = eval("{" + fragment + "}", {"Arm": Arm, **vars(losses)})
@@ -174,7 +174,7 @@ def test_the_examples_of_a_methods_page_run(method):
         "teacher": build("wrn-10-1", 3, 5).eval(),
         "image_teacher": build("wrn-10-1", 3, 5).eval(),
         "topology_teacher": build("wrn-10-1", 6, 5).eval(),
-        "pictures": torch.randn(4, 3, 8, 8),
+        "images": torch.randn(4, 3, 8, 8),
         "persistence_images": torch.randn(4, 6, 10, 10),
         "target": torch.arange(4),
     }

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import AMD, angular_margin, normalise_rows
-from persistill.structures import Features
+from persistill.losses import AMD, angular_margin, normalize_rows
+from persistill.structures import ModelOutput
 
 TARGET = torch.zeros(4, dtype=torch.long)
 
@@ -32,7 +32,7 @@ def test_numbers_are_those_of_the_authors_code(oracle, local, name, dtype):
 
 
 def looped(student, teacher, margin=1.35, scale=64.0, local=0.0):
-    """The formula of the authors' code, one picture and one position at a time, for maps of one size."""
+    """The formula of the authors' code, one image and one position at a time, for maps of one size."""
     height, width = student.shape[2:]
     top, left = height // 2, width // 2
     cells = [(y, x) for y in range(height) for x in range(width)]
@@ -104,10 +104,16 @@ def test_term_is_the_mean_over_stages_with_the_settings(made_up):
     terms = method.terms(student, [teacher], TARGET)
     assert method.weights == {"amd": 7.0}
     assert as_methods([method])[0].teachers_needed == 1
-    expected = sum(looped(student.maps[name], teacher.maps[name], 1.7, 9.0, 0.3) for name in student.maps) / 3
+    expected = (
+        sum(
+            looped(student.feature_maps[name], teacher.feature_maps[name], 1.7, 9.0, 0.3)
+            for name in student.feature_maps
+        )
+        / 3
+    )
     assert terms["amd"].item() == pytest.approx(expected)
     assert AMD().terms(student, [teacher], TARGET)["amd"].item() == pytest.approx(
-        sum(looped(student.maps[name], teacher.maps[name]) for name in student.maps) / 3
+        sum(looped(student.feature_maps[name], teacher.feature_maps[name]) for name in student.feature_maps) / 3
     )
 
 
@@ -116,7 +122,7 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     value = AMD(local=0.2).terms(student, [made_up(0)], TARGET)["amd"]
     assert value == 0
     value.backward()
-    assert all(stage.grad.abs().max() == 0 for stage in student.maps.values())
+    assert all(stage.grad.abs().max() == 0 for stage in student.feature_maps.values())
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(1e-2, 1e2), st.sampled_from([0.0, 0.2]))
@@ -136,7 +142,7 @@ def test_rotations_of_channels_scale_and_order_do_not_matter(seed, size, local):
 
 
 def test_scale_is_felt_in_one_map_of_three():
-    # P and N are normalised after they are scaled; only G = log sigmoid(P - N) is bent by it.
+    # P and N are normalized after they are scaled; only G = log sigmoid(P - N) is bent by it.
     torch.manual_seed(2)
     features = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     teacher = torch.randn(2, 3, 4, 4, dtype=torch.float64)
@@ -145,8 +151,8 @@ def test_scale_is_felt_in_one_map_of_three():
     assert (values[1] - values[2]).abs() > 1e-6
 
     def of(q):
-        q = normalise_rows(q.square().mean(1).flatten(1))
-        return normalise_rows(torch.cos(1.35 * torch.acos(q))), normalise_rows(1 - q)
+        q = normalize_rows(q.square().mean(1).flatten(1))
+        return normalize_rows(torch.cos(1.35 * torch.acos(q))), normalize_rows(1 - q)
 
     without = sum(F.mse_loss(a, b) for a, b in zip(of(features), of(teacher), strict=True)) / 3
     assert all(without <= value <= without + 4 / 16 / 3 for value in values)
@@ -195,7 +201,7 @@ def test_gradient_is_that_of_finite_differences(local):
 def test_what_does_not_fit_is_named(made_up):
     student = made_up(0)
     with pytest.raises(UserError, match="the teacher returns 0 of them, the student 3"):
-        AMD().terms(student, [Features(student.logits, student.embedding, {})], TARGET)
+        AMD().terms(student, [ModelOutput(student.logits, student.embedding, {})], TARGET)
     flat = torch.ones(2, 3, 1, 5)
     assert angular_margin(flat, flat) == 0
     with pytest.raises(UserError, match="one stage has 1 x 5 positions"):

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import AT, attention, attention_transfer
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 
 def looped(student, teacher):
-    """The formula, one picture and one position at a time, for maps of one size."""
+    """The formula, one image and one position at a time, for maps of one size."""
 
     def look(sample):
         channels, height, width = sample.shape
@@ -66,7 +66,7 @@ def test_term_is_the_sum_over_stages(made_up):
     terms = method.terms(student, [teacher], torch.zeros(4))
     assert method.weights == {"at": 5.0}
     assert as_methods([method])[0].teachers_needed == 1
-    expected = sum(looped(student.maps[name], teacher.maps[name]) for name in student.maps)
+    expected = sum(looped(student.feature_maps[name], teacher.feature_maps[name]) for name in student.feature_maps)
     assert terms["at"].item() == pytest.approx(expected)
 
 
@@ -75,7 +75,7 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     value = AT().terms(student, [made_up(0)], torch.zeros(4))["at"]
     assert value == 0
     value.backward()
-    assert all(stage.grad.abs().max() == 0 for stage in student.maps.values())
+    assert all(stage.grad.abs().max() == 0 for stage in student.feature_maps.values())
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(1e-2, 1e2))
@@ -100,6 +100,6 @@ def test_gradient_is_that_of_finite_differences():
 def test_what_does_not_fit_is_named(made_up):
     student = made_up(0)
     with pytest.raises(UserError, match="the teacher returns 0 of them, the student 3"):
-        AT().terms(student, [Features(student.logits, student.embedding, {})], torch.zeros(4))
+        AT().terms(student, [ModelOutput(student.logits, student.embedding, {})], torch.zeros(4))
     with pytest.raises(UserError, match=r"AT.weight: .*; -1.0 was given"):
         AT(weight=-1.0)

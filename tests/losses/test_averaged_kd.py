@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import AveragedKD, averaged_kl, kl
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 TARGET = torch.zeros(4, dtype=torch.long)
 
 
 def looped(teachers, student, temperature):
-    """One picture and one class after another."""
+    """One image and one class after another."""
 
     def softmax(row):
         powers = [math.exp(value / temperature) for value in row]
@@ -75,7 +75,7 @@ def test_term_is_the_function_with_the_settings(made_up):
     expected = looped([teacher.logits for teacher in teachers], student.logits, 2.5)
     assert terms["averaged_kd"].item() == pytest.approx(expected)
     scores = [(z - z.mean(1, keepdim=True)) / z.std(1, keepdim=True) for z in (f.logits for f in (student, *teachers))]
-    terms = AveragedKD(temperature=2.5, standardise=True).terms(student, teachers, TARGET)
+    terms = AveragedKD(temperature=2.5, standardize=True).terms(student, teachers, TARGET)
     assert terms["averaged_kd"].item() == pytest.approx(looped(scores[1:], scores[0], 2.5))
 
 
@@ -132,8 +132,8 @@ def test_gradient_is_that_of_finite_differences():
 def test_what_does_not_fit_is_named():
     logits = torch.zeros(2, 3)
     with pytest.raises(UserError, match=r"\(2, 4\) and \(2, 3\) were given"):
-        nothing = Features(logits, logits, {})
-        AveragedKD().terms(nothing, [nothing, Features(torch.zeros(2, 4), logits, {})], TARGET[:2])
+        nothing = ModelOutput(logits, logits, {})
+        AveragedKD().terms(nothing, [nothing, ModelOutput(torch.zeros(2, 4), logits, {})], TARGET[:2])
     with pytest.raises(UserError, match="none was given"):
         averaged_kl([], logits, 4.0)
     with pytest.raises(UserError, match=r"temperature must be above 0; 0\.0"):

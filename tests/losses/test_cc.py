@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import CC, correlation_congruence, neighbour_congruence
-from persistill.structures import Batch, Setting
+from persistill.losses import CC, correlation_congruence, neighbor_congruence
+from persistill.structures import Batch, MethodContext
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
 
 def looped_kernel(student, teacher, gamma, order):
-    """The paper's formula, one pair of pictures after another."""
+    """The paper's formula, one pair of images after another."""
 
     def unit(row):
         return [value / math.hypot(*row) for value in row]
@@ -33,8 +33,8 @@ def looped_kernel(student, teacher, gamma, order):
     return sum((a - b) ** 2 for a, b in zip(table(student), table(teacher), strict=True)) / len(student) ** 2
 
 
-def looped_neighbours(student, teacher):
-    """RepDistiller's formula, one pair of neighbours after another."""
+def looped_neighbors(student, teacher):
+    """RepDistiller's formula, one pair of neighbors after another."""
     rows = list(zip(student.tolist(), teacher.tolist(), strict=True))
     total = 0.0
     for (a, b), (c, d) in itertools.pairwise(rows):
@@ -43,7 +43,7 @@ def looped_neighbours(student, teacher):
 
 
 def learner_of(method, student, teacher):
-    return method.learner(Setting(student, [teacher], BATCH.target)).double()
+    return method.learner(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 @pytest.mark.parametrize(("gamma", "order"), [(0.4, 2), (1.0, 1), (0.1, 4)])
@@ -64,18 +64,18 @@ def test_a_long_series_is_the_gaussian_kernel():
 
 
 @pytest.mark.parametrize("batch", [2, 5])
-def test_neighbours_are_their_loop(batch):
+def test_neighbors_are_their_loop(batch):
     torch.manual_seed(2)
     student, teacher = torch.randn(2, batch, 3, dtype=torch.float64)
-    expected = looped_neighbours(student, teacher)
-    assert neighbour_congruence(student, teacher).item() == pytest.approx(expected, rel=1e-12)
+    expected = looped_neighbors(student, teacher)
+    assert neighbor_congruence(student, teacher).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_neighbours_by_hand():
+def test_neighbors_by_hand():
     student = torch.tensor([[1.0, 0.0], [0.0, -2.0], [3.0, 0.0]])
     teacher = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]])  # distances (1, 1), (2, 2), (3, 0): products 4 and 6
-    assert neighbour_congruence(student, teacher) == 5
-    assert neighbour_congruence(student[:1], teacher[:1]) == 0
+    assert neighbor_congruence(student, teacher) == 5
+    assert neighbor_congruence(student[:1], teacher[:1]) == 0
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 100))
@@ -89,10 +89,10 @@ def test_what_must_not_matter_does_not(seed, scale):
     torch.testing.assert_close(correlation_congruence(student[order], teacher[order]), value)
     rotation = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q
     torch.testing.assert_close(correlation_congruence(student @ rotation, teacher), value)
-    value = neighbour_congruence(student, teacher)
+    value = neighbor_congruence(student, teacher)
     assert value >= 0
-    torch.testing.assert_close(neighbour_congruence(student + shift, teacher + shift), value)
-    torch.testing.assert_close(neighbour_congruence(student.flip(0), teacher.flip(0)), value)
+    torch.testing.assert_close(neighbor_congruence(student + shift, teacher + shift), value)
+    torch.testing.assert_close(neighbor_congruence(student.flip(0), teacher.flip(0)), value)
 
 
 def test_terms_are_the_functions_with_the_settings(made_up):
@@ -100,7 +100,7 @@ def test_terms_are_the_functions_with_the_settings(made_up):
     kernel = CC(weight=100.0, form="kernel", gamma=0.7, order=3)
     assert kernel.weights == {"cc": 100.0}
     assert as_methods([kernel])[0].teachers_needed == 1
-    learner = kernel.learner(Setting(student, [teacher, other], BATCH.target))
+    learner = kernel.learner(MethodContext(student, [teacher, other], BATCH.target))
     found = learner(student, [teacher, other], BATCH)
     assert not list(learner.parameters())
     assert found["cc"].item() == pytest.approx(looped_kernel(student.embedding, teacher.embedding, 0.7, 3))
@@ -113,13 +113,13 @@ def test_terms_are_the_functions_with_the_settings(made_up):
     ]
     assert pair[0].shape == (4, 7)
     assert list(found) == ["cc"]
-    assert found["cc"].item() == pytest.approx(looped_neighbours(*pair))
+    assert found["cc"].item() == pytest.approx(looped_neighbors(*pair))
 
 
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn():
     torch.manual_seed(3)
     embedding = torch.randn(4, 3, dtype=torch.float64)
-    for function in (correlation_congruence, neighbour_congruence):
+    for function in (correlation_congruence, neighbor_congruence):
         student = embedding.clone().requires_grad_()
         value = function(student, embedding)
         assert value.item() == pytest.approx(0, abs=1e-15)
@@ -139,21 +139,21 @@ def test_the_layers_learn(made_up, trained):
 def test_the_functions_compute_in_fp32():
     torch.manual_seed(5)
     one, other = 3e4 * torch.randn(2, 4, 6).half()
-    assert neighbour_congruence(one, other) == neighbour_congruence(one.float(), other.float())
+    assert neighbor_congruence(one, other) == neighbor_congruence(one.float(), other.float())
 
 
 def test_gradient_is_that_of_finite_differences():
     torch.manual_seed(6)
     student, teacher = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(correlation_congruence, (student, teacher))
-    assert torch.autograd.gradcheck(neighbour_congruence, (student, teacher))
+    assert torch.autograd.gradcheck(neighbor_congruence, (student, teacher))
 
 
 def test_what_does_not_fit_is_named(made_up):
     student, teacher = made_up(0), made_up(1, batch=3)
     with pytest.raises(UserError, match=r"\(2, 3\), the teacher's \(2, 4\)"):
-        neighbour_congruence(torch.zeros(2, 3), torch.zeros(2, 4))
-    for form in ("neighbours", "kernel"):
+        neighbor_congruence(torch.zeros(2, 3), torch.zeros(2, 4))
+    for form in ("neighbors", "kernel"):
         with pytest.raises(UserError, match="the teacher's embeddings hold 3 samples, the student's 4"):
             learner_of(CC(form=form), student, teacher)(student, [teacher], BATCH)
 

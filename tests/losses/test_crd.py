@@ -9,7 +9,7 @@ import torch
 from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import CRD, contrastive_estimation
-from persistill.structures import Batch, Features, Setting
+from persistill.structures import Batch, MethodContext, ModelOutput
 
 TARGETS = torch.tensor([2, 0, 1, 2, 0, 0, 3, 2, 1, 0, 3, 2])
 INDEX = torch.tensor([3, 6, 0, 9])
@@ -18,11 +18,11 @@ BATCH = Batch({}, TARGETS[INDEX], INDEX)
 
 def learner_of(method, student, teacher, targets=TARGETS):
     torch.manual_seed(7)
-    return method.learner(Setting(student, [teacher], targets)).double()
+    return method.learner(MethodContext(student, [teacher], targets)).double()
 
 
 def estimated(positive, negative, noise):
-    """The published formula, for one picture after another, from probabilities."""
+    """The published formula, for one image after another, from probabilities."""
     total = 0.0
     for true, others in zip(positive, negative, strict=True):
         total -= math.log(true / (true + noise))
@@ -102,9 +102,9 @@ def test_only_training_changes_what_is_remembered(made_up):
     assert torch.equal(before["memory_student"], learner.memory_student)
 
 
-def test_all_pictures_of_other_classes_are_drawn_alike():
+def test_all_images_of_other_classes_are_drawn_alike():
     nothing = torch.zeros(2, 3)
-    features = Features(nothing, nothing, {})
+    features = ModelOutput(nothing, nothing, {})
     learner = learner_of(CRD(negatives=9000, dim=2), features, features)
     drawn = learner.draw(torch.arange(len(TARGETS)))
     assert drawn.shape == (12, 9000)
@@ -132,7 +132,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(made_up):
     assert not {"targets", "by_class", "counts", "starts"} & set(saved)
     expected = learner(student, [teacher], BATCH)
     torch.manual_seed(99)
-    resumed = method.learner(Setting(student, [teacher], TARGETS)).double()
+    resumed = method.learner(MethodContext(student, [teacher], TARGETS)).double()
     resumed.load_state_dict(saved)
     torch.set_rng_state(state)
     assert resumed(student, [teacher], BATCH) == expected
@@ -145,7 +145,7 @@ def test_memories_have_about_unit_norm(made_up):
     assert not torch.equal(learner.memory_student, learner.memory_teacher)
 
 
-def test_the_layers_learn_to_tell_pictures_apart(made_up, trained):
+def test_the_layers_learn_to_tell_images_apart(made_up, trained):
     student, teacher = made_up(0), made_up(1)
     learner = learner_of(CRD(negatives=50, dim=4, temperature=0.3), student, teacher)
     optimizer = torch.optim.Adam(learner.parameters(), lr=0.05)
@@ -156,8 +156,8 @@ def test_the_layers_learn_to_tell_pictures_apart(made_up, trained):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_gradients_are_finite_where_the_layer_gives_zero(dtype):
     student = torch.zeros(4, 6, dtype=dtype, requires_grad=True)
-    features = [Features(one, one, {}) for one in (student, torch.randn(4, 6).to(dtype))]
-    learner = CRD(negatives=8).learner(Setting(features[0], features[1:], TARGETS))
+    features = [ModelOutput(one, one, {}) for one in (student, torch.randn(4, 6).to(dtype))]
+    learner = CRD(negatives=8).learner(MethodContext(features[0], features[1:], TARGETS))
     torch.nn.init.zeros_(learner.student.bias)
     value = learner(features[0], features[1:], BATCH)["crd"]
     value.backward()
@@ -189,16 +189,16 @@ def test_gradient_is_that_of_finite_differences(made_up):
 
 def test_a_memory_that_fits_into_no_machine_is_refused(made_up):
     student, teacher = made_up(0), made_up(1)
-    expanded = torch.arange(2).repeat(7_000_000)  # 14 million pictures
-    with pytest.raises(UserError, match=r"about 53 GiB: .*14,000,000 training pictures.*16,384 drawn.*Lower dim"):
-        CRD().learner(Setting(student, [teacher], expanded))
+    expanded = torch.arange(2).repeat(7_000_000)  # 14 million images
+    with pytest.raises(UserError, match=r"about 53 GiB: .*14,000,000 training images.*16,384 drawn.*Lower dim"):
+        CRD().learner(MethodContext(student, [teacher], expanded))
     with pytest.raises(UserError, match="Lower dim, negatives or"):
-        CRD(negatives=10**8).learner(Setting(student, [teacher], TARGETS))
+        CRD(negatives=10**8).learner(MethodContext(student, [teacher], TARGETS))
 
 
 def test_what_does_not_fit_is_named(made_up):
     student, teacher = made_up(0), made_up(1)
-    with pytest.raises(UserError, match="all training pictures are of one"):
+    with pytest.raises(UserError, match="all training images are of one"):
         learner_of(CRD(), student, teacher, torch.full((9,), 2))
     with pytest.raises(UserError, match="the teacher's embeddings hold 3 samples, the student's 4"):
         learner_of(CRD(negatives=2), student, teacher)(student, [made_up(1, batch=3)], BATCH)

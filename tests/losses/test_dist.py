@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import DIST, correlation_distance, relational_match
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 TARGET = torch.zeros(4, dtype=torch.long)
 
@@ -57,17 +57,17 @@ def test_terms_are_the_function_with_the_settings(made_up):
     assert [value.item() for value in terms.values()] == pytest.approx(looped(teacher.logits, student.logits, 2.5))
 
 
-def standardised(logits):
-    """Z-scores, one picture at a time, with Python's own deviation."""
+def standardized(logits):
+    """Z-scores, one image at a time, with Python's own deviation."""
     rows = [[(z - statistics.fmean(row)) / statistics.stdev(row) for z in row] for row in logits.tolist()]
     return torch.tensor(rows, dtype=logits.dtype)
 
 
-def test_standardised_logits_are_compared_where_it_is_asked_for(made_up):
+def test_standardized_logits_are_compared_where_it_is_asked_for(made_up):
     student, teacher = made_up(0), made_up(1)
-    method = DIST(temperature=2.5, standardise=True)
+    method = DIST(temperature=2.5, standardize=True)
     found = [value.item() for value in method.terms(student, [teacher], TARGET).values()]
-    assert found == pytest.approx(looped(standardised(teacher.logits), standardised(student.logits), 2.5))
+    assert found == pytest.approx(looped(standardized(teacher.logits), standardized(student.logits), 2.5))
     # Size and mean of either network's logits say nothing any more; without the option they do.
     louder = student._replace(logits=3 * student.logits + 7)
     assert [value.item() for value in method.terms(louder, [teacher], TARGET).values()] == pytest.approx(found)
@@ -82,7 +82,7 @@ def test_standardised_logits_are_compared_where_it_is_asked_for(made_up):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", ["constant logits", "zero", "large", "one sample"])
-def test_standardised_terms_are_finite(kind, dtype):
+def test_standardized_terms_are_finite(kind, dtype):
     torch.manual_seed(6)
     teacher = torch.randn(4, 10).to(dtype)
     student = {
@@ -92,8 +92,8 @@ def test_standardised_terms_are_finite(kind, dtype):
         "one sample": torch.randn(1, 10),
     }[kind]
     student = student.to(dtype).requires_grad_()
-    seen = [Features(logits, logits, {}) for logits in (student, teacher[: len(student)])]
-    terms = DIST(standardise=True).terms(seen[0], seen[1:], TARGET)
+    seen = [ModelOutput(logits, logits, {}) for logits in (student, teacher[: len(student)])]
+    terms = DIST(standardize=True).terms(seen[0], seen[1:], TARGET)
     sum(terms.values()).backward()
     assert all(value.dtype == torch.float32 and value.isfinite() for value in terms.values())
     assert student.grad.isfinite().all()
@@ -122,7 +122,7 @@ def test_scale_and_shift_of_rows_do_not_matter(seed, scale, shift):
     torch.testing.assert_close(correlation_distance(one[:, order], other[:, order]), value)
 
 
-def test_one_picture_has_no_relation_to_others():
+def test_one_image_has_no_relation_to_others():
     # Every column holds one number: no correlation, the largest value that uncorrelated columns have, no gradient.
     torch.manual_seed(1)
     teacher, student = torch.randn(2, 1, 5)
@@ -183,7 +183,7 @@ def test_gradient_is_that_of_finite_differences():
 def test_what_does_not_fit_is_named():
     logits = torch.zeros(2, 3)
     with pytest.raises(UserError, match=r"\(2, 4\) and \(2, 3\) were given"):
-        DIST().terms(Features(logits, logits, {}), [Features(torch.zeros(2, 4), logits, {})], TARGET[:2])
+        DIST().terms(ModelOutput(logits, logits, {}), [ModelOutput(torch.zeros(2, 4), logits, {})], TARGET[:2])
     with pytest.raises(UserError, match=r"temperature must be above 0; 0\.0"):
         relational_match(logits, logits, 0.0)
 

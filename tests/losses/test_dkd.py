@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import DKD, decoupled_kl, kl
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 
 def looped(teacher, student, target, temperature):
-    """The published formulas, one picture and one class at a time."""
+    """The published formulas, one image and one class at a time."""
 
     def softmax(row):
         powers = [math.exp(value / temperature) for value in row]
@@ -64,10 +64,10 @@ def test_terms_are_the_function_with_the_settings(made_up):
     )
 
 
-def test_standardised_logits_are_compared_where_it_is_asked_for(made_up):
+def test_standardized_logits_are_compared_where_it_is_asked_for(made_up):
     student, teacher = made_up(0), made_up(1)
     target = torch.tensor([4, 0, 2, 2])
-    terms = DKD(temperature=2.5, standardise=True).terms(student, [teacher], target)
+    terms = DKD(temperature=2.5, standardize=True).terms(student, [teacher], target)
     scores = [(z - z.mean(1, keepdim=True)) / z.std(1, keepdim=True) for z in (teacher.logits, student.logits)]
     assert [value.item() for value in terms.values()] == pytest.approx(looped(*scores, target, 2.5))
 
@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_named():
         decoupled_kl(torch.zeros(2, 3), torch.zeros(2, 3), target, 0.0)
     logits = torch.zeros(2, 3)
     with pytest.raises(UserError, match=r"\(2, 4\) and \(2, 3\) were given"):
-        DKD().terms(Features(logits, logits, {}), [Features(torch.zeros(2, 4), logits, {})], target)
+        DKD().terms(ModelOutput(logits, logits, {}), [ModelOutput(torch.zeros(2, 4), logits, {})], target)
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,15 @@ import torch
 from persistill import losses
 from persistill.config import as_methods
 from persistill.losses import CC
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, LearningMethod, PureMethod, Setting
+from persistill.settings import Settings
+from persistill.structures import Batch, LearningMethod, MethodContext, ModelOutput, PureMethod
 
 FORMS = (CC(form="kernel"),)
-DEFAULTS = [value() for value in vars(losses).values() if inspect.isclass(value) and issubclass(value, Spec)]
+DEFAULTS = [value() for value in vars(losses).values() if inspect.isclass(value) and issubclass(value, Settings)]
 EVERY = as_methods([*DEFAULTS, *FORMS])
 LEARNING = [method for method in EVERY if isinstance(method, LearningMethod)]
 PURE = [method for method in EVERY if isinstance(method, PureMethod)]
-TARGETS = torch.arange(20) % 5  # of all training pictures; a batch holds some of the first
+TARGETS = torch.arange(20) % 5  # of all training images; a batch holds some of the first
 KINDS = ("zero", "constant", "equal", "large", "one sample", "one place", "one dead channel", "one dead sample")
 
 
@@ -36,17 +36,17 @@ def drawn(seed, batch=4, channels=(4, 6), sides=(5, 3), width=6):
         f"stage{i}": torch.randn(batch, count, side, side, generator=generator)
         for i, (count, side) in enumerate(zip(channels, sides, strict=True))
     }
-    return Features(torch.randn(batch, 5, generator=generator), torch.randn(batch, width, generator=generator), maps)
+    return ModelOutput(torch.randn(batch, 5, generator=generator), torch.randn(batch, width, generator=generator), maps)
 
 
 def each(features, change):
     """Features of which every tensor is changed."""
-    maps = {name: change(one) for name, one in features.maps.items()}
-    return Features(change(features.logits), change(features.embedding), maps)
+    maps = {name: change(one) for name, one in features.feature_maps.items()}
+    return ModelOutput(change(features.logits), change(features.embedding), maps)
 
 
 def tensors(features):
-    return [features.logits, features.embedding, *features.maps.values()]
+    return [features.logits, features.embedding, *features.feature_maps.values()]
 
 
 def learnt(features, dtype=torch.float32):
@@ -62,7 +62,7 @@ def batch_of(student):
 def learner_of(method, student, teachers):
     """The part that learns, the same at every call; a pure method has none."""
     torch.manual_seed(3)
-    return method.learner(Setting(student, teachers, TARGETS)) if isinstance(method, LearningMethod) else None
+    return method.learner(MethodContext(student, teachers, TARGETS)) if isinstance(method, LearningMethod) else None
 
 
 def terms_of(method, learner, student, teachers):
@@ -155,6 +155,6 @@ def test_a_learner_goes_on_from_its_state(method):
     sum(terms_of(method, learner, learnt(student), teachers).values()).backward()
     optimizer.step()
     torch.manual_seed(5)
-    other = method.learner(Setting(student, teachers, TARGETS))
+    other = method.learner(MethodContext(student, teachers, TARGETS))
     other.load_state_dict(copy.deepcopy(learner.state_dict()))
     assert terms_of(method, other, student, teachers) == terms_of(method, learner, student, teachers)

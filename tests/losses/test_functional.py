@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from persistill.errors import UserError
-from persistill.losses import gram, kl, match_maps, normalise_rows, similarity, standardise_logits
+from persistill.losses import gram, kl, match_maps, normalize_rows, similarity, standardize_logits
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(deadline=None, max_examples=25)
@@ -80,12 +80,12 @@ def test_kl_is_a_divergence(seed, temperature, spread, batch, classes):
 
 def test_kl_square_of_the_temperature_keeps_the_gradient():
     # Hinton et al. 2015, section 2.1: at high temperature the gradient of tau^2 KL tends to that of half the squared
-    # difference of centred logits, divided by the number of classes, whatever the temperature.
+    # difference of centered logits, divided by the number of classes, whatever the temperature.
     torch.manual_seed(2)
     teacher, student = torch.randn(2, 3, 5, dtype=torch.float64)
     student.requires_grad_()
-    centred = (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
-    limit = centred.detach() / (5 * 3)
+    centered = (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
+    limit = centered.detach() / (5 * 3)
     for temperature in (1e3, 1e4):
         (gradient,) = torch.autograd.grad(kl(teacher, student, temperature), student)
         torch.testing.assert_close(gradient, limit, rtol=1e-2, atol=1e-3)
@@ -131,8 +131,8 @@ def test_half_features_are_multiplied_in_fp32(dtype):
     torch.testing.assert_close(similarity(features), torch.full((3, 3), 3**-0.5))
 
 
-def test_standardised_logits_by_hand():
-    found = standardise_logits(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0], [-4.0, 0.0, 4.0]]))
+def test_standardized_logits_by_hand():
+    found = standardize_logits(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0], [-4.0, 0.0, 4.0]]))
     torch.testing.assert_close(found, torch.tensor([[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 1.0]]))
 
 
@@ -141,7 +141,7 @@ def test_standardised_logits_by_hand():
 def test_equal_logits_have_no_scores_and_no_gradient(value, dtype):
     # The mean of equal numbers may miss them by a last place: rounding is no deviation.
     logits = torch.full((4, 7), value, dtype=dtype, requires_grad=True)
-    scores = standardise_logits(logits)
+    scores = standardize_logits(logits)
     assert scores.eq(0).all()
     assert scores.dtype == torch.float32
     (scores * torch.arange(7)).sum().backward()
@@ -153,8 +153,8 @@ def test_equal_logits_have_no_scores_and_no_gradient(value, dtype):
 def test_scores_see_neither_scale_nor_shift(seed, classes, scale, shift):
     torch.manual_seed(seed)
     logits = torch.randn(3, classes, dtype=torch.float64)
-    scores = standardise_logits(logits)
-    torch.testing.assert_close(standardise_logits(scale * logits + shift), scores)
+    scores = standardize_logits(logits)
+    torch.testing.assert_close(standardize_logits(scale * logits + shift), scores)
     torch.testing.assert_close(scores.mean(1), torch.zeros(3, dtype=torch.float64))
     torch.testing.assert_close(scores.std(1), torch.ones(3, dtype=torch.float64))
 
@@ -205,8 +205,8 @@ def test_a_dead_sample_is_not_kicked():
     assert features.grad.abs().max() < 100
 
 
-def test_rows_are_normalised():
-    rows = normalise_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0], [-2.0, 0.0]]))
+def test_rows_are_normalized():
+    rows = normalize_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0], [-2.0, 0.0]]))
     torch.testing.assert_close(rows, torch.tensor([[0.6, 0.8], [0.0, 0.0], [-1.0, 0.0]]))
 
 
@@ -219,7 +219,7 @@ def test_gradients_are_those_of_finite_differences():
     features.requires_grad_()
     assert torch.autograd.gradcheck(lambda t, s: kl(t, s, 3.0), (teacher, student))
     assert torch.autograd.gradcheck(lambda t, s: kl(t, s, 3.0, "mean"), (teacher, student))
-    assert torch.autograd.gradcheck(standardise_logits, student)
+    assert torch.autograd.gradcheck(standardize_logits, student)
     assert torch.autograd.gradcheck(gram, features)
     assert torch.autograd.gradcheck(similarity, features)
 

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import ICKD, channel_correlation
-from persistill.structures import Batch, Features, Setting
+from persistill.structures import Batch, MethodContext, ModelOutput
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
 
 def looped(student, teacher):
-    """The formula, one channel of one picture after another."""
+    """The formula, one channel of one image after another."""
 
-    def rows(picture):
-        channels = picture.flatten(1).tolist()
+    def rows(image):
+        channels = image.flatten(1).tolist()
         for one in channels:
             products = [sum(a * b for a, b in zip(one, other, strict=True)) for other in channels]
             yield [product / math.hypot(*products) for product in products]
@@ -33,7 +33,7 @@ def looped(student, teacher):
 
 
 def learner_of(method, student, teacher):
-    return method.learner(Setting(student, [teacher], BATCH.target)).double()
+    return method.learner(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -77,9 +77,9 @@ def test_term_is_the_mean_over_the_chosen_stages(made_up, maps, stages):
     expected = 0.0
     for stage, adapter in zip(stages, learner.adapters, strict=True):
         convolution, norm = adapter.layers
-        reached = F.conv2d(student.maps[stage], convolution.weight)
+        reached = F.conv2d(student.feature_maps[stage], convolution.weight)
         reached = F.batch_norm(reached, None, None, norm.weight, norm.bias, training=True)
-        expected += looped(reached, teacher.maps[stage]) / len(stages)
+        expected += looped(reached, teacher.feature_maps[stage]) / len(stages)
     assert found["ickd"].item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -90,14 +90,14 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     value = learner(student, [made_up(0)], BATCH)["ickd"]
     assert value.item() == pytest.approx(0, abs=1e-12)
     value.backward()
-    assert student.maps["stage2"].grad.abs().max() < 1e-9
+    assert student.feature_maps["stage2"].grad.abs().max() < 1e-9
 
 
 def test_the_adapters_learn(made_up, trained):
     student, teacher = made_up(0), made_up(1, channels=3)
     torch.manual_seed(0)
     learner = learner_of(ICKD(), student, teacher)
-    optimizer = torch.optim.SGD([*learner.parameters(), student.maps["stage2"]], lr=1.0)
+    optimizer = torch.optim.SGD([*learner.parameters(), student.feature_maps["stage2"]], lr=1.0)
     values = trained(learner, optimizer, 60, student, teacher, BATCH)
     assert values[-1] < values[0] / 2
 
@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_named(made_up):
     with pytest.raises(UserError, match=r"\(2, 3, 4, 4\), the teacher's \(2, 5, 4, 4\)"):
         channel_correlation(torch.zeros(2, 3, 4, 4), torch.zeros(2, 5, 4, 4))
     with pytest.raises(UserError, match="the teacher returns 0 of them, the student 3"):
-        learner_of(ICKD(), student, Features(student.logits, student.embedding, {}))
+        learner_of(ICKD(), student, ModelOutput(student.logits, student.embedding, {}))
     with pytest.raises(UserError, match="unknown stage of the student: 'stag1'"):
         learner_of(ICKD(maps=("stag1",)), student, teacher)
     with pytest.raises(UserError, match=r"ICKD.weight: .*; -1.0 was given"):

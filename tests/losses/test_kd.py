@@ -9,7 +9,7 @@ import torch
 from persistill.config import Arm, as_methods
 from persistill.errors import UserError
 from persistill.losses import KD, kl
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 
 def test_term_is_the_function_with_the_settings(made_up):
@@ -21,20 +21,20 @@ def test_term_is_the_function_with_the_settings(made_up):
     assert torch.equal(terms["kd"], kl(teacher.logits, student.logits, 2.5, "mean"))
 
 
-def standardised(logits):
-    """Z-scores, one picture at a time, with Python's own deviation."""
+def standardized(logits):
+    """Z-scores, one image at a time, with Python's own deviation."""
     rows = [[(z - statistics.fmean(row)) / statistics.stdev(row) for z in row] for row in logits.tolist()]
     return torch.tensor(rows, dtype=logits.dtype)
 
 
-def test_standardised_logits_are_compared_where_it_is_asked_for(made_up):
+def test_standardized_logits_are_compared_where_it_is_asked_for(made_up):
     student, teacher = made_up(0), made_up(1)
-    found = KD(temperature=2.5, standardise=True).terms(student, [teacher], None)["kd"]
-    torch.testing.assert_close(found, kl(standardised(teacher.logits), standardised(student.logits), 2.5))
+    found = KD(temperature=2.5, standardize=True).terms(student, [teacher], None)["kd"]
+    torch.testing.assert_close(found, kl(standardized(teacher.logits), standardized(student.logits), 2.5))
     # Size and mean of either network's logits say nothing any more.
     louder = student._replace(logits=3 * student.logits + 7)
-    torch.testing.assert_close(KD(temperature=2.5, standardise=True).terms(louder, [teacher], None)["kd"], found)
-    assert KD(standardise=True).terms(louder, [student], None)["kd"].item() == pytest.approx(0, abs=1e-12)
+    torch.testing.assert_close(KD(temperature=2.5, standardize=True).terms(louder, [teacher], None)["kd"], found)
+    assert KD(standardize=True).terms(louder, [student], None)["kd"].item() == pytest.approx(0, abs=1e-12)
 
 
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
@@ -49,7 +49,9 @@ def test_gradient_by_hand():
     # d/dz tau^2 KL = tau (softmax(z_S / tau) - softmax(z_T / tau)) / B
     teacher = torch.tensor([[math.log(3.0) * 4, 0.0]], dtype=torch.float64)
     student = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
-    KD(temperature=4.0).terms(Features(student, student, {}), [Features(teacher, teacher, {})], None)["kd"].backward()
+    KD(temperature=4.0).terms(ModelOutput(student, student, {}), [ModelOutput(teacher, teacher, {})], None)[
+        "kd"
+    ].backward()
     torch.testing.assert_close(student.grad, torch.tensor([[-1.0, 1.0]], dtype=torch.float64))
 
 

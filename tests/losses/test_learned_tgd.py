@@ -8,15 +8,15 @@ import torch.nn.functional as F
 
 from persistill.errors import UserError
 from persistill.losses import TGD, LearnedTGD, mixture_cross_entropy
-from persistill.structures import Batch, Features, Setting
-from persistill.training import Objective
+from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.training import Criterion
 
 TARGET = torch.tensor([0, 3, 1, 4])
 BATCH = Batch({}, TARGET, torch.arange(4))
 
 
 def learner_of(method, student, teachers):
-    return method.learner(Setting(student, teachers, TARGET)).double()
+    return method.learner(MethodContext(student, teachers, TARGET)).double()
 
 
 def looped_weights(trust, logits, alphas):
@@ -42,7 +42,7 @@ def test_mixture_by_hand():
 @pytest.mark.parametrize("alphas", [(1.0,), (0.6, 0.4), (0.2, 0.5, 0.3)])
 def test_it_begins_as_tgd_with_the_alphas(made_up, alphas):
     student, teachers = made_up(0), [made_up(i + 1) for i in range(len(alphas))]
-    settings = {"alphas": alphas, "merge": "normalised", "temperature": 2.5, "kl_reduction": "mean"}
+    settings = {"alphas": alphas, "merge": "normalized", "temperature": 2.5, "kl_reduction": "mean"}
     terms = learner_of(LearnedTGD(**settings), student, teachers)(student, teachers, BATCH)
     assert list(terms) == ["kd", "sp", "mix", "anchor"]
     expected = TGD(**settings).terms(student, teachers, TARGET)
@@ -82,7 +82,7 @@ def test_weights_learn_from_labels_alone_and_the_student_from_its_teachers_alone
         assert found == (None, None)
     (terms["mix"] + terms["anchor"]).backward()
     assert student.logits.grad is None
-    assert all(stage.grad is None for stage in student.maps.values())
+    assert all(stage.grad is None for stage in student.feature_maps.values())
     assert all(parameter.grad.abs().max() > 0 for parameter in learner.parameters())
 
 
@@ -93,10 +93,10 @@ def run(method, teachers, steps=300, batch=64):
     objective, optimizer = None, None
     for _ in range(steps):
         target = torch.randint(5, (batch,))
-        taught = [Features(teacher(target), torch.zeros(batch, 1), maps) for teacher in teachers]
+        taught = [ModelOutput(teacher(target), torch.zeros(batch, 1), maps) for teacher in teachers]
         step = Batch({}, target, torch.arange(batch))
         if objective is None:
-            objective = Objective([method], settings=[Setting(taught[0], taught, target)])
+            objective = Criterion([method], settings=[MethodContext(taught[0], taught, target)])
             optimizer = torch.optim.SGD(objective.parameters(), lr=0.1, momentum=0.9)
         optimizer.zero_grad()
         objective.total(objective.terms(taught[0], taught, step)).backward()
@@ -145,25 +145,28 @@ def test_trust_goes_to_whoever_is_sure_where_being_sure_is_being_right():
 @pytest.mark.parametrize("size", [0.0, 6e4])
 def test_gradients_are_finite(made_up, size, dtype):
     def changed(features):
-        return Features(
+        return ModelOutput(
             (size * features.logits.sign()).detach().to(dtype).requires_grad_(),
             features.embedding,
-            {name: (size * value.sign()).detach().to(dtype).requires_grad_() for name, value in features.maps.items()},
+            {
+                name: (size * value.sign()).detach().to(dtype).requires_grad_()
+                for name, value in features.feature_maps.items()
+            },
         )
 
     student, *teachers = (changed(made_up(i, batch=1)) for i in range(3))
     method = LearnedTGD()
-    learner = method.learner(Setting(student, teachers, TARGET))
+    learner = method.learner(MethodContext(student, teachers, TARGET))
     terms = learner(student, teachers, Batch({}, TARGET[:1], TARGET[:1]))
     assert all(value.isfinite() and value.dtype == torch.float32 for value in terms.values())
     torch.stack(list(terms.values())).sum().backward()
-    for tensor in (student.logits, *student.maps.values(), *learner.parameters()):
+    for tensor in (student.logits, *student.feature_maps.values(), *learner.parameters()):
         assert tensor.grad.isfinite().all()
 
 
 def test_teachers_and_alphas_must_agree(made_up):
     with pytest.raises(UserError, match=r"LearnedTGD has 2 alphas \(0.5, 0.5\), one for each teacher, and 1"):
-        LearnedTGD().learner(Setting(made_up(0), [made_up(1)], TARGET))
+        LearnedTGD().learner(MethodContext(made_up(0), [made_up(1)], TARGET))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import NST, neuron_selectivity
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 TARGET = torch.zeros(4, dtype=torch.long)
 
@@ -72,7 +72,7 @@ def test_term_is_the_sum_over_stages(made_up):
     terms = method.terms(student, [teacher], TARGET)
     assert method.weights == {"nst": 5.0}
     assert as_methods([method])[0].teachers_needed == 1
-    expected = sum(looped(student.maps[name], teacher.maps[name]) for name in student.maps)
+    expected = sum(looped(student.feature_maps[name], teacher.feature_maps[name]) for name in student.feature_maps)
     assert terms["nst"].item() == pytest.approx(expected)
 
 
@@ -81,7 +81,7 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     value = NST().terms(student, [made_up(0)], TARGET)["nst"]
     assert value.item() == pytest.approx(0, abs=1e-15)
     value.backward()
-    for stage in student.maps.values():
+    for stage in student.feature_maps.values():
         torch.testing.assert_close(stage.grad, torch.zeros_like(stage))
 
 
@@ -109,6 +109,6 @@ def test_gradient_is_that_of_finite_differences():
 def test_what_does_not_fit_is_named(made_up):
     student = made_up(0)
     with pytest.raises(UserError, match="the teacher returns 0 of them, the student 3"):
-        NST().terms(student, [Features(student.logits, student.embedding, {})], TARGET)
+        NST().terms(student, [ModelOutput(student.logits, student.embedding, {})], TARGET)
     with pytest.raises(UserError, match=r"NST.weight: .*; -1.0 was given"):
         NST(weight=-1.0)

@@ -1,4 +1,4 @@
-"""PKT: against loops, by hand, at opposite and dead pictures, and what must not change it."""
+"""PKT: against loops, by hand, at opposite and dead images, and what must not change it."""
 
 import math
 
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import PKT, probabilistic_transfer
+from persistill.losses import PKT, pkt_loss
 
 TARGET = torch.zeros(4, dtype=torch.long)
 
 
 def looped(student, teacher):
-    """The published formula, one pair of pictures at a time."""
+    """The published formula, one pair of images at a time."""
 
     def rows(points):
         points = points.flatten(1).tolist()
@@ -40,22 +40,22 @@ def test_function_is_its_loop(batch):
     torch.manual_seed(0)
     student = torch.randn(batch, 3, 2, dtype=torch.float64)
     teacher = torch.randn(batch, 8, dtype=torch.float64)
-    # The small share of opposite pictures is added here before rows are normalised, there after.
-    assert probabilistic_transfer(student, teacher).item() == pytest.approx(looped(student, teacher), rel=1e-5)
+    # The small share of opposite images is added here before rows are normalized, there after.
+    assert pkt_loss(student, teacher).item() == pytest.approx(looped(student, teacher), rel=1e-5)
 
 
 def test_function_by_hand():
     # Orthogonal for the teacher: (1, 1/2) / (3/2). Equal for the student: (1, 1) / 2. Both rows alike, divided by 2.
     teacher, student = torch.eye(2), torch.ones(2, 3)
     expected = (2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3)) / 2
-    assert probabilistic_transfer(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+    assert pkt_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_opposite_pictures_keep_a_share():
-    # The teacher's two pictures are equal, the student's opposite: the other is chosen with 1/2 against about 1e-7.
+def test_opposite_images_keep_a_share():
+    # The teacher's two images are equal, the student's opposite: the other is chosen with 1/2 against about 1e-7.
     teacher, student = torch.ones(2, 3), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     expected = (0.5 * math.log(0.5) + 0.5 * math.log(0.5 / 1e-7)) / 2
-    assert probabilistic_transfer(student, teacher).item() == pytest.approx(expected, rel=1e-4)
+    assert pkt_loss(student, teacher).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_term_is_the_function_of_the_embeddings(made_up):
@@ -84,12 +84,12 @@ def test_rotation_scale_and_order_do_not_matter(seed, batch, scale):
     student = torch.randn(batch, 3, dtype=torch.float64)
     teacher = torch.randn(batch, 4, dtype=torch.float64)
     rotation, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
-    value = probabilistic_transfer(student, teacher)
+    value = pkt_loss(student, teacher)
     assert value >= -1e-15
-    sizes = scale * torch.rand(batch, 1, dtype=torch.float64) + 0.1  # each picture its own: cosines see directions
-    torch.testing.assert_close(probabilistic_transfer(sizes * student @ rotation, teacher), value)
+    sizes = scale * torch.rand(batch, 1, dtype=torch.float64) + 0.1  # each image its own: cosines see directions
+    torch.testing.assert_close(pkt_loss(sizes * student @ rotation, teacher), value)
     order = torch.randperm(batch)
-    torch.testing.assert_close(probabilistic_transfer(student[order], teacher[order]), value)
+    torch.testing.assert_close(pkt_loss(student[order], teacher[order]), value)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -107,7 +107,7 @@ def test_gradients_are_finite(kind, dtype):
         "one dead sample": torch.randn(4, 5) * torch.tensor([1.0, 0.0, 1.0, 1.0])[:, None],
     }[kind]
     student = student.to(dtype).requires_grad_()
-    value = probabilistic_transfer(student, teacher[: len(student)].to(dtype))
+    value = pkt_loss(student, teacher[: len(student)].to(dtype))
     (30000 * value).backward()
     assert value.dtype == torch.float32
     assert value.isfinite()
@@ -118,20 +118,20 @@ def test_everything_is_fp32_under_autocast():
     torch.manual_seed(2)
     student, teacher = torch.randn(2, 4, 16).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        inside = probabilistic_transfer(student, teacher)
-    assert torch.equal(inside, probabilistic_transfer(student.float(), teacher.float()))
+        inside = pkt_loss(student, teacher)
+    assert torch.equal(inside, pkt_loss(student.float(), teacher.float()))
 
 
 def test_gradient_is_that_of_finite_differences():
     torch.manual_seed(3)
     student = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     teacher = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(probabilistic_transfer, (student, teacher))
+    assert torch.autograd.gradcheck(pkt_loss, (student, teacher))
 
 
 def test_mistakes_are_told():
     with pytest.raises(UserError, match="the teacher's embeddings hold 3 samples, the student's 4"):
-        probabilistic_transfer(torch.zeros(4, 2), torch.zeros(3, 2))
+        pkt_loss(torch.zeros(4, 2), torch.zeros(3, 2))
     for weight in (-1.0, math.nan):
         with pytest.raises(UserError, match=rf"PKT\.weight: .*; {weight} was given"):
             PKT(weight=weight)

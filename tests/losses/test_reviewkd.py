@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import ReviewKD, hierarchical_context
-from persistill.structures import Batch, Setting
+from persistill.structures import Batch, MethodContext
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
@@ -32,7 +32,7 @@ def looped(student, teacher, sides):
 
 
 def learner_of(student, teacher):
-    return ReviewKD().learner(Setting(student, [teacher], BATCH.target)).double()
+    return ReviewKD().learner(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 @pytest.mark.parametrize(
@@ -63,17 +63,17 @@ def test_scale_counts_twice_and_a_common_shift_not_at_all(seed, scale):
     torch.testing.assert_close(hierarchical_context(student[:, order], teacher[:, order]), value)
 
 
-def normalised(layer, features):
-    """A convolution and batch normalisation, by their formulas."""
+def normalized(layer, features):
+    """A convolution and batch normalization, by their formulas."""
     convolution, norm = layer.layers
     found = F.conv2d(features, convolution.weight, padding=convolution.kernel_size[0] // 2)
-    centred = found - found.mean((0, 2, 3), keepdim=True)
-    found = centred / (centred.square().mean((0, 2, 3), keepdim=True) + norm.eps).sqrt()
+    centered = found - found.mean((0, 2, 3), keepdim=True)
+    found = centered / (centered.square().mean((0, 2, 3), keepdim=True) + norm.eps).sqrt()
     return found * norm.weight[:, None, None] + norm.bias[:, None, None]
 
 
 def repeated(features, size):
-    """Nearest neighbours: each place takes the value of the place that covers its upper left corner."""
+    """Nearest neighbors: each place takes the value of the place that covers its upper left corner."""
     height, width = features.shape[2:]
     rows = [y * height // size[0] for y in range(size[0])]
     columns = [x * width // size[1] for x in range(size[1])]
@@ -93,18 +93,18 @@ def test_term_is_the_sum_over_embedding_and_stages(made_up, sides):
 
     first, *others = learner.fusions
     assert len(others) == len(sides)
-    between = normalised(first.narrow, student.embedding[:, :, None, None])
+    between = normalized(first.narrow, student.embedding[:, :, None, None])
     assert between.shape[1] == student.embedding.shape[1]
-    reached = normalised(first.widen, between)
+    reached = normalized(first.widen, between)
     expected = (reached - teacher.embedding[:, :, None, None]).square().mean()
-    stages = zip(reversed(student.maps.values()), reversed(teacher.maps.values()), others, strict=False)
+    stages = zip(reversed(student.feature_maps.values()), reversed(teacher.feature_maps.values()), others, strict=False)
     for own, wanted, fusion in stages:
-        narrow = normalised(fusion.narrow, own)
+        narrow = normalized(fusion.narrow, own)
         later = repeated(between, narrow.shape[2:])
         both = torch.einsum("ic,bcyx->biyx", fusion.attention.weight[:, :, 0, 0], torch.cat([narrow, later], 1))
         share = 1 / (1 + torch.exp(-both - fusion.attention.bias[:, None, None]))
         between = repeated(share[:, :1] * narrow + share[:, 1:] * later, wanted.shape[2:])
-        expected = expected + hierarchical_context(normalised(fusion.widen, between), wanted)
+        expected = expected + hierarchical_context(normalized(fusion.widen, between), wanted)
     torch.testing.assert_close(found["reviewkd"], expected, rtol=1e-6, atol=1e-6)
 
 
@@ -115,8 +115,8 @@ def test_a_wide_student_is_narrowed(made_up):
 
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     teacher = made_up(0)
-    student = teacher.maps["stage0"].detach().requires_grad_()
-    value = hierarchical_context(student, teacher.maps["stage0"])
+    student = teacher.feature_maps["stage0"].detach().requires_grad_()
+    value = hierarchical_context(student, teacher.feature_maps["stage0"])
     assert value == 0
     value.backward()
     assert student.grad.eq(0).all()
@@ -126,13 +126,13 @@ def test_the_fusions_learn(made_up, trained):
     student, teacher = made_up(0), made_up(1, channels=3)
     torch.manual_seed(0)
     learner = learner_of(student, teacher)
-    optimizer = torch.optim.Adam([*learner.parameters(), *student.maps.values()], lr=0.03)
+    optimizer = torch.optim.Adam([*learner.parameters(), *student.feature_maps.values()], lr=0.03)
     values = trained(learner, optimizer, 30, student, teacher, BATCH)
     assert values[-1] < values[0] / 2
 
 
 def test_the_function_computes_in_fp32(made_up):
-    one = made_up(0, dtype=torch.bfloat16).maps["stage0"]
+    one = made_up(0, dtype=torch.bfloat16).feature_maps["stage0"]
     assert hierarchical_context(one, one**2) == hierarchical_context(one.float(), (one**2).float())
 
 
@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_named(made_up):
     with pytest.raises(UserError, match=r"\(2, 3, 4, 4\), the teacher's \(2, 3, 4, 2\)"):
         hierarchical_context(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 2))
     with pytest.raises(UserError, match="the teacher returns 0 of them, the student 3"):
-        learner_of(student, teacher._replace(maps={}))
+        learner_of(student, teacher._replace(feature_maps={}))
     with pytest.raises(UserError, match="the teacher's embeddings hold 3 samples, the student's 4"):
         learner_of(student, teacher)(student, [made_up(1, batch=3)], BATCH)
     with pytest.raises(UserError, match=r"ReviewKD.weight: .*; -1.0 was given"):

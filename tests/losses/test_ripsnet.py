@@ -18,7 +18,7 @@ from persistill.losses.topkd.ripsnet import (
     fit_ripsnet,
     load_ripsnet,
 )
-from persistill.structures import Batch, Features, Setting
+from persistill.structures import Batch, MethodContext, ModelOutput
 from persistill.utils.progress import Silent
 
 SMALL = Surrogate(cloud_epochs=3, batch_size=4, epochs=4, patience=2)
@@ -40,14 +40,14 @@ class Interrupted(Silent):
             raise StopError
 
 
-def lessons(width=3, clouds=5, points=8, log=None):
+def teacher_batches(width=3, clouds=5, points=8, log=None):
     def one_epoch(epoch):
         if log is not None:
             log.append(epoch)
         generator = torch.Generator().manual_seed(epoch)
         for _ in range(clouds):
             torch.rand(1)  # what loaders draw must not matter
-            yield [Features(torch.zeros(0), torch.randn(points, width, generator=generator), {})]
+            yield [ModelOutput(torch.zeros(0), torch.randn(points, width, generator=generator), {})]
 
     return one_epoch
 
@@ -55,7 +55,7 @@ def lessons(width=3, clouds=5, points=8, log=None):
 def prepare(folder, surrogate=SMALL, progress=None, **options):
     torch.manual_seed(5)
     method = TopKD.published(surrogate)
-    return method.preparation.prepare(lessons(**options), folder, progress or Silent())
+    return method.preparation.prepare(teacher_batches(**options), folder, progress or Silent())
 
 
 @pytest.mark.parametrize(("width", "parameters"), [(64, 113_896), (128, 137_128)])
@@ -122,7 +122,7 @@ def test_the_network_of_the_lowest_error_is_kept(tmp_path):
     network, about = load_ripsnet(tmp_path / NETWORK)
     assert about == {name: value for name, value in result.items() if name != "images"}
     images = CloudImages.load(tmp_path / "images.json")
-    embeddings = torch.stack([taught[0].embedding for epoch in range(3) for taught in lessons()(epoch)])
+    embeddings = torch.stack([taught[0].embedding for epoch in range(3) for taught in teacher_batches()(epoch)])
     seen = embeddings.half().float()
     targets, shown = images.draw(seen), images.draw(seen[:11]).mean(0)
     with torch.no_grad():
@@ -151,12 +151,12 @@ def test_it_learns_how_large_clouds_are(tmp_path, pooling):
     assert fit_ripsnet(clouds, CloudImages.fit(clouds.epochs()), settings, tmp_path, Silent())["r_squared"] > 0.5
 
 
-def test_it_learns_more_of_real_pictures_than_the_mean_image(tmp_path):
+def test_it_learns_more_of_real_images_than_the_mean_image(tmp_path):
     """Of clouds of handwritten digits, behind a layer that was not trained, it learns little, and only from sums."""
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.from_numpy(load_digits().data).float() / 16
-    embeddings = (pictures @ torch.randn(64, 64, generator=generator)).relu() / 4
-    order = torch.stack([torch.randperm(len(pictures), generator=generator)[:1000] for _ in range(10)])
+    images = torch.from_numpy(load_digits().data).float() / 16
+    embeddings = (images @ torch.randn(64, 64, generator=generator)).relu() / 4
+    order = torch.stack([torch.randperm(len(images), generator=generator)[:1000] for _ in range(10)])
     clouds = stored(tmp_path, embeddings[order].reshape(10, 100, 10, 64))
     torch.manual_seed(0)
     settings = Surrogate(pooling="sum", epochs=40, batch_size=16, lr=4e-3)
@@ -170,14 +170,14 @@ def test_the_published_form_is_the_frozen_network_behind_an_adapter(tmp_path, ma
     student, teacher = made_up(0, dtype=torch.float32), made_up(1, dtype=torch.float32)
     method, batch = TopKD.published(SMALL), Batch({}, torch.zeros(4), torch.arange(4))
     network, _ = load_ripsnet(tmp_path / NETWORK)
-    same = method.learner(Setting(student, [teacher], batch.target, tmp_path))
+    same = method.learner(MethodContext(student, [teacher], batch.target, tmp_path))
     assert [parameter for parameter in same.parameters() if parameter.requires_grad] == []
     expected = (network(student.embedding) - network(teacher.embedding)).square().mean()
     assert same(student, [teacher], batch)["topkd"].item() == pytest.approx(expected.item())
     assert same(teacher, [teacher], batch)["topkd"] == 0
 
     wide = student._replace(embedding=torch.randn(4, 5, requires_grad=True))
-    other = method.learner(Setting(wide, [teacher], batch.target, tmp_path))
+    other = method.learner(MethodContext(wide, [teacher], batch.target, tmp_path))
     trained = {name for name, parameter in other.named_parameters() if parameter.requires_grad}
     assert trained == {"adapter.weight", "adapter.bias"}
     brought = wide.embedding @ other.adapter.weight.T + other.adapter.bias
@@ -193,7 +193,7 @@ def test_the_published_form_is_the_frozen_network_behind_an_adapter(tmp_path, ma
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_full(made_up, dtype):
     student, teacher = made_up(0, dtype=dtype), made_up(1, dtype=dtype)
-    learner = TopKD.published().learner(Setting(student, [teacher], torch.zeros(4)))
+    learner = TopKD.published().learner(MethodContext(student, [teacher], torch.zeros(4)))
     with torch.autocast("cpu", torch.bfloat16):
         term = learner(student, [teacher], Batch({}, torch.zeros(4), torch.arange(4)))["topkd"]
     expected = (learner.network(student.embedding.float()) - learner.network(teacher.embedding.float())).square()
@@ -205,10 +205,10 @@ def test_sums_take_batches_of_one_size_only(tmp_path, made_up):
     surrogate = SMALL.with_value("pooling", "sum")
     prepare(tmp_path, surrogate)
     student, teacher = made_up(0), made_up(1)
-    learner = TopKD.published(surrogate).learner(Setting(student, [teacher], torch.zeros(4), tmp_path))
+    learner = TopKD.published(surrogate).learner(MethodContext(student, [teacher], torch.zeros(4), tmp_path))
     with pytest.raises(UserError, match="was fitted to batches of 8; this one holds 4"):
         learner(student, [teacher], Batch({}, torch.zeros(4), torch.arange(4)))
-    untrained = TopKD.published(surrogate).learner(Setting(student, [teacher], torch.zeros(4)))
+    untrained = TopKD.published(surrogate).learner(MethodContext(student, [teacher], torch.zeros(4)))
     assert untrained(student, [teacher], Batch({}, torch.zeros(4), torch.arange(4)))["topkd"] > 0
 
 
@@ -217,7 +217,7 @@ def test_mistakes_are_told(tmp_path):
         prepare(tmp_path, SMALL.with_value("cloud_epochs", 1), clouds=1)
 
     def huge(epoch):
-        yield [Features(torch.zeros(0), torch.full((4, 3), 1e5), {})]
+        yield [ModelOutput(torch.zeros(0), torch.full((4, 3), 1e5), {})]
 
     (tmp_path / "huge").mkdir()
     with pytest.raises(UserError, match="the teacher's embeddings reach 100000"):

@@ -1,4 +1,4 @@
-"""RKD: against loops over pairs and triples, by hand, where pictures coincide, and what must not change it."""
+"""RKD: against loops over pairs and triples, by hand, where images coincide, and what must not change it."""
 
 import math
 
@@ -19,7 +19,7 @@ def smooth(difference):
 
 
 def looped_distances(student, teacher):
-    """The published formula, one pair of pictures at a time."""
+    """The published formula, one pair of images at a time."""
 
     def table(points):
         points = points.flatten(1).tolist()
@@ -33,7 +33,7 @@ def looped_distances(student, teacher):
 
 
 def looped_angles(student, teacher):
-    """The published formula, one triple of pictures at a time."""
+    """The published formula, one triple of images at a time."""
 
     def cosine(points, i, j, k):
         first = [a - b for a, b in zip(points[j], points[i], strict=True)]
@@ -56,7 +56,7 @@ def test_functions_are_their_loops(batch):
 
 
 def test_far_pairs_count_linearly():
-    # Nine pictures that nearly coincide and one far from them: it is 5 mean distances away, the others 0. All of the
+    # Nine images that nearly coincide and one far from them: it is 5 mean distances away, the others 0. All of the
     # teacher's distances are 1. 18 of 100 pairs differ by 4, and count 4 - 1/2; 72 differ by 1, and count 1/2.
     student = torch.arange(10.0, dtype=torch.float64)[:, None] * 1e-9
     student[0] = 1.0
@@ -112,8 +112,8 @@ def test_rotation_shift_scale_and_order_do_not_matter(seed, batch, scale):
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-7])
-def test_pictures_that_coincide_have_no_direction(noise):
-    # What is between two equal pictures is rounding; its direction would pass a gradient of 1e7.
+def test_images_that_coincide_have_no_direction(noise):
+    # What is between two equal images is rounding; its direction would pass a gradient of 1e7.
     torch.manual_seed(1)
     student, teacher = torch.randn(6, 8) + 3, torch.randn(6, 8)
     student[1] = student[0] * (1 + noise)

@@ -22,7 +22,7 @@ from persistill.losses import (
 from persistill.losses.sekd import channel_graph as channel_graph_module
 from persistill.losses.sekd import sekd
 from persistill.losses.sekd.channel_graph import eigenpairs
-from persistill.structures import Batch, Features, Setting
+from persistill.structures import Batch, MethodContext, ModelOutput
 
 FORMS = ["residual", "heat", "projector", "procrustes", "sign"]
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
@@ -31,8 +31,8 @@ BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 def looped_graph(maps, edges="cosine", bandwidth=1.0):
     """One entry at a time, in Python's floats."""
     graphs = []
-    for picture in maps:
-        vertices = [channel.flatten().tolist() for channel in picture]
+    for image in maps:
+        vertices = [channel.flatten().tolist() for channel in image]
         vertices = [[x / math.sqrt(sum(y * y for y in v) + 1e-6) for x in v] for v in vertices]
         graph = torch.ones(len(vertices), len(vertices), dtype=torch.float64)
         for i, one in enumerate(vertices):
@@ -186,9 +186,9 @@ def test_spectral_gradients_are_those_of_finite_differences(form, edges, monkeyp
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", ["dead", "duplicated", "zero", "constant", "equal", "large", "one picture"])
+@pytest.mark.parametrize("kind", ["dead", "duplicated", "zero", "constant", "equal", "large", "one image"])
 def test_gradients_are_finite(kind, form, dtype):
-    maps = some_maps(8, batch=1 if kind == "one picture" else 3, channels=12)
+    maps = some_maps(8, batch=1 if kind == "one image" else 3, channels=12)
     teacher = some_maps(9, batch=len(maps), channels=12)
     for changed in (maps, teacher):
         if kind == "dead":
@@ -240,16 +240,16 @@ def test_mistakes_are_named(student, teacher, count, form, message):
 def test_masks_are_their_loops(temperature, relative):
     maps = some_maps(12, batch=2, channels=3, side=2)
     masks = attention_masks(maps, temperature, relative=relative)
-    for picture, places, channels in zip(maps, masks.places, masks.channels, strict=True):
-        size = picture.abs().mean().item() if relative else 1.0
+    for image, places, channels in zip(maps, masks.places, masks.channels, strict=True):
+        size = image.abs().mean().item() if relative else 1.0
         exponents = {
-            (y, x): math.exp(sum(abs(c[y, x].item()) for c in picture) / 3 / size / temperature)
+            (y, x): math.exp(sum(abs(c[y, x].item()) for c in image) / 3 / size / temperature)
             for y in range(2)
             for x in range(3)
         }
         for (y, x), value in exponents.items():
             assert places[y, x].item() == pytest.approx(6 * value / sum(exponents.values()))
-        powers = [math.exp(c.abs().sum().item() / 6 / size / temperature) for c in picture]
+        powers = [math.exp(c.abs().sum().item() / 6 / size / temperature) for c in image]
         assert channels.tolist() == pytest.approx([3 * value / sum(powers) for value in powers])
 
 
@@ -284,7 +284,7 @@ def test_vertices_and_edges_are_their_loops():
 
 def learner_of(method, student, teacher):
     torch.manual_seed(0)
-    return method.learner(Setting(student, [teacher], BATCH.target)).double()
+    return method.learner(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 def test_terms_are_the_functions_with_the_settings(made_up):
@@ -297,8 +297,8 @@ def test_terms_are_the_functions_with_the_settings(made_up):
     assert method.weights == {"vertex": 0.3, "edge": 7.0, "spectral": 0.2}
     terms = learner(student, [teacher], BATCH)
     expected = {"vertex": 0.0, "edge": 0.0, "spectral": 0.0}
-    for name, adapter in zip(student.maps, learner.adapters, strict=True):
-        ours, theirs = adapter(student.maps[name]), teacher.maps[name]
+    for name, adapter in zip(student.feature_maps, learner.adapters, strict=True):
+        ours, theirs = adapter(student.feature_maps[name]), teacher.feature_maps[name]
         size = tuple(min(a, b) for a, b in zip(ours.shape[2:], theirs.shape[2:], strict=True))
         ours, theirs = (torch.nn.functional.adaptive_avg_pool2d(maps, size) for maps in (ours, theirs))
         masks = attention_masks(theirs, 0.8, relative=True)
@@ -315,7 +315,7 @@ def test_by_default_the_last_stage_and_the_mean_graph_count(made_up):
         learner = learner_of(SEKD(eigenpairs=count, masks="none"), student, teacher)
         terms = learner(student, [teacher], BATCH)
         (adapter,) = learner.adapters
-        ours, theirs = adapter(student.maps["stage2"]), teacher.maps["stage2"]
+        ours, theirs = adapter(student.feature_maps["stage2"]), teacher.feature_maps["stage2"]
         graphs = [channel_graph(maps) for maps in (ours, theirs)]
         means = [graph.mean(0, keepdim=True) for graph in graphs]
         assert terms["vertex"].item() == pytest.approx(vertex_difference(ours, theirs).item())
@@ -324,13 +324,13 @@ def test_by_default_the_last_stage_and_the_mean_graph_count(made_up):
 
 
 @pytest.mark.parametrize("masks", ["fgd", "none"])
-def test_where_channels_are_many_not_all_pictures_get_a_graph(made_up, monkeypatch, masks):
+def test_where_channels_are_many_not_all_images_get_a_graph(made_up, monkeypatch, masks):
     student, teacher = made_up(0), made_up(1)
     whole = learner_of(SEKD(masks=masks), student, teacher)(student, [teacher], BATCH)
     monkeypatch.setattr(sekd, "GRAPH_ENTRIES", 8 * 8 * 3 - 1)
     learner = learner_of(SEKD(masks=masks), student, teacher)
     part = learner(student, [teacher], BATCH)
-    ours, theirs = learner.adapters[0](student.maps["stage2"])[:2], teacher.maps["stage2"][:2]
+    ours, theirs = learner.adapters[0](student.feature_maps["stage2"])[:2], teacher.feature_maps["stage2"][:2]
     graphs = [channel_graph(maps) for maps in (ours, theirs)]
     weights = attention_masks(theirs) if masks == "fgd" else None
     assert part["vertex"].item() == pytest.approx(whole["vertex"].item())
@@ -339,7 +339,7 @@ def test_where_channels_are_many_not_all_pictures_get_a_graph(made_up, monkeypat
         spectral_residual(*(g.mean(0, keepdim=True) for g in graphs)).item()
     )
     monkeypatch.setattr(sekd, "GRAPH_ENTRIES", 1)
-    assert learner(student, [teacher], BATCH)["edge"].isfinite()  # one picture always gets one
+    assert learner(student, [teacher], BATCH)["edge"].isfinite()  # one image always gets one
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -347,9 +347,9 @@ def test_a_student_that_equals_its_teacher_through_an_adapter_that_changes_nothi
     student = made_up(0)
     learner = learner_of(SEKD(form=form, levels="all"), student, made_up(0)).eval()
     for adapter in learner.adapters:
-        convolution, normalisation = adapter.layers
+        convolution, normalization = adapter.layers
         torch.nn.init.dirac_(convolution.weight)
-        normalisation.eps = 0.0
+        normalization.eps = 0.0
     for value in learner(student, [made_up(0)], BATCH).values():
         assert value.item() == pytest.approx(0, abs=1e-12)
 
@@ -363,9 +363,11 @@ def test_the_adapter_learns_and_lies_in_the_state(made_up):
     assert learner.adapters[0].layers[1].num_batches_tracked == 1
 
 
-def test_one_picture_with_one_place_is_enough(made_up):
+def test_one_image_with_one_place_is_enough(made_up):
     student, teacher = made_up(0, batch=1), made_up(1, batch=1)
-    single = [Features(f.logits, f.embedding, {"end": f.maps["stage2"][..., :1, :1]}) for f in (student, teacher)]
+    single = [
+        ModelOutput(f.logits, f.embedding, {"end": f.feature_maps["stage2"][..., :1, :1]}) for f in (student, teacher)
+    ]
     terms = learner_of(SEKD(), *single)(single[0], single[1:], BATCH)
     assert all(value.isfinite() for value in terms.values())
 

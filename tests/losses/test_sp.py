@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import SP, similarity_preserving
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 
 def looped(student, teacher):
-    """The published formula, one pair of pictures at a time."""
+    """The published formula, one pair of images at a time."""
 
     def matrix(features):
         rows = []
@@ -44,7 +44,7 @@ def test_function_is_its_double_loop(batch):
 
 
 def test_function_by_hand():
-    # Two orthogonal pictures for the teacher, two equal ones for the student:
+    # Two orthogonal images for the teacher, two equal ones for the student:
     # rows (1, 0), (0, 1) against (1, 1) / sqrt 2 twice: squared distance of a row 2 - sqrt 2, and 1 / 4 of two rows.
     teacher, student = torch.eye(2), torch.ones(2, 3)
     assert similarity_preserving(student, teacher).item() == pytest.approx((2 - math.sqrt(2)) / 2, rel=1e-6)
@@ -52,7 +52,7 @@ def test_function_by_hand():
 
 def test_term_is_the_mean_over_the_chosen_stages(made_up):
     student, teacher = made_up(0), made_up(1, channels=3, sides=(7, 4, 2))
-    of_stage = {name: looped(student.maps[name], teacher.maps[name]) for name in student.maps}
+    of_stage = {name: looped(student.feature_maps[name], teacher.feature_maps[name]) for name in student.feature_maps}
     assert term(SP(), student, teacher).item() == pytest.approx(sum(of_stage.values()) / 3)
     assert term(SP(maps=("stage2",)), student, teacher).item() == pytest.approx(of_stage["stage2"])
     two = (of_stage["stage0"] + of_stage["stage2"]) / 2
@@ -61,7 +61,7 @@ def test_term_is_the_mean_over_the_chosen_stages(made_up):
 
 def test_networks_of_different_depth_are_paired_from_the_last_stage(made_up):
     student, teacher = made_up(0), made_up(1, sides=(9, 7, 5, 3, 2))
-    expected = [looped(student.maps[f"stage{i}"], teacher.maps[f"stage{i + 2}"]) for i in range(3)]
+    expected = [looped(student.feature_maps[f"stage{i}"], teacher.feature_maps[f"stage{i + 2}"]) for i in range(3)]
     assert term(SP(), student, teacher).item() == pytest.approx(sum(expected) / 3)
 
 
@@ -77,7 +77,7 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     value = term(SP(), student, made_up(0))
     assert value == 0
     value.backward()
-    assert all(stage.grad.abs().max() == 0 for stage in student.maps.values())
+    assert all(stage.grad.abs().max() == 0 for stage in student.feature_maps.values())
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.floats(1e-3, 1e3))
@@ -106,7 +106,7 @@ def test_gradient_is_that_of_finite_differences():
 def test_what_cannot_be_compared_is_named(made_up):
     student = made_up(0)
     with pytest.raises(UserError, match="the teacher returns 0 of them, the student 3"):
-        term(SP(), student, Features(student.logits, student.embedding, {}))
+        term(SP(), student, ModelOutput(student.logits, student.embedding, {}))
     with pytest.raises(UserError, match="unknown stage of the student: 'stage9'"):
         term(SP(maps=("stage9",)), student, made_up(1))
     with pytest.raises(UserError, match=r"SP.maps.*at least 1 item"):

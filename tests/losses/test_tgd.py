@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from persistill.config import Arm, as_methods
 from persistill.errors import UserError
 from persistill.losses import KD, SP, TGD, gram, kl, merged_similarity, similarity
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 TARGET = torch.zeros(4, dtype=torch.long)
 
@@ -25,7 +25,7 @@ def oracle(request, shared):
 
 def read(oracle, who, dtype):
     logits = oracle[f"{who}_logits"].to(dtype)
-    return Features(logits, logits, {f"stage{i + 1}": oracle[f"{who}_feat{i}"].to(dtype) for i in range(3)})
+    return ModelOutput(logits, logits, {f"stage{i + 1}": oracle[f"{who}_feat{i}"].to(dtype) for i in range(3)})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -55,10 +55,10 @@ def test_each_teacher_and_each_stage_of_the_authors_code(oracle):
     for number, teacher in enumerate(teachers, 1):
         published = oracle[f"kd{number}_elementmean"].item()
         assert kl(teacher.logits, student.logits, tau, "mean").item() == pytest.approx(tau**2 * published, rel=1e-5)
-    for stage, published in zip(student.maps, oracle["similarity_losses"], strict=True):
-        maps = [teacher.maps[stage] for teacher in teachers]
+    for stage, published in zip(student.feature_maps, oracle["similarity_losses"], strict=True):
+        maps = [teacher.feature_maps[stage] for teacher in teachers]
         merged = merged_similarity(maps, (alpha, 1 - alpha))
-        found = F.mse_loss(similarity(student.maps[stage]), merged)
+        found = F.mse_loss(similarity(student.feature_maps[stage]), merged)
         assert found.item() == pytest.approx(published.item(), rel=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_published_is_the_authors_example_command():
         "temperature": 4.0,
         "kl_reduction": "mean",
         "merge": "published",
-        "standardise": False,
+        "standardize": False,
     }
 
 
@@ -81,7 +81,7 @@ def test_published_averaging_makes_the_weight_of_kd_a_tenth():
     torch.manual_seed(0)
     logits = torch.randn(3, 6, 10, dtype=torch.float64)
     maps = {"stage1": torch.randn(6, 3, dtype=torch.float64)}
-    student, *teachers = (Features(z, z, maps) for z in logits)
+    student, *teachers = (ModelOutput(z, z, maps) for z in logits)
     method = TGD.published()
     effective = method.weights["kd"] * method.terms(student, teachers, TARGET)["kd"]
     log_p = [F.log_softmax(z / 4, 1) for z in logits]
@@ -90,22 +90,22 @@ def test_published_averaging_makes_the_weight_of_kd_a_tenth():
 
 
 def looped_merge(teachers, alphas, merge):
-    def normalised(rows):
+    def normalized(rows):
         return [[value / math.sqrt(sum(x * x for x in row)) for value in row] for row in rows]
 
     matrices = []
     for features in teachers:
         rows = [[(one * other).sum().item() for other in features] for one in features]
-        matrices.append(rows if merge == "published" else normalised(rows))
+        matrices.append(rows if merge == "published" else normalized(rows))
     batch = len(teachers[0])
     mixed = [
         [sum(alpha * rows[i][j] for alpha, rows in zip(alphas, matrices, strict=True)) for j in range(batch)]
         for i in range(batch)
     ]
-    return torch.tensor(normalised(mixed), dtype=torch.float64)
+    return torch.tensor(normalized(mixed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("merge", ["published", "normalised"])
+@pytest.mark.parametrize("merge", ["published", "normalized"])
 @pytest.mark.parametrize("alphas", [(1.0,), (0.7, 0.3), (0.2, 0.5, 0.3)])
 def test_merge_is_its_double_loop(merge, alphas):
     torch.manual_seed(1)
@@ -114,11 +114,11 @@ def test_merge_is_its_double_loop(merge, alphas):
     torch.testing.assert_close(merged, looped_merge(teachers, alphas, merge))
 
 
-def test_only_the_normalised_merge_ignores_how_large_a_teachers_features_are():
+def test_only_the_normalized_merge_ignores_how_large_a_teachers_features_are():
     torch.manual_seed(2)
     one, other = torch.randn(2, 4, 3, 5, 5, dtype=torch.float64)
     before, after = (
-        [merged_similarity([one, size * other], (0.9, 0.1), merge) for merge in ("published", "normalised")]
+        [merged_similarity([one, size * other], (0.9, 0.1), merge) for merge in ("published", "normalized")]
         for size in (1.0, 100.0)
     )
     assert (before[0] - after[0]).abs().max() > 0.1
@@ -127,22 +127,25 @@ def test_only_the_normalised_merge_ignores_how_large_a_teachers_features_are():
 
 def test_terms_are_the_functions_with_the_settings(made_up):
     student, one, other = made_up(0), made_up(1), made_up(2, channels=3, sides=(6, 4, 2))
-    method = TGD(kd=0.3, similarity=7.0, alphas=(0.6, 0.4), temperature=2.5, kl_reduction="mean", merge="normalised")
+    method = TGD(kd=0.3, similarity=7.0, alphas=(0.6, 0.4), temperature=2.5, kl_reduction="mean", merge="normalized")
     terms = method.terms(student, [one, other], TARGET)
     assert method.weights == {"kd": 0.3, "sp": 7.0}
     assert list(terms) == ["kd", "sp"]
     divergences = [kl(teacher.logits, student.logits, 2.5, "mean") for teacher in (one, other)]
     torch.testing.assert_close(terms["kd"], 0.6 * divergences[0] + 0.4 * divergences[1])
     differences = [
-        F.mse_loss(similarity(of), merged_similarity([one.maps[name], other.maps[name]], (0.6, 0.4), "normalised"))
-        for name, of in student.maps.items()
+        F.mse_loss(
+            similarity(of),
+            merged_similarity([one.feature_maps[name], other.feature_maps[name]], (0.6, 0.4), "normalized"),
+        )
+        for name, of in student.feature_maps.items()
     ]
     torch.testing.assert_close(terms["sp"], torch.stack(differences).mean())
 
 
-def test_standardised_logits_of_all_are_compared_where_it_is_asked_for(made_up):
+def test_standardized_logits_of_all_are_compared_where_it_is_asked_for(made_up):
     student, teachers = made_up(0), [made_up(1), made_up(2)]
-    terms = TGD(alphas=(0.6, 0.4), temperature=2.5, standardise=True).terms(student, teachers, TARGET)
+    terms = TGD(alphas=(0.6, 0.4), temperature=2.5, standardize=True).terms(student, teachers, TARGET)
     student_scores, *scores = (
         (z.logits - z.logits.mean(1, keepdim=True)) / z.logits.std(1, keepdim=True) for z in (student, *teachers)
     )
@@ -154,7 +157,7 @@ def test_standardised_logits_of_all_are_compared_where_it_is_asked_for(made_up):
 
 def test_one_teacher_is_kd_and_sp(made_up):
     student, teacher = made_up(0), made_up(1)
-    for merge in ("published", "normalised"):
+    for merge in ("published", "normalized"):
         terms = TGD(alphas=(1.0,), merge=merge).terms(student, [teacher], TARGET)
         torch.testing.assert_close(terms["kd"], KD().terms(student, [teacher], TARGET)["kd"])
         torch.testing.assert_close(terms["sp"], SP().terms(student, [teacher], TARGET)["sp"])
@@ -167,9 +170,9 @@ def test_a_teacher_of_weight_zero_says_nothing(made_up):
     torch.testing.assert_close(both, alone)
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["published", "normalised"]))
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["published", "normalized"]))
 @settings(deadline=None, max_examples=20)
-def test_order_of_teachers_and_pictures_does_not_matter(seed, merge):
+def test_order_of_teachers_and_images_does_not_matter(seed, merge):
     torch.manual_seed(seed)
     teachers = [torch.randn(4, channels, 3, 2, dtype=torch.float64) for channels in (2, 3, 5)]
     alphas = torch.rand(3, dtype=torch.float64)
@@ -183,12 +186,12 @@ def test_order_of_teachers_and_pictures_does_not_matter(seed, merge):
 
 def test_a_student_that_equals_its_teachers_has_nothing_to_learn(made_up):
     student = made_up(0)
-    for merge in ("published", "normalised"):
+    for merge in ("published", "normalized"):
         terms = TGD(merge=merge).terms(student, [made_up(0), made_up(0)], TARGET)
         for value in terms.values():
             assert value.item() == pytest.approx(0, abs=1e-15)
         torch.stack(list(terms.values())).sum().backward()
-        for tensor in (student.logits, *student.maps.values()):
+        for tensor in (student.logits, *student.feature_maps.values()):
             torch.testing.assert_close(tensor.grad, torch.zeros_like(tensor))
 
 
@@ -197,8 +200,8 @@ def test_stages_are_paired_from_the_last_one_that_all_have(made_up):
     found = TGD(alphas=(0.6, 0.4)).terms(student, [deep, shallow], TARGET)["sp"]
     expected = [
         F.mse_loss(
-            similarity(student.maps[of_student]),
-            merged_similarity([deep.maps[of_deep], shallow.maps[of_shallow]], (0.6, 0.4)),
+            similarity(student.feature_maps[of_student]),
+            merged_similarity([deep.feature_maps[of_deep], shallow.feature_maps[of_shallow]], (0.6, 0.4)),
         )
         for of_student, of_deep, of_shallow in [("stage1", "stage2", "stage0"), ("stage2", "stage3", "stage1")]
     ]
@@ -206,7 +209,7 @@ def test_stages_are_paired_from_the_last_one_that_all_have(made_up):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("merge", ["published", "normalised"])
+@pytest.mark.parametrize("merge", ["published", "normalized"])
 @pytest.mark.parametrize("kind", ["zero", "constant", "equal", "large", "one sample"])
 def test_gradients_are_finite(made_up, kind, merge, dtype):
     batch = 1 if kind == "one sample" else 4
@@ -223,29 +226,32 @@ def test_gradients_are_finite(made_up, kind, merge, dtype):
         return tensor.detach().to(dtype).requires_grad_()
 
     source = made_up(0, batch=batch)
-    student = Features(
+    student = ModelOutput(
         changed(source.logits, teachers[0].logits),
         source.embedding,
-        {name: changed(tensor, teachers[0].maps[name]) for name, tensor in source.maps.items()},
+        {name: changed(tensor, teachers[0].feature_maps[name]) for name, tensor in source.feature_maps.items()},
     )
-    lowered = [Features(t.logits.to(dtype), t.embedding, {n: m.to(dtype) for n, m in t.maps.items()}) for t in teachers]
+    lowered = [
+        ModelOutput(t.logits.to(dtype), t.embedding, {n: m.to(dtype) for n, m in t.feature_maps.items()})
+        for t in teachers
+    ]
     method = TGD(merge=merge)
     terms = method.terms(student, lowered, TARGET[:batch])
     sum(method.weights[name] * value for name, value in terms.items()).backward()
     for value in terms.values():
         assert value.dtype == torch.float32
         assert value.isfinite()
-    for tensor in (student.logits, *student.maps.values()):
+    for tensor in (student.logits, *student.feature_maps.values()):
         assert tensor.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("merge", ["published", "normalised"])
+@pytest.mark.parametrize("merge", ["published", "normalized"])
 def test_teachers_without_features_merge_to_zero(merge):
     dead = [torch.zeros(3, 2, 2, 2), torch.zeros(3, 4)]
     assert merged_similarity(dead, (0.5, 0.5), merge).eq(0).all()
 
 
-@pytest.mark.parametrize("merge", ["published", "normalised"])
+@pytest.mark.parametrize("merge", ["published", "normalized"])
 def test_gradients_are_those_of_finite_differences(merge):
     torch.manual_seed(3)
     maps = [torch.randn(3, c, 2, 2, dtype=torch.float64, requires_grad=True) for c in (2, 3, 1)]
@@ -287,7 +293,7 @@ def test_teachers_and_alphas_must_agree(made_up):
         ({"kd": -1.0}, r"TGD.kd: .*; -1.0 was given"),
         ({"similarity": math.nan}, r"TGD.similarity: .*; nan was given"),
         ({"temperature": -4.0}, r"TGD.temperature: .*; -4.0 was given"),
-        ({"merge": "before"}, r"TGD.merge: .*'published' or 'normalised'; 'before' was given"),
+        ({"merge": "before"}, r"TGD.merge: .*'published' or 'normalized'; 'before' was given"),
         ({"gamma": 3000.0}, r"unknown field of TGD: 'gamma'"),
     ],
 )

@@ -15,7 +15,7 @@ from persistill.errors import UserError
 from persistill.losses import TopKD, topology_loss
 from persistill.losses.topkd.persistence_images import CloudImages
 from persistill.losses.topkd.ripsnet import Surrogate
-from persistill.structures import Batch, Features, Setting
+from persistill.structures import Batch, MethodContext, ModelOutput
 from persistill.utils.progress import Silent
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
@@ -188,11 +188,11 @@ def test_settings_out_of_range_are_named(fields, message):
 def lessons_of(embeddings):
     """What a teacher says whose embeddings, (epochs, k, n, C), are these."""
 
-    def lessons(epoch):
+    def teacher_batches(epoch):
         for embedding in embeddings[epoch % len(embeddings)]:
-            yield [Features(torch.zeros(0), embedding, {}), Features(torch.zeros(0), torch.zeros(3, 3), {})]
+            yield [ModelOutput(torch.zeros(0), embedding, {}), ModelOutput(torch.zeros(0), torch.zeros(3, 3), {})]
 
-    return lessons
+    return teacher_batches
 
 
 @pytest.mark.parametrize(("compare", "dimension"), COMPARISONS)
@@ -207,7 +207,7 @@ def test_the_exact_form_is_the_function_with_images_of_all_the_teachers_clouds(t
         assert result["images"]["bandwidth"] == images.bandwidth
     else:
         assert method.preparation is None
-    learner = method.learner(Setting(student, [teacher, other], BATCH.target, prepared))
+    learner = method.learner(MethodContext(student, [teacher, other], BATCH.target, prepared))
     assert list(learner.parameters()) == []
     terms = learner(student, [teacher, other], BATCH)
     expected = topology_loss(student.embedding, teacher.embedding, compare=compare, dimension=dimension, images=images)
@@ -217,7 +217,7 @@ def test_the_exact_form_is_the_function_with_images_of_all_the_teachers_clouds(t
 
 def test_without_a_preparation_images_are_fitted_to_the_batch(made_up):
     student, teacher = made_up(0), made_up(1)
-    learner = TopKD().learner(Setting(student, [teacher], BATCH.target))
+    learner = TopKD().learner(MethodContext(student, [teacher], BATCH.target))
     expected = topology_loss(student.embedding, teacher.embedding, images=CloudImages.fit([teacher.embedding]))
     assert learner(student, [teacher], BATCH)["topkd"] == expected
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import TGD, WeightedTGD, confidence_weights, normalise_rows, similarity
-from persistill.structures import Features
+from persistill.losses import TGD, WeightedTGD, confidence_weights, normalize_rows, similarity
+from persistill.structures import ModelOutput
 
 TARGET = torch.tensor([0, 3, 1, 4])
 
 
 def looped_weights(logits, target, alphas, temperature=1.0):
-    """CA-MKD's formula in Python's floats: (1 - exp(L_t) / sum exp(L)) / (T - 1) for each picture, times alpha."""
+    """CA-MKD's formula in Python's floats: (1 - exp(L_t) / sum exp(L)) / (T - 1) for each image, times alpha."""
     columns = []
     for i, label in enumerate(target.tolist()):
         entropies = []
@@ -45,7 +45,7 @@ def test_weights_are_their_loop(alphas, temperature):
 
 
 def test_two_teachers_weigh_as_much_as_they_give_to_the_true_class():
-    # 3 in 4 and 1 in 4 for the first picture's class, 1 in 2 and 1 in 2 for the second's.
+    # 3 in 4 and 1 in 4 for the first image's class, 1 in 2 and 1 in 2 for the second's.
     one = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
     other = torch.tensor([[-math.log(3.0), 0.0], [1.0, 1.0]])
     target = torch.tensor([0, 1])
@@ -85,7 +85,7 @@ def test_weights_at_the_edges(dtype):
     assert confidence_weights([large], TARGET, (1.0,)).eq(1).all()
 
 
-@pytest.mark.parametrize("merge", ["published", "normalised"])
+@pytest.mark.parametrize("merge", ["published", "normalized"])
 @pytest.mark.parametrize("reduction", ["batchmean", "mean"])
 def test_terms_are_their_loops(made_up, merge, reduction):
     student, teachers = made_up(0), [made_up(1), made_up(2, channels=3, sides=(6, 4, 2))]
@@ -107,39 +107,39 @@ def test_terms_are_their_loops(made_up, merge, reduction):
     divergence /= 4 * (5 if reduction == "mean" else 1)
     assert terms["kd"].item() == pytest.approx(divergence, rel=1e-5)
     differences = []
-    for name in student.maps:
+    for name in student.feature_maps:
         grams = []
         for teacher in teachers:
-            flat = teacher.maps[name].flatten(1)
+            flat = teacher.feature_maps[name].flatten(1)
             gram = torch.tensor([[a.dot(b).item() for b in flat] for a in flat], dtype=torch.float64)
-            grams.append(gram if merge == "published" else normalise_rows(gram))
+            grams.append(gram if merge == "published" else normalize_rows(gram))
         rows = [weights[0, i] * grams[0][i] + weights[1, i] * grams[1][i] for i in range(4)]
         merged = torch.stack([row / row.norm() for row in rows])
-        differences.append((merged - similarity(student.maps[name])).square().mean().item())
+        differences.append((merged - similarity(student.feature_maps[name])).square().mean().item())
     assert terms["sp"].item() == pytest.approx(sum(differences) / 3, rel=1e-5)
 
 
-@pytest.mark.parametrize("merge", ["published", "normalised"])
+@pytest.mark.parametrize("merge", ["published", "normalized"])
 def test_teachers_that_are_equally_sure_are_merged_as_in_tgd(made_up, merge):
     student, one, other = made_up(0), made_up(1), made_up(2)
-    other = Features(one.logits, other.embedding, other.maps)
-    settings = {"alphas": (0.8, 0.2), "merge": merge, "standardise": True, "temperature": 3.0}
+    other = ModelOutput(one.logits, other.embedding, other.feature_maps)
+    settings = {"alphas": (0.8, 0.2), "merge": merge, "standardize": True, "temperature": 3.0}
     found = WeightedTGD(**settings).terms(student, [one, other], TARGET)
     expected = TGD(**settings).terms(student, [one, other], TARGET)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("merge", ["published", "normalised"])
+@pytest.mark.parametrize("merge", ["published", "normalized"])
 def test_a_student_that_equals_its_teachers_has_nothing_to_learn(made_up, merge):
-    """That goes for the maps also where weights vary over pictures, as teachers of other opinions have them."""
+    """That goes for the maps also where weights vary over images, as teachers of other opinions have them."""
     student, teachers = made_up(0), [made_up(0), made_up(0)]
     terms = WeightedTGD(merge=merge).terms(student, teachers, TARGET)
     torch.stack(list(terms.values())).sum().backward()
     for value in terms.values():
         assert value.item() == pytest.approx(0, abs=1e-14)
-    for tensor in (student.logits, *student.maps.values()):
+    for tensor in (student.logits, *student.feature_maps.values()):
         torch.testing.assert_close(tensor.grad, torch.zeros_like(tensor), rtol=0, atol=1e-7)
-    varied = Features(teachers[1].logits.flip(1), teachers[1].embedding, teachers[1].maps)
+    varied = ModelOutput(teachers[1].logits.flip(1), teachers[1].embedding, teachers[1].feature_maps)
     assert WeightedTGD(merge=merge).terms(student, [teachers[0], varied], TARGET)["sp"].item() == pytest.approx(
         0, abs=1e-14
     )
@@ -154,8 +154,8 @@ def test_gradients_are_finite(made_up, kind, dtype):
     )
 
     def changed(features, *, grad):
-        logits, maps = features.logits, features.maps
-        return Features(
+        logits, maps = features.logits, features.feature_maps
+        return ModelOutput(
             change(logits).detach().to(dtype).requires_grad_(grad),
             features.embedding,
             {name: change(value).detach().to(dtype).requires_grad_(grad) for name, value in maps.items()},
@@ -166,7 +166,7 @@ def test_gradients_are_finite(made_up, kind, dtype):
     terms = WeightedTGD().terms(student, teachers, TARGET[:batch])
     assert all(value.isfinite() and value.dtype == torch.float32 for value in terms.values())
     torch.stack(list(terms.values())).sum().backward()
-    for tensor in (student.logits, *student.maps.values()):
+    for tensor in (student.logits, *student.feature_maps.values()):
         assert tensor.grad.isfinite().all()
 
 

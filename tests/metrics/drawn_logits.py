@@ -7,7 +7,7 @@ import torch
 
 
 def drawn(n: int, k: int, seed: int, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that favour the right class somewhat, so that neither accuracy nor calibration is extreme."""
+    """Logits that favor the right class somewhat, so that neither accuracy nor calibration is extreme."""
     random = np.random.default_rng(seed)
     target = random.integers(k, size=n)
     logits = scale * random.normal(size=(n, k))

@@ -20,7 +20,7 @@ some_bins = pytest.mark.parametrize("bins", [1, 2, 10, 15])
 
 
 def gap_by_loops(confidences, hits, bins):
-    """The sum of |hits - confidence| over equal-width bins, divided by the number of pictures."""
+    """The sum of |hits - confidence| over equal-width bins, divided by the number of images."""
     total = 0.0
     for m in range(bins):
         inside = [i for i, value in enumerate(confidences) if m / bins < value <= (m + 1) / bins]
@@ -62,7 +62,7 @@ def test_bins_of_equal_mass_hold_equally_many(n, bins):
 
 
 def test_equal_confidences_share_a_bin():
-    # Two bins of two would part the three pictures of confidence 0.8; the edge is moved behind them.
+    # Two bins of two would part the three images of confidence 0.8; the edge is moved behind them.
     logits = torch.tensor([[math.log(4.0), 0.0]] * 3 + [[math.log(9.0), 0.0]], dtype=torch.float64)
     target = torch.tensor([0, 1, 0, 0])
     assert ece_equal_mass(logits, target, 2) == pytest.approx((abs(2 - 3 * 0.8) + abs(1 - 0.9)) / 4)
@@ -127,15 +127,15 @@ def test_the_temperature_has_the_least_likelihood_that_scipy_finds(n, k, seed, s
 def test_the_temperature_is_the_one_that_l_bfgs_finds():
     logits, target = drawn(300, 10, 7)
     log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([log_t], tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([log_t], tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe")
 
     def closure():
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(logits.double() / log_t.exp(), target)
         loss.backward()
         return loss
 
-    optimiser.step(closure)
+    optimizer.step(closure)
     assert fit_temperature(logits, target) == pytest.approx(float(log_t.detach().exp()), rel=1e-6)
 
 

@@ -94,7 +94,7 @@ def test_a_class_that_is_ruled_out_is_no_error():
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 60), st.integers(2, 12), st.integers(0, 10**6), st.floats(-50, 50))
-def test_metrics_see_neither_the_order_of_pictures_nor_a_constant_added_to_logits(n, k, seed, shift):
+def test_metrics_see_neither_the_order_of_images_nor_a_constant_added_to_logits(n, k, seed, shift):
     logits, target = drawn(n, k, seed)
     logits = (1024 * logits.double()).round() / 1024  # exact, so that a shift parts nothing that is equally sure
     order = torch.tensor(np.random.default_rng(seed).permutation(n))
@@ -124,9 +124,9 @@ def test_metrics_see_neither_the_order_of_pictures_nor_a_constant_added_to_logit
         (
             torch.tensor([[0.0, 1], [math.nan, 0]]),
             torch.tensor([0, 0]),
-            "1 of 2 pictures, the first at row 1",
+            "1 of 2 images, the first at row 1",
         ),
-        (torch.tensor([[math.inf, 1], [0, 0]]), torch.tensor([0, 0]), r"\+inf for 1 of 2 pictures"),
+        (torch.tensor([[math.inf, 1], [0, 0]]), torch.tensor([0, 0]), r"\+inf for 1 of 2 images"),
     ],
 )
 def test_what_cannot_be_measured_is_said(metric, logits, target, said):

@@ -1,4 +1,4 @@
-"""Maps of embeddings: neighbours against plain NumPy, the turn against SciPy, and what is hard to map."""
+"""Maps of embeddings: neighbors against plain NumPy, the turn against SciPy, and what is hard to map."""
 
 from pathlib import Path
 
@@ -27,18 +27,18 @@ def distances(points: np.ndarray) -> np.ndarray:
     return np.sqrt(((points[:, None] - points[None]) ** 2).sum(2))
 
 
-def neighbours(points: np.ndarray, k: int) -> np.ndarray:
+def neighbors(points: np.ndarray, k: int) -> np.ndarray:
     apart = distances(points)
     np.fill_diagonal(apart, np.inf)
     return apart.argsort(1)[:, :k]
 
 
-def test_clusters_stay_apart_and_neighbours_together():
+def test_clusters_stay_apart_and_neighbors_together():
     points, target = clusters(40, 12)
     found = embedding_map(points).numpy()
-    assert (target[neighbours(found, 10)] == target[:, None]).all()
+    assert (target[neighbors(found, 10)] == target[:, None]).all()
     # Within a cluster, too, more of the ten nearest are kept than the ten of 39 that chance would keep.
-    before, after = neighbours(points.numpy(), 10), neighbours(found, 10)
+    before, after = neighbors(points.numpy(), 10), neighbors(found, 10)
     kept = np.mean([len(set(a) & set(b)) for a, b in zip(before, after, strict=True)])
     assert kept > 5
 
@@ -67,7 +67,7 @@ def test_same_input_same_map():
     distinct=st.integers(1, 14),
     scale=st.sampled_from([1e-300, 1e-3, 1.0, 1e300]),
 )
-def test_any_handful_of_pictures_has_a_map(n, d, seed, distinct, scale):
+def test_any_handful_of_images_has_a_map(n, d, seed, distinct, scale):
     random = np.random.default_rng(seed)
     points = random.normal(size=(distinct, d))[random.integers(0, distinct, n)]
     found = embedding_map(torch.tensor(scale * points)).double().numpy()
@@ -80,7 +80,7 @@ def test_any_handful_of_pictures_has_a_map(n, d, seed, distinct, scale):
         assert not found.any()
 
 
-def test_few_pictures_are_drawn_as_they_lie():
+def test_few_images_are_drawn_as_they_lie():
     # In a plane of space, four points: principal components keep all their distances but for the unit.
     plane = np.array([[0, 0], [3, 0], [0, 1], [2, 2]]) @ np.array([[1, 1, 0], [0, 0, 1]]) + 5
     found = embedding_map(torch.tensor(plane)).numpy()
@@ -99,7 +99,7 @@ def test_narrow_numbers_and_numbers_that_are_not_finite(dtype):
     assert torch.equal(found.isnan().all(1), lost)
     assert torch.equal(found[~lost], embedding_map(points[~lost]))
     kept = target[~lost.numpy()]
-    assert (kept[neighbours(found[~lost].numpy(), 3)] == kept[:, None]).all()
+    assert (kept[neighbors(found[~lost].numpy(), 3)] == kept[:, None]).all()
     nothing = embedding_map(torch.full((6, 3), torch.nan))
     assert nothing.isnan().all()
 
@@ -120,7 +120,7 @@ def test_a_map_is_turned_and_nothing_else():
 
 
 def evaluated(root: Path, name: str, points: torch.Tensor, target: np.ndarray, rows: np.ndarray) -> Path:
-    """What an evaluation leaves: answers to all pictures, by which every third is wrong, and some embeddings."""
+    """What an evaluation leaves: answers to all images, by which every third is wrong, and some embeddings."""
     folder = root / name
     folder.mkdir()
     answers = np.where(np.arange(len(target)) % 3, target, (target + 1) % 4)
@@ -129,7 +129,7 @@ def evaluated(root: Path, name: str, points: torch.Tensor, target: np.ndarray, r
     return folder
 
 
-def test_stored_maps_show_the_same_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_stored_maps_show_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("persistill.evaluation.embedding_maps.MAPPED", 60)
     points, target = clusters(30, 8, seed=1)
     rows = np.arange(0, 120, 1)[::-1][:100]
@@ -153,16 +153,16 @@ def test_stored_maps_show_the_same_pictures(tmp_path: Path, monkeypatch: pytest.
     apart = np.linalg.norm(found["map_teacher"] - found["map_student"], axis=1)
     assert np.median(apart) < 0.3
     for name in ("teacher", "student"):
-        assert (found["target"][neighbours(found[f"map_{name}"], 5)] == found["target"][:, None]).mean() > 0.95
+        assert (found["target"][neighbors(found[f"map_{name}"], 5)] == found["target"][:, None]).mean() > 0.95
     # Any beginning is a fair sample: no class is missing in the first fifth.
     assert len(set(found["target"][:12])) == 4
 
 
-def test_networks_that_saw_other_pictures_are_refused(tmp_path: Path):
+def test_networks_that_saw_other_images_are_refused(tmp_path: Path):
     points, target = clusters(5, 4)
     one = evaluated(tmp_path, "one", points, target, np.arange(20))
     for number, (classes, rows) in enumerate([(target, np.arange(19)), (1 - target % 2, np.arange(20))]):
         other = evaluated(tmp_path, f"other-{number}", points, classes, rows)
-        with pytest.raises(UserError, match="different pictures"):
+        with pytest.raises(UserError, match="different images"):
             store_embedding_maps({"a": one, "b": other}, tmp_path / "maps.npz", Silent())
     assert not (tmp_path / "maps.npz").exists()

@@ -1,4 +1,4 @@
-"""Detection of other pictures against scikit-learn, and where the other pictures come from."""
+"""Detection of other images against scikit-learn, and where the other images come from."""
 
 import math
 
@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, Features
+from datasets import ClassLabel, Dataset, ModelOutput
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from persistill.config import Data, Evaluate
 from persistill.data import load
 from persistill.errors import UserError
-from persistill.evaluation import ood_pictures
+from persistill.evaluation import ood_images
 from persistill.metrics import auroc, max_softmax, negative_energy
 
 
@@ -43,8 +43,8 @@ def test_no_scores_are_an_error():
 
 
 @pytest.fixture
-def colours(tmp_path):
-    """A folder of coloured pictures, two classes of ten."""
+def colors(tmp_path):
+    """A folder of colored images, two classes of ten."""
     random = np.random.default_rng(0)
     for name in ("red", "blue"):
         (tmp_path / name).mkdir()
@@ -56,30 +56,30 @@ def colours(tmp_path):
 
 
 def other(source, most: int = 10_000, **settings) -> Evaluate:
-    return Evaluate(ood=str(source), ood_pictures=most, **settings)
+    return Evaluate(ood=str(source), ood_images=most, **settings)
 
 
-def test_gray_pictures_get_as_many_channels_as_ours(colours):
-    ours = load(Data(source=str(colours))).test
-    found = ood_pictures(other("digits", 40), ours)
+def test_gray_images_get_as_many_channels_as_ours(colors):
+    ours = load(Data(source=str(colors))).test
+    found = ood_images(other("digits", 40), ours)
     assert found.shape == (3, 6, 9)
     assert len(found) == 40
     pixels = found.fetch(torch.arange(40))
     assert torch.equal(pixels[:, 0], pixels[:, 2])
-    again = ood_pictures(other("digits", 40), ours)
+    again = ood_images(other("digits", 40), ours)
     assert torch.equal(again.fetch(torch.arange(40)), pixels)
     everything = load(Data(source="digits", size=(6, 9))).test.fetch(torch.arange(40))
     assert not torch.equal(everything[:, 0], pixels[:, 0])  # drawn, not the first ones
 
 
-def test_coloured_pictures_become_gray_where_ours_are(colours):
-    found = ood_pictures(other(colours), load(Data(source="digits")).test)
+def test_colored_images_become_gray_where_ours_are(colors):
+    found = ood_images(other(colors), load(Data(source="digits")).test)
     assert found.shape == (1, 8, 8)
-    assert len(found) == len(load(Data(source=str(colours))).test)
+    assert len(found) == len(load(Data(source=str(colors))).test)
 
 
-def test_no_source_means_no_pictures():
-    assert ood_pictures(Evaluate(), load(Data(source="digits")).test) is None
+def test_no_source_means_no_images():
+    assert ood_images(Evaluate(), load(Data(source="digits")).test) is None
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def two_labels(tmp_path):
     table = tmp_path / "table"
     table.mkdir()
     pixels = [np.full((8, 8), 10 * number, np.uint8) for number in range(20)]
-    features = Features({"img": datasets.Image(), "fine": ClassLabel(names=list("abcd")), "coarse": ClassLabel(2)})
+    features = ModelOutput({"img": datasets.Image(), "fine": ClassLabel(names=list("abcd")), "coarse": ClassLabel(2)})
     rows = {"img": [Image.fromarray(p) for p in pixels], "fine": [0, 1, 2, 3] * 5, "coarse": [0, 0, 1, 1] * 5}
     Dataset.from_dict(rows, features=features).to_parquet(table / "train.parquet")
     return table
@@ -97,10 +97,10 @@ def two_labels(tmp_path):
 def test_a_source_with_two_labels(two_labels):
     ours = load(Data(source="digits")).test
     with pytest.raises(UserError, match=r"evaluate\.ood: .*fine, coarse.*--set evaluate\.ood_label=fine"):
-        ood_pictures(other(two_labels), ours)
-    assert len(ood_pictures(other(two_labels, ood_label="coarse"), ours)) > 0
+        ood_images(other(two_labels), ours)
+    assert len(ood_images(other(two_labels, ood_label="coarse"), ours)) > 0
 
 
 def test_a_source_that_does_not_exist_is_named():
     with pytest.raises(UserError, match=r"evaluate\.ood: .*'digit'"):
-        ood_pictures(other("digit"), load(Data(source="digits")).test)
+        ood_images(other("digit"), load(Data(source="digits")).test)

@@ -44,7 +44,7 @@ def test_equal_networks_are_alike():
     assert v_measure(torch.eye(5)[target], target, 5) == pytest.approx(1)
 
 
-def test_cka_is_the_one_of_centred_gram_matrices():
+def test_cka_is_the_one_of_centered_gram_matrices():
     # The other form of the paper, equation 4: HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)).
     x, y = cloud(40, 6, 4), torch.cat([cloud(40, 6, 4)[:, :2] ** 2, cloud(40, 3, 5)], 1)
     centre = np.eye(40) - 1 / 40
@@ -118,7 +118,7 @@ def test_clusters_are_compared_with_classes():
     assert found == pytest.approx(2 / (1 / parts[0] + 1 / parts[1]))
 
 
-def test_fewer_pictures_than_clusters_are_no_error():
+def test_fewer_images_than_clusters_are_no_error():
     assert 0 <= v_measure(torch.zeros(3, 2), torch.tensor([0, 1, 2]), 10) <= 1
 
 
@@ -136,6 +136,6 @@ def test_embeddings_must_belong_together(metric):
         metric(torch.zeros(3, 4), torch.zeros(4, 4))
 
 
-def test_one_picture_has_no_shape():
-    with pytest.raises(UserError, match="at least two pictures"):
+def test_one_image_has_no_shape():
+    with pytest.raises(UserError, match="at least two images"):
         diagram_distance(torch.zeros(1, 4), torch.zeros(1, 4))

@@ -6,7 +6,7 @@ from torch import nn
 
 
 class Block(nn.Module):
-    """A residual block whose first convolution may halve the picture, behind a widening one that does not."""
+    """A residual block whose first convolution may halve the image, behind a widening one that does not."""
 
     def __init__(self, channels_in, channels_out, stride):
         super().__init__()

@@ -16,7 +16,7 @@ from timm.models import _registry
 
 from persistill import models
 from persistill.errors import UserError
-from persistill.models import build, find_published, normalisation_of, plain, start_from
+from persistill.models import build, find_published, normalization_of, plain, start_from
 
 SIZE = (32, 32)
 
@@ -116,25 +116,25 @@ def test_torchvisions_weights_but_for_the_classifier(torchvisions):
     assert plain(network).fc.weight.equal(fresh)
     network = build("torchvision/resnet18", 1, 1000, SIZE)
     assert start_from(network, "pretrained") == (
-        "the first convolution starts fresh: what is published is for pictures of 3 channels, these have 1",
+        "the first convolution starts fresh: what is published is for images of 3 channels, these have 1",
     )
     assert not same(network, theirs, ("conv1.weight",))
 
 
-def test_auxiliary_heads_are_left_out_and_the_normalisation_inside_is_made_good(torchvisions):
+def test_auxiliary_heads_are_left_out_and_the_normalization_inside_is_made_good(torchvisions):
     theirs = torchvisions("googlenet").eval()
     network = build("torchvision/googlenet", 3, 1000, (64, 64)).eval()
     assert start_from(network, "pretrained") == ()
     theirs.transform_input = True  # as torchvision sets it with published weights
-    pictures = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, 64, 64)
     imagenet = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    mean, std, _ = normalisation_of("torchvision/googlenet", "pretrained")
+    mean, std, _ = normalization_of("torchvision/googlenet", "pretrained")
     with torch.no_grad():
-        found = network(torchvision.transforms.Normalize(mean, std)(pictures)).logits
-        torch.testing.assert_close(found, theirs(imagenet(pictures)), rtol=1e-4, atol=1e-4)
+        found = network(torchvision.transforms.Normalize(mean, std)(images)).logits
+        torch.testing.assert_close(found, theirs(imagenet(images)), rtol=1e-4, atol=1e-4)
 
 
-def test_published_weights_have_an_exact_name_and_a_normalisation():
+def test_published_weights_have_an_exact_name_and_a_normalization():
     found = find_published("timm/resnet50")
     assert found.name == "timm/resnet50.a1_in1k"
     assert (found.classes, found.channels, found.size) == (1000, 3, (224, 224))
@@ -142,7 +142,7 @@ def test_published_weights_have_an_exact_name_and_a_normalisation():
     found = find_published("torchvision/resnet50")
     assert found.name == "torchvision/ResNet50_Weights.IMAGENET1K_V2"
     assert found.mean == (0.485, 0.456, 0.406)
-    assert normalisation_of("timm/vit_tiny_patch16_224", "pretrained")[0] == (0.5, 0.5, 0.5)
+    assert normalization_of("timm/vit_tiny_patch16_224", "pretrained")[0] == (0.5, 0.5, 0.5)
 
 
 def test_a_download_that_fails_is_one_sentence(monkeypatch, torchvisions):
@@ -209,11 +209,11 @@ def test_a_file_of_ours_with_other_classes_and_channels(file):
     network = build("resnet-8", 1, 7)
     assert start_from(network, str(file)) == (
         f"the classifier starts fresh: the file {file} has 5 classes, the data 7",
-        f"the first convolution starts fresh: the file {file} is for pictures of 3 channels, these have 1",
+        f"the first convolution starts fresh: the file {file} is for images of 3 channels, these have 1",
     )
     first = next(name for name in theirs.state_dict() if name.endswith("weight"))
     assert not same(network, theirs, (first, "classifier.weight", "classifier.bias"))
-    assert normalisation_of("resnet-8", str(file)) == ((0.1,) * 3, (0.2,) * 3, "as w.safetensors says")
+    assert normalization_of("resnet-8", str(file)) == ((0.1,) * 3, (0.2,) * 3, "as w.safetensors says")
 
 
 def test_a_file_of_ours_of_a_foreign_network_and_one_of_its_own(file):
@@ -224,7 +224,7 @@ def test_a_file_of_ours_of_a_foreign_network_and_one_of_its_own(file):
         f"the classifier starts fresh: the file {file} has 5 classes, the data 7",
     )
     assert not same(network, plain(theirs), ("fc.weight", "fc.bias"))
-    assert normalisation_of("timm/test_resnet", str(file)) is None
+    assert normalization_of("timm/test_resnet", str(file)) is None
     # With the library's own names, half precision, without counters and without a classifier.
     bare = timm.create_model("test_resnet", num_classes=0)
     halves = {name: tensor.half() for name, tensor in bare.state_dict().items() if "num_batches" not in name}
@@ -232,7 +232,7 @@ def test_a_file_of_ours_of_a_foreign_network_and_one_of_its_own(file):
     assert start_from(network, str(file)) == (f"the classifier starts fresh: the file {file} has none that fits",)
     assert plain(network).conv1[0].weight.equal(halves["conv1.0.weight"].float())
     assert plain(network).conv1[0].weight.dtype == torch.float32
-    assert normalisation_of("timm/test_resnet", str(file))[2] == "as timm states for test_resnet"
+    assert normalization_of("timm/test_resnet", str(file))[2] == "as timm states for test_resnet"
 
 
 def test_a_classifier_is_taken_whole_or_not_at_all(file):

@@ -14,7 +14,7 @@ from persistill.errors import UserError
 from persistill.export import export_student
 from persistill.losses import AT, KD, SP, TGD
 from persistill.models import build, check, load, load_into, plain, save
-from persistill.structures import MapSpec
+from persistill.structures import FeatureMapSpec
 
 ABOUT = {"classes": list("abcde"), "mean": [0.5] * 3, "std": [0.25] * 3, "shape": [3, 32, 32], "view": "image"}
 
@@ -93,11 +93,11 @@ def test_networks_of_others_by_name(name, channels, size, maps, width):
     network = build(name, channels, 7, size).eval()
     assert network.name == name
     assert network.image_size == size
-    assert list(network.spec.maps.values()) == [MapSpec(*pair) for pair in maps]
+    assert list(network.spec.feature_maps.values()) == [FeatureMapSpec(*pair) for pair in maps]
     features = network(torch.randn(2, channels, *size))
     assert features.logits.shape == (2, 7)
     assert features.embedding.shape == (2, width)
-    assert [tuple(found.shape[:2]) for found in features.maps.values()] == [(2, number) for number, _ in maps]
+    assert [tuple(found.shape[:2]) for found in features.feature_maps.values()] == [(2, number) for number, _ in maps]
 
 
 def test_networks_for_one_size_are_made_for_ours():
@@ -128,10 +128,10 @@ def test_torchvisions_first_convolution_is_like_the_old_one():
 def test_a_users_function_or_class(own):
     network = build("own_networks:Small", 2, 5, (8, 6))
     assert network.name == "own_networks:Small"
-    assert network.spec.maps == {"1": MapSpec(4, 2)}
+    assert network.spec.feature_maps == {"1": FeatureMapSpec(4, 2)}
     assert build("own_networks:sized", 2, 5, (8, 6)).spec.embedding_dim == 2 * 8 * 6
     network = build("own_networks:tapped", 2, 5, (8, 6))
-    assert (network.name, list(network.spec.maps)) == ("own_networks:tapped", ["0"])
+    assert (network.name, list(network.spec.feature_maps)) == ("own_networks:tapped", ["0"])
 
 
 # --- saved and loaded --------------------------------------------------------------------------------------------
@@ -275,8 +275,8 @@ def test_families_teach_each_other(teacher, student):
 
 def test_a_student_of_another_family_is_exported(tmp_path):
     student = build("timm/test_vit", 3, 5, (32, 32)).eval()
-    pictures = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
-    result = export_student(student, ABOUT, pictures, tmp_path, formats=("onnx", "program"))
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    result = export_student(student, ABOUT, images, tmp_path, formats=("onnx", "program"))
     assert result["agreement"] == {"safetensors": 1.0, "onnx": 1.0, "program": 1.0}
 
 
@@ -301,9 +301,9 @@ def test_unknown_names_are_answered_with_near_ones():
 
 def test_sizes_that_do_not_suit():
     message = error(build, "torchvision/vit_b_32", 3, 5, (64, 32))
-    assert "takes square pictures; 64x32 were given" in message
+    assert "takes square images; 64x32 were given" in message
     message = error(build, "torchvision/vit_b_32", 3, 5, (40, 40))
-    assert "cannot be made for pictures of 40x40" in message
+    assert "cannot be made for images of 40x40" in message
     assert "multiple of 32" in message
     message = error(build, "timm/test_vit", 3, 5, (8, 8))
     assert "of 8x8" in message

@@ -31,4 +31,4 @@ def test_the_table_is_true():
         assert sum(parameter.numel() for parameter in network.parameters()) == int(parameters.replace(",", ""))
         assert network.spec.embedding_dim == int(width)
         if maps:
-            assert maps == ", ".join(f"{channels}/{stride}" for channels, stride in network.spec.maps.values())
+            assert maps == ", ".join(f"{channels}/{stride}" for channels, stride in network.spec.feature_maps.values())

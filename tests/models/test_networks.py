@@ -23,10 +23,10 @@ def assert_keeps_its_promise(network, x):
     spec, batch = network.spec, len(x)
     assert features.logits.shape == (batch, spec.num_classes)
     assert features.embedding.shape == (batch, spec.embedding_dim)
-    assert list(features.maps) == list(spec.maps)
-    for name, (channels, stride) in spec.maps.items():
+    assert list(features.feature_maps) == list(spec.feature_maps)
+    for name, (channels, stride) in spec.feature_maps.items():
         sides = [math.ceil(side / stride) for side in x.shape[2:]]
-        assert features.maps[name].shape == (batch, channels, *sides)
+        assert features.feature_maps[name].shape == (batch, channels, *sides)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,7 +51,7 @@ def test_spec_agrees_for_any_size_and_channels(name, channels):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("channels", [1, 3, 6])
 @pytest.mark.parametrize("name", ["wrn-16-1", "resnet-8"])
-def test_small_networks_take_any_picture(name, channels, size):
+def test_small_networks_take_any_image(name, channels, size):
     network = build(name, channels, num_classes=10)
     assert_keeps_its_promise(network, torch.randn(2, channels, *size))
 
@@ -86,7 +86,7 @@ def test_parameter_counts_are_those_of_the_literature(name, channels, classes, c
 
 
 def shake(network):
-    """Give batch normalisation something to do, as after training."""
+    """Give batch normalization something to do, as after training."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight)
@@ -129,7 +129,7 @@ def test_wide_residual_network_is_its_formulas(depth, width):
     features = network(x)
     torch.testing.assert_close(features.logits, logits)
     torch.testing.assert_close(features.embedding, embedding)
-    for ours, theirs in zip(features.maps.values(), maps, strict=True):
+    for ours, theirs in zip(features.feature_maps.values(), maps, strict=True):
         torch.testing.assert_close(ours, theirs)
         assert (ours < 0).any(), "the maps are residual sums before ReLU"
 
@@ -159,7 +159,7 @@ def test_resnet_is_made_of_torchvisions_blocks(name, blocks, widths):
     x = torch.randn(2, 3, 12, 9, dtype=torch.float64)
     features = network(x)
     torch.testing.assert_close(features.logits, other(x))
-    for end, ours in zip(ends, features.maps.values(), strict=True):
+    for end, ours in zip(ends, features.feature_maps.values(), strict=True):
         torch.testing.assert_close(ours, other[: end + 1](x))
 
 
@@ -185,7 +185,7 @@ def test_bottleneck_resnet_is_made_of_torchvisions_blocks():
     other = given_the_weights_of(network, nn.Sequential(*parts, nn.Linear(2048, 5)))
     x = torch.randn(2, 3, 12, 9, dtype=torch.float64)
     features = network(x)
-    for end, ours in enumerate(features.maps.values(), 2):
+    for end, ours in enumerate(features.feature_maps.values(), 2):
         torch.testing.assert_close(ours, other[:end](x))
     torch.testing.assert_close(features.logits, other[-1](other[:-1](x).mean((2, 3))))
 
@@ -200,7 +200,7 @@ def test_vgg_is_made_of_torchvisions_layers(name, each):
     x = torch.randn(2, 3, 24, 16, dtype=torch.float64)
     features = network(x)
     end = 3 * each
-    for stage, ours in zip(stages, features.maps.values(), strict=True):
+    for stage, ours in zip(stages, features.feature_maps.values(), strict=True):
         end += 3 * each + ("M" in stage)
         torch.testing.assert_close(ours, other[:end](x))
     torch.testing.assert_close(features.logits, other[-1](other[:-1](x).mean((2, 3))))
@@ -224,13 +224,13 @@ def test_shufflenet_2_is_made_of_torchvisions_blocks():
     other = given_the_weights_of(network, parts)
     x = torch.randn(2, 3, 12, 9, dtype=torch.float64)
     features = network(x)
-    for end, ours in enumerate(features.maps.values(), 2):
+    for end, ours in enumerate(features.feature_maps.values(), 2):
         torch.testing.assert_close(ours, other[:end](x))
     torch.testing.assert_close(features.logits, other[-1](other[:-1](x).mean((2, 3))))
 
 
 def formulas(network):
-    """Batch normalisation, convolution and what follows, out of a dictionary of weights."""
+    """Batch normalization, convolution and what follows, out of a dictionary of weights."""
     state = network.state_dict()
 
     def norm(x, name):
@@ -257,7 +257,7 @@ def test_mobilenet_is_its_formulas():
     features = network(x)
     x = norm(convolve(x, "stem.0", stride=2), "stem.1").clamp(min=0)
     strides = {"stage2": [2, 1, 1], "stage3": [2] + 6 * [1], "stage4": [2, 1, 1, 1]}
-    for stage, ours in features.maps.items():
+    for stage, ours in features.feature_maps.items():
         for block, stride in enumerate(strides.get(stage, [1, 1, 1])):
             at = f"stages.{stage}.{block}"
             out = norm(convolve(x, f"{at}.expand"), f"{at}.norm1").clamp(min=0)
@@ -277,7 +277,7 @@ def test_shufflenet_1_is_its_formulas():
     x = torch.randn(2, 3, 17, 12, dtype=torch.float64)
     features = network(x)
     x = norm(convolve(x, "stem.0"), "stem.1").clamp(min=0)
-    for (stage, ours), blocks in zip(features.maps.items(), (4, 8, 4), strict=True):
+    for (stage, ours), blocks in zip(features.feature_maps.items(), (4, 8, 4), strict=True):
         for block in range(blocks):
             at, stride = f"stages.{stage}.{block}", 1 if block else 2
             groups = 1 if x.shape[1] == 24 else 3
@@ -334,7 +334,7 @@ def test_channels_last_and_half_precision(name):
         plain = network(x).logits
         last = network.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
         torch.testing.assert_close(last.logits, plain, rtol=1e-4, atol=1e-5)
-        assert all(stage.is_contiguous(memory_format=torch.channels_last) for stage in last.maps.values())
+        assert all(stage.is_contiguous(memory_format=torch.channels_last) for stage in last.feature_maps.values())
         for dtype in (torch.bfloat16, torch.float16):
             half = network.to(dtype)(x.to(dtype)).logits
             assert half.dtype == dtype
@@ -347,7 +347,7 @@ def test_channels_last_and_half_precision(name):
 def test_gradients_reach_every_weight(name):
     network = build(name, 1, 4)
     features = network(torch.randn(4, 1, 8, 8))
-    (features.logits.square().sum() + sum(stage.sum() for stage in features.maps.values())).backward()
+    (features.logits.square().sum() + sum(stage.sum() for stage in features.feature_maps.values())).backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
 
 

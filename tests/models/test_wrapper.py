@@ -17,8 +17,8 @@ from torch import nn
 
 from persistill.errors import UserError
 from persistill.models import adapt, plain
-from persistill.models.feature_extraction.feature_layout import Layout, as_map, grid, recognise, stride
-from persistill.structures import MapSpec
+from persistill.models.feature_extraction.feature_layout import Layout, as_map, grid, recognize, stride
+from persistill.structures import FeatureMapSpec
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +31,10 @@ def assert_keeps_its_promise(network, x):
     spec, batch = network.spec, len(x)
     assert features.logits.shape == (batch, spec.num_classes)
     assert features.embedding.shape == (batch, spec.embedding_dim)
-    assert list(features.maps) == list(spec.maps)
-    for name, (channels, step) in spec.maps.items():
+    assert list(features.feature_maps) == list(spec.feature_maps)
+    for name, (channels, step) in spec.feature_maps.items():
         sides = [math.ceil(side / step) for side in x.shape[2:]]
-        assert features.maps[name].shape == (batch, channels, *sides)
+        assert features.feature_maps[name].shape == (batch, channels, *sides)
     return features
 
 
@@ -50,24 +50,28 @@ def test_a_networks_own_numbers_come_out():
     quarter = module.body[2:](half)
     assert torch.equal(features.logits, module(x))
     assert torch.equal(features.embedding, quarter.mean((2, 3)))
-    assert list(features.maps) == ["stem", "body.1", "body.3"]
-    assert network.spec.maps == {"stem": MapSpec(4, 1), "body.1": MapSpec(6, 2), "body.3": MapSpec(8, 4)}
+    assert list(features.feature_maps) == ["stem", "body.1", "body.3"]
+    assert network.spec.feature_maps == {
+        "stem": FeatureMapSpec(4, 1),
+        "body.1": FeatureMapSpec(6, 2),
+        "body.3": FeatureMapSpec(8, 4),
+    }
     for name, expected in {"stem": module.stem(x), "body.1": half, "body.3": quarter}.items():
-        assert torch.equal(features.maps[name], expected)
+        assert torch.equal(features.feature_maps[name], expected)
 
 
 def test_a_network_inside_a_wrapper_is_found():
     network = adapt(nn.Sequential(ConvNet(), nn.Identity()), 3, 5, image_size=(16, 16))
-    assert list(network.spec.maps) == ["0.stem", "0.body.1", "0.body.3"]
+    assert list(network.spec.feature_maps) == ["0.stem", "0.body.1", "0.body.3"]
 
 
 def test_layers_without_blocks_and_what_pooling_leaves():
     layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 8, 3, padding=1), nn.ReLU()]
     module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
-    assert list(adapt(module, 1, 3, image_size=(8, 8)).spec.maps) == ["1", "4"]
+    assert list(adapt(module, 1, 3, image_size=(8, 8)).spec.feature_maps) == ["1", "4"]
     # A block that ends at 1x1 counts, if its input was as small as that of a block would be.
     module = nn.Sequential(Block(1, 4, 2), Block(4, 4, 2), Block(4, 8, 2), nn.Flatten(), nn.Linear(8, 3))
-    assert list(adapt(module, 1, 3, image_size=(8, 8)).spec.maps) == ["0", "1", "2"]
+    assert list(adapt(module, 1, 3, image_size=(8, 8)).spec.feature_maps) == ["0", "1", "2"]
 
 
 class Pooled(nn.Module):
@@ -89,7 +93,7 @@ class Split(nn.Module):
 
 
 class Join(nn.Module):
-    """The windows of pictures of 8x8, put together again."""
+    """The windows of images of 8x8, put together again."""
 
     def forward(self, x):
         return x.unflatten(0, (-1, 2, 2)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
@@ -106,11 +110,11 @@ def test_pooling_in_a_block_identities_and_windows_are_seen_through():
         def forward(self, x):
             return self.head(self.pooled(self.block(x)).flatten(1))
 
-    assert list(adapt(Net(), 1, 3, image_size=(8, 8)).spec.maps) == ["block"]
+    assert list(adapt(Net(), 1, 3, image_size=(8, 8)).spec.feature_maps) == ["block"]
     module = nn.Sequential(Block(1, 4, 1), nn.Identity(), Block(4, 4, 2), nn.Identity(), *end)
-    assert list(adapt(module, 1, 3, image_size=(8, 8)).spec.maps) == ["0", "2"]
+    assert list(adapt(module, 1, 3, image_size=(8, 8)).spec.feature_maps) == ["0", "2"]
     module = nn.Sequential(nn.Conv2d(1, 4, 1), Split(), nn.ReLU(), Join(), *end)
-    assert adapt(module, 1, 3, image_size=(8, 8)).spec.maps == {"3": MapSpec(4, 1)}
+    assert adapt(module, 1, 3, image_size=(8, 8)).spec.feature_maps == {"3": FeatureMapSpec(4, 1)}
 
 
 def test_a_module_of_many_stages_is_opened_and_the_way_back_up_is_not_followed():
@@ -129,7 +133,7 @@ def test_a_module_of_many_stages_is_opened_and_the_way_back_up_is_not_followed()
 
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]
     network = adapt(nn.Sequential(Block(1, 4, 1), Hourglass(), *head), 1, 3, image_size=(16, 16))
-    assert list(network.spec.maps) == ["0", "1.first", "1.second", "1.third"]
+    assert list(network.spec.feature_maps) == ["0", "1.first", "1.second", "1.third"]
 
 
 def test_a_stated_classifier_is_believed():
@@ -155,7 +159,7 @@ def test_other_sizes_come_later():
 
 def test_gradients_reach_the_network_through_its_maps():
     network = adapt(ConvNet(), 3, 5, taps=["body.0"], image_size=(8, 8)).train()
-    network(torch.randn(2, 3, 8, 8)).maps["body.0"].square().mean().backward()
+    network(torch.randn(2, 3, 8, 8)).feature_maps["body.0"].square().mean().backward()
     assert network.module.stem.weight.grad.abs().sum() > 0
     assert network.module.head.weight.grad is None
 
@@ -167,7 +171,7 @@ def test_tokens_lie_on_the_grid_of_their_patches(size, extra):
     network = adapt(module, 3, 5, image_size=size)
     x = torch.randn(2, 3, *size)
     assert_keeps_its_promise(network, x)
-    (found,) = adapt(module, 3, 5, taps=["blocks.0"], image_size=size)(x).maps.values()
+    (found,) = adapt(module, 3, 5, taps=["blocks.0"], image_size=size)(x).feature_maps.values()
     patches = module.patches(x)
     expected = patches + module.blocks[0].dense(patches.movedim(1, 3)).tanh().movedim(3, 1)
     torch.testing.assert_close(found, expected)
@@ -175,15 +179,17 @@ def test_tokens_lie_on_the_grid_of_their_patches(size, extra):
 
 def test_a_deep_network_of_one_stride_is_tapped_at_its_quarters():
     module = TokenNet(depth=8)
-    assert list(adapt(module, 3, 5, image_size=(16, 16)).spec.maps) == [f"blocks.{i}" for i in (1, 3, 5, 7)]
-    assert list(adapt(TokenNet(depth=3), 3, 5, image_size=(16, 16)).spec.maps) == [f"blocks.{i}" for i in range(3)]
+    assert list(adapt(module, 3, 5, image_size=(16, 16)).spec.feature_maps) == [f"blocks.{i}" for i in (1, 3, 5, 7)]
+    assert list(adapt(TokenNet(depth=3), 3, 5, image_size=(16, 16)).spec.feature_maps) == [
+        f"blocks.{i}" for i in range(3)
+    ]
 
 
 def test_stated_tokens_are_believed():
     module = TokenNet(patch=8, extra=5)  # 4 + 5 tokens could be a grid of 3x3
-    assert adapt(module, 3, 5, image_size=(16, 16)).spec.maps["blocks.7"].stride == 5  # 16 / 3
+    assert adapt(module, 3, 5, image_size=(16, 16)).spec.feature_maps["blocks.7"].stride == 5  # 16 / 3
     module.num_prefix_tokens = 5
-    assert adapt(module, 3, 5, image_size=(16, 16)).spec.maps["blocks.7"].stride == 8
+    assert adapt(module, 3, 5, image_size=(16, 16)).spec.feature_maps["blocks.7"].stride == 8
 
 
 def test_channels_last_are_turned():
@@ -191,8 +197,8 @@ def test_channels_last_are_turned():
     network = adapt(module, 3, 5, taps=["stem", "stage"], image_size=(16, 12))
     x = torch.randn(2, 3, 16, 12)
     features = assert_keeps_its_promise(network, x)
-    assert torch.equal(features.maps["stage"].permute(0, 2, 3, 1), module.stage(module.turn(module.stem(x))))
-    assert torch.equal(features.embedding, features.maps["stage"].mean((2, 3)))
+    assert torch.equal(features.feature_maps["stage"].permute(0, 2, 3, 1), module.stage(module.turn(module.stem(x))))
+    assert torch.equal(features.embedding, features.feature_maps["stage"].mean((2, 3)))
 
 
 def test_the_last_call_counts():
@@ -203,7 +209,7 @@ def test_the_last_call_counts():
     module = Twice().eval()
     network = adapt(module, 3, 5, taps=["stem"], image_size=(8, 8))
     x = torch.randn(2, 3, 8, 8)
-    assert torch.equal(network(x).maps["stem"], module.stem(module.stem(x)[:, :3]))
+    assert torch.equal(network(x).feature_maps["stem"], module.stem(module.stem(x)[:, :3]))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +236,7 @@ def test_a_head_can_be_named():
     module = nn.Sequential(nn.Flatten(), nn.Linear(48, 7), nn.ReLU(), nn.Linear(7, 5))
     assert adapt(module, 3, 5, image_size=(4, 4)).spec.embedding_dim == 7
     assert adapt(module, 3, 5, head="1", image_size=(4, 4)).spec.embedding_dim == 48
-    assert adapt(module, 3, 5, image_size=(4, 4)).spec.maps == {}
+    assert adapt(module, 3, 5, image_size=(4, 4)).spec.feature_maps == {}
 
 
 # --- what is left alone ------------------------------------------------------------------------------------------
@@ -287,9 +293,9 @@ def test_a_copy_sees_its_own_modules():
     nn.init.zeros_(other.module.stem.weight)
     nn.init.ones_(other.module.stem.bias)
     x = torch.randn(2, 3, 8, 8)
-    before = network(x).maps["stem"]
-    assert (other(x).maps["stem"] == 1).all()
-    assert torch.equal(network(x).maps["stem"], before)
+    before = network(x).feature_maps["stem"]
+    assert (other(x).feature_maps["stem"] == 1).all()
+    assert torch.equal(network(x).feature_maps["stem"], before)
 
 
 def test_threads_do_not_see_each_other():
@@ -305,22 +311,22 @@ def test_threads_do_not_see_each_other():
             return logits
 
     network = adapt(Meeting(), 3, 5, image_size=(8, 8)).eval()
-    pictures = [torch.randn(2, 3, 8, 8) for _ in range(2)]
+    images = [torch.randn(2, 3, 8, 8) for _ in range(2)]
     found = {}
 
     def work(i):
         with torch.no_grad():
-            found[i] = network(pictures[i])
+            found[i] = network(images[i])
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for i, x in enumerate(pictures):
+    for i, x in enumerate(images):
         alone = network(x)
         assert torch.equal(found[i].embedding, alone.embedding)
-        assert all(torch.equal(found[i].maps[name], alone.maps[name]) for name in alone.maps)
+        assert all(torch.equal(found[i].feature_maps[name], alone.feature_maps[name]) for name in alone.feature_maps)
 
 
 def test_names_in_the_state_are_the_modules_own():
@@ -339,7 +345,7 @@ def test_autocast_half_precision_and_inference():
         half = network(x)
     assert half.logits.dtype == torch.bfloat16
     torch.testing.assert_close(half.logits.float(), expected.logits, rtol=0.1, atol=0.1)
-    assert not half.maps["stem"].requires_grad
+    assert not half.feature_maps["stem"].requires_grad
     whole = adapt(ConvNet().double(), 3, 5, image_size=(8, 8))
     assert whole(x.double()).embedding.dtype == torch.float64
 
@@ -396,33 +402,33 @@ def test_timms_feature_information_is_followed(name, taps, kinds):
         # timm's own way to the same maps, which needs no hooks.
         expected = module.forward_intermediates(x, norm=False, intermediates_only=True)
         assert torch.equal(features.logits, module(x))
-    assert list(features.maps) == taps
+    assert list(features.feature_maps) == taps
     assert {layout.kind for layout in network._taps.values()} == kinds
-    for found in features.maps.values():
+    for found in features.feature_maps.values():
         assert any(found.shape == other.shape and torch.equal(found, other) for other in expected)
 
 
 def test_torchvisions_networks():
     network = adapt(torchvision.models.resnet18(num_classes=5), 3, 5, image_size=(64, 64))
-    assert network.spec.maps == {
-        "relu": MapSpec(64, 2),
-        "layer1": MapSpec(64, 4),
-        "layer2": MapSpec(128, 8),
-        "layer3": MapSpec(256, 16),
-        "layer4": MapSpec(512, 32),
+    assert network.spec.feature_maps == {
+        "relu": FeatureMapSpec(64, 2),
+        "layer1": FeatureMapSpec(64, 4),
+        "layer2": FeatureMapSpec(128, 8),
+        "layer3": FeatureMapSpec(256, 16),
+        "layer4": FeatureMapSpec(512, 32),
     }
     assert network.spec.embedding_dim == 512
     with torch.no_grad():
         assert_keeps_its_promise(network, torch.randn(2, 3, 64, 64))
     network = adapt(torchvision.models.mobilenet_v3_small(num_classes=5), 3, 5, image_size=(64, 64))
-    assert [stride for _, stride in network.spec.maps.values()] == [2, 4, 8, 16, 32]
+    assert [stride for _, stride in network.spec.feature_maps.values()] == [2, 4, 8, 16, 32]
     assert network.spec.embedding_dim == 1024
     transformer = torchvision.models.VisionTransformer(32, 8, 4, 2, 8, 16, num_classes=5)
     network = adapt(transformer, 3, 5, image_size=(32, 32))
-    assert network.spec.maps == {f"encoder.layers.encoder_layer_{i}": MapSpec(8, 8) for i in range(4)}
+    assert network.spec.feature_maps == {f"encoder.layers.encoder_layer_{i}": FeatureMapSpec(8, 8) for i in range(4)}
     swin = torchvision.models.SwinTransformer([4, 4], 8, [1, 1], [1, 2], [4, 4], num_classes=5)
     network = adapt(swin, 3, 5, image_size=(32, 32))
-    assert network.spec.maps == {"features.1": MapSpec(8, 4), "features.3": MapSpec(16, 8)}
+    assert network.spec.feature_maps == {"features.1": FeatureMapSpec(8, 4), "features.3": FeatureMapSpec(16, 8)}
 
 
 # --- layouts -----------------------------------------------------------------------------------------------------
@@ -438,33 +444,33 @@ def test_torchvisions_networks():
 )
 def test_tokens_of_any_grid_are_read_in_their_order(size, stride, channels, extra, known):
     height, width = size
-    picture = (height * stride, width * stride)
-    image = torch.arange(2.0 * channels * height * width).reshape(2, channels, height, width)
-    tokens = torch.cat([torch.full((2, extra, channels), -1.0), image.flatten(2).transpose(1, 2)], 1)
-    layout = recognise(tokens.shape, picture, channels, extra if known else None)
+    image = (height * stride, width * stride)
+    grid = torch.arange(2.0 * channels * height * width).reshape(2, channels, height, width)
+    tokens = torch.cat([torch.full((2, extra, channels), -1.0), grid.flatten(2).transpose(1, 2)], 1)
+    layout = recognize(tokens.shape, image, channels, extra if known else None)
     assert layout is not None
-    found = as_map(tokens, layout, picture)
+    found = as_map(tokens, layout, image)
     if known:
-        assert torch.equal(found, image)
+        assert torch.equal(found, grid)
     else:
         # The fewest extra tokens that leave a grid; ours, unless fewer do.
         assert layout.extra <= extra
-        assert layout.extra == extra or grid(height * width + extra - layout.extra, picture) is not None
+        assert layout.extra == extra or grid(height * width + extra - layout.extra, image) is not None
         if layout.extra == extra:
-            assert torch.equal(found, image)
+            assert torch.equal(found, grid)
 
 
 def test_what_is_no_map_is_not_taken_for_one():
-    assert recognise((2, 10), (8, 8)) is None
-    assert recognise((2, 5, 3), (8, 8)) == Layout("tokens", 1)
-    assert recognise((2, 5, 3), (8, 8), extra=0) is None
-    assert recognise((2, 24, 3), (8, 8)) == Layout("tokens", 8)
-    assert recognise((2, 80, 3), (8, 8)) is None  # 64 + 16
-    assert recognise((2, 4, 4, 7), (8, 8)) == Layout("last")
-    assert recognise((2, 7, 4, 4), (8, 8)) == Layout("first")
-    assert recognise((2, 7, 4, 4), (8, 8), channels=4) is None
-    assert recognise((2, 4, 4, 4), (8, 8)) == Layout("first")
-    assert recognise((2, 3, 16, 16), (8, 8)) is None
+    assert recognize((2, 10), (8, 8)) is None
+    assert recognize((2, 5, 3), (8, 8)) == Layout("tokens", 1)
+    assert recognize((2, 5, 3), (8, 8), extra=0) is None
+    assert recognize((2, 24, 3), (8, 8)) == Layout("tokens", 8)
+    assert recognize((2, 80, 3), (8, 8)) is None  # 64 + 16
+    assert recognize((2, 4, 4, 7), (8, 8)) == Layout("last")
+    assert recognize((2, 7, 4, 4), (8, 8)) == Layout("first")
+    assert recognize((2, 7, 4, 4), (8, 8), channels=4) is None
+    assert recognize((2, 4, 4, 4), (8, 8)) == Layout("first")
+    assert recognize((2, 3, 16, 16), (8, 8)) is None
     assert grid(0, (8, 8)) is None
 
 
@@ -500,20 +506,20 @@ def test_paths_that_lead_to_no_map():
     message = error(TokenNet(), taps=["blocks"])
     assert "was not called" in message
     assert "blocks.7" in message
-    assert "'head' in ConvNet returns (2, 5) for 2 pictures: neither a map" in error(taps=["head"])
+    assert "'head' in ConvNet returns (2, 5) for 2 images: neither a map" in error(taps=["head"])
 
 
 def test_tokens_without_a_grid():
     message = error(TokenNet(extra=9), taps=["blocks.0"], image_size=(20, 20))
-    assert "the 34 tokens that 'blocks.0' in TokenNet returns for pictures of 20x20 form no grid" in message
+    assert "the 34 tokens that 'blocks.0' in TokenNet returns for images of 20x20 form no grid" in message
     module = TokenNet(extra=9)
     module.num_prefix_tokens = 9
-    assert adapt(module, 3, 5, image_size=(20, 20)).spec.maps["blocks.7"] == MapSpec(6, 4)
+    assert adapt(module, 3, 5, image_size=(20, 20)).spec.feature_maps["blocks.7"] == FeatureMapSpec(6, 4)
 
 
 def test_tokens_that_stop_forming_a_grid():
     network = adapt(TokenNet(), 3, 5, image_size=(16, 16))
-    with pytest.raises(UserError, match="for pictures of 17x35 form no grid"):
+    with pytest.raises(UserError, match="for images of 17x35 form no grid"):
         network.module.patches.stride = (4, 3)
         network(torch.randn(1, 3, 17, 35))
 
@@ -540,7 +546,7 @@ class _Text(nn.Sequential):
 
 def test_a_module_that_fails_is_quoted():
     message = error(in_channels=4)
-    assert "ConvNet cannot take pictures with 4 channel(s) of 8x8: it raised RuntimeError" in message
+    assert "ConvNet cannot take images with 4 channel(s) of 8x8: it raised RuntimeError" in message
     assert "weight of size [4, 3, 3, 3]" in message
 
 

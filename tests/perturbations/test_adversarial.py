@@ -17,26 +17,26 @@ class Linear:
     def __init__(self, seed=0):
         self.weight = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(seed))
 
-    def __call__(self, pictures):
-        first = (pictures * self.weight).flatten(1).sum(1)
+    def __call__(self, images):
+        first = (images * self.weight).flatten(1).sum(1)
         return torch.stack([first, torch.zeros_like(first)], 1)
 
 
-def pictures(n=6, seed=1):
+def images(n=6, seed=1):
     return torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("attack", [fgsm, pgd])
 def test_a_linear_network_is_attacked_as_well_as_can_be(attack):
-    network, x, target = Linear(), pictures(), torch.tensor([0, 1] * 3)
+    network, x, target = Linear(), images(), torch.tensor([0, 1] * 3)
     # Class 0 is hurt by going against the weights, class 1 by going along with them; [0, 1] is not left.
     sign = torch.where(target == 0, -1.0, 1.0)[:, None, None, None] * network.weight.sign()
     best = (x + 0.1 * sign).clamp(0, 1)
     assert torch.allclose(attack(network, x, target, 0.1), best, atol=1e-6)
 
 
-def test_the_gradient_goes_through_the_normalisation():
-    # Squares about 0.5 after normalisation: the gradient's sign depends on where the mean is.
+def test_the_gradient_goes_through_the_normalization():
+    # Squares about 0.5 after normalization: the gradient's sign depends on where the mean is.
     def answer(x):
         first = ((x - 0.5) / 0.25).square().flatten(1).sum(1)
         return torch.stack([first, torch.zeros_like(first)], 1)
@@ -50,7 +50,7 @@ def test_the_gradient_goes_through_the_normalisation():
 @given(st.sampled_from([fgsm, pgd]), st.floats(0, 1), st.integers(0, 1000))
 def test_bounds_are_kept(attack, epsilon, seed):
     layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 9), torch.nn.Tanh(), torch.nn.Linear(9, 3))
-    x = pictures(4, seed)
+    x = images(4, seed)
     changed = attack(layers, x, torch.tensor([0, 1, 2, 0]), epsilon)
     assert (changed - x).abs().max() <= epsilon + 1e-6
     assert changed.min() >= 0
@@ -81,7 +81,7 @@ def test_the_start_is_drawn_from_the_seed_and_steps_are_counted():
         calls.append(1)
         return (x * 0).flatten(1)[:, :3]
 
-    x, target = pictures(), torch.zeros(6, dtype=torch.int64)
+    x, target = images(), torch.zeros(6, dtype=torch.int64)
     first = pgd(flat, x, target, 0.1, steps=4, seed=5)
     assert len(calls) == 4
     assert torch.equal(first, pgd(flat, x, target, 0.1, steps=4, seed=5))
@@ -91,9 +91,9 @@ def test_the_start_is_drawn_from_the_seed_and_steps_are_counted():
     assert torch.equal(fgsm(flat, x, target, 0.1), x)
 
 
-def test_a_picture_is_attacked_alike_whatever_stands_beside_it():
+def test_a_image_is_attacked_alike_whatever_stands_beside_it():
     layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 9), torch.nn.Tanh(), torch.nn.Linear(9, 3))
-    x, target = pictures(5), torch.tensor([0, 1, 2, 0, 1])
+    x, target = images(5), torch.tensor([0, 1, 2, 0, 1])
     together = fgsm(layers, x, target, 0.1)
     assert torch.allclose(together[3:4], fgsm(layers, x[3:4], target[3:4], 0.1))
 
@@ -102,4 +102,4 @@ def test_a_picture_is_attacked_alike_whatever_stands_beside_it():
 @pytest.mark.parametrize("epsilon", [-0.1, 1.5, math.nan, 8])
 def test_a_bound_that_is_none(attack, epsilon):
     with pytest.raises(UserError, match="from 0 to 1"):
-        attack(Linear(), pictures(), torch.zeros(6, dtype=torch.int64), epsilon)
+        attack(Linear(), images(), torch.zeros(6, dtype=torch.int64), epsilon)

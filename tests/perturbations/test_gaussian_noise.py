@@ -11,19 +11,19 @@ from persistill.perturbations import gaussian_noise
 
 
 def test_strength_and_shape_of_the_noise():
-    # Half-grey pictures are twelve sigma away from clamping.
+    # Half-grey images are twelve sigma away from clamping.
     added = gaussian_noise(0.04, seed=0)(torch.full((40, 3, 32, 32), 0.5), 0).numpy().astype(np.float64) - 0.5
     n = added.size
     assert abs(added.mean()) < 4 * 0.04 / math.sqrt(n)
     assert added.std() == pytest.approx(0.04, rel=4 / math.sqrt(2 * n))
     share = (np.abs(added) < 0.04).mean()
     assert share == pytest.approx(math.erf(1 / math.sqrt(2)), abs=0.01)
-    # Neither pictures nor channels share their noise.
+    # Neither images nor channels share their noise.
     assert abs(np.corrcoef(added[0].ravel(), added[1].ravel())[0, 1]) < 0.1
     assert abs(np.corrcoef(added[:, 0].ravel(), added[:, 1].ravel())[0, 1]) < 0.03
 
 
-def test_noise_is_clamped_to_the_range_of_pictures():
+def test_noise_is_clamped_to_the_range_of_images():
     black, white = torch.zeros(4, 1, 16, 16), torch.ones(4, 1, 16, 16)
     noisy = gaussian_noise(0.1, 0)(black, 0)
     assert noisy.min() == 0
@@ -57,7 +57,7 @@ def test_the_batch_size_is_part_of_the_definition():
     assert not torch.equal(whole, halves)
 
 
-def test_pictures_given_are_untouched_and_their_type_is_kept():
+def test_images_given_are_untouched_and_their_type_is_kept():
     pixels = torch.rand(2, 3, 5, 5, dtype=torch.float64)
     before = pixels.clone()
     noisy = gaussian_noise(0.02, 0)(pixels, 0)

@@ -13,7 +13,7 @@ from persistill.perturbations import fgsm, pgd
 from persistill.perturbations.adversarial import PGD_STEPS
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import Cost, Estimate, estimate
-from persistill.pipeline.dry_run import Rehearsal
+from persistill.pipeline.dry_run import DryRun
 from persistill.pipeline.graph import cost_estimate as estimating
 from persistill.pipeline.stage_jobs import WEIGHTS
 
@@ -123,28 +123,28 @@ def test_an_evaluation_is_counted_answer_by_answer() -> None:
     assert seconds() == 0
     assert seconds(noise=(0.1, 0.2)) == 0.5 * 2 * 70
     # Three answers, and eleven with gradients of three answers each, for two strengths.
-    assert seconds(attacks=(2.0, 8.0), attack_pictures=20) == 0.5 * 2 * 20 * (3 + 11 * 3)
+    assert seconds(attacks=(2.0, 8.0), attack_images=20) == 0.5 * 2 * 20 * (3 + 11 * 3)
     assert seconds(attacks=(2.0,)) == 0.5 * 70 * (3 + 11 * 3)
-    assert seconds(ood="digits", ood_pictures=30) == 0.5 * 30
-    assert seconds(2.0, corruptions=("fog", "snow"), corruption_pictures=7) == (0.5 + 2.0) * 7 * 10
+    assert seconds(ood="digits", ood_images=30) == 0.5 * 30
+    assert seconds(2.0, corruptions=("fog", "snow"), corruption_images=7) == (0.5 + 2.0) * 7 * 10
     assert seconds(2.0, corruptions=("standard",)) == (0.5 + 2.0) * 70 * 75
 
 
 def test_attacks_ask_as_often_as_they_are_counted() -> None:
     asked = torch.zeros(2, dtype=torch.int64)
 
-    def answer(pictures: torch.Tensor) -> torch.Tensor:
-        asked[int(pictures.requires_grad)] += 1
-        return pictures.flatten(1)[:, :3]
+    def answer(images: torch.Tensor) -> torch.Tensor:
+        asked[int(images.requires_grad)] += 1
+        return images.flatten(1)[:, :3]
 
-    pictures, target = torch.rand(2, 1, 3, 3), torch.tensor([0, 1])
-    fgsm(answer, pictures, target, 0.1)
-    pgd(answer, pictures, target, 0.1)
+    images, target = torch.rand(2, 1, 3, 3), torch.tensor([0, 1])
+    fgsm(answer, images, target, 0.1)
+    pgd(answer, images, target, 0.1)
     assert asked.tolist() == [0, 1 + PGD_STEPS]
 
 
 def test_the_rehearsal_has_as_many_steps_as_asked_of_every_class(tmp_path: Path) -> None:
-    rehearsal = Rehearsal(pipeline(tmp_path), tmp_path, 2)
+    rehearsal = DryRun(pipeline(tmp_path), tmp_path, 2)
     splits = rehearsal.splits
     assert len(splits.train) == 2 * 50
     assert set(splits.train.targets.tolist()) == set(range(10))

@@ -24,7 +24,7 @@ TINY = "timm/test_resnet"
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Weights of a student of gray pictures of five classes."""
+    """Weights of a student of gray images of five classes."""
     torch.manual_seed(5)
     path = tmp_path / "w.safetensors"
     models.save(models.build("resnet-8", 1, 5), path, {"mean": [0.25], "std": [0.5], "view": "image"})
@@ -110,15 +110,15 @@ def test_every_network_starts_from_its_weights(file: Path, tmp_path: Path) -> No
     assert not alone0.allclose(alone1)
 
 
-def test_pictures_are_normalised_as_the_weights_know_them(file: Path) -> None:
+def test_images_are_normalized_as_the_weights_know_them(file: Path) -> None:
     started = recipe(student=Model(name="resnet-8", initial=str(file)))
     splits = pipeline(recipe()).splits
-    assert pipeline(started, splits=splits).normalisation == ((0.25,), (0.5,))
+    assert pipeline(started, splits=splits).normalization == ((0.25,), (0.5,))
     stated = started.with_value("data.mean", (0.1,)).with_value("data.std", (0.2,))
-    assert pipeline(stated, splits=splits).normalisation == ((0.1,), (0.2,))
-    # Three means say nothing of gray pictures.
-    colour = recipe(teachers={"image": Teacher(model=Model(name=TINY, initial="pretrained"))})
-    assert pipeline(colour, splits=splits).normalisation == pipeline(recipe(), splits=splits).normalisation
+    assert pipeline(stated, splits=splits).normalization == ((0.1,), (0.2,))
+    # Three means say nothing of gray images.
+    color = recipe(teachers={"image": Teacher(model=Model(name=TINY, initial="pretrained"))})
+    assert pipeline(color, splits=splits).normalization == pipeline(recipe(), splits=splits).normalization
 
 
 def test_published_weights_are_read_by_their_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

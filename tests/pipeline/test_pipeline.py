@@ -17,8 +17,8 @@ from persistill.losses import KD, SP, TGD
 from persistill.pipeline import Pipeline, stage_jobs
 from persistill.pipeline.stage_jobs import WEIGHTS
 from persistill.run_folder import RunFolder
-from persistill.settings import Spec
-from persistill.training import LiveTeacher, fit
+from persistill.settings import Settings
+from persistill.training import OnlineTeacher, fit
 
 
 def recipe(**changes) -> Recipe:
@@ -114,7 +114,7 @@ def test_errors_under_corruption_are_set_beside_those_of_the_first_arm(finished:
         return sum(1 - accuracy for accuracy in found["accuracy"]["contrast"].values())
 
     alone, tgd = result["rows"]
-    image = result["teachers"]["image"]  # the other teacher sees no pictures
+    image = result["teachers"]["image"]  # the other teacher sees no images
     assert relative["of"] == {entry["run"]: pytest.approx(error(entry) / error(alone)) for entry in (image, alone, tgd)}
 
 
@@ -135,13 +135,13 @@ def test_likeness_and_costs_stand_in_the_comparison(finished: RunFolder) -> None
     assert costs["topology"].result()["parameters"] == parameters
 
 
-def test_telling_pictures_are_kept_with_what_the_topology_teacher_sees(finished: RunFolder) -> None:
+def test_telling_images_are_kept_with_what_the_topology_teacher_sees(finished: RunFolder) -> None:
     root, result = finished.path.parent, finished.result()
     test = Pipeline(recipe(), root, device="cpu").splits.test
-    with np.load(finished.file("pictures.npz")) as file:
+    with np.load(finished.file("images.npz")) as file:
         found = dict(file)
     rows = found["rows"]
-    assert (found["pictures"] == test.fetch(torch.from_numpy(rows)).numpy()).all()
+    assert (found["images"] == test.fetch(torch.from_numpy(rows)).numpy()).all()
     assert (found["target"] == test.targets.numpy()[rows]).all()
     assert (found["view_persistence"] == np.load(root / result["views"]["persistence"] / "test.npy")[rows]).all()
 
@@ -173,9 +173,9 @@ def test_embedding_maps_lie_in_the_comparison(finished: RunFolder) -> None:
         assert np.isfinite(found[f"map_{entry['run']}"]).all()
 
 
-def test_pictures_of_other_things_are_part_of_what_an_evaluation_depends_on(tmp_path: Path) -> None:
-    given = recipe(evaluate=Evaluate(noise=(), attacks=(), corruptions=(), ood="digits", ood_pictures=30))
-    before, after = keys(given), keys(given.with_value("evaluate.ood_pictures", 20))
+def test_images_of_other_things_are_part_of_what_an_evaluation_depends_on(tmp_path: Path) -> None:
+    given = recipe(evaluate=Evaluate(noise=(), attacks=(), corruptions=(), ood="digits", ood_images=30))
+    before, after = keys(given), keys(given.with_value("evaluate.ood_images", 20))
     assert {name.split()[0] for name in before if after[name] != before[name]} == {
         "evaluation",
         "export",  # it carries the temperature that the evaluation fits
@@ -187,24 +187,24 @@ def test_pictures_of_other_things_are_part_of_what_an_evaluation_depends_on(tmp_
     alone = given.model_copy(update={"arms": {"alone": Arm()}, "teachers": {}})
     result = Pipeline(alone, tmp_path, device="cpu").run().result()
     found = RunFolder.open(tmp_path / result["rows"][0]["evaluation"]).result()["metrics"]["ood"]
-    assert (found["source"], found["pictures"]) == ("digits", 30)
+    assert (found["source"], found["images"]) == ("digits", 30)
     assert 0 <= found["energy"] <= 1
 
 
-class Centre(Spec):
+class Centre(Settings):
     """A preparation: the mean of the first teacher's embeddings over one epoch."""
 
     factor: float = 1.0
 
-    def prepare(self, lessons, folder, progress):
+    def prepare(self, teacher_batches, folder, progress):
         progress.start("centre", 1)
-        seen = torch.cat([taught[0].embedding for taught in lessons(0)])
+        seen = torch.cat([taught[0].embedding for taught in teacher_batches(0)])
         np.save(folder / "centre.npy", self.factor * seen.mean(0).cpu().numpy())
         progress.finish()
-        return {"pictures": len(seen)}
+        return {"images": len(seen)}
 
 
-class Near(Spec):
+class Near(Settings):
     """A method whose part that learns starts from what its preparation left."""
 
     weight: float = 1.0
@@ -257,7 +257,7 @@ def test_a_preparation_is_a_stage_between_teachers_and_students(tmp_path: Path, 
     assert kinds[last_teacher + 1 : first_student] == ["preparation", "preparation"]
     # one folder serves both arms, for both prepare the same
     (folder,) = tmp_path.glob("preparation-*")
-    assert RunFolder.open(folder).result()["pictures"] == 100
+    assert RunFolder.open(folder).result()["images"] == 100
     centre = torch.from_numpy(np.load(folder / "centre.npy"))
     built = [(start, setting) for start, setting in SEEN if setting.prepared is not None]
     assert [setting.prepared for _, setting in built] == [folder, folder]
@@ -344,8 +344,8 @@ def test_teachers_and_alphas_must_agree(tmp_path: Path) -> None:
         Pipeline(recipe(arms=arms), tmp_path, device="cpu").probe()
 
 
-def test_a_view_of_other_pictures_is_refused(finished: RunFolder, tmp_path: Path) -> None:
-    """A forged view folder: right key, wrong pictures."""
+def test_a_view_of_other_images_is_refused(finished: RunFolder, tmp_path: Path) -> None:
+    """A forged view folder: right key, wrong images."""
     pipeline = Pipeline(recipe(), tmp_path, device="cpu")
     stage = pipeline.views["persistence"]
     folder = RunFolder.create(tmp_path, stage.kind, stage.name, stage.inputs)
@@ -366,16 +366,16 @@ def test_a_stored_teacher_teaches_like_a_live_one(
     pipeline = Pipeline(given, tmp_path, device="cpu")
     shutil.copytree(finished.path.parent, tmp_path, dirs_exist_ok=True)
     asked: list[int] = []
-    live = LiveTeacher.__call__
+    live = OnlineTeacher.__call__
 
-    def counted(teacher: LiveTeacher, batch) -> object:
+    def counted(teacher: OnlineTeacher, batch) -> object:
         asked.append(len(batch.target))
         return live(teacher, batch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LiveTeacher, "__call__", counted)
+        patch.setattr(OnlineTeacher, "__call__", counted)
         pipeline.run()
-    # beside the examples on which all is tried before: each of two teachers, once about each training picture
+    # beside the examples on which all is tried before: each of two teachers, once about each training image
     assert [count for count in asked if count > 2] == [100, 100]
     folders = (
         tmp_path / pipeline.students["tgd", 0].folder_name,
@@ -389,7 +389,7 @@ def test_a_stored_teacher_teaches_like_a_live_one(
 
 
 def test_crops_and_flips_reach_the_topology_teacher(tmp_path: Path) -> None:
-    """In its own training and in the student's, every batch holds the persistence images of its cropped pictures."""
+    """In its own training and in the student's, every batch holds the persistence images of its cropped images."""
     loaders: dict[str, Loader] = {}
 
     def watched(network, loader, *, label, **options):
@@ -405,14 +405,14 @@ def test_crops_and_flips_reach_the_topology_teacher(tmp_path: Path) -> None:
                 folder.finish(stage.work(folder))
     made = RunFolder.open(tmp_path / pipeline.views["persistence"].folder_name)
     view = open_view(made.path, made.result(), pipeline.splits)
-    (mean,), (std,) = pipeline.normalisation
+    (mean,), (std,) = pipeline.normalization
     assert list(next(loaders["student alone, seed 0"].epoch(0)).views) == ["image"]
     for label in ("teacher topology", "student tgd, seed 0"):
         for batch in loaders[label].epoch(0):
-            pixels = ((batch.views["image"] * std + mean) * 255).round().to(torch.uint8)
+            pixels = ((batch.inputs["image"] * std + mean) * 255).round().to(torch.uint8)
             whole = pipeline.splits.train.fetch(batch.index)
             assert sum(not torch.equal(one, other) for one, other in zip(pixels, whole, strict=True)) > 20
-            unit = batch.views["persistence"] * torch.tensor(view.std)[:, None, None]
+            unit = batch.inputs["persistence"] * torch.tensor(view.std)[:, None, None]
             unit += torch.tensor(view.mean)[:, None, None]
             torch.testing.assert_close(unit, view.drawn.draw(pixels))
 
@@ -431,7 +431,7 @@ def test_only_what_the_methods_read_is_stored(tmp_path: Path) -> None:
     arms = {"kd": Arm(methods=(KD(),), teachers=("image",)), "sp": Arm(methods=(SP(),), teachers=("topology",))}
     pipeline = Pipeline(recipe(arms=arms, teacher_cache="exact"), tmp_path, device="cpu")
     assert pipeline.features["image"].inputs["parts"] == ["logits"]
-    assert pipeline.features["topology"].inputs["parts"] == ["maps"]
+    assert pipeline.features["topology"].inputs["parts"] == ["feature_maps"]
 
 
 def test_a_network_of_another_library_learns_and_ships(tmp_path: Path) -> None:

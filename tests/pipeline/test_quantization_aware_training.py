@@ -1,4 +1,4 @@
-"""From a recipe's ``quantise`` to the int8 file: the stage, what it depends on, and what comes of it."""
+"""From a recipe's ``quantize`` to the int8 file: the stage, what it depends on, and what comes of it."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from persistill import models
 from persistill.autoconfig import Options, as_python, make_recipe
-from persistill.config import Arm, Data, Evaluate, Model, Quantise, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train
 from persistill.data.sources.inspect import outline
 from persistill.errors import UserError
 from persistill.export import FORMATS, int8_file, onnx_file
@@ -18,7 +18,7 @@ from persistill.export.student import Student
 from persistill.losses import KD
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import estimate
-from persistill.pipeline.dry_run import Rehearsal
+from persistill.pipeline.dry_run import DryRun
 from persistill.pipeline.export_job import CALIBRATING
 from persistill.pipeline.stage_jobs import WEIGHTS
 from persistill.report.export_text import int8_sentence, processor_sentence
@@ -37,7 +37,7 @@ RECIPE = Recipe(
     evaluate=Evaluate(noise=(), attacks=(), corruptions=()),
     seeds=(3, 4),
     export="kd",
-    quantise=Quantise(epochs=3, rate=0.2),
+    quantize=Quantize(epochs=3, rate=0.2),
 )
 
 
@@ -53,20 +53,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, RunFol
 
 
 def test_without_it_nothing_but_the_export_has_another_key() -> None:
-    asked, plain = keys(RECIPE), keys(RECIPE.model_copy(update={"quantise": None}))
-    assert set(asked) - set(plain) == {"quantised kd-seed3"}
+    asked, plain = keys(RECIPE), keys(RECIPE.model_copy(update={"quantize": None}))
+    assert set(asked) - set(plain) == {"quantized kd-seed3"}
     assert {name for name in plain if asked[name] != plain[name]} == {"export kd-seed3", "comparison test"}
-    longer = keys(RECIPE.with_value("quantise.epochs", "4"))
+    longer = keys(RECIPE.with_value("quantize.epochs", "4"))
     changed = {name for name in asked if asked[name] != longer[name]}
-    assert changed == {"quantised kd-seed3", "export kd-seed3", "comparison test"}
+    assert changed == {"quantized kd-seed3", "export kd-seed3", "comparison test"}
     other = keys(RECIPE.with_value("arms.alone.cross_entropy", 0.5))
-    assert other["quantised kd-seed3"] == asked["quantised kd-seed3"]
+    assert other["quantized kd-seed3"] == asked["quantized kd-seed3"]
 
 
 def test_the_stage_goes_on_with_the_objective_of_the_arm(finished: tuple[Pipeline, RunFolder]) -> None:
     pipeline, _ = finished
-    assert pipeline.quantised is not None
-    folder = RunFolder.open(pipeline.out / pipeline.quantised.folder_name)
+    assert pipeline.quantized is not None
+    folder = RunFolder.open(pipeline.out / pipeline.quantized.folder_name)
     epochs = [record for record in folder.records() if record["type"] == "epoch"]
     assert len(epochs) == 3
     assert epochs[0]["weights"] == {"ce": 0.2, "kd": 0.9}
@@ -80,12 +80,12 @@ def test_the_stage_goes_on_with_the_objective_of_the_arm(finished: tuple[Pipelin
 
 def test_the_copy_is_an_ordinary_network_with_other_weights(finished: tuple[Pipeline, RunFolder]) -> None:
     pipeline, _ = finished
-    assert pipeline.quantised is not None
-    copy = load_file(pipeline.out / pipeline.quantised.folder_name / WEIGHTS)
+    assert pipeline.quantized is not None
+    copy = load_file(pipeline.out / pipeline.quantized.folder_name / WEIGHTS)
     student = load_file(pipeline.out / pipeline.students["kd", 3].folder_name / WEIGHTS)
     assert {name: value.shape for name, value in copy.items()} == {name: v.shape for name, v in student.items()}
     assert not torch.equal(copy["classifier.weight"], student["classifier.weight"])
-    network, about = models.load(pipeline.out / pipeline.quantised.folder_name / WEIGHTS)
+    network, about = models.load(pipeline.out / pipeline.quantized.folder_name / WEIGHTS)
     assert network.name == about.get("model", "resnet-8")
 
 
@@ -93,25 +93,25 @@ def test_the_int8_file_is_made_of_the_copy_and_the_float_files_of_the_student(
     finished: tuple[Pipeline, RunFolder], tmp_path: Path
 ) -> None:
     pipeline, _ = finished
-    assert pipeline.quantised is not None
+    assert pipeline.quantized is not None
     export = RunFolder.open(pipeline.out / pipeline.exported.folder_name)
     student = load_file(pipeline.out / pipeline.students["kd", 3].folder_name / WEIGHTS)
     delivered = load_file(export.file(WEIGHTS))
     assert all(torch.equal(value, student[name]) for name, value in delivered.items())
-    pictures = torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     train = pipeline.splits.train
     calibration = train.fetch(torch.arange(min(CALIBRATING, len(train))))
     answers = {}
-    for stage in (pipeline.quantised, pipeline.students["kd", 3]):
+    for stage in (pipeline.quantized, pipeline.students["kd", 3]):
         network, about = models.load(pipeline.out / stage.folder_name / WEIGHTS)
         content = onnx_file.content(Student(network, about["mean"], about["std"]).eval(), (1, 8, 8), {})
         int8_file.write(content, {}, calibration, tmp_path / "int8.onnx")
-        answers[stage.kind] = onnx_file.open_session(tmp_path / "int8.onnx")(pictures)
-        answers[f"float {stage.kind}"] = network.eval()((pictures - about["mean"][0]) / about["std"][0]).logits.detach()
-    int8 = onnx_file.open_session(export.file("model.int8.onnx"))(pictures)
-    assert torch.equal(int8, answers["quantised"])
+        answers[stage.kind] = onnx_file.open_session(tmp_path / "int8.onnx")(images)
+        answers[f"float {stage.kind}"] = network.eval()((images - about["mean"][0]) / about["std"][0]).logits.detach()
+    int8 = onnx_file.open_session(export.file("model.int8.onnx"))(images)
+    assert torch.equal(int8, answers["quantized"])
     assert not torch.equal(int8, answers["student"])
-    exact = onnx_file.open_session(export.file("model.onnx"))(pictures)
+    exact = onnx_file.open_session(export.file("model.onnx"))(images)
     assert torch.allclose(exact, answers["float student"], atol=1e-4)
 
 
@@ -119,7 +119,7 @@ def test_result_and_report_say_what_the_training_changed(finished: tuple[Pipelin
     pipeline, comparison = finished
     result = RunFolder.open(pipeline.out / pipeline.exported.folder_name).result()
     said = int8_sentence(result)
-    assert "by static quantisation after quantisation-aware training: the checkpoint's class " in said
+    assert "by static quantization after quantization-aware training: the checkpoint's class " in said
     for figure in (
         result["agreement"]["int8"],
         result["accuracy"]["int8"],
@@ -140,10 +140,10 @@ def test_result_and_report_say_what_the_training_changed(finished: tuple[Pipelin
 def test_sentences_of_other_exports() -> None:
     assert int8_sentence({}) == ""
     assert int8_sentence({"files": {}, "agreement": {"onnx": 1.0}, "int8": {}}) == ""
-    old = {"agreement": {"int8": 0.5}, "pictures": 8}  # of an export before int8 files said how they were made
+    old = {"agreement": {"int8": 0.5}, "images": 8}  # of an export before int8 files said how they were made
     assert int8_sentence(old) == ""
-    assert int8_sentence({**old, "int8": {"made": "by static quantisation"}}) == (
-        "The int8 file was made by static quantisation: the checkpoint's class 50.00% of the time on 8 test pictures."
+    assert int8_sentence({**old, "int8": {"made": "by static quantization"}}) == (
+        "The int8 file was made by static quantization: the checkpoint's class 50.00% of the time on 8 test images."
     )
 
 
@@ -155,8 +155,8 @@ def test_sentences_of_other_exports() -> None:
     ],
 )
 def test_sentences_say_how_other_processors_answer(saturating: list[str], said: str) -> None:
-    made = {"made": "by static quantisation", "saturating": saturating}
-    export = {"agreement": {"int8": 0.5}, "pictures": 8, "instructions": "avx2", "int8": made}
+    made = {"made": "by static quantization", "saturating": saturating}
+    export = {"agreement": {"int8": 0.5}, "images": 8, "instructions": "avx2", "int8": made}
     for sentence in (int8_sentence(export), processor_sentence(export)):
         assert "measured with the instructions avx2; " in sentence
         assert sentence.endswith(said)
@@ -182,54 +182,54 @@ def test_an_interrupted_pipeline_ends_with_the_same_copy(
 
     only = RECIPE.model_copy(update={"seeds": (3,)})
     again = Pipeline(only, tmp_path, device="cpu")
-    assert again.quantised is not None
-    assert pipeline.quantised is not None
-    assert again.quantised.key == pipeline.quantised.key
+    assert again.quantized is not None
+    assert pipeline.quantized is not None
+    assert again.quantized.key == pipeline.quantized.key
     monkeypatch.setattr(Loader, "epoch", stops)
     with pytest.raises(KeyboardInterrupt):
         again.run()
     monkeypatch.undo()
-    cut = tmp_path / again.quantised.folder_name
-    assert any("fake_quantised" in name for name in load_file(cut / "checkpoint.safetensors"))
+    cut = tmp_path / again.quantized.folder_name
+    assert any("fake_quantized" in name for name in load_file(cut / "checkpoint.safetensors"))
     assert not (cut / WEIGHTS).exists()
     Pipeline(only, tmp_path, device="cpu").run()
-    expected = load_file(pipeline.out / pipeline.quantised.folder_name / WEIGHTS)
+    expected = load_file(pipeline.out / pipeline.quantized.folder_name / WEIGHTS)
     for name, value in load_file(cut / WEIGHTS).items():
         assert torch.equal(value, expected[name]), name
 
 
 def test_the_estimate_counts_its_steps(finished: tuple[Pipeline, RunFolder], tmp_path: Path) -> None:
     found = {f"{c.stage.kind} {c.stage.name}": c for c in estimate(Pipeline(RECIPE, tmp_path, device="cpu")).costs}
-    cost = found["quantised kd-seed3"]
+    cost = found["quantized kd-seed3"]
     assert cost.steps == 3 * (100 // 25)
     assert cost.seconds > 0
     pipeline, _ = finished
-    assert Rehearsal(pipeline, tmp_path, steps=1).recipe.quantise == Quantise(epochs=1, rate=0.2)
-    assert pipeline.quantised is not None
-    folder = pipeline.out / pipeline.quantised.folder_name
+    assert DryRun(pipeline, tmp_path, steps=1).recipe.quantize == Quantize(epochs=1, rate=0.2)
+    assert pipeline.quantized is not None
+    folder = pipeline.out / pipeline.quantized.folder_name
     taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert cost.bytes == pytest.approx(taken, rel=0.25)
 
 
 def test_it_cannot_be_asked_for_where_no_int8_file_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FORMATS, "int8", dataclasses.replace(FORMATS["int8"], packages=("no_such_package",)))
-    with pytest.raises(UserError, match=r"quantise trains for the int8 file, .*no_such_package cannot be imported"):
+    with pytest.raises(UserError, match=r"quantize trains for the int8 file, .*no_such_package cannot be imported"):
         Pipeline(RECIPE, Path("nowhere"), device="cpu")
-    Pipeline(RECIPE.model_copy(update={"quantise": None}), Path("nowhere"), device="cpu")
+    Pipeline(RECIPE.model_copy(update={"quantize": None}), Path("nowhere"), device="cpu")
 
 
-@pytest.mark.parametrize(("values", "said"), [({"epochs": 0}, "Quantise.epochs"), ({"rate": 1.5}, "Quantise.rate")])
+@pytest.mark.parametrize(("values", "said"), [({"epochs": 0}, "Quantize.epochs"), ({"rate": 1.5}, "Quantize.rate")])
 def test_wrong_settings_are_named(values: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        Quantise(**values)
+        Quantize(**values)
 
 
 def test_distill_asks_for_it() -> None:
     options = Options(data="digits", teacher="resnet-20", student="resnet-8", methods=("kd",), epochs=1)
     seen = outline(Data(source="digits"))
-    assert make_recipe(options, seen).recipe.quantise is None
+    assert make_recipe(options, seen).recipe.quantize is None
     recipe = make_recipe(options.with_value("int8_epochs", 4), seen).recipe
-    assert recipe.quantise == Quantise(epochs=4)
+    assert recipe.quantize == Quantize(epochs=4)
     text = as_python(recipe, "One.")
     namespace: dict = {}
     exec(text, namespace)

@@ -1,4 +1,4 @@
-"""The pictures that a comparison keeps, of made-up networks."""
+"""The images that a comparison keeps, of made-up networks."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ def answers(folder: Path, entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray
         return file["logits"].astype(np.float64), file["target"]
 
 
-def keep_pictures(
+def keep_images(
     folder: Path,
     *,
     shape: tuple[int, int, int] = (3, 32, 32),
@@ -21,13 +21,13 @@ def keep_pictures(
     few: int = 5,
     **changes: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
-    """Write ``pictures.npz`` into a comparison's folder, and give what it holds.
+    """Write ``images.npz`` into a comparison's folder, and give what it holds.
 
     Args:
         folder: the comparison's.
-        shape: of a picture.
+        shape: of an image.
         view: of what the topology teachers see.
-        few: how many pictures are kept of each kind.
+        few: how many images are kept of each kind.
         changes: arrays that replace those of these names; None leaves one out.
     """
     done = json.loads((folder / "done.json").read_text())
@@ -49,7 +49,7 @@ def keep_pictures(
     arrays = {
         "rows": rows,
         "target": target[rows],
-        "pictures": random.integers(0, 256, (len(rows), *shape), dtype=np.uint8),
+        "images": random.integers(0, 256, (len(rows), *shape), dtype=np.uint8),
         **{name: np.searchsorted(rows, of) for name, of in chosen.items()},
         **{
             f"view_{name}": random.integers(0, 256, (len(rows), *view), dtype=np.uint8)
@@ -59,5 +59,5 @@ def keep_pictures(
         **changes,
     }
     arrays = {name: array for name, array in arrays.items() if array is not None}
-    np.savez(folder / "pictures.npz", **arrays)
+    np.savez(folder / "images.npz", **arrays)
     return arrays

@@ -14,7 +14,7 @@ def mapped(folder: Path) -> dict[str, Path]:
     return {entry["run"]: folder.parent / entry["evaluation"] for entry in entries}
 
 
-def keep_maps(folder: Path, pictures: int = 60) -> dict[str, np.ndarray]:
+def keep_maps(folder: Path, images: int = 60) -> dict[str, np.ndarray]:
     """Write ``embedding_maps.npz`` into a comparison's folder, classes around a circle, and give what it holds."""
     random = np.random.default_rng(5)
     found: dict[str, np.ndarray] = {}
@@ -22,10 +22,10 @@ def keep_maps(folder: Path, pictures: int = 60) -> dict[str, np.ndarray]:
         with np.load(evaluation / "predictions.npz") as file:
             target, answer = file["target"], file["logits"].argmax(1)
         if not found:
-            found["rows"] = random.permutation(len(target))[:pictures]
+            found["rows"] = random.permutation(len(target))[:images]
             found["target"] = target[found["rows"]]
         angles = 2 * np.pi * found["target"] / 10
-        places = np.stack([np.cos(angles), np.sin(angles)], 1) + random.normal(scale=0.2, size=(pictures, 2))
+        places = np.stack([np.cos(angles), np.sin(angles)], 1) + random.normal(scale=0.2, size=(images, 2))
         found[f"map_{run}"] = places.astype(np.float32)
         found[f"answer_{run}"] = answer[found["rows"]]
     with (folder / "embedding_maps.npz").open("wb") as raw:

@@ -9,7 +9,7 @@ CLASSES = 10
 
 
 def further_metrics(random: np.random.Generator, accuracy: float, image: bool) -> dict[str, Any]:
-    """In the layout of ``docs/evaluation.md``; a network of another view than "image" is not shown changed pictures."""
+    """In the layout of ``docs/evaluation.md``; a network of another view than "image" is not shown changed images."""
 
     def confidence() -> dict[str, float]:
         return {name: float(random.uniform(0, 0.3)) for name in ("brier", "ece_equal_mass", "classwise_ece")}
@@ -40,20 +40,20 @@ def further_metrics(random: np.random.Generator, accuracy: float, image: bool) -
         }
         counted = [value for name, of in by_name.items() if name != "speckle_noise" for value in of.values()]
         found["attacks"] = {
-            "pictures": 100,
+            "images": 100,
             "steps": 10,
             "accuracy": accuracy,
             **{name: {level: float(random.uniform(0, accuracy)) for level in ("2", "8")} for name in ("fgsm", "pgd")},
         }
         found["ood"] = {
             "source": "digits",
-            "pictures": 150,
+            "images": 150,
             "max_softmax": float(random.uniform(0.5, 1)),
             "energy": float(random.uniform(0.5, 1)),
         }
         found["corruptions"] = {
             "accuracy": by_name,
-            "pictures": 100,
+            "images": 100,
             "clean": accuracy,
             "error": float(1 - np.mean(counted)),
         }
@@ -79,7 +79,7 @@ def cost(parameters: int) -> dict[str, Any]:
 
 
 def features(random: np.random.Generator, target: np.ndarray) -> dict[str, np.ndarray]:
-    """Inner products of maps on ten pictures of each class, and embeddings of sixty pictures."""
+    """Inner products of maps on ten images of each class, and embeddings of sixty images."""
     rows = np.argsort(target, kind="stable")[: 10 * CLASSES : 2]
     found = {"similarity_rows": rows, "embedding_rows": np.arange(60), "embedding": random.normal(size=(60, 8))}
     for stage in ("stage1", "stage2", "stage3"):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from made_up_kept import keep_pictures
+from made_up_examples import keep_images
 from made_up_maps import keep_maps
 from made_up_metrics import cost, features, further_metrics
 from sklearn.metrics import accuracy_score, log_loss
@@ -86,16 +86,16 @@ class Maker:
         seed: int,
         skill: float,
         noise: tuple[float, ...],
-        pictures: int = 200,
+        images: int = 200,
         *,
         full: bool = False,
         image: bool = True,
     ) -> str:
         random = np.random.default_rng(zlib.crc32(f"{name} {seed} {skill}".encode()))
-        target = np.arange(pictures) % len(CLASSES)
-        logits = random.normal(size=(pictures, len(CLASSES))).astype(np.float32) * 1.3
-        logits[np.arange(pictures), target] += 4 * skill
-        arrays = {"target": target.astype(np.int64), "index": np.arange(pictures), "logits": logits}
+        target = np.arange(images) % len(CLASSES)
+        logits = random.normal(size=(images, len(CLASSES))).astype(np.float32) * 1.3
+        logits[np.arange(images), target] += 4 * skill
+        arrays = {"target": target.astype(np.int64), "index": np.arange(images), "logits": logits}
         accuracies = {}
         for level in noise:
             worse = logits + random.normal(size=logits.shape) * 20 * level
@@ -116,23 +116,21 @@ class Maker:
             metrics |= further_metrics(random, float(metrics["accuracy"]), image)
             with atomic(folder.file("features.npz")) as path, path.open("wb") as file:
                 np.savez(file, **features(random, target))
-        folder.finish({"metrics": metrics, "pictures": pictures, "seconds": 1.5})
+        folder.finish({"metrics": metrics, "images": images, "seconds": 1.5})
         return folder.path.name
 
-    def view(
-        self, name: str, pictures: int = 6, channels: int = 3, scans: tuple[str, ...] = ("rows", "columns")
-    ) -> str:
+    def view(self, name: str, images: int = 6, channels: int = 3, scans: tuple[str, ...] = ("rows", "columns")) -> str:
         random = np.random.default_rng(7)
         folder = RunFolder.create(self.root, "view", name, {"view": name})
         rows, columns = np.mgrid[0:32, 0:32] / 31
-        blobs = random.uniform(0, 1, size=(pictures, channels, 3, 1, 1))
-        picture = (
+        blobs = random.uniform(0, 1, size=(images, channels, 3, 1, 1))
+        image = (
             np.exp(-8 * ((rows - blobs[:, :, 0]) ** 2 + (columns - blobs[:, :, 1]) ** 2)) * 0.8 + 0.2 * blobs[:, :, 2]
         )
         count = channels * len(scans)
-        points, offsets, images = [], [0], np.zeros((pictures, count, 50, 50), np.float32)
+        points, offsets, rasters = [], [0], np.zeros((images, count, 50, 50), np.float32)
         grid = np.linspace(0, 1, 50)
-        for number in range(pictures * count):
+        for number in range(images * count):
             births = random.beta(2, 4, size=random.integers(20, 60))
             lives = np.minimum(random.exponential(0.12, size=len(births)), 1 - births)
             points.append(np.stack([births, births + lives], axis=1))
@@ -144,13 +142,13 @@ class Maker:
                 )
                 / 0.001
             )
-            images[divmod(number, count)] = bumps.sum(axis=0) / bumps.sum(axis=0).max()
+            rasters[divmod(number, count)] = bumps.sum(axis=0) / bumps.sum(axis=0).max()
         with atomic(folder.file("gallery.npz")) as path, path.open("wb") as file:
             np.savez(
                 file,
-                pictures=(picture * 255).astype(np.uint8),
-                target=np.arange(pictures) % len(CLASSES),
-                images=images,
+                images=(image * 255).astype(np.uint8),
+                target=np.arange(images) % len(CLASSES),
+                persistence_images=rasters,
                 values=np.concatenate(points).astype(np.float32),
                 offsets=np.array(offsets, np.int64),
             )
@@ -227,7 +225,7 @@ class Maker:
             {
                 "files": {"safetensors": "model.safetensors", "onnx": "model.onnx"},
                 "difference": {"safetensors": 0.0, "onnx": 2.4e-6},
-                "pictures": 64,
+                "images": 64,
             }
         )
         folder = RunFolder.create(self.root, "comparison", name, {"recipe": recipe})
@@ -245,7 +243,7 @@ class Maker:
             }
         )
         if full:
-            keep_pictures(folder.path)
+            keep_images(folder.path)
             keep_maps(folder.path)
         return folder.path
 

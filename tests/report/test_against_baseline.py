@@ -33,7 +33,7 @@ def test_differences_are_those_of_the_stored_answers(finished: Path):
         assert accuracy[arm.name].mean == pytest.approx(sum(rights) / len(arm.seeds))
         assert nll[arm.name].mean == pytest.approx(sum(losses) / len(arm.seeds))
         assert accuracy[arm.name].mean == pytest.approx(arm.accuracy.mean - comparison.arms[0].accuracy.mean)
-        assert (accuracy[arm.name].seeds, accuracy[arm.name].pictures) == (len(arm.seeds), 200)
+        assert (accuracy[arm.name].seeds, accuracy[arm.name].images) == (len(arm.seeds), 200)
         assert (accuracy[arm.name].larger_is_better, nll[arm.name].larger_is_better) == (True, False)
 
 
@@ -54,12 +54,12 @@ def test_only_seeds_of_both_arms_are_paired(finished: Path):
     assert against_baseline(replace(comparison, arms=())) == {}
 
 
-def test_networks_of_different_pictures_are_not_compared(maker):
+def test_networks_of_different_images_are_not_compared(maker):
     comparison = read(maker.comparison())
     run = comparison.arms[1].runs[0]
     with np.load(run.evaluation / "predictions.npz") as file:
         arrays = {name: file[name] for name in file}
     order = np.random.default_rng(0).permutation(len(arrays["target"]))
     np.savez(run.evaluation / "predictions.npz", target=arrays["target"][order], logits=arrays["logits"][order])
-    with pytest.raises(UserError, match="other test pictures"):
+    with pytest.raises(UserError, match="other test images"):
         against_baseline(comparison)

@@ -35,7 +35,7 @@ def made(folder: Path) -> Section:
 
 
 def points(traces: list[dict[str, Any]]) -> dict[int, tuple[float, float, str, str, bool]]:
-    """Row of a picture -> where it is drawn, in whose colour and symbol, and whether hollow."""
+    """Row of an image -> where it is drawn, in whose color and symbol, and whether hollow."""
     found = {}
     for trace in traces:
         symbol = trace["marker"]["symbol"]
@@ -46,7 +46,7 @@ def points(traces: list[dict[str, Any]]) -> dict[int, tuple[float, float, str, s
     return found
 
 
-def test_every_picture_is_drawn_where_it_lies_and_marked_by_class_and_answer(full: Path) -> None:
+def test_every_image_is_drawn_where_it_lies_and_marked_by_class_and_answer(full: Path) -> None:
     part, found = made(full), stored(full)
     assert [mark.label for mark in part.marks] == CLASSES
     assert len({mark.symbol for mark in part.marks}) == len({mark.color for mark in part.marks}) == 10
@@ -81,13 +81,13 @@ def test_the_first_teacher_stays_and_the_exported_student_comes_first(full: Path
     assert made(folder).choices[0] == "kd, seed 0"
 
 
-def test_pointing_at_a_picture_tells_class_answer_and_row(full: Path) -> None:
+def test_pointing_at_a_image_tells_class_answer_and_row(full: Path) -> None:
     part, found = made(full), stored(full)
     run = next(iter(mapped(full)))
     told = {}
     for trace in part.figures[0].traces:
         head, tail = trace["hovertemplate"].split("<br>")
-        assert tail == "test picture %{customdata}<extra></extra>"
+        assert tail == "test image %{customdata}<extra></extra>"
         texts = trace["text"] if "text" in trace else [head] * len(trace["x"])
         assert head == ("%{text}" if "text" in trace else texts[0])
         told |= dict(zip(trace["customdata"], texts, strict=True))
@@ -136,12 +136,12 @@ def test_of_many_classes_ten_have_marks_of_their_own(maker: Maker) -> None:
     assert order == sorted(order, reverse=True)  # what has a mark of its own is drawn above the others
 
 
-def test_many_networks_show_fewer_pictures_each(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_networks_show_fewer_images_each(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["persistill.report.sections.embeddings"], "_POINTS", 90)
     folder = maker.comparison(seeds=(0,), teachers=("image",), full=True)  # four networks
     part, found = made(folder), stored(folder)
     assert set(points(list(part.figures[0].traces))) == set(found["rows"][:22])
-    assert "22 test pictures" in part.text
+    assert "22 test images" in part.text
 
 
 def test_embeddings_that_are_not_finite_are_left_out_and_said(maker: Maker) -> None:
@@ -152,7 +152,7 @@ def test_embeddings_that_are_not_finite_are_left_out_and_said(maker: Maker) -> N
     store(folder, found)
     part = made(folder)
     assert set(points(list(part.figures[1].traces))) == set(np.delete(found["rows"], [4, 7]))
-    assert "Up to 2 pictures are not drawn" in part.text
+    assert "Up to 2 images are not drawn" in part.text
     found[name][:] = np.nan
     store(folder, found)
     assert made(folder).figures[1].traces == []

@@ -1,4 +1,4 @@
-"""The hardest pictures, and what only the topology teacher gets right."""
+"""The hardest images, and what only the topology teacher gets right."""
 
 import base64
 import io
@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up_kept import answers, keep_pictures
+from made_up_examples import answers, keep_images
 from made_up_runs import CLASSES, Maker
 from matplotlib import colormaps
 from PIL import Image
 from scipy.special import softmax
 
 from persistill.report import read, write
-from persistill.report.data_uri import inlined_picture, inlined_sheet
+from persistill.report.data_uri import inlined_image, inlined_sheet
 from persistill.report.figure import Section
 from persistill.report.sections.hardest_images import hardest
 from persistill.report.sections.only_topology import only_topology
@@ -50,9 +50,9 @@ def share(probability: float) -> str:
     return "< 1 %" if rounded < 1 and probability else "> 99 %" if rounded > 99 and probability < 1 else f"{rounded} %"
 
 
-def test_the_hardest_pictures_with_the_answers_of_all(maker: Maker) -> None:
+def test_the_hardest_images_with_the_answers_of_all(maker: Maker) -> None:
     folder = maker.comparison(arms=("alone", "kd", "tgd", "fourth"), seeds=(0, 1))
-    kept = keep_pictures(folder)
+    kept = keep_images(folder)
     part = section(hardest(read(folder)))
     first, students = entries(folder)
     cases = part.content["cases"]
@@ -68,15 +68,15 @@ def test_the_hardest_pictures_with_the_answers_of_all(maker: Maker) -> None:
             assert answer.answer == CLASSES[of.argmax()]
             assert answer.right == (of.argmax() == label)
             assert (answer.sure, answer.of_right) == (share(of.max()), share(of[label]))
-        assert np.array_equal(np.asarray(decoded(case.picture.source)), kept["pictures"][place].transpose(1, 2, 0))
-        assert case.picture.text == f"Picture of the class {case.name}, 32 by 32 pixels"
+        assert np.array_equal(np.asarray(decoded(case.image.source)), kept["images"][place].transpose(1, 2, 0))
+        assert case.image.text == f"Image of the class {case.name}, 32 by 32 pixels"
         assert case.sheet is None
 
 
 def test_of_many_arms_most_are_folded_away(maker: Maker) -> None:
     arms = ("alone", "kd", "tgd", "third", "fourth", "fifth")
     folder = maker.comparison(arms=arms, seeds=(0,))
-    keep_pictures(folder)
+    keep_images(folder)
     comparison = read(folder)
     for export in (None, "kd", "alone"):
         part = section(hardest(replace(comparison, settings={**comparison.settings, "export": export})))
@@ -89,7 +89,7 @@ def test_of_many_arms_most_are_folded_away(maker: Maker) -> None:
 
 def test_a_network_that_diverged_has_no_probabilities(maker: Maker) -> None:
     folder = maker.comparison(arms=("alone", "kd"), seeds=(0,))
-    kept = keep_pictures(folder)
+    kept = keep_images(folder)
     first, _ = entries(folder)
     logits, target = answers(folder, first["kd"])
     logits[kept["rows"][0]] = np.inf
@@ -106,7 +106,7 @@ def test_a_network_that_diverged_has_no_probabilities(maker: Maker) -> None:
 
 
 def set_answers(folder: Path, wanted: Mapping[str, list[str]], target: str) -> None:
-    """Replace predictions: for each label, a string of answers for each seed, one letter a picture."""
+    """Replace predictions: for each label, a string of answers for each seed, one letter an image."""
     done = json.loads((folder / "done.json").read_text())
     entries = {f"teacher: {name}": [of] for name, of in done["teachers"].items()}
     for row in done["rows"]:
@@ -132,7 +132,7 @@ TARGET = "0123456789"
 def by_hand(maker: Maker) -> Path:
     folder = maker.comparison(arms=("alone", "tgd"), seeds=(0, 1))
     set_answers(folder, BY_HAND, TARGET)
-    keep_pictures(folder)
+    keep_images(folder)
     return folder
 
 
@@ -146,7 +146,7 @@ def test_the_four_groups_by_hand(by_hand: Path) -> None:
     half = 100 / math.sqrt(8)  # sample deviation of two values that are a half apart
     third, tenth = 100 / 3 / math.sqrt(2), 10 / math.sqrt(2)
     assert table.rows == (
-        ("Pictures", "2", "3", "2", "3", "10", ""),
+        ("ImageDataset", "2", "3", "2", "3", "10", ""),
         # seed 0: 2, 2, 2, 0; seed 1: 2, 2, 1, 0
         (
             "alone",
@@ -170,7 +170,7 @@ def test_the_four_groups_by_hand(by_hand: Path) -> None:
     )
     first, second, third_sentence = part.content["pairs"][0]["sentences"]
     assert first == (
-        "Of 10 test pictures both teachers are right on 2 and neither on 3; only image is right on 3, and only "
+        "Of 10 test images both teachers are right on 2 and neither on 3; only image is right on 3, and only "
         "persistence on 2."
     )
     # 2 of the 5 that image gets wrong; of those, alone has 2 with one seed and 1 with the other.
@@ -194,7 +194,7 @@ def test_gains_are_paired_by_seed_within_the_groups(by_hand: Path) -> None:
         "where only persistence is right": [5, 6],
         "where only image is right": [2, 3, 4],
         "where neither is right": [7, 8, 9],
-        "on all pictures": list(range(10)),
+        "on all images": list(range(10)),
     }
     part = section(only_topology(comparison))
     cells, said = [], {}
@@ -218,7 +218,7 @@ def test_gains_are_paired_by_seed_within_the_groups(by_hand: Path) -> None:
     assert pair.difference(tgd, alone, pair.groups["topology"] & False) is None
 
 
-METHOD = {"is": "TGD", "kd": 0.9, "similarity": 300.0, "alphas": [0.9, 0.1], "merge": "normalised"}
+METHOD = {"is": "TGD", "kd": 0.9, "similarity": 300.0, "alphas": [0.9, 0.1], "merge": "normalized"}
 ARM = {"methods": [METHOD], "teachers": ["image", "persistence"], "start": "alone", "cross_entropy": 0.1, "train": None}
 ALONE = {**METHOD, "alphas": [1.0], "merge": "published"}
 
@@ -251,9 +251,9 @@ def test_what_counts_as_taught_in_the_same_way(by_hand: Path, changes: dict[str,
         assert sentence.startswith("tgd beside alone, which is taught in the same way without persistence: ")
 
 
-def test_pictures_that_only_the_topology_teacher_gets_right(maker: Maker) -> None:
+def test_images_that_only_the_topology_teacher_gets_right(maker: Maker) -> None:
     folder = maker.comparison(arms=("alone", "tgd"), seeds=(0, 1))
-    kept = keep_pictures(folder)
+    kept = keep_images(folder)
     pair = section(only_topology(read(folder))).content["pairs"][0]
     places = kept["only_persistence_not_image"]
     assert len(places) > 2
@@ -272,7 +272,7 @@ def test_pictures_that_only_the_topology_teacher_gets_right(maker: Maker) -> Non
 
 
 def assert_sheet(source: str, images: np.ndarray, lines: int) -> None:
-    """A grid of the images in colours of viridis, with a little of nothing between them."""
+    """A grid of the images in colors of viridis, with a little of nothing between them."""
     shown = np.asarray(decoded(source).convert("RGBA")).astype(int)
     channels, height, width = images.shape
     columns, gap = channels // lines, 2 if width == 50 else 1
@@ -297,22 +297,22 @@ def test_a_sheet_of_one_line_and_of_one_image() -> None:
     assert one.text.startswith("Persistence images. rows: largest value 1.00 at high persistence")
 
 
-def test_large_pictures_are_photographs() -> None:
+def test_large_images_are_photographs() -> None:
     pixels = np.tile(np.arange(96, dtype=np.uint8), (3, 96, 1))
-    found = inlined_picture(pixels, "cat")
+    found = inlined_image(pixels, "cat")
     assert found.style == "photograph"
     assert np.abs(np.asarray(decoded(found.source)).astype(int) - pixels.transpose(1, 2, 0)).max() < 8
-    assert inlined_picture(pixels[:, :64, :64], "cat").style == "pixels"
+    assert inlined_image(pixels[:, :64, :64], "cat").style == "pixels"
 
 
-def test_gray_pictures_and_a_view_without_scans(maker: Maker) -> None:
+def test_gray_images_and_a_view_without_scans(maker: Maker) -> None:
     folder = maker.comparison(arms=("alone",), seeds=(0,))
-    kept = keep_pictures(folder, shape=(1, 8, 8), view=(2, 16, 16))
+    kept = keep_images(folder, shape=(1, 8, 8), view=(2, 16, 16))
     comparison = read(folder)
     part = section(only_topology(comparison))
     case = part.content["pairs"][0]["cases"][0]
     place = kept["only_persistence_not_image"][0]
-    assert np.array_equal(np.asarray(decoded(case.picture.source)), kept["pictures"][place, 0])
+    assert np.array_equal(np.asarray(decoded(case.image.source)), kept["images"][place, 0])
     assert "(by rows, then by columns)." in part.content["pairs"][0]["note"]
     bare = replace(comparison, views=tuple(replace(view, scans=()) for view in comparison.views))
     pair = section(only_topology(bare)).content["pairs"][0]
@@ -323,10 +323,10 @@ def test_gray_pictures_and_a_view_without_scans(maker: Maker) -> None:
 def test_without_a_pair_of_teachers_it_is_said(maker: Maker) -> None:
     for number, teachers in enumerate([(), ("image",), ("persistence",), ("image", "other")]):
         folder = Maker(maker.root / str(number)).comparison(arms=("alone",), seeds=(0,), teachers=teachers)
-        keep_pictures(folder)
+        keep_images(folder)
         comparison = read(folder)
         assert only_topology(comparison) == (
-            "What only the topology teacher gets right: this comparison has no complete teacher of pictures beside one "
+            "What only the topology teacher gets right: this comparison has no complete teacher of images beside one "
             "of persistence images."
         )
         case = section(hardest(comparison)).content["cases"][0]
@@ -337,7 +337,7 @@ def test_without_a_pair_of_teachers_it_is_said(maker: Maker) -> None:
 def test_of_two_topology_teachers_each_has_its_pair(maker: Maker) -> None:
     names = ("image", "rows", "columns")
     folder = maker.comparison(arms=("alone",), seeds=(0,), teachers=names, views=names[1:])
-    kept = keep_pictures(folder)
+    kept = keep_images(folder)
     part = section(only_topology(read(folder)))
     assert [pair["title"] for pair in part.content["pairs"]] == ["image and rows", "image and columns"]
     assert len(part.tables) == 2
@@ -349,11 +349,11 @@ def test_an_older_comparison_keeps_its_counts(maker: Maker) -> None:
     folder = maker.comparison(arms=("alone",), seeds=(0,))
     said = hardest(read(folder))
     assert isinstance(said, str)
-    assert "holds no pictures.npz: an older version made it" in said
+    assert "holds no images.npz: an older version made it" in said
     part = section(only_topology(read(folder)))
     assert len(part.tables[0].rows) == 2
     assert part.content["pairs"][0]["cases"] == ()
-    assert "The pictures cannot be shown" in part.content["pairs"][0]["note"]
+    assert "The images cannot be shown" in part.content["pairs"][0]["note"]
     assert "an older version made it" in write(folder).read_text(encoding="utf-8")
 
 
@@ -361,14 +361,14 @@ def test_an_older_comparison_keeps_its_counts(maker: Maker) -> None:
     ("changes", "said"),
     [
         ({"rows": None}, "does not hold 'rows'"),
-        ({"target": np.zeros(1, np.int64)}, "one row and one class for each picture"),
-        ({"hardest": None, "only_persistence_not_image": None}, "pictures.npz does not hold"),
-        ({"hardest": np.array([99]), "only_persistence_not_image": np.array([-1])}, "pictures.npz does not hold"),
+        ({"target": np.zeros(1, np.int64)}, "one row and one class for each image"),
+        ({"hardest": None, "only_persistence_not_image": None}, "images.npz does not hold"),
+        ({"hardest": np.array([99]), "only_persistence_not_image": np.array([-1])}, "images.npz does not hold"),
     ],
 )
 def test_a_damaged_file_is_said(maker: Maker, changes: dict[str, Any], said: str) -> None:
     folder = maker.comparison(arms=("alone",), seeds=(0,))
-    keep_pictures(folder, **changes)
+    keep_images(folder, **changes)
     comparison = read(folder)
     assert said in str(hardest(comparison))
     pair = section(only_topology(comparison)).content["pairs"][0]
@@ -378,31 +378,31 @@ def test_a_damaged_file_is_said(maker: Maker, changes: dict[str, Any], said: str
 
 def test_a_file_that_is_cut_short_is_said(maker: Maker) -> None:
     folder = maker.comparison(arms=("alone",), seeds=(0,))
-    keep_pictures(folder)
-    whole = (folder / "pictures.npz").read_bytes()
-    (folder / "pictures.npz").write_bytes(whole[: len(whole) // 2])
+    keep_images(folder)
+    whole = (folder / "images.npz").read_bytes()
+    (folder / "images.npz").write_bytes(whole[: len(whole) // 2])
     assert "cannot be read" in str(hardest(read(folder)))
     assert "cannot be read" in section(only_topology(read(folder))).content["pairs"][0]["note"]
 
 
-def test_pictures_of_other_data_are_refused(maker: Maker) -> None:
+def test_images_of_other_data_are_refused(maker: Maker) -> None:
     folder = maker.comparison(arms=("alone",), seeds=(0,))
-    kept = keep_pictures(folder)
-    keep_pictures(folder, target=(kept["target"] + 1) % 10)
-    assert "other test pictures" in str(hardest(read(folder)))
+    kept = keep_images(folder)
+    keep_images(folder, target=(kept["target"] + 1) % 10)
+    assert "other test images" in str(hardest(read(folder)))
     first, _ = entries(folder)
     path = folder.parent / first["alone"]["evaluation"] / "predictions.npz"
     logits, target = answers(folder, first["alone"])
     np.savez(path, logits=logits, target=target[::-1])
-    (folder / "pictures.npz").unlink()
+    (folder / "images.npz").unlink()
     said = only_topology(read(folder))
     assert isinstance(said, str)
-    assert "other test pictures" in said
+    assert "other test images" in said
 
 
 def test_a_view_that_is_missing_leaves_the_counts(maker: Maker) -> None:
     folder = maker.comparison(arms=("alone",), seeds=(0,))
-    keep_pictures(folder, view_persistence=None)
+    keep_images(folder, view_persistence=None)
     pair = section(only_topology(read(folder))).content["pairs"][0]
     assert "does not hold the view persistence" in pair["note"]
     assert isinstance(hardest(read(folder)), Section)
@@ -411,7 +411,7 @@ def test_a_view_that_is_missing_leaves_the_counts(maker: Maker) -> None:
 def test_names_are_text_on_the_page(maker: Maker) -> None:
     evil = "<i>x</i>" * 5
     folder = maker.comparison(arms=("alone", "<b>"), seeds=(0,), classes=[evil] * 10)
-    keep_pictures(folder)
+    keep_images(folder)
     text = write(folder).read_text(encoding="utf-8")
     assert "<i>x" not in text
     assert '<th scope="row">&lt;b&gt;</th>' in text

@@ -67,7 +67,7 @@ def test_a_drawing_is_the_same_every_time(comparison: Comparison) -> None:
     assert draw(part, part.figures[0], "svg") == draw(part, part.figures[0], "svg")
 
 
-def test_a_drawing_shows_its_networks_in_their_colours(comparison: Comparison) -> None:
+def test_a_drawing_shows_its_networks_in_their_colors(comparison: Comparison) -> None:
     part = section(comparison, "corruptions")
     text = draw(part, part.figures[0], "svg", 0).decode()
     labels = re.findall(r">([^<>]+)</text>", text)
@@ -75,8 +75,8 @@ def test_a_drawing_shows_its_networks_in_their_colours(comparison: Comparison) -
     assert "teacher: image" not in labels  # off on the page, too
     assert "#0072b2" in text
     assert draw(part, part.figures[0], "svg", 1).decode() != text  # another corruption
-    with Image.open(io.BytesIO(draw(part, part.figures[1], "png"))) as picture:
-        assert np.asarray(picture.convert("L")).std() > 5
+    with Image.open(io.BytesIO(draw(part, part.figures[1], "png"))) as image:
+        assert np.asarray(image.convert("L")).std() > 5
 
 
 def front(card: str) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_kept import keep_pictures
+from made_up_examples import keep_images
 from made_up_runs import Maker
 
 from persistill.report import write
@@ -211,7 +211,7 @@ def test_a_second_map_is_chosen_beside_the_first(visit: Open, full: Path, tmp_pa
     seen.page.locator("#embeddings-plot .point").first.scroll_into_view_if_needed()
     seen.page.locator("#embeddings-plot .point").first.hover(force=True)
     label = seen.page.locator("#embeddings-plot .hoverlayer .hovertext").first.text_content()
-    assert re.fullmatch(r"\w+, (right|taken for \w+)test picture \d+", label or "")
+    assert re.fullmatch(r"\w+, (right|taken for \w+)test image \d+", label or "")
     assert seen.said == []
 
 
@@ -256,7 +256,7 @@ def test_without_plots_the_page_is_whole(visit: Open, maker: Maker) -> None:
     seen = visit(write(folder), width=390)
     assert seen.said == []
     assert seen.page.evaluate("document.documentElement.scrollWidth") == 390
-    assert re.search(r"Of 200 test pictures, alone classifies", seen.page.locator(".lead").text_content() or "")
+    assert re.search(r"Of 200 test images, alone classifies", seen.page.locator(".lead").text_content() or "")
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
@@ -278,9 +278,9 @@ def test_everything_that_evaluations_measure_is_drawn(
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_answers_to_pictures_unfold_and_are_marked_without_colour(visit: Open, maker: Maker, width: int) -> None:
+def test_answers_to_images_unfold_and_are_marked_without_color(visit: Open, maker: Maker, width: int) -> None:
     folder = maker.comparison(arms=("alone", "kd", "a-long-name-without-any-spaces-in-it", "third", "tgd"), seeds=(0,))
-    keep_pictures(folder)
+    keep_images(folder)
     seen = visit(write(folder), width=width)
     marks = (
         "Object.fromEntries(['right', 'wrong'].map((kind) =>"

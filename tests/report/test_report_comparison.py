@@ -67,9 +67,9 @@ def test_every_figure_of_the_table_by_another_route(finished: Path) -> None:
         assert cells["Parameters"] == ("175,066" if arm.role == "student" else "1,549,530")
 
 
-def test_note_says_epoch_seeds_and_pictures(finished: Path) -> None:
+def test_note_says_epoch_seeds_and_images(finished: Path) -> None:
     text = note(read(finished))
-    assert "200 test pictures" in text
+    assert "200 test images" in text
     assert "after the last of 8 epochs" in text
     assert "seeds 0, 1, 2" in text
 
@@ -168,7 +168,7 @@ def test_headline_names_arms_and_their_distance_from_the_baseline(maker: Maker) 
     means = [100 * np.mean([run.accuracy for run in arm.runs]) for arm in comparison.arms]
     distance = f"{means[1] - means[0]:+.2f}".replace("-", "\N{MINUS SIGN}")
     assert headline(comparison) == (
-        f"Of 200 test pictures, kd classifies {means[0]:.2f} % correctly, alone {means[1]:.2f} % ({distance} points)."
+        f"Of 200 test images, kd classifies {means[0]:.2f} % correctly, alone {means[1]:.2f} % ({distance} points)."
     )
     many = read(maker.comparison(arms=tuple(f"arm{number}" for number in range(9)), seeds=(0,)))
     values = [100 * arm.runs[0].accuracy for arm in many.arms[1:]]

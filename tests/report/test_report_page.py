@@ -116,7 +116,7 @@ def test_structure(parsed: Reader) -> None:
     assert len(names) == len(set(names))
     links = [attributes["href"][1:] for attributes in parsed.all("a")]
     assert set(links) <= set(names)
-    for attribute in ("aria-labelledby", "for"):
+    for attribute in ("aria-labeledby", "for"):
         used = [attributes[attribute] for _, attributes in parsed.elements if attribute in attributes]
         assert set(used) <= set(names)
     levels = [int(tag[1]) for tag, _ in parsed.elements if re.fullmatch(r"h[1-6]", tag)]
@@ -281,18 +281,18 @@ def test_gallery_shows_what_the_view_keeps(maker: Maker, channels: int) -> None:
     entries = sections(comparison)["gallery"].content["views"][0]["entries"]
     assert [entry.name for entry in entries] == [CLASSES[target] for target in kept["target"]]
     for number, entry in enumerate(entries):
-        with decoded(entry.picture.source) as picture:
-            shown = np.asarray(picture)
+        with decoded(entry.image.source) as image:
+            shown = np.asarray(image)
         if channels == 3:
-            assert (shown.transpose(2, 0, 1) == kept["pictures"][number]).all()
+            assert (shown.transpose(2, 0, 1) == kept["images"][number]).all()
         else:
-            assert np.abs(shown - kept["pictures"][number].mean(axis=0)).max() <= 0.5
+            assert np.abs(shown - kept["images"][number].mean(axis=0)).max() <= 0.5
         levels = []
-        for image in entry.images:
-            with decoded(image.source) as picture:
-                assert picture.mode == "P"
-                levels.append(np.asarray(picture))
-        assert np.abs(np.stack(levels) / 255 - kept["images"][number]).max() <= 0.5 / 255 + 1e-6
+        for raster in entry.persistence_images:
+            with decoded(raster.source) as image:
+                assert image.mode == "P"
+                levels.append(np.asarray(image))
+        assert np.abs(np.stack(levels) / 255 - kept["persistence_images"][number]).max() <= 0.5 / 255 + 1e-6
         offsets = kept["offsets"][2 * channels * number :]
         assert [points.number for points in entry.points] == [
             offsets[channels] - offsets[0],
@@ -302,7 +302,7 @@ def test_gallery_shows_what_the_view_keeps(maker: Maker, channels: int) -> None:
     points = kept["values"][: kept["offsets"][channels]].astype(float)
     path = {tuple(map(float, place)) for place in re.findall(r"M([\d.]+) ([\d.]+)h0", entries[0].points[0].path)}
     assert all(min(abs(100 * b - x) + abs(100 - 100 * d - y) for x, y in path) <= 0.5 + 1e-6 for b, d in points)
-    labels = [image.label for image in entries[0].images]
+    labels = [raster.label for raster in entries[0].persistence_images]
     assert labels[0] == {1: "rows", 3: "rows red", 4: "rows channel 1"}[channels]
     assert labels[channels].startswith("columns")
 
@@ -424,7 +424,7 @@ def contrast(first: str, second: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_colours_can_be_seen_in_both_themes(parsed: Reader) -> None:
+def test_colors_can_be_seen_in_both_themes(parsed: Reader) -> None:
     themes = [
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
         for block in parsed.texts["style"][0].split("color-scheme:")[1:]
@@ -440,7 +440,7 @@ def test_colours_can_be_seen_in_both_themes(parsed: Reader) -> None:
         assert all(contrast(theme["ink"], theme[f"heat-{number}"]) >= 4.5 for number in range(3))
 
 
-def test_marks_differ_without_colour(maker: Maker) -> None:
+def test_marks_differ_without_color(maker: Maker) -> None:
     arms = tuple(f"arm {number}" for number in range(12))
     shown = marks(read(maker.comparison(arms=arms, seeds=(0,))))
     assert len({(mark.dash, mark.symbol) for mark in shown}) == len(shown) == 14

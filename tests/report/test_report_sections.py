@@ -104,7 +104,7 @@ def test_figures_of_confidence_raw_and_calibrated(full: Path, made: dict[str, Se
 
 def test_errors_by_corruption(full: Path, made: dict[str, Section]) -> None:
     heat = figure(made["corruptions"], "corruptions-plot")
-    assert len(heat.traces) == 4  # the second teacher sees no pictures
+    assert len(heat.traces) == 4  # the second teacher sees no images
     metrics = stored(full, "tgd")
     for place, name in enumerate(CORRUPTIONS):
         errors = [1 - np.mean(list(m["corruptions"]["accuracy"][name].values())) for m in metrics]
@@ -167,7 +167,7 @@ def test_risk_by_coverage(full: Path, made: dict[str, Section]) -> None:
     assert row(part.tables[0], "kd")["AURC %"] == cell([m["aurc"] for m in metrics], 100, 3)
 
 
-def test_attacks_and_other_pictures(full: Path, made: dict[str, Section]) -> None:
+def test_attacks_and_other_images(full: Path, made: dict[str, Section]) -> None:
     attacks, other = made["threats"].tables
     metrics = stored(full, "tgd")
     assert attacks.header == ("Network", "Accuracy %", "FGSM 2", "FGSM 8", "PGD 2", "PGD 8")
@@ -228,8 +228,8 @@ def test_what_old_folders_lack_is_said(finished: Path) -> None:
     for sentence in (
         "Cost: it was not measured",
         "Selective prediction: the evaluations",
-        "Corrupted pictures: no network",
-        "Attacks and other pictures: no network",
+        "Corrupted images: no network",
+        "Attacks and other images: no network",
         "Likeness of students and teachers: it was not measured",
     ):
         assert sentence in text
@@ -258,8 +258,8 @@ def test_similarity_maps_show_the_maps_that_were_read(comparison: Comparison, ma
     low, high = min(p[rest].min() for p in panels), max(p[rest].max() for p in panels)
     for panel, gram in zip(tgd.panels, panels, strict=True):
         raw = base64.b64decode(panel.source.removeprefix("data:image/png;base64,"))
-        with Image.open(io.BytesIO(raw)) as picture:
-            shown = low + (high - low) * np.asarray(picture) / 255
+        with Image.open(io.BytesIO(raw)) as image:
+            shown = low + (high - low) * np.asarray(image) / 255
         assert np.abs(shown - gram)[rest].max() <= 0.51 * (high - low) / 255
         pairs = [(i, j) for i in range(len(gram)) for j in range(len(gram)) if i != j]
         same = np.mean([gram[i, j] for i, j in pairs if found.target[i] == found.target[j]])

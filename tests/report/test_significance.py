@@ -15,14 +15,14 @@ from persistill.report.significance import Difference, paired_difference, senten
 def naive(differences: np.ndarray, draws: int, seed: int) -> tuple[float, float]:
     """The bootstrap of the docstring, one draw after the other."""
     random = np.random.default_rng(seed)
-    seeds, pictures = differences.shape
+    seeds, images = differences.shape
     means = differences.mean(1)
     factor = math.sqrt(seeds / (seeds - 1)) * t.ppf(0.975, seeds - 1) / 1.959964 if seeds > 1 else 1
     stretched = np.array([row + (factor - 1) * (mean - means.mean()) for row, mean in zip(differences, means)])  # noqa: B905
     values = []
     for _ in range(draws):
         chosen = random.integers(seeds, size=seeds)
-        seen = random.integers(pictures, size=pictures)
+        seen = random.integers(images, size=images)
         values.append(np.mean([stretched[s, i] for s in chosen for i in seen]))
     return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
 
@@ -36,7 +36,7 @@ def test_the_interval_is_that_of_the_naive_bootstrap(seeds):
     low, high = naive(arm - baseline, 3000, 0)
     assert found.mean == pytest.approx((arm - baseline).mean())
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.08 * (high - low))
-    assert (found.seeds, found.pictures) == (seeds, 40)
+    assert (found.seeds, found.images) == (seeds, 40)
 
 
 @pytest.mark.parametrize("seeds", [3, 8])
@@ -48,15 +48,15 @@ def test_where_only_seeds_differ_the_interval_is_about_students(seeds):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "of_seed", "of_picture", "of_both"),
+    ("seeds", "of_seed", "of_image", "of_both"),
     [(1, 0, 1, 1), (2, 1, 0.1, 0.1), (3, 1, 0.1, 0.1), (3, 0.2, 1, 1), (5, 0.3, 1, 2), (10, 1, 1, 1)],
 )
-def test_intervals_hold_the_truth_as_often_as_they_promise(seeds, of_seed, of_picture, of_both):
+def test_intervals_hold_the_truth_as_often_as_they_promise(seeds, of_seed, of_image, of_both):
     random = np.random.default_rng(seeds)
-    trials, pictures, held = 300, 50, 0
+    trials, images, held = 300, 50, 0
     for _ in range(trials):
-        arm = 0.3 + of_seed * random.normal(size=(seeds, 1)) + of_picture * random.normal(size=(1, pictures))
-        arm = arm + of_both * random.normal(size=(seeds, pictures))
+        arm = 0.3 + of_seed * random.normal(size=(seeds, 1)) + of_image * random.normal(size=(1, images))
+        arm = arm + of_both * random.normal(size=(seeds, images))
         found = paired_difference(arm, np.zeros_like(arm))
         held += found.low <= 0.3 <= found.high
     # Three standard errors of 95 % in 300 trials are 3.8 %.
@@ -65,7 +65,7 @@ def test_intervals_hold_the_truth_as_often_as_they_promise(seeds, of_seed, of_pi
 
 def test_pairs_take_out_what_both_arms_share():
     random = np.random.default_rng(0)
-    hard = random.random((1, 500)) < 0.3  # pictures that every network gets wrong
+    hard = random.random((1, 500)) < 0.3  # images that every network gets wrong
     luck = random.random((3, 500)) < 0.1
     baseline = (~hard).astype(float) * np.ones((3, 1))
     found = paired_difference(np.maximum(baseline, luck), baseline)
@@ -77,9 +77,9 @@ def test_pairs_take_out_what_both_arms_share():
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 5), st.integers(1, 30), st.integers(0, 10**6), st.floats(-3, 3))
-def test_signs_shifts_and_order(seeds, pictures, seed, shift):
+def test_signs_shifts_and_order(seeds, images, seed, shift):
     random = np.random.default_rng(seed)
-    arm, baseline = random.normal(size=(2, seeds, pictures))
+    arm, baseline = random.normal(size=(2, seeds, images))
     found = paired_difference(arm, baseline)
     assert found.low <= found.high
     swapped = paired_difference(baseline, arm)
@@ -119,12 +119,12 @@ def test_sentences_carry_the_interval():
     better = sentence("tgd", "alone", Difference(0.012, 0.004, 0.02, 3, 10_000), "accuracy", points)
     assert better == (
         "tgd is better than alone in accuracy: it differs by +1.20 points, 95 % interval +0.40 points to +2.00 points, "
-        "over 3 seeds and 10,000 test pictures."
+        "over 3 seeds and 10,000 test images."
     )
     same = sentence("kd", "alone", Difference(0.001, -0.004, 0.006, 1, 360), "NLL")
     assert same == (
         "kd is not distinguishable from alone in NLL: it differs by 0.001, 95 % interval -0.004 to 0.006, over 360 "
-        "test pictures. Only one seed was trained, so how much another seed would change is not in the interval."
+        "test images. Only one seed was trained, so how much another seed would change is not in the interval."
     )
 
 

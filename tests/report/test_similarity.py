@@ -10,10 +10,10 @@ from persistill.losses import TGD
 from persistill.losses import similarity as of_loss
 from persistill.losses.tgd.tgd import merged_similarity
 from persistill.report import read
-from persistill.report.similarity import normalised, similarity_maps
+from persistill.report.similarity import normalized, similarity_maps
 
 ROWS = np.array([2, 12, 1, 11, 0, 10])
-"""Of 200 pictures whose classes are 0, 1, 2, ..., 9, 0, 1, ...: not in the order of classes, to be told apart."""
+"""Of 200 images whose classes are 0, 1, 2, ..., 9, 0, 1, ...: not in the order of classes, to be told apart."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def comparison(maker):
     return replace(found, settings={**found.settings, "arms": settings}), maps
 
 
-@pytest.mark.parametrize("merge", ["published", "normalised"])
+@pytest.mark.parametrize("merge", ["published", "normalized"])
 def test_every_panel_is_what_the_loss_compares(comparison, merge):
     comparison, maps = comparison
     comparison.settings["arms"]["tgd"]["methods"][0]["merge"] = merge
@@ -79,4 +79,4 @@ def test_a_teacher_that_is_missing_is_left_out_and_nothing_is_merged(comparison)
 
 
 def test_rows_of_zeros_stay_zeros():
-    assert normalised(np.array([[0.0, 0.0], [3.0, 4.0]])).tolist() == [[0, 0], [0.6, 0.8]]
+    assert normalized(np.array([[0.0, 0.0], [3.0, 4.0]])).tolist() == [[0, 0], [0.6, 0.8]]

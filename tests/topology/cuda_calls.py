@@ -15,7 +15,7 @@ from persistill.topology._triton import sublevel_1d as triton_signals
 from persistill.topology._triton import vietoris_rips as triton_clouds
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-PICTURES = np.resize(hard_signals()["walk"], (2, 1, 4, 11))
+IMAGES = np.resize(hard_signals()["walk"], (2, 1, 4, 11))
 SETTINGS = PersistenceImages((16, 12))
 
 
@@ -33,7 +33,7 @@ def called(monkeypatch):
     spy(triton_images, "persistence_images")
     spy(triton_gradients, "persistence_images")
     if DEVICE == "cpu":
-        for module in ("signals", "pictures", "persistence_image"):
+        for module in ("signals", "images", "persistence_image"):
             monkeypatch.setattr(f"persistill.topology.{module}.on_gpu", lambda array: isinstance(array, torch.Tensor))
     return found
 
@@ -51,20 +51,20 @@ class NothingIsReadOut(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_pictures(called):
-    persistence_images(torch.from_numpy(PICTURES).to(DEVICE), SETTINGS)  # makes tables
+def test_images(called):
+    persistence_images(torch.from_numpy(IMAGES).to(DEVICE), SETTINGS)  # makes tables
     called.clear()
     with NothingIsReadOut():
-        found = persistence_images(torch.from_numpy(PICTURES).to(DEVICE), SETTINGS)
+        found = persistence_images(torch.from_numpy(IMAGES).to(DEVICE), SETTINGS)
     assert called == ["persistence_images"]
     assert found.device.type == DEVICE
-    np.testing.assert_allclose(found.cpu(), persistence_images(PICTURES, SETTINGS), atol=1e-6)
+    np.testing.assert_allclose(found.cpu(), persistence_images(IMAGES, SETTINGS), atol=1e-6)
     with pytest.raises(TypeError, match=r"must be uint8, float32 or float64; got int32"):
-        persistence_images(torch.from_numpy(PICTURES).int().to(DEVICE), SETTINGS)
+        persistence_images(torch.from_numpy(IMAGES).int().to(DEVICE), SETTINGS)
 
 
 def test_signals_and_diagrams(called):
-    signals = PICTURES.reshape(2, 44)
+    signals = IMAGES.reshape(2, 44)
     diagrams = sublevel_persistence(torch.from_numpy(signals).to(DEVICE), min_persistence=3)
     found = SETTINGS.images(diagrams)
     assert called == ["padded_pairs", "images"]
@@ -82,22 +82,22 @@ def test_gradients_take_the_path_that_has_them(called):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_gradients_of_pictures_without_waiting(called, dtype, monkeypatch):
-    pictures = torch.from_numpy(PICTURES).to(dtype) / 255
+def test_gradients_of_images_without_waiting(called, dtype, monkeypatch):
+    images = torch.from_numpy(IMAGES).to(dtype) / 255
     settings = PersistenceImages((8, 6), bandwidth=0.05, births=(0, 1), persistences=(0, 1), scaling="log", scale=0.1)
     weights = torch.rand(2, 2, 8, 6)
     monkeypatch.setattr(triton_gradients, "_NUMBERS", 700)  # three signals are drawn at a time
     gradients = []
     for device, mode in ((DEVICE, NothingIsReadOut), ("cpu", contextlib.nullcontext)):
-        leaf = pictures.to(device).requires_grad_()
+        leaf = images.to(device).requires_grad_()
         if mode is contextlib.nullcontext:
             monkeypatch.setattr("persistill.topology.on_gpu", lambda array: False)
             monkeypatch.setattr("persistill.topology.on_gpu", lambda array: False)
             monkeypatch.setattr("persistill.topology.on_gpu", lambda array: False)
         with mode():
-            images = persistence_images(leaf, settings)
-            (images * weights.to(device)).sum().backward()
-        gradients.append((images.detach().cpu(), leaf.grad.cpu()))
+            rasters = persistence_images(leaf, settings)
+            (rasters * weights.to(device)).sum().backward()
+        gradients.append((rasters.detach().cpu(), leaf.grad.cpu()))
     assert called == ["persistence_images"]
     for ours, expected in zip(*gradients, strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-5 * float(expected.abs().max()))
@@ -106,17 +106,17 @@ def test_gradients_of_pictures_without_waiting(called, dtype, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
 def test_images_of_what_is_not_finite_and_gradients_through_nothing():
-    pictures = torch.rand(3, 1, 3, 4, device=DEVICE)
-    pictures[1, 0, 1, 2] = torch.nan
-    images = persistence_images(pictures.requires_grad_(), SETTINGS)
-    assert images.isnan().all((1, 2, 3)).tolist() == [False, True, False]
+    images = torch.rand(3, 1, 3, 4, device=DEVICE)
+    images[1, 0, 1, 2] = torch.nan
+    rasters = persistence_images(images.requires_grad_(), SETTINGS)
+    assert rasters.isnan().all((1, 2, 3)).tolist() == [False, True, False]
     for shape in ((2, 1, 1, 1), (0, 2, 3, 4)):
         leaf = torch.rand(shape, device=DEVICE, requires_grad=True)
         found = persistence_images(leaf, SETTINGS)
         assert found.shape == (shape[0], 2 * shape[1], *SETTINGS.pixels)
         assert not found.any()
     with pytest.raises(ValueError, match="out must be None"):
-        persistence_images(pictures, SETTINGS, out=torch.zeros(3, 2, 16, 12))
+        persistence_images(images, SETTINGS, out=torch.zeros(3, 2, 16, 12))
 
 
 @pytest.mark.parametrize("distances", [False, True])
@@ -137,14 +137,14 @@ def test_clouds():
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 def test_the_host_never_waits():
-    pictures = torch.from_numpy(PICTURES).to(DEVICE)
+    images = torch.from_numpy(IMAGES).to(DEVICE)
     clouds = torch.randn(3, 20, 4, device=DEVICE, requires_grad=True)
 
     def step():
-        persistence_images(pictures, SETTINGS)
-        persistence_images(pictures.float() / 255, SETTINGS)
+        persistence_images(images, SETTINGS)
+        persistence_images(images.float() / 255, SETTINGS)
         mst_lengths(clouds).sum().backward()
-        persistence_images((pictures.float() / 255).requires_grad_(), SETTINGS).sum().backward()
+        persistence_images((images.float() / 255).requires_grad_(), SETTINGS).sum().backward()
 
     step()  # compiles, and makes tables
     torch.cuda.synchronize()

@@ -67,12 +67,12 @@ def test_pairs(compiled, dtype):
 @pytest.mark.parametrize(("dtype", "scaling"), [(torch.uint8, "max"), (torch.uint8, "log"), (torch.float32, "max")])
 def test_images(compiled, dtype, scaling):
     settings = PersistenceImages(scaling=scaling)
-    pictures = torch.from_numpy(np.zeros((2, 1, 8, 8))).to(dtype)
-    triton_images.persistence_images(pictures, settings, ("rows",), None)
+    images = torch.from_numpy(np.zeros((2, 1, 8, 8))).to(dtype)
+    triton_images.persistence_images(images, settings, ("rows",), None)
     assert compiled == ["_leaves", "_search", "_draw", "_draw"][: 4 if scaling == "max" else 3]
 
 
-def test_the_smallest_pictures_and_images(compiled):
+def test_the_smallest_images_and_images(compiled):
     settings = PersistenceImages((1, 1))
     triton_images.persistence_images(torch.zeros(1, 1, 1, 1), settings, ("rows",), None)
     assert compiled == ["_leaves", "_search", "_draw", "_draw"]

@@ -22,27 +22,27 @@ HARD = hard_signals()
 # none), less than the least number of float64, no bar at all, and a mixture.
 SIGNALS = [HARD["alternating 40 60"], HARD["ties of two values"], [160, 116, 150], [210, 160, 205]]
 SIGNALS += [HARD["beyond the births"], HARD["constant"], HARD["walk"]]
-PICTURES = np.stack([np.resize(signal, (1, 4, 12)) for signal in SIGNALS]).astype(np.uint8)
+IMAGES = np.stack([np.resize(signal, (1, 4, 12)) for signal in SIGNALS]).astype(np.uint8)
 
 
-def step_by_step(pictures, settings, scans=(rows, columns)):
+def step_by_step(images, settings, scans=(rows, columns)):
     """The same through float64 diagrams, whose images are held to persim elsewhere."""
-    values = pictures / 255 if pictures.dtype == np.uint8 else pictures.astype(np.float64)
+    values = images / 255 if images.dtype == np.uint8 else images.astype(np.float64)
     return np.concatenate([settings.images(sublevel_persistence(scan(values))) for scan in scans], 1)
 
 
-def drawn(pictures, settings, scans=("rows", "columns"), out=None):
-    found = kernels.persistence_images(torch.from_numpy(pictures).to(DEVICE), settings, scans, out)
+def drawn(images, settings, scans=("rows", "columns"), out=None):
+    found = kernels.persistence_images(torch.from_numpy(images).to(DEVICE), settings, scans, out)
     assert found.dtype == torch.float32 if out is None else found is out
     return found.cpu().numpy()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-def test_hard_pictures_agree_with_the_steps(dtype):
-    pictures = PICTURES if dtype == np.uint8 else (PICTURES / 255).astype(dtype)
-    expected = step_by_step(pictures, SMALL)
+def test_hard_images_agree_with_the_steps(dtype):
+    images = IMAGES if dtype == np.uint8 else (IMAGES / 255).astype(dtype)
+    expected = step_by_step(images, SMALL)
     assert expected.max((1, 2, 3)).tolist() == [1, 1, 1, 1, 0, 0, 1]
-    np.testing.assert_allclose(drawn(pictures, SMALL), expected, atol=1e-6)
+    np.testing.assert_allclose(drawn(images, SMALL), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_hard_pictures_agree_with_the_steps(dtype):
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_all_settings_agree_with_the_steps(settings, dtype):
-    pictures = PICTURES[[0, 6]] if dtype == np.uint8 else (PICTURES[[0, 6]] / 255).astype(dtype)
-    np.testing.assert_allclose(drawn(pictures, settings), step_by_step(pictures, settings), atol=1e-6, rtol=1e-6)
+    images = IMAGES[[0, 6]] if dtype == np.uint8 else (IMAGES[[0, 6]] / 255).astype(dtype)
+    np.testing.assert_allclose(drawn(images, settings), step_by_step(images, settings), atol=1e-6, rtol=1e-6)
 
 
-def test_real_pictures_agree_with_the_steps(cifar):
-    pictures = cifar([7])[:, 1:, :9]
-    np.testing.assert_allclose(drawn(pictures, TGD), step_by_step(pictures, TGD), atol=1e-6)
+def test_real_images_agree_with_the_steps(cifar):
+    images = cifar([7])[:, 1:, :9]
+    np.testing.assert_allclose(drawn(images, TGD), step_by_step(images, TGD), atol=1e-6)
 
 
 def test_hundreds_of_equal_bars_do_not_drift():
@@ -77,17 +77,17 @@ def test_hundreds_of_equal_bars_do_not_drift():
 
 
 def test_scans_and_blocks(monkeypatch):
-    pictures = np.concatenate([PICTURES[[0, 1]], PICTURES[[5, 6]]], 1)
-    both = drawn(pictures, SMALL)
-    np.testing.assert_array_equal(drawn(pictures, SMALL, ("columns", "rows")), both[:, [2, 3, 0, 1]])
+    images = np.concatenate([IMAGES[[0, 1]], IMAGES[[5, 6]]], 1)
+    both = drawn(images, SMALL)
+    np.testing.assert_array_equal(drawn(images, SMALL, ("columns", "rows")), both[:, [2, 3, 0, 1]])
     monkeypatch.setattr("persistill.topology._triton.sublevel_1d._SCRATCH", 1)
-    np.testing.assert_array_equal(drawn(pictures, SMALL), both)
+    np.testing.assert_array_equal(drawn(images, SMALL), both)
 
 
 def test_eight_bit_output():
     out = torch.full((2, 1, 20, 17), 7, dtype=torch.uint8, device=DEVICE)
-    found = drawn(PICTURES[[0, 2]], SMALL, ("rows",), out)
-    expected = np.floor(step_by_step(PICTURES[[0, 2]], SMALL, (rows,)) * 255)
+    found = drawn(IMAGES[[0, 2]], SMALL, ("rows",), out)
+    expected = np.floor(step_by_step(IMAGES[[0, 2]], SMALL, (rows,)) * 255)
     assert (found != expected).mean() < 1e-2  # a value within rounding of a whole number may fall on its other side
     assert np.abs(found - expected).max() <= 1
     assert (found.max((2, 3)) == 255).all()
@@ -95,12 +95,12 @@ def test_eight_bit_output():
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
 def test_what_is_not_finite_gives_images_of_nan():
-    pictures = (PICTURES[[6, 6, 6]] / 255).astype(np.float32)
-    pictures[0, 0, 1, 2] = np.nan
-    pictures[2, 0, 3, 0] = -np.inf
-    found = drawn(pictures, SMALL, ("rows",))
+    images = (IMAGES[[6, 6, 6]] / 255).astype(np.float32)
+    images[0, 0, 1, 2] = np.nan
+    images[2, 0, 3, 0] = -np.inf
+    found = drawn(images, SMALL, ("rows",))
     assert np.isnan(found[[0, 2]]).all()
-    np.testing.assert_allclose(found[1], step_by_step(pictures[1:2], SMALL, (rows,))[0], atol=1e-6)
+    np.testing.assert_allclose(found[1], step_by_step(images[1:2], SMALL, (rows,))[0], atol=1e-6)
 
 
 def test_diagrams_of_any_kind():
@@ -117,10 +117,10 @@ def test_diagrams_of_any_kind():
 
 
 def test_bad_outputs_are_named():
-    picture = torch.zeros(1, 1, 4, 5, dtype=torch.uint8, device=DEVICE)
+    image = torch.zeros(1, 1, 4, 5, dtype=torch.uint8, device=DEVICE)
 
     def draw(out, settings=SMALL):
-        kernels.persistence_images(picture, settings, ("rows",), out)
+        kernels.persistence_images(image, settings, ("rows",), out)
 
     with pytest.raises(TypeError, match=r"float32 or uint8; got torch\.float64"):
         draw(torch.zeros(1, 1, 20, 17, dtype=torch.float64, device=DEVICE))
@@ -128,7 +128,7 @@ def test_bad_outputs_are_named():
         draw(np.zeros((1, 1, 20, 17)))
     with pytest.raises(ValueError, match=r"contiguous of shape \(1, 1, 20, 17\); got \(1, 2, 20, 17\)"):
         draw(torch.zeros(1, 2, 20, 17, device=DEVICE))
-    with pytest.raises(ValueError, match="on the device of the pictures"):
+    with pytest.raises(ValueError, match="on the device of the images"):
         draw(torch.zeros(1, 1, 20, 17, device="meta"))
     with pytest.raises(ValueError, match="8-bit images need scaling"):
         out = torch.zeros(1, 1, 20, 17, dtype=torch.uint8, device=DEVICE)

@@ -1,4 +1,4 @@
-"""Ragged batches of diagrams, random and awkward, for the tests of vectorisations and distances."""
+"""Ragged batches of diagrams, random and awkward, for the tests of vectorizations and distances."""
 
 import numpy as np
 import torch

@@ -107,18 +107,18 @@ def test_hard_images_agree_with_gudhi(name, construction):
 
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS)
-def test_real_pictures_agree_with_gudhi(cifar, construction):
-    pictures = cifar(list(range(6)))
-    for image in pictures[:, 0]:
+def test_real_images_agree_with_gudhi(cifar, construction):
+    images = cifar(list(range(6)))
+    for image in images[:, 0]:
         assert_agrees_with_gudhi(image, construction)
-    mosaic = pictures[:, 1].reshape(2, 3, 32, 32).transpose(0, 2, 1, 3).reshape(64, 96)
+    mosaic = images[:, 1].reshape(2, 3, 32, 32).transpose(0, 2, 1, 3).reshape(64, 96)
     assert_agrees_with_gudhi(mosaic, construction)
-    # Differences of neighbours bring zeros of both signs and many negative values.
+    # Differences of neighbors bring zeros of both signs and many negative values.
     assert_agrees_with_gudhi(np.diff(mosaic.astype(np.float32), axis=1) / -255, construction)
 
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS)
-def test_every_neighbourhood_agrees_with_matrix_reduction_in_every_index(construction):
+def test_every_neighborhood_agrees_with_matrix_reduction_in_every_index(construction):
     # Five by five pixels, of which the inner nine take every pattern around their middle.
     ring = [6, 7, 8, 11, 13, 16, 17, 18]
     outside = np.random.default_rng(0).permutation(25).reshape(5, 5) / 100
@@ -307,7 +307,7 @@ def test_zeros_of_both_signs_and_the_smallest_numbers():
         tiny = np.finfo(dtype).smallest_subnormal
         image = np.array([[0.0, tiny, -0.0, -tiny, 0.0, tiny, -tiny]], dtype)
         assert_agrees_with_reference(image, "top_cells")
-        # Zeros of both signs are equal: the first of them is the elder, and between neighbours there is no bar.
+        # Zeros of both signs are equal: the first of them is the elder, and between neighbors there is no bar.
         found = cubical_persistence(np.array([[0.0, 2.0, -0.0], [-0.0, 2.0, 0.0], [2.0, 3.0, -0.0]], dtype))[0]
         assert found.indices.tolist() == [[2, 1]]
         largest = np.finfo(dtype).max

@@ -77,7 +77,7 @@ def test_some_hard_signals_are_tails_and_some_vanish(persim_images):
     assert 0 < raw.max() < 1e-30
 
 
-def test_real_pictures_agree_with_persim(cifar):
+def test_real_images_agree_with_persim(cifar):
     signals = rows(cifar([1361, 2741, 68]))
     found = TGD.images(sublevel_persistence(signals))
     for b in range(3):
@@ -297,9 +297,9 @@ def test_a_fitted_window_holds_the_training_persistence(cifar):
 
 
 def test_fitting_ignores_the_number_format_of_the_values(cifar):
-    pictures = rows(cifar([3, 4, 5]))
-    levels = PersistenceImages.fit(sublevel_persistence(pictures))
-    floats = PersistenceImages.fit(sublevel_persistence(torch.from_numpy(pictures / 255)))
+    images = rows(cifar([3, 4, 5]))
+    levels = PersistenceImages.fit(sublevel_persistence(images))
+    floats = PersistenceImages.fit(sublevel_persistence(torch.from_numpy(images / 255)))
     for field in dataclasses.fields(levels):
         if field.name not in ("weight", "grid", "scaling"):
             assert getattr(levels, field.name) == pytest.approx(getattr(floats, field.name))

@@ -27,26 +27,26 @@ def bars_in(axes):
     ]
 
 
-def test_a_picture_is_explained_by_its_own_bars(cifar):
-    picture = cifar([68])[0]
-    figure = explain(picture, TGD, channel=1)
-    signal, shown, bars, _, image = figure.axes
-    diagram = sublevel_persistence(picture[1].reshape(-1), min_persistence=5).values[:] / 255.0
+def test_a_image_is_explained_by_its_own_bars(cifar):
+    image = cifar([68])[0]
+    figure = explain(image, TGD, channel=1)
+    signal, shown, bars, _, raster = figure.axes
+    diagram = sublevel_persistence(image[1].reshape(-1), min_persistence=5).values[:] / 255.0
     assert figure.get_suptitle().startswith(f"{len(diagram):,} bars are longer than 0.02")
     np.testing.assert_allclose(sorted(line[0][0] for line in bars_in(bars)), sorted(diagram[:, 0]))
     assert len(bars_in(signal)) == len(diagram)
-    np.testing.assert_allclose(signal.lines[0].get_ydata(), picture[1].reshape(-1) / 255)
-    np.testing.assert_allclose(shown.images[0].get_array(), picture.transpose(1, 2, 0) / 255)
-    expected = persistence_images(picture[None], TGD)[0, 1]
-    np.testing.assert_allclose(image.images[0].get_array(), expected, atol=1e-6)
+    np.testing.assert_allclose(signal.lines[0].get_ydata(), image[1].reshape(-1) / 255)
+    np.testing.assert_allclose(shown.images[0].get_array(), image.transpose(1, 2, 0) / 255)
+    expected = persistence_images(image[None], TGD)[0, 1]
+    np.testing.assert_allclose(raster.images[0].get_array(), expected, atol=1e-6)
     assert rendered(figure).shape == (992, 1920, 3)
 
 
-def test_a_large_picture_is_shown_in_part_and_the_headings_say_so():
-    picture = np.random.default_rng(0).integers(0, 256, (120, 150), dtype=np.uint8)
-    figure = explain(picture, TGD)
+def test_a_large_image_is_shown_in_part_and_the_headings_say_so():
+    image = np.random.default_rng(0).integers(0, 256, (120, 150), dtype=np.uint8)
+    figure = explain(image, TGD)
     signal, _, bars, diagram, _ = figure.axes
-    found = sublevel_persistence(picture.reshape(-1), min_persistence=5)
+    found = sublevel_persistence(image.reshape(-1), min_persistence=5)
     count = len(found.values)
     assert figure.get_suptitle().startswith(f"{count:,} bars")
     assert "2,500 of its 18,000 samples" in signal.get_title(loc="left")
@@ -65,11 +65,11 @@ def test_bars_inside_the_window_are_counted(cifar):
     lengths = values[:, 1] - values[:, 0]
     inside = (values[:, 0] <= 0.3) & (lengths <= 0.3)
     share = 100 * lengths[inside].sum() / lengths.sum()
-    assert f"holds {inside.sum()} of them (in colour), {share:.0f} %" in figure.get_suptitle()
+    assert f"holds {inside.sum()} of them (in color), {share:.0f} %" in figure.get_suptitle()
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         np.full((1, 6, 6), 0.5, np.float32),
         np.zeros((4, 5), np.uint8),
@@ -80,20 +80,20 @@ def test_bars_inside_the_window_are_counted(cifar):
     ids=["constant", "one channel", "one pixel", "two channels", "large"],
 )
 @pytest.mark.parametrize("scan", ["rows", "columns"])
-def test_any_picture_can_be_explained(picture, scan):
-    image = rendered(explain(picture, TGD, scan=scan))
-    assert image.std() > 0
+def test_any_image_can_be_explained(image, scan):
+    raster = rendered(explain(image, TGD, scan=scan))
+    assert raster.std() > 0
 
 
-def test_a_sheet_holds_every_picture_and_every_image(cifar):
-    pictures = cifar([0, 1])
-    images = persistence_images(pictures, TGD)
-    figure = contact_sheet(pictures, images, titles=["one", "two"])
+def test_a_sheet_holds_every_image_and_every_image(cifar):
+    images = cifar([0, 1])
+    rasters = persistence_images(images, TGD)
+    figure = contact_sheet(images, rasters, titles=["one", "two"])
     assert len(figure.axes) == 2 * 7
-    np.testing.assert_allclose(figure.axes[7].images[0].get_array(), pictures[1].transpose(1, 2, 0) / 255)
-    np.testing.assert_array_equal(figure.axes[10].images[0].get_array(), images[1, 2])
+    np.testing.assert_allclose(figure.axes[7].images[0].get_array(), images[1].transpose(1, 2, 0) / 255)
+    np.testing.assert_array_equal(figure.axes[10].images[0].get_array(), rasters[1, 2])
     assert [axes.get_title(loc="left") for axes in figure.axes[:7]] == [
-        "picture",
+        "image",
         "rows, red",
         "rows, green",
         "rows, blue",
@@ -107,23 +107,23 @@ def test_a_sheet_holds_every_picture_and_every_image(cifar):
     assert buffer.getbuffer().nbytes > 10_000
 
 
-def test_a_sheet_of_grey_pictures_needs_no_channel_names():
-    pictures = torch.rand(3, 1, 8, 8)
-    figure = contact_sheet(pictures, persistence_images(pictures, TGD))
-    assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["picture", "rows", "columns"]
+def test_a_sheet_of_grey_images_needs_no_channel_names():
+    images = torch.rand(3, 1, 8, 8)
+    figure = contact_sheet(images, persistence_images(images, TGD))
+    assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["image", "rows", "columns"]
 
 
 def test_what_does_not_fit_is_refused():
-    pictures, images = np.zeros((2, 3, 4, 4), np.uint8), np.zeros((2, 6, 5, 5), np.float32)
+    images, rasters = np.zeros((2, 3, 4, 4), np.uint8), np.zeros((2, 6, 5, 5), np.float32)
     with pytest.raises(ValueError, match=r"len\(scans\) \* C = 3 channels; got 6"):
-        contact_sheet(pictures, images, scans=("rows",))
-    with pytest.raises(ValueError, match="one for each of 2 pictures; got 1"):
-        contact_sheet(pictures, images, titles=["a"])
+        contact_sheet(images, rasters, scans=("rows",))
+    with pytest.raises(ValueError, match="one for each of 2 images; got 1"):
+        contact_sheet(images, rasters, titles=["a"])
     with pytest.raises(ValueError, match="with the same B >= 1"):
-        contact_sheet(pictures[:1], images)
+        contact_sheet(images[:1], rasters)
     with pytest.raises(ValueError, match="with the same B >= 1"):
-        contact_sheet(pictures[:0], images[:0])
+        contact_sheet(images[:0], rasters[:0])
     with pytest.raises(ValueError, match=r"with a channel 3, or \(H, W\); got \(3, 4, 4\)"):
-        explain(pictures[0], TGD, channel=3)
+        explain(images[0], TGD, channel=3)
     with pytest.raises(ValueError, match="scan must be one of 'rows', 'columns'; got 'spiral'"):
-        explain(pictures[0], TGD, scan="spiral")
+        explain(images[0], TGD, scan="spiral")

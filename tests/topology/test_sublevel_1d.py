@@ -42,10 +42,10 @@ def test_hard_signals_agree_with_gudhi(name, dtype):
     np.testing.assert_array_equal(as_multiset(found[0]), as_multiset(gudhi_diagram(signal)))
 
 
-def test_real_pictures_agree_with_gudhi_and_ripser(cifar):
-    pictures = cifar(list(range(8)))
+def test_real_images_agree_with_gudhi_and_ripser(cifar):
+    images = cifar(list(range(8)))
     for scan in (rows, columns):
-        signals = scan(pictures)
+        signals = scan(images)
         found = sublevel_persistence(signals)
         assert found.shape == (8, 3)
         for b in range(8):

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persistill.errors import UserError
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Part, Setting
-from persistill.training import Health, Objective
+from persistill.settings import Settings
+from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
+from persistill.training import Criterion, NonFiniteGuard
 
 
-class Pull(Spec):
+class Pull(Settings):
     """A method with one term: the squared distance of the logits."""
 
     weight: float = 1.0
@@ -21,14 +21,14 @@ class Pull(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         return frozenset({"logits"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         return {"pull": self.weight}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         return {"pull": (student.logits - teachers[0].logits).square().mean()}
 
 
@@ -36,7 +36,7 @@ class Push(Pull):
     """Another method with a term of the same name."""
 
 
-class Adapted(Spec):
+class Adapted(Settings):
     """A method with a part that learns: a map of the student's logits onto the teacher's."""
 
     weight: float = 1.0
@@ -46,14 +46,14 @@ class Adapted(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         return frozenset({"logits"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         return {"adapted": self.weight}
 
-    def learner(self, setting: Setting) -> nn.Module:
+    def learner(self, setting: MethodContext) -> nn.Module:
         return Adapter(setting.student.logits.shape[1], setting.teachers[0].logits.shape[1])
 
 
@@ -62,29 +62,29 @@ class Adapter(nn.Module):
         super().__init__()
         self.linear = nn.Linear(student, teacher)
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         return {"adapted": (self.linear(student.logits) - teachers[0].logits).square().mean()}
 
 
-def features(logits: Tensor) -> Features:
-    return Features(logits, logits, {})
+def features(logits: Tensor) -> ModelOutput:
+    return ModelOutput(logits, logits, {})
 
 
 def batch(target: Tensor) -> Batch:
     return Batch({}, target, torch.arange(len(target)))
 
 
-def setting(student: int, *teachers: int) -> Setting:
-    return Setting(
+def setting(student: int, *teachers: int) -> MethodContext:
+    return MethodContext(
         features(torch.zeros(2, student)), [features(torch.zeros(2, size)) for size in teachers], torch.zeros(9).long()
     )
 
 
 def test_parts_that_learn_are_built_for_the_setting_and_belong_to_the_objective() -> None:
-    objective = Objective([Pull(), Adapted(weight=3.0)], settings=[setting(3, 3), setting(3, 5)])
+    objective = Criterion([Pull(), Adapted(weight=3.0)], settings=[setting(3, 3), setting(3, 5)])
     assert [tuple(parameter.shape) for parameter in objective.parameters()] == [(5, 3), (5,)]
     student, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    pull, adapted = Objective([Pull()]), Objective([Adapted(weight=3.0)], settings=[setting(3, 5)])
+    pull, adapted = Criterion([Pull()]), Criterion([Adapted(weight=3.0)], settings=[setting(3, 5)])
     adapted.load_state_dict({name.replace(".1.", ".0."): value for name, value in objective.state_dict().items()})
     five, three = features(torch.randn(4, 5)), features(torch.randn(4, 3))
     assert list(objective.weights) == ["ce", "pull", "adapted"]
@@ -97,13 +97,13 @@ def test_parts_that_learn_are_built_for_the_setting_and_belong_to_the_objective(
 
 def test_parts_that_learn_need_a_setting() -> None:
     with pytest.raises(UserError, match=r"Adapted has parts that learn.*0 setting\(s\).*1 method"):
-        Objective([Adapted()])
+        Criterion([Adapted()])
 
 
 def test_total_is_the_weighted_sum_of_the_terms() -> None:
     torch.manual_seed(0)
     student, teacher, target = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    objective = Objective([Pull(weight=5.0)], cross_entropy=0.1)
+    objective = Criterion([Pull(weight=5.0)], cross_entropy=0.1)
     terms = objective.terms(features(student), [features(teacher)], batch(target))
     expected = 0.1 * F.cross_entropy(student, target) + 5.0 * (student - teacher).square().mean()
     assert list(terms) == ["ce", "pull"]
@@ -111,40 +111,40 @@ def test_total_is_the_weighted_sum_of_the_terms() -> None:
 
 
 def test_terms_of_one_name_carry_the_methods_names() -> None:
-    objective = Objective([Pull(weight=1.0), Push(weight=2.0)])
+    objective = Criterion([Pull(weight=1.0), Push(weight=2.0)])
     assert objective.weights == {"ce": 1.0, "Pull.pull": 1.0, "Push.pull": 2.0}
 
 
 def test_the_same_method_twice_is_refused() -> None:
     with pytest.raises(UserError, match=r"both 'Pull\.pull'"):
-        Objective([Pull(), Pull()])
+        Criterion([Pull(), Pull()])
 
 
 def test_label_smoothing_reaches_the_cross_entropy() -> None:
     logits, target = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
-    terms = Objective(label_smoothing=0.1).terms(features(logits), [], batch(target))
+    terms = Criterion(label_smoothing=0.1).terms(features(logits), [], batch(target))
     torch.testing.assert_close(terms["ce"], F.cross_entropy(logits, target, label_smoothing=0.1))
 
 
 def test_terms_are_float32_whatever_the_logits_are() -> None:
     logits = torch.randn(4, 3, dtype=torch.bfloat16)
-    terms = Objective([Pull()]).terms(features(logits), [features(logits)], batch(torch.zeros(4).long()))
+    terms = Criterion([Pull()]).terms(features(logits), [features(logits)], batch(torch.zeros(4).long()))
     assert {term.dtype for term in terms.values()} == {torch.float32}
 
 
 def test_a_term_of_weight_zero_cannot_spoil_the_total() -> None:
-    objective = Objective([Pull(weight=0.0)])
+    objective = Criterion([Pull(weight=0.0)])
     total = objective.total({"ce": torch.tensor(1.0), "pull": torch.tensor(float("nan"))})
     assert total.item() == 1.0
 
 
 def test_nothing_but_zero_weights_is_refused() -> None:
     with pytest.raises(UserError, match="nothing to learn from"):
-        Objective(cross_entropy=0.0).total({"ce": torch.tensor(1.0)})
+        Criterion(cross_entropy=0.0).total({"ce": torch.tensor(1.0)})
 
 
 def test_the_first_term_that_was_not_finite_is_named() -> None:
-    health = Health(["ce", "pull"])
+    health = NonFiniteGuard(["ce", "pull"])
     good, bad = torch.tensor(1.0), torch.tensor(float("nan"))
     health.check("step 0")
     health.observe({"ce": good, "pull": good})

@@ -13,8 +13,8 @@ from torch import nn
 
 from persistill.errors import UserError
 from persistill.models import build
-from persistill.training import fake_quantised
-from persistill.training.qat import MOMENTUM, FakeInput, FakeWeight, fake_quantise
+from persistill.training import fake_quantized
+from persistill.training.qat import MOMENTUM, FakeInput, FakeWeight, fake_quantize
 
 
 def by_loop(values: list[float], scale: float, zero: int, lowest: int, highest: int) -> list[float]:
@@ -22,7 +22,7 @@ def by_loop(values: list[float], scale: float, zero: int, lowest: int, highest: 
 
 
 def rounded(values: torch.Tensor, scale: float, zero: int, lowest: int = -128, highest: int = 127) -> torch.Tensor:
-    return fake_quantise(values, torch.tensor(scale), torch.tensor(float(zero)), lowest, highest)
+    return fake_quantize(values, torch.tensor(scale), torch.tensor(float(zero)), lowest, highest)
 
 
 @settings(deadline=None, max_examples=40)
@@ -104,39 +104,39 @@ def test_edges_are_finite() -> None:
 
 def test_after_the_block_the_network_is_plain_and_has_the_trained_weights() -> None:
     torch.manual_seed(3)
-    network, pictures = build("mobilenet-v2-half", 3, 4), torch.randn(8, 3, 32, 32)
+    network, images = build("mobilenet-v2-half", 3, 4), torch.randn(8, 3, 32, 32)
     kinds, names = [type(module) for module in network.modules()], set(network.state_dict())
-    with fake_quantised(network):
+    with fake_quantized(network):
         assert [name for name, _ in network.named_parameters() if name.endswith("original")]
         optimizer = torch.optim.SGD(network.parameters(), lr=0.001)
         for _ in range(2):
             optimizer.zero_grad()
-            network(pictures).logits.square().sum().backward()
+            network(images).logits.square().sum().backward()
             optimizer.step()
         originals = {
             name.replace("parametrizations.weight.original", "weight"): value.detach().clone()
             for name, value in network.named_parameters()
         }
         network.eval()
-        in_eight_bits = network(pictures).logits.detach()
+        in_eight_bits = network(images).logits.detach()
     assert [type(module) for module in network.modules()] == kinds
     assert set(network.state_dict()) == names
     assert not any(module._forward_pre_hooks for module in network.modules())
     for name, value in network.named_parameters():
         assert torch.equal(value, originals[name]), name
-    assert not torch.equal(network(pictures).logits, in_eight_bits)
+    assert not torch.equal(network(images).logits, in_eight_bits)
     fresh_one = build("mobilenet-v2-half", 3, 4).eval()
     fresh_one.load_state_dict(network.state_dict())
-    assert torch.equal(fresh_one(pictures).logits, network(pictures).logits)
+    assert torch.equal(fresh_one(images).logits, network(images).logits)
 
 
 def test_weights_and_inputs_of_every_layer_are_rounded_inside() -> None:
     torch.manual_seed(4)
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
-    pictures, seen = torch.rand(5, 1, 4, 4), []
-    with fake_quantised(network):
+    images, seen = torch.rand(5, 1, 4, 4), []
+    with fake_quantized(network):
         network[3].register_forward_hook(lambda layer, given, _: seen.append((given[0], layer.weight)))
-        network(pictures)
+        network(images)
     ((given, weight),) = seen
     assert len(given.unique()) <= 256
     assert len((weight / weight.abs().amax(1, keepdim=True) * 64).round(decimals=3).unique()) <= 24
@@ -147,15 +147,15 @@ def test_weights_and_inputs_of_every_layer_are_rounded_inside() -> None:
 def test_a_network_that_was_not_called_in_training_mode_rounds_its_weights_only() -> None:
     network = nn.Sequential(nn.Linear(3, 2)).eval()
     given = torch.randn(4, 3)
-    with fake_quantised(network):
+    with fake_quantized(network):
         assert torch.equal(network(given), nn.functional.linear(given, network[0].weight, network[0].bias))
-        assert not network[0].fake_quantised_input.started
+        assert not network[0].fake_quantized_input.started
 
 
 def test_a_failure_inside_leaves_a_plain_network() -> None:
     network = fresh()
     names = set(network.state_dict())
-    with pytest.raises(ZeroDivisionError), fake_quantised(network):
+    with pytest.raises(ZeroDivisionError), fake_quantized(network):
         raise ZeroDivisionError
     assert set(network.state_dict()) == names
 
@@ -163,14 +163,14 @@ def test_a_failure_inside_leaves_a_plain_network() -> None:
 def test_weights_that_two_layers_share_stay_shared() -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     network[1].weight = network[0].weight
-    with fake_quantised(network):
+    with fake_quantized(network):
         network(torch.randn(2, 3)).sum().backward()
     assert network[0].weight is network[1].weight
 
 
 def test_a_network_without_such_layers_is_refused() -> None:
-    said = r"Sequential has no layer that computes in 8 bits .*leave quantise out"
-    with pytest.raises(UserError, match=said), fake_quantised(nn.Sequential(nn.ReLU())):
+    said = r"Sequential has no layer that computes in 8 bits .*leave quantize out"
+    with pytest.raises(UserError, match=said), fake_quantized(nn.Sequential(nn.ReLU())):
         pass
 
 
@@ -182,17 +182,17 @@ def test_a_training_in_eight_bits_learns_and_resumes_bit_for_bit(tmp_path: Path)
 
     whole, cut = begun(), begun()
     torch.manual_seed(7)
-    with fake_quantised(whole):
+    with fake_quantized(whole):
         train(tmp_path, whole, name="whole")
-        ranges = whole.head.fake_quantised_input.high.item()
+        ranges = whole.head.fake_quantized_input.high.item()
     torch.manual_seed(7)
-    with fake_quantised(cut), pytest.raises(KeyboardInterrupt):
+    with fake_quantized(cut), pytest.raises(KeyboardInterrupt):
         train(tmp_path, cut, name="cut", loader=StopsAfter(9))
     torch.manual_seed(99)
     resumed = begun()
-    with fake_quantised(resumed):
+    with fake_quantized(resumed):
         train(tmp_path, resumed, name="cut", loader=SyntheticBatches())
-        assert resumed.head.fake_quantised_input.high.item() == ranges
+        assert resumed.head.fake_quantized_input.high.item() == ranges
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     plain = begun()

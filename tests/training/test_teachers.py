@@ -14,7 +14,7 @@ def test_a_teacher_never_changes() -> None:
     features = teacher(torch.randn(8, 1, 6, 6) + 5)
     assert not any(module.training for module in teacher.network.modules())
     assert not features.logits.requires_grad
-    assert not features.maps["stage1"].requires_grad
+    assert not features.feature_maps["stage1"].requires_grad
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 

@@ -10,8 +10,8 @@ from tiny_training import SyntheticBatches, TinyNet
 from persistill.config import Train
 from persistill.errors import UserError
 from persistill.run_folder import RunFolder
-from persistill.structures import Features
-from persistill.training import CHECKPOINT, Frozen, LiveTeacher, Objective, fit, make_fabric
+from persistill.structures import ModelOutput
+from persistill.training import CHECKPOINT, Criterion, Frozen, OnlineTeacher, fit, make_fabric
 
 SETTINGS = Train(epochs=3, batch_size=8, lr=0.05, schedule="cosine", clip_norm=1.0)
 
@@ -21,7 +21,7 @@ def folder_in(root: Path, name: str = "run") -> RunFolder:
 
 
 def train(root: Path, network: TinyNet, *, settings: Train = SETTINGS, name: str = "run", **options) -> dict:
-    options = {"loader": SyntheticBatches(), "objective": Objective()} | options
+    options = {"loader": SyntheticBatches(), "objective": Criterion()} | options
     loader = options.pop("loader")
     return fit(
         network, loader, settings=settings, folder=folder_in(root, name), fabric=make_fabric("cpu", settings), **options
@@ -86,9 +86,9 @@ def test_parts_that_learn_are_trained_along_and_come_back_after_an_interruption(
         teacher = Frozen(TinyNet(classes=5))
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            objective = Objective([Adapted(weight=2.0)], settings=[setting(3, 5)])
+            objective = Criterion([Adapted(weight=2.0)], settings=[setting(3, 5)])
         teacher.load_state_dict(fixed)
-        return {"objective": objective, "teachers": [LiveTeacher(teacher)]}
+        return {"objective": objective, "teachers": [OnlineTeacher(teacher)]}
 
     fixed = {f"network.{name}": value for name, value in TinyNet(classes=5).state_dict().items()}
     whole, cut, resumed = options(), options(), options()
@@ -131,8 +131,8 @@ def test_a_run_whose_last_checkpoint_was_written_is_not_trained_again(tmp_path: 
 
 def test_every_term_is_logged_unweighted_with_its_weight(tmp_path: Path) -> None:
     teacher = Frozen(fresh())
-    objective = Objective([Pull(weight=0.5)], cross_entropy=0.25)
-    train(tmp_path, TinyNet(), objective=objective, teachers=[LiveTeacher(teacher, "persistence")])
+    objective = Criterion([Pull(weight=0.5)], cross_entropy=0.25)
+    train(tmp_path, TinyNet(), objective=objective, teachers=[OnlineTeacher(teacher, "persistence")])
     for record in folder_in(tmp_path).records():
         total = sum(record["weights"][name] * value for name, value in record["terms"].items())
         assert record["weights"] == {"ce": 0.25, "pull": 0.5}
@@ -145,15 +145,15 @@ def test_teachers_see_their_view_and_never_change(tmp_path: Path) -> None:
     seen: list[torch.Tensor] = []
 
     class Watching(TinyNet):
-        def forward(self, images: torch.Tensor) -> Features:
+        def forward(self, images: torch.Tensor) -> ModelOutput:
             seen.append(images)
             return super().forward(images)
 
     network = Watching(dropout=0.0)
     before = copy.deepcopy(network.state_dict())
-    train(tmp_path, fresh(), objective=Objective([Pull()]), teachers=[LiveTeacher(Frozen(network), "persistence")])
+    train(tmp_path, fresh(), objective=Criterion([Pull()]), teachers=[OnlineTeacher(Frozen(network), "persistence")])
     batch = next(SyntheticBatches().epoch(0))
-    assert torch.equal(seen[0], batch.views["persistence"])
+    assert torch.equal(seen[0], batch.inputs["persistence"])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
@@ -170,7 +170,7 @@ def test_a_diverging_loss_stops_with_the_name_of_its_term(tmp_path: Path) -> Non
             return {"pull": student.logits.sum() * float("inf")}
 
     with pytest.raises(UserError, match=r"were not: pull\."):
-        train(tmp_path, fresh(), objective=Objective([Explodes()]), teachers=[LiveTeacher(Frozen(fresh()), "image")])
+        train(tmp_path, fresh(), objective=Criterion([Explodes()]), teachers=[OnlineTeacher(Frozen(fresh()), "image")])
     assert not folder_in(tmp_path).file(CHECKPOINT).exists()
 
 

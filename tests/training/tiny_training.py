@@ -1,11 +1,11 @@
-"""A small, real training: separable pictures, a tiny network, batches that depend on (epoch, step) alone."""
+"""A small, real training: separable images, a tiny network, batches that depend on (epoch, step) alone."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from persistill.structures import Batch, Features, FeatureSpec, MapSpec
+from persistill.structures import Batch, FeatureMapSpec, FeatureSpec, ModelOutput
 
 
 class TinyNet(nn.Module):
@@ -15,16 +15,16 @@ class TinyNet(nn.Module):
         self.norm = nn.BatchNorm2d(width)
         self.dropout = nn.Dropout(dropout)  # draws from torch's random state, which a checkpoint must bring back
         self.head = nn.Linear(width, classes)
-        self.spec = FeatureSpec(in_channels, classes, width, {"stage1": MapSpec(width, 1)})
+        self.spec = FeatureSpec(in_channels, classes, width, {"stage1": FeatureMapSpec(width, 1)})
 
-    def forward(self, images: Tensor) -> Features:
+    def forward(self, images: Tensor) -> ModelOutput:
         maps = self.norm(self.conv(images))
         embedding = self.dropout(maps.relu().mean((2, 3)))
-        return Features(self.head(embedding), embedding, {"stage1": maps})
+        return ModelOutput(self.head(embedding), embedding, {"stage1": maps})
 
 
 class SyntheticBatches:
-    """Pictures whose mean tells their class."""
+    """Images whose mean tells their class."""
 
     def __init__(self, batches: int = 6, size: int = 8, seed: int = 0) -> None:
         self.batches, self.size, self.seed = batches, size, seed

@@ -1,5 +1,5 @@
 "use strict";
-// What both pages share: elements made of text and never of markup, requests, and colours of the style sheet.
+// What both pages share: elements made of text and never of markup, requests, and colors of the style sheet.
 const page = (() => {
   function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);

@@ -1,14 +1,14 @@
 "use strict";
-// Sends the picture and the controls to the server, and draws its answer. Of several changes the last is answered.
+// Sends the image and the controls to the server, and draws its answer. Of several changes the last is answered.
 (() => {
   const { make, ask, color, onTheme, bytes, id } = page;
   const TOP = 255;
-  const NAMED = 6;  // longest-lived components, each with a colour and a number of its own
+  const NAMED = 6;  // longest-lived components, each with a color and a number of its own
   const LARGEST = 24 * 2 ** 20;  // bytes of a file, as the server has it
-  // Three stops of cividis (Nunez et al., 2018), which colour-blind readers see alike
+  // Three stops of cividis (Nunez et al., 2018), which color-blind readers see alike
   const HEAT = [[0, 32, 76], [124, 123, 120], [255, 234, 70]];
   const CHANNELS = ["red", "green", "blue"];
-  let picture = null;
+  let image = null;
   let answer = null;
   let busy = false;
   let waiting = false;
@@ -22,7 +22,7 @@
 
   function request() {
     return {
-      picture, channel: id("channel").value, scan: id("scan").value, level: number("level"), cells: number("cells"),
+      image, channel: id("channel").value, scan: id("scan").value, level: number("level"), cells: number("cells"),
       bandwidth: bandwidth(), weight: id("weight").value, min_persistence: number("least"),
       births: [number("birth-low"), number("birth-high")], persistences: [number("life-low"), number("life-high")],
     };
@@ -38,7 +38,7 @@
     id("level").setAttribute("aria-valuetext", id("value").textContent);
     id("bandwidth-value").textContent = bandwidth();
     id("bandwidth").setAttribute("aria-valuetext", String(bandwidth()));
-    if (!picture) return;
+    if (!image) return;
     if (busy) {
       waiting = true;
       return;
@@ -49,7 +49,7 @@
       try {
         const asked = request();
         const found = await ask("/api/explore", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) });
-        answer = { ...found, asked, labels: new Uint16Array(bytes(found.labels).buffer), image: bytes(found.image) };
+        answer = { ...found, asked, labels: new Uint16Array(bytes(found.labels).buffer), raster: bytes(found.raster) };
         complain(null);
         draw();
       } catch (error) {
@@ -91,8 +91,8 @@
   }
 
   function gray() {
-    const { channels, height, width } = answer.asked.picture;
-    const all = bytes(answer.asked.picture.pixels);
+    const { channels, height, width } = answer.asked.image;
+    const all = bytes(answer.asked.image.pixels);
     const size = height * width;
     if (channels === 1) return (place) => all[place];
     const which = CHANNELS.indexOf(answer.asked.channel);
@@ -115,8 +115,8 @@
     pen.fillText(text, x, y + 0.5);
   }
 
-  function drawPicture() {
-    const { canvas, pen, side } = start("picture");
+  function drawImage() {
+    const { canvas, pen, side } = start("image");
     const { height, width, labels, bars, level } = answer;
     const shade = gray();
     const hues = Array.from({ length: NAMED }, (_, position) => parsed(hue(position)));
@@ -136,7 +136,7 @@
       const [x, y] = [left + scale * ((bar[2] % width) + 0.5), top + scale * (Math.floor(bar[2] / width) + 0.5)];
       badge(pen, position + 1, Math.min(side - 10, Math.max(10, x)), Math.min(side - 10, Math.max(10, y)), color(hue(position)));
     }
-    canvas.setAttribute("aria-label", `The picture, ${height} by ${width} pixels, with ${answer.alive} components at level ${level}.`);
+    canvas.setAttribute("aria-label", `The image, ${height} by ${width} pixels, with ${answer.alive} components at level ${level}.`);
   }
 
   function axes(pen, side, across, down, names) {
@@ -232,20 +232,20 @@
     canvas.setAttribute("aria-label", `Persistence diagram at level ${level}: ${answer.ended} points of components that ended, ${answer.alive} alive.`);
   }
 
-  function drawImage() {
-    const { canvas, pen, side } = start("image");
-    const { image, cells, asked } = answer;
+  function drawPersistenceImage() {
+    const { canvas, pen, side } = start("persistence-image");
+    const { raster, cells, asked } = answer;
     const { box } = axes(pen, side, asked.births, asked.persistences, ["birth", "persistence"]);
     const sheet = raster(cells, cells, (place) => {
-      const share = (2 * image[place]) / TOP;
+      const share = (2 * raster[place]) / TOP;
       const low = Math.min(1, Math.floor(share));
       return HEAT[low].map((part, which) => part + (share - low) * (HEAT[low + 1][which] - part));
     });
     pen.imageSmoothingEnabled = false;
     pen.drawImage(sheet, box.left, box.top, box.right - box.left, box.bottom - box.top);
-    const brightest = Math.max(...image) / TOP;
+    const brightest = Math.max(...raster) / TOP;
     canvas.setAttribute("aria-label", answer.peak > 0
-      ? `Persistence image of ${answer.ended} ended components; its brightest cell holds ${(100 * brightest).toFixed(0)} per cent of the largest intensity.`
+      ? `Persistence image of ${answer.ended} ended components; its brightest cell holds ${(100 * brightest).toFixed(0)} percent of the largest intensity.`
       : "Persistence image, blank: no point lies in its window.");
   }
 
@@ -253,7 +253,7 @@
     const { alive, ended, unborn, drawn, bars, peak, level, width } = answer;
     const finite = bars.length - 1;
     id("told").textContent = `${alive} component${alive === 1 ? "" : "s"} at level ${level}; ${ended} of ${finite} have ended, ${unborn} are not born yet. `
-      + (finite === 0 ? "This picture has one component only." : peak > 0 ? `${drawn} are long enough for the image.` : "None of them lies in the window of the image: move it.");
+      + (finite === 0 ? "This image has one component only." : peak > 0 ? `${drawn} are long enough for the image.` : "None of them lies in the window of the image: move it.");
     id("longest").replaceChildren(...bars.slice(0, 2 * NAMED).map(([birth, death, pixel], position) => make("tr", {},
       make("th", { scope: "row" }, String(position + 1)), make("td", {}, (birth / TOP).toFixed(3)), make("td", {}, death === null ? "never" : (death / TOP).toFixed(3)),
       make("td", {}, death === null ? "—" : ((death - birth) / TOP).toFixed(3)), make("td", {}, `${Math.floor(pixel / width)}, ${pixel % width}`),
@@ -262,16 +262,16 @@
 
   function draw() {
     if (!answer) return;
-    drawPicture();
-    drawDiagram();
     drawImage();
+    drawDiagram();
+    drawPersistenceImage();
     tell();
   }
 
   async function take(load, own) {
     try {
       const found = await load();
-      picture = found;
+      image = found;
       complain(null);
       id("own").hidden = !own;
       id("own").disabled = !own;
@@ -288,8 +288,8 @@
   function read(file) {
     if (!file) return;
     take(async () => {
-      if (file.size > LARGEST) throw new Error(`the file has ${Math.round(file.size / 2 ** 20)} MiB; at most ${LARGEST / 2 ** 20} MiB are read. Make the picture smaller.`);
-      return ask("/api/picture", { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+      if (file.size > LARGEST) throw new Error(`the file has ${Math.round(file.size / 2 ** 20)} MiB; at most ${LARGEST / 2 ** 20} MiB are read. Make the image smaller.`);
+      return ask("/api/image", { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
     }, true);
   }
 

@@ -8,13 +8,13 @@
   const DASHES = ["solid", "7px,3px", "2px,3px", "8px,3px,2px,3px", "12px,4px"];
   const chosen = new Map();  // folder -> whether it is shown; what the reader chose stays
   const curves = new Map();  // folder -> {version, curve}
-  const places = new Map();  // folder -> its number, which gives colour and dash and never changes
+  const places = new Map();  // folder -> its number, which gives color and dash and never changes
   let trainings = [];
   let drawn = "";
 
   const dash = (folder) => DASHES[places.get(folder) % DASHES.length];
   const hue = (folder) => `--hue-${places.get(folder) % HUES}`;
-  const BEFORE = { teacher: "teacher: ", quantised: "for int8: " };
+  const BEFORE = { teacher: "teacher: ", quantized: "for int8: " };
   const label = (run) => `${BEFORE[run.kind] || ""}${run.name}`;
   const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
@@ -26,19 +26,19 @@
 
   function swatch(folder) {
     const space = "http://www.w3.org/2000/svg";
-    const picture = document.createElementNS(space, "svg");
+    const image = document.createElementNS(space, "svg");
     const line = document.createElementNS(space, "path");
-    picture.setAttribute("viewBox", "0 0 34 14");
-    picture.setAttribute("width", "34");
-    picture.setAttribute("height", "14");
-    picture.setAttribute("class", "swatch");
-    picture.setAttribute("aria-hidden", "true");
+    image.setAttribute("viewBox", "0 0 34 14");
+    image.setAttribute("width", "34");
+    image.setAttribute("height", "14");
+    image.setAttribute("class", "swatch");
+    image.setAttribute("aria-hidden", "true");
     line.setAttribute("class", "stroke");
     line.setAttribute("d", "M1 7H33");
     line.setAttribute("stroke-dasharray", dash(folder) === "solid" ? "none" : dash(folder).replace(/px/g, ""));
     line.style.setProperty("--c", `var(${hue(folder)})`);
-    picture.append(line);
-    return picture;
+    image.append(line);
+    return image;
   }
 
   function tell(seen) {

@@ -1,1 +1,1 @@
-"""Where pictures come from: one file a kind of source."""
+"""Where images come from: one file a kind of source."""

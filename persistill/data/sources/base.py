@@ -1,4 +1,4 @@
-"""Pictures of a source that are not decoded yet."""
+"""Images of a source that are not decoded yet."""
 
 from typing import NamedTuple, Protocol
 
@@ -19,13 +19,13 @@ class Rows(Protocol):
         """(N,) class numbers."""
 
     def open(self, row: int) -> Image.Image:
-        """Open a picture; only its header is read."""
+        """Open an image; only its header is read."""
 
     def name(self, row: int) -> str:
-        """What to call a picture in a message; no two pictures of a part have one name."""
+        """What to call an image in a message; no two images of a part have one name."""
 
     def length(self, row: int) -> int:
-        """Bytes of the encoded picture."""
+        """Bytes of the encoded image."""
 
 
 class Source(NamedTuple):

@@ -1,4 +1,4 @@
-"""Data sets as folders of picture files, one folder a class."""
+"""Data sets as folders of image files, one folder a class."""
 
 import os
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from persistill.data.sources.base import IntArray, Rows, Source, part_of
 from persistill.errors import UserError, unknown
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""File names with other endings are no pictures."""
+"""File names with other endings are no images."""
 
 
 class FolderRows:
-    """The pictures of one part of a folder.
+    """The images of one part of a folder.
 
     Args:
         root: the folder that names are told from.
-        files: (N) picture files.
+        files: (N) image files.
         targets: (N,) class numbers.
     """
 
@@ -29,7 +29,7 @@ class FolderRows:
         self.targets = targets
 
     def open(self, row: int) -> Image.Image:
-        """Open a picture."""
+        """Open an image."""
         return Image.open(self._files[row])
 
     def name(self, row: int) -> str:
@@ -42,13 +42,13 @@ class FolderRows:
 
 
 def read_folder(folder: Path) -> Source:
-    """Find the pictures in a folder of class folders, or of train, validation (val, dev) and test with class folders.
+    """Find the images in a folder of class folders, or of train, validation (val, dev) and test with class folders.
 
-    Class folders are searched at any depth; hidden files and files that are no pictures by name are passed over.
+    Class folders are searched at any depth; hidden files and files that are no images by name are passed over.
     Classes are sorted by name.
 
     Raises:
-        UserError: if there are no pictures, none for a class, or pictures outside the class folders.
+        UserError: if there are no images, none for a class, or images outside the class folders.
     """
     subfolders = _subfolders(folder)
     parts = {path: part_of(path.name) for path in subfolders if _subfolders(path)}
@@ -59,35 +59,34 @@ def read_folder(folder: Path) -> Source:
                 raise UserError(f"{roots[part]} and {path} are both the {part} part of {folder}. Keep one of them.")
             if part is not None:
                 roots[part] = path
-        strays = [path for path in subfolders if path not in roots.values() and _pictures(path)]
+        strays = [path for path in subfolders if path not in roots.values() and _images(path)]
         if strays:
             raise UserError(
                 f"{strays[0]} has no place beside {roots['train']}: next to a training folder, "
-                "only validation and test, with folders of the same classes, can hold pictures."
+                "only validation and test, with folders of the same classes, can hold images."
             )
     else:
         roots = {"train": folder}
     classes = tuple(path.name for path in _subfolders(roots["train"]))
     if not classes:
         raise UserError(
-            f"{roots['train']} holds no class folders and no Parquet files: put the pictures of each class into a "
+            f"{roots['train']} holds no class folders and no Parquet files: put the images of each class into a "
             "folder of their own."
         )
     rows: dict[str, Rows] = {}
     for part, root in roots.items():
         files: list[Path] = []
         targets: list[int] = []
-        loose = [path for path in root.iterdir() if _is_picture(path.name) and path.is_file()]
+        loose = [path for path in root.iterdir() if _is_image(path.name) and path.is_file()]
         if loose:
             raise UserError(f"{loose[0]} lies outside of the class folders of {root}, so that its class is not known.")
         for path in _subfolders(root):
             if path.name not in classes:
                 raise unknown(f"class folder in {root}:", path.name, classes)
-            found = _pictures(path)
+            found = _images(path)
             if not found:
                 raise UserError(
-                    f"the class folder {path} holds no pictures ({', '.join(sorted(SUFFIXES))}). "
-                    "Add some, or remove it."
+                    f"the class folder {path} holds no images ({', '.join(sorted(SUFFIXES))}). Add some, or remove it."
                 )
             files.extend(found)
             targets.extend([classes.index(path.name)] * len(found))
@@ -99,11 +98,11 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     # Path.rglob does not follow links to folders, which large collections are often made of.
     places = os.walk(folder, followlinks=True)
-    return sorted(Path(place) / name for place, _, names in places for name in names if _is_picture(name))
+    return sorted(Path(place) / name for place, _, names in places for name in names if _is_image(name))

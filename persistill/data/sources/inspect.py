@@ -1,4 +1,4 @@
-"""What pictures a source holds, found out from class numbers and some headers, before anything is decoded."""
+"""What images a source holds, found out from class numbers and some headers, before anything is decoded."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from persistill.data.splits import DEFAULT_TEST_SHARE, draw_splits
 from persistill.errors import UserError
 
 LOOKED_AT = 500
-"""Pictures whose headers are read, evenly spaced in the training part."""
+"""Images whose headers are read, evenly spaced in the training part."""
 
 _SHARES = (0.1, 0.2, 0.3)
 
@@ -25,11 +25,11 @@ class Outline:
 
     Attributes:
         classes: names of the classes.
-        train: number of training pictures, without those for validation.
-        validation: share of the training pictures that leaves no class without a validation picture.
-        test: as in ``Data``: None for the source's own test part, or for a fifth of the training pictures.
-        sizes: (height, width) -> how many of the pictures looked at have it.
-        gray: whether none of the pictures looked at has colour.
+        train: number of training images, without those for validation.
+        validation: share of the training images that leaves no class without a validation image.
+        test: as in ``Data``: None for the source's own test part, or for a fifth of the training images.
+        sizes: (height, width) -> how many of the images looked at have it.
+        gray: whether none of the images looked at has color.
     """
 
     classes: tuple[str, ...]
@@ -44,11 +44,11 @@ def outline(settings: Data) -> Outline:
     """Look at a source.
 
     Args:
-        settings: where the pictures are; its ``validation`` and ``test`` are not used.
+        settings: where the images are; its ``validation`` and ``test`` are not used.
 
     Raises:
-        UserError: if there is no such source, none of the pictures looked at can be read, or a class has too few
-            pictures to have some in training, validation and test.
+        UserError: if there is no such source, none of the images looked at can be read, or a class has too few
+            images to have some in training, validation and test.
     """
     source = open_source(settings)
     targets = {part: rows.targets for part, rows in source.parts.items()}
@@ -70,12 +70,12 @@ def _several(settings: Data, classes: tuple[str, ...]) -> None:
     if len(classes) < 2:
         raise UserError(
             f"{settings.source} holds one class only, {classes[0]!r}; a classifier needs two or more. Put the "
-            "pictures of each class into a folder of their own, and name the folder above these."
+            "images of each class into a folder of their own, and name the folder above these."
         )
 
 
 def _shares(settings: Data, targets: Mapping[str, IntArray], classes: tuple[str, ...]) -> tuple[float, int | None, int]:
-    """The smallest usual shares for validation and test by which every class has pictures everywhere."""
+    """The smallest usual shares for validation and test by which every class has images everywhere."""
     total, own_test = len(targets.get("train", ())), len(targets) > 1
     first: UserError | None = None
     for share in _SHARES:
@@ -93,8 +93,8 @@ def _shares(settings: Data, targets: Mapping[str, IntArray], classes: tuple[str,
         raise first
     smallest = int(counts.argmin())
     raise UserError(
-        f"the class {classes[smallest]!r} of {settings.source} has {counts[smallest]} picture(s), too few to train on "
-        "some, to choose with others and to test on the rest: about ten are the least. Add pictures, or take the "
+        f"the class {classes[smallest]!r} of {settings.source} has {counts[smallest]} image(s), too few to train on "
+        "some, to choose with others and to test on the rest: about ten are the least. Add images, or take the "
         "class out."
     )
 
@@ -115,7 +115,5 @@ def _headers(settings: Data, rows: Rows) -> list[Header]:
 
     found = [header for header in in_threads(read, count) if header is not None]
     if not found:
-        raise UserError(
-            f"none of {count} pictures of {settings.source} can be read: {'; '.join(sorted(problems)[:3])}."
-        )
+        raise UserError(f"none of {count} images of {settings.source} can be read: {'; '.join(sorted(problems)[:3])}.")
     return found

@@ -1,4 +1,4 @@
-"""Data sets as tables with a picture column and a class column: folders of Parquet files, and names on the hub.
+"""Data sets as tables with an image column and a class column: folders of Parquet files, and names on the hub.
 
 Both are read through Hugging Face ``datasets``, which keeps a memory-mapped copy in its cache.
 """
@@ -26,11 +26,11 @@ _SECONDS = 5
 
 
 class TableRows:
-    """The pictures of one part of a table.
+    """The images of one part of a table.
 
     Args:
         table: a ``datasets.Dataset``.
-        column: its picture column.
+        column: its image column.
         targets: (N,) class numbers.
         part: its name, for messages.
     """
@@ -42,7 +42,7 @@ class TableRows:
         self.targets = targets
 
     def open(self, row: int) -> Image.Image:
-        """Open a picture, from its bytes, or from the file that its path names."""
+        """Open an image, from its bytes, or from the file that its path names."""
         value = self._table[row][self._column][0].as_py()
         return Image.open(value["path"] if value["bytes"] is None else io.BytesIO(value["bytes"]))
 
@@ -52,7 +52,7 @@ class TableRows:
         return f"row {row} of {self._part}" + (f" ({Path(path).name})" if path else "")
 
     def length(self, row: int) -> int:
-        """Bytes of the encoded picture; 0 where the table holds a path only."""
+        """Bytes of the encoded image; 0 where the table holds a path only."""
         return int(self._lengths[row])
 
     @cached_property
@@ -76,7 +76,7 @@ def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Sour
     """Read a folder of Parquet files in the Hugging Face image layout.
 
     Files belong to a part by the beginning of their name (train, val, dev, test) or of their folder's; where no file
-    has such a name, all are training pictures.
+    has such a name, all are training images.
 
     Args:
         folder: what to call the data set.
@@ -84,15 +84,15 @@ def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Sour
         label: the class column; None if there is only one that can be it.
 
     Raises:
-        UserError: if a file is damaged, files disagree, or no column holds pictures or classes.
+        UserError: if a file is damaged, files disagree, or no column holds images or classes.
     """
-    from datasets import Features, load_dataset  # noqa: PLC0415  half a second that other sources need not pay
+    from datasets import ModelOutput, load_dataset  # noqa: PLC0415  half a second that other sources need not pay
 
     shards: dict[str, list[str]] = {}
     features = None
     for file in files:
         try:
-            found = Features.from_arrow_schema(pq.read_schema(file))
+            found = ModelOutput.from_arrow_schema(pq.read_schema(file))
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from None
         if features is not None and found != features:
@@ -179,7 +179,7 @@ def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> So
     if "train" not in parts:
         raise UserError(f"{where} has no training split; its splits are: {', '.join(tables)}.")
     features = parts["train"].features
-    pictures = _picture_column(features, where)
+    images = _image_column(features, where)
     column = _label_column(features, label, where)
     for part, table in parts.items():
         if set(table.features) != set(features):
@@ -203,14 +203,14 @@ def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> So
         if (targets < 0).any():
             row = int(np.argmax(targets < 0))
             raise UserError(
-                f"{int((targets < 0).sum())} of {len(targets)} pictures of the {part} split of {where} have no known "
+                f"{int((targets < 0).sum())} of {len(targets)} images of the {part} split of {where} have no known "
                 f"class; the first is row {row}, whose {column!r} is {found[row]!r}."
             )
-        rows[part] = TableRows(parts[part], pictures, targets, part)
+        rows[part] = TableRows(parts[part], images, targets, part)
     return Source(tuple(str(name) for name in (values if names is None else names)), rows)
 
 
-def _picture_column(features: Mapping[str, Any], where: str) -> str:
+def _image_column(features: Mapping[str, Any], where: str) -> str:
     found = [
         name
         for name, feature in features.items()
@@ -218,7 +218,7 @@ def _picture_column(features: Mapping[str, Any], where: str) -> str:
     ]
     if len(found) != 1:
         raise UserError(
-            f"{where} must have one column of pictures (struct of bytes and path); it has "
+            f"{where} must have one column of images (struct of bytes and path); it has "
             f"{', '.join(found) if found else 'none'}, among the columns {', '.join(features)}."
         )
     return found[0]

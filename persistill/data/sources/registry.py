@@ -1,4 +1,4 @@
-"""From the data settings of a recipe to three splits of pictures."""
+"""From the data settings of a recipe to three splits of images."""
 
 import difflib
 import re
@@ -21,20 +21,20 @@ _SILENT = Silent()
 
 
 def load(settings: Data, progress: Progress = _SILENT) -> Splits:
-    """Read the pictures of a recipe, on the CPU.
+    """Read the images of a recipe, on the CPU.
 
-    Only pictures that the splits need are decoded.
+    Only images that the splits need are decoded.
 
     Args:
-        settings: where the pictures are, and how they are split and read.
-        progress: told how many pictures were read.
+        settings: where the images are, and how they are split and read.
+        progress: told how many images were read.
 
     Returns:
         The three splits, in memory if they take up to ``reading.MEMORY_LIMIT`` bytes decoded, otherwise streamed.
 
     Raises:
-        UserError: if the source is unknown, empty or damaged, has too few pictures, pictures of different sizes
-            without ``settings.size``, or pictures that cannot be read without ``settings.skip_unreadable``.
+        UserError: if the source is unknown, empty or damaged, has too few images, images of different sizes
+            without ``settings.size``, or images that cannot be read without ``settings.skip_unreadable``.
     """
     source = open_source(settings)
     drawn = draw_splits({part: rows.targets for part, rows in source.parts.items()}, settings, source.classes)
@@ -42,7 +42,7 @@ def load(settings: Data, progress: Progress = _SILENT) -> Splits:
 
 
 class DigitRows:
-    """The 1,797 handwritten digits that come with scikit-learn: 8 x 8 gray pictures of 17 levels, scaled to 0..255."""
+    """The 1,797 handwritten digits that come with scikit-learn: 8 x 8 gray images of 17 levels, scaled to 0..255."""
 
     def __init__(self) -> None:
         from sklearn.datasets import load_digits  # noqa: PLC0415  slow to import, and only this source needs it
@@ -74,7 +74,7 @@ _HUB_NAMES = ("uoft-cs/cifar10", "uoft-cs/cifar100", "ylecun/mnist", "zalando-da
 
 
 def open_source(settings: Data) -> Source:
-    """Find the pictures of a recipe, without reading any.
+    """Find the images of a recipe, without reading any.
 
     Raises:
         UserError: if the source is unknown, empty or damaged.
@@ -94,7 +94,7 @@ def open_source(settings: Data) -> Source:
     if folder.exists():
         raise UserError(f"{folder} is a file; data.source names the folder that holds it.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and Path(name).parts[0] in _folders()):
-        raise UserError(f"there is no folder {name}.{_near(folder)} data.source names one that holds the pictures.")
+        raise UserError(f"there is no folder {name}.{_near(folder)} data.source names one that holds the images.")
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         return read_hub(name, settings.label, known)
     advice = "Or the path of a folder of Parquet files or of class folders."

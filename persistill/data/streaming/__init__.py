@@ -1,1 +1,1 @@
-"""Pictures of the topology command, one after the other, with bounded memory."""
+"""Images of the topology command, one after the other, with bounded memory."""

@@ -1,4 +1,4 @@
-"""Pictures in a NumPy array on disk, .npy or .npz, read a few at a time."""
+"""Images in a NumPy array on disk, .npy or .npz, read a few at a time."""
 
 import zipfile
 import zlib
@@ -9,7 +9,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from persistill.data.streaming.base import PictureStream, Pixels, Survey, Unreadable
+from persistill.data.streaming.base import ImageStream, Pixels, Survey, Unreadable
 from persistill.errors import UserError, unknown
 from persistill.utils.progress import Progress
 
@@ -21,7 +21,7 @@ _LUMINANCE = (19595, 38470, 7471)  # ITU-R 601 in parts of 65536, as Pillow weig
 
 
 class ArrayStream:
-    """The pictures of an array (N, H, W) or (N, C, H, W).
+    """The images of an array (N, H, W) or (N, C, H, W).
 
     Args:
         array: the part of it that is read comes into memory; all of ``array[i]`` must be there.
@@ -29,7 +29,7 @@ class ArrayStream:
         name: its name in the file, if that holds several.
 
     Raises:
-        UserError: if shape or dtype are not those of pictures.
+        UserError: if shape or dtype are not those of images.
     """
 
     def __init__(self, array: "npt.NDArray[Any] | ZippedArray", path: Path, name: str | None = None) -> None:
@@ -39,12 +39,12 @@ class ArrayStream:
         where, shape = self._where, array.shape
         if array.dtype.name not in _DTYPES:
             raise UserError(
-                f"{where} holds {array.dtype}; pictures are uint8 (0 to 255) or floating point. Convert it first."
+                f"{where} holds {array.dtype}; images are uint8 (0 to 255) or floating point. Convert it first."
             )
         if len(shape) not in (3, 4):
-            raise UserError(f"{where} has shape {shape}; pictures are (N, H, W) or (N, C, H, W).")
+            raise UserError(f"{where} has shape {shape}; images are (N, H, W) or (N, C, H, W).")
         if 0 in shape:
-            raise UserError(f"{where} has shape {shape} and so holds no pictures.")
+            raise UserError(f"{where} has shape {shape} and so holds no images.")
         if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
             raise UserError(
                 f"{where} has shape {shape}: its channels seem to come last, and must stand before height and width, "
@@ -65,10 +65,10 @@ class ArrayStream:
         return f"{self._title}[{position}]"
 
     def survey(self, progress: Progress, *, grayscale: bool, threads: int) -> Survey:  # noqa: ARG002  told at once
-        """Shape and time of the last change, without reading a picture.
+        """Shape and time of the last change, without reading an image.
 
         Raises:
-            UserError: if the pictures shall become gray and have neither one nor three channels.
+            UserError: if the images shall become gray and have neither one nor three channels.
         """
         if grayscale and self._channels not in (1, 3):
             raise UserError(
@@ -85,7 +85,7 @@ class ArrayStream:
         )
 
     def read(self, positions: Sequence[int], channels: int, threads: int) -> list[Pixels | Unreadable]:  # noqa: ARG002
-        """Pictures (C, H, W); one with a NaN or an infinity counts as unreadable, and the value's index is named.
+        """Images (C, H, W); one with a NaN or an infinity counts as unreadable, and the value's index is named.
 
         Raises:
             UserError: if the file is damaged.
@@ -99,14 +99,14 @@ class ArrayStream:
 
     def _read(self, position: int, *, gray: bool) -> Pixels | Unreadable:
         try:
-            picture = np.asarray(self._array[position])
+            image = np.asarray(self._array[position])
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{self._where} is damaged at picture {position} ({error}).") from error
-        if picture.dtype.kind == "f" and not np.isfinite(picture).all():
-            index = np.argwhere(~np.isfinite(picture))[0].tolist()
-            return Unreadable(f"value {index} is {picture[tuple(index)]}; all must be finite")
-        picture = np.ascontiguousarray(picture.reshape(self._channels, *picture.shape[-2:]), self.dtype)
-        return _luminance(picture) if gray else picture
+            raise UserError(f"{self._where} is damaged at image {position} ({error}).") from error
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            index = np.argwhere(~np.isfinite(image))[0].tolist()
+            return Unreadable(f"value {index} is {image[tuple(index)]}; all must be finite")
+        image = np.ascontiguousarray(image.reshape(self._channels, *image.shape[-2:]), self.dtype)
+        return _luminance(image) if gray else image
 
 
 class ZippedArray:
@@ -151,15 +151,15 @@ class ZippedArray:
         self._opened = None
 
 
-def open_array_stream(file: Path, field: str | None) -> PictureStream:
-    """Open the pictures in an .npy or .npz file.
+def open_array_stream(file: Path, field: str | None) -> ImageStream:
+    """Open the images in an .npy or .npz file.
 
     Args:
         file: the file.
         field: which array of an .npz file; None if only one can be it.
 
     Raises:
-        UserError: if the file is damaged, or holds no array of pictures.
+        UserError: if the file is damaged, or holds no array of images.
     """
     try:
         if file.suffix.lower() == ".npz":
@@ -179,22 +179,22 @@ def _open_zipped(file: Path, field: str | None) -> ArrayStream:
             raise unknown(f"array in {file}", field, names)
         return ArrayStream(ZippedArray(file, f"{field}.npy"), file, field)
     arrays = {name: ZippedArray(file, f"{name}.npy") for name in names}
-    pictures = [name for name, array in arrays.items() if len(array.shape) in (3, 4)]
-    if len(pictures) != 1:
+    images = [name for name, array in arrays.items() if len(array.shape) in (3, 4)]
+    if len(images) != 1:
         what = (
-            f"several arrays of pictures, {', '.join(pictures)}. Say which: --field {pictures[0]}"
-            if pictures
-            else (f"no array of pictures, (N, H, W) or (N, C, H, W), among {', '.join(names) or 'none'}.")
+            f"several arrays of images, {', '.join(images)}. Say which: --field {images[0]}"
+            if images
+            else (f"no array of images, (N, H, W) or (N, C, H, W), among {', '.join(names) or 'none'}.")
         )
         raise UserError(f"{file} holds {what}")
-    return ArrayStream(arrays[pictures[0]], file, pictures[0])
+    return ArrayStream(arrays[images[0]], file, images[0])
 
 
-def _luminance(picture: Pixels) -> Pixels:
+def _luminance(image: Pixels) -> Pixels:
     """(3, H, W) -> (1, H, W)."""
-    if picture.dtype != np.uint8:
-        weights = np.array(_LUMINANCE, picture.dtype) / picture.dtype.type(1 << 16)
-        gray: Pixels = np.einsum("c,chw->hw", weights, picture)
+    if image.dtype != np.uint8:
+        weights = np.array(_LUMINANCE, image.dtype) / image.dtype.type(1 << 16)
+        gray: Pixels = np.einsum("c,chw->hw", weights, image)
         return gray[None]
-    weighed: Pixels = np.einsum("c,chw->hw", np.array(_LUMINANCE, np.uint32), picture.astype(np.uint32))
+    weighed: Pixels = np.einsum("c,chw->hw", np.array(_LUMINANCE, np.uint32), image.astype(np.uint32))
     return ((weighed + (1 << 15)) >> 16).astype(np.uint8)[None]

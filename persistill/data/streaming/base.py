@@ -1,4 +1,4 @@
-"""What a stream of pictures tells before and while it is read."""
+"""What a stream of images tells before and while it is read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ Pixels = npt.NDArray[Any]
 
 
 class Unreadable(NamedTuple):
-    """In place of a picture that cannot be read: why."""
+    """In place of an image that cannot be read: why."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of the pictures of a stream before they are decoded.
+    """What is known of the images of a stream before they are decoded.
 
     Attributes:
-        channels: of the pictures as they will be read: 1, or 3 if any picture has colour; of arrays what they have.
-        sizes: (N, 2) int32, height and width; zeros where a picture cannot be read.
-        marks: (N,) int64, what tells a picture from another of the same name: bytes of the encoded picture; of an
+        channels: of the images as they will be read: 1, or 3 if any image has color; of arrays what they have.
+        sizes: (N, 2) int32, height and width; zeros where an image cannot be read.
+        marks: (N,) int64, what tells an image from another of the same name: bytes of the encoded image; of an
             array the time of its last change.
-        gray: how many pictures have no colour, if ``channels`` is 3: they are read as RGB like the others.
-        problems: position -> why the picture cannot be read. Damage behind the header shows only in its turn.
+        gray: how many images have no color, if ``channels`` is 3: they are read as RGB like the others.
+        problems: position -> why the image cannot be read. Damage behind the header shows only in its turn.
     """
 
     channels: int
@@ -40,37 +40,37 @@ class Survey:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def chunk(self, start: int, samples: int, pictures: int) -> range:
+    def chunk(self, start: int, samples: int, images: int) -> range:
         """The positions from ``start`` on that are read in one go.
 
         Args:
             start: the first of them.
             samples: at most so many samples (channels x height x width) ...
-            pictures: ... of at most so many pictures; always at least one.
+            images: ... of at most so many images; always at least one.
         """
-        sizes = self.sizes[start : start + pictures].astype(np.int64)
+        sizes = self.sizes[start : start + images].astype(np.int64)
         heaped = np.cumsum(self.channels * sizes[:, 0] * sizes[:, 1])
         return range(start, start + max(1, int(np.searchsorted(heaped, samples, side="right"))))
 
 
-class PictureStream(Protocol):
-    """Pictures of any number and any sizes, read a few at a time."""
+class ImageStream(Protocol):
+    """Images of any number and any sizes, read a few at a time."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the pictures: uint8, or float32 or float64 of arrays that are so."""
+        """Of the images: uint8, or float32 or float64 of arrays that are so."""
 
     def __len__(self) -> int:
-        """How many pictures there are, readable or not."""
+        """How many images there are, readable or not."""
 
     def name(self, position: int) -> str:
-        """What to call a picture; no two have one name."""
+        """What to call an image; no two have one name."""
 
     def survey(self, progress: Progress, *, grayscale: bool, threads: int) -> Survey:
-        """Look at all pictures without decoding them.
+        """Look at all images without decoding them.
 
         Args:
-            progress: told how many pictures were looked at.
+            progress: told how many images were looked at.
             grayscale: whether all will be read with one channel.
             threads: how many threads.
 
@@ -79,7 +79,7 @@ class PictureStream(Protocol):
         """
 
     def read(self, positions: Sequence[int], channels: int, threads: int) -> list[Pixels | Unreadable]:
-        """Decode pictures.
+        """Decode images.
 
         Args:
             positions: which, in rising order; all are held in memory at once.

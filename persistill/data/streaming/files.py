@@ -1,4 +1,4 @@
-"""Pictures without classes, of any number and any sizes, read a few at a time: from folders and Parquet files."""
+"""Images without classes, of any number and any sizes, read a few at a time: from folders and Parquet files."""
 
 import io
 import itertools
@@ -20,34 +20,34 @@ from persistill.data.decoding import Header, read_header, read_pixels
 from persistill.data.sources.image_folder import SUFFIXES
 from persistill.data.sources.parquet import parquet_files
 from persistill.data.streaming.arrays import ARRAY_SUFFIXES, open_array_stream
-from persistill.data.streaming.base import PictureStream, Pixels, Survey, Unreadable
+from persistill.data.streaming.base import ImageStream, Pixels, Survey, Unreadable
 from persistill.errors import UserError, unknown
 from persistill.utils.progress import Progress
 
-_TASK = 16  # pictures that a thread takes at once
-_AHEAD = 2  # tasks a thread that may wait, with the bytes of their pictures
+_TASK = 16  # images that a thread takes at once
+_AHEAD = 2  # tasks a thread that may wait, with the bytes of their images
 _BATCH = 32  # rows of a Parquet file in memory
 
 Result = TypeVar("Result")
 
 
 class _Encoded(NamedTuple):
-    """A picture before it is decoded: how to open it, and its bytes."""
+    """An image before it is decoded: how to open it, and its bytes."""
 
     open: Callable[[], Image.Image]
     length: Callable[[], int]
 
 
-def open_stream(source: Path, field: str | None = None) -> PictureStream:
-    """Open a source of pictures.
+def open_stream(source: Path, field: str | None = None) -> ImageStream:
+    """Open a source of images.
 
     Args:
-        source: a folder of pictures, searched at any depth and sorted by name; a picture; a Parquet file or a folder
+        source: a folder of images, searched at any depth and sorted by name; an image; a Parquet file or a folder
             of them (in it or just below) in the Hugging Face image layout; an .npy or .npz file.
-        field: the Parquet column or the .npz array that holds pictures; None if only one can be it.
+        field: the Parquet column or the .npz array that holds images; None if only one can be it.
 
     Raises:
-        UserError: if there is no such source, it holds no pictures, or it is damaged.
+        UserError: if there is no such source, it holds no images, or it is damaged.
     """
     source = source.expanduser()
     suffix = source.suffix.lower()
@@ -55,12 +55,12 @@ def open_stream(source: Path, field: str | None = None) -> PictureStream:
         files = parquet_files(source)
         if files:
             return _ParquetStream(source, files, field)
-        names = _pictures(source)
+        names = _images(source)
         if not names:
             raise UserError(
-                f"{source} holds no pictures ({', '.join(sorted(SUFFIXES))}) and no Parquet files, at any depth."
+                f"{source} holds no images ({', '.join(sorted(SUFFIXES))}) and no Parquet files, at any depth."
             )
-        stream: PictureStream = _FileStream(source, names)
+        stream: ImageStream = _FileStream(source, names)
     elif not source.exists():
         raise UserError(f"there is no file or folder {source}.")
     elif suffix == ".parquet":
@@ -71,7 +71,7 @@ def open_stream(source: Path, field: str | None = None) -> PictureStream:
         stream = _FileStream(source.parent, [source.name])
     else:
         raise UserError(
-            f"{source} is no source of pictures: give a folder, or a file ending in "
+            f"{source} is no source of images: give a folder, or a file ending in "
             f"{', '.join(sorted({'.parquet', *ARRAY_SUFFIXES, *SUFFIXES}))}."
         )
     if field is not None:
@@ -90,19 +90,19 @@ class _EncodedStream(ABC):
 
     @abstractmethod
     def name(self, position: int) -> str:
-        """What to call a picture."""
+        """What to call an image."""
 
     @abstractmethod
     def encoded(self, positions: Iterable[int]) -> Iterator[_Encoded]:
-        """The pictures at rising positions."""
+        """The images at rising positions."""
 
     def survey(self, progress: Progress, *, grayscale: bool, threads: int) -> Survey:
-        """Read the headers of all pictures."""
+        """Read the headers of all images."""
         sizes = np.zeros((len(self), 2), np.int32)
         marks = np.zeros(len(self), np.int64)
         gray = np.ones(len(self), bool)
         problems: dict[int, str] = {}
-        progress.start("looking at pictures", len(self))
+        progress.start("looking at images", len(self))
         done = 0
         for position, (length, header) in enumerate(self._each(_look, range(len(self)), threads)):
             marks[position] = length
@@ -115,21 +115,21 @@ class _EncodedStream(ABC):
                 progress.advance(position + 1 - done)
                 done = position + 1
         progress.finish()
-        colour = not grayscale and not gray.all()
+        color = not grayscale and not gray.all()
         return Survey(
-            channels=3 if colour else 1,
+            channels=3 if color else 1,
             sizes=sizes,
             marks=marks,
-            gray=int(gray.sum()) - len(problems) if colour else 0,
+            gray=int(gray.sum()) - len(problems) if color else 0,
             problems=problems,
         )
 
     def read(self, positions: Sequence[int], channels: int, threads: int) -> list[Pixels | Unreadable]:
-        """Decode pictures; see ``data.decoding.read_pixels`` for how."""
+        """Decode images; see ``data.decoding.read_pixels`` for how."""
         return list(self._each(partial(_decode, channels), positions, threads))
 
     def _each(self, function: Callable[[_Encoded], Result], positions: Iterable[int], threads: int) -> Iterator[Result]:
-        """Call ``function`` in threads; only a few pictures at a time are in memory."""
+        """Call ``function`` in threads; only a few images at a time are in memory."""
         tasks: deque[Future[list[Result]]] = deque()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="persistill-decode")
         try:
@@ -144,7 +144,7 @@ class _EncodedStream(ABC):
 
 
 class _FileStream(_EncodedStream):
-    """Picture files.
+    """Image files.
 
     Args:
         root: the folder that names are told from.
@@ -173,12 +173,12 @@ class _FileStream(_EncodedStream):
 
 
 class _ParquetStream(_EncodedStream):
-    """The pictures in Parquet files, read row after row.
+    """The images in Parquet files, read row after row.
 
     Args:
         root: the folder that names are told from.
         files: at least one.
-        column: the one with pictures; None if there is only one.
+        column: the one with images; None if there is only one.
 
     Raises:
         UserError: if a file is damaged, has no such column, or there are no rows.
@@ -190,7 +190,7 @@ class _ParquetStream(_EncodedStream):
         counts = []
         for file in files:
             with _opened(file) as opened:
-                self._column = column = _picture_column(opened.schema_arrow, column, file)
+                self._column = column = _image_column(opened.schema_arrow, column, file)
                 counts.append(opened.metadata.num_rows)
         self._starts = np.cumsum([0, *counts])
         self._reader: tuple[int, _Column] | None = None
@@ -267,7 +267,7 @@ def _opened(file: Path) -> pq.ParquetFile:
         raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from error
 
 
-def _picture_column(schema: pa.Schema, column: str | None, file: Path) -> str:
+def _image_column(schema: pa.Schema, column: str | None, file: Path) -> str:
     found = [
         field.name
         for field in schema
@@ -275,13 +275,13 @@ def _picture_column(schema: pa.Schema, column: str | None, file: Path) -> str:
     ]
     if column is not None:
         if column not in found:
-            raise unknown(f"picture column in {file}", column, found, f"Its columns are: {', '.join(schema.names)}.")
+            raise unknown(f"image column in {file}", column, found, f"Its columns are: {', '.join(schema.names)}.")
         return column
     if len(found) != 1:
         what = (
-            f"several columns of pictures, {', '.join(found)}. Say which: --field {found[0]}"
+            f"several columns of images, {', '.join(found)}. Say which: --field {found[0]}"
             if found
-            else (f"no column of pictures (struct of bytes and path) among {', '.join(schema.names)}.")
+            else (f"no column of images (struct of bytes and path) among {', '.join(schema.names)}.")
         )
         raise UserError(f"{file} has {what}")
     return str(found[0])
@@ -301,7 +301,7 @@ def _file(path: Path) -> _Encoded:
 
 
 def _absent() -> Image.Image:
-    raise ValueError("the row holds no picture")
+    raise ValueError("the row holds no image")
 
 
 def _look(encoded: _Encoded) -> tuple[int, Header | Unreadable]:
@@ -325,7 +325,7 @@ def _decode(channels: int, encoded: _Encoded) -> Pixels | Unreadable:
 
 def _unreadable(error: Exception) -> Unreadable:
     if isinstance(error, UnidentifiedImageError):
-        return Unreadable("no picture in a known format")  # Pillow's own words name an object in memory
+        return Unreadable("no image in a known format")  # Pillow's own words name an object in memory
     return Unreadable(" ".join(str(error).split()) or type(error).__name__)
 
 
@@ -338,8 +338,8 @@ def _blocks(encoded: Iterator[_Encoded]) -> Iterator[list[_Encoded]]:
         yield block
 
 
-def _pictures(folder: Path) -> list[str]:
-    """Paths of all picture files below a folder, sorted; hidden ones are passed over, links are followed."""
+def _images(folder: Path) -> list[str]:
+    """Paths of all image files below a folder, sorted; hidden ones are passed over, links are followed."""
     found: list[str] = []
     _collect(folder, "", (), found)
     return sorted(found)

@@ -1,1 +1,1 @@
-"""What a teacher may see instead of the picture."""
+"""What a teacher may see instead of the image."""

@@ -14,17 +14,17 @@ from persistill.data.normalization import from_sums
 from persistill.errors import UserError
 from persistill.utils.atomic_io import atomic
 
-_CHUNK = 256  # pictures
+_CHUNK = 256  # images
 
 Shape = tuple[int, int, int]
 
 
 class StoredView:
-    """A view of the pictures of one split.
+    """A view of the images of one split.
 
     Attributes:
         shape: (C, H, W).
-        mean: per channel, measured on training pictures, values in [0, 1].
+        mean: per channel, measured on training images, values in [0, 1].
         std: likewise.
     """
 
@@ -38,7 +38,7 @@ class StoredView:
         return len(self._array)
 
     def fetch(self, index: Tensor) -> Tensor:
-        """(B, C, H, W) float32 in [0, 1], on the CPU, of the pictures at ``index`` ((B,) int64)."""
+        """(B, C, H, W) float32 in [0, 1], on the CPU, of the images at ``index`` ((B,) int64)."""
         return unit(torch.from_numpy(self._array[index.cpu().numpy()]))
 
 

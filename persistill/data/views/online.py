@@ -1,4 +1,4 @@
-"""Persistence images of pictures as they come: the same computation for what is stored and for the training loop."""
+"""Persistence images of images as they come: the same computation for what is stored and for the training loop."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from persistill.topology import PersistenceImages, persistence_images
 
 @dataclass(frozen=True)
 class Drawing:
-    """How pictures become the values of a view.
+    """How images become the values of a view.
 
     Attributes:
-        images: settings of the vectorisation, with what was fitted.
-        scans: how pictures are read, "rows" and "columns".
+        images: settings of the vectorization, with what was fitted.
+        scans: how images are read, "rows" and "columns".
         peak: the intensity that becomes 1; larger ones are cut there.
         dtype: as which values are kept, see ``stored``.
         threads: how many threads; None for torch's number.
@@ -28,22 +28,22 @@ class Drawing:
     dtype: str
     threads: int | None = None
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """(B, C, H, W) pictures, uint8 or floats in [0, 1] -> (B, scans * C, rows, columns) as they are kept."""
-        values = persistence_images(pictures, self.images, scans=self.scans, threads=self.threads)
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) images, uint8 or floats in [0, 1] -> (B, scans * C, rows, columns) as they are kept."""
+        values = persistence_images(images, self.images, scans=self.scans, threads=self.threads)
         return stored(values.div_(self.peak).clamp_(max=1), self.dtype)
 
 
 @dataclass(frozen=True)
 class DrawnView:
-    """A view of pictures that are others at every epoch: computed from the batch instead of read from a file.
+    """A view of images that are others at every epoch: computed from the batch instead of read from a file.
 
-    For pictures that were not changed it holds, bit for bit on the CPU, what the stored view holds. On a GPU the images
+    For images that were not changed it holds, bit for bit on the CPU, what the stored view holds. On a GPU the images
     are drawn there, and an 8-bit value on the edge between two may fall to the other side.
 
     Attributes:
-        drawing: how pictures become values.
-        mean: per channel, measured on the stored view of training pictures, values in [0, 1].
+        drawing: how images become values.
+        mean: per channel, measured on the stored view of training images, values in [0, 1].
         std: likewise.
     """
 
@@ -51,13 +51,13 @@ class DrawnView:
     mean: Sequence[float]
     std: Sequence[float]
 
-    def draw(self, pictures: Tensor) -> Tensor:
-        """The view of some pictures.
+    def draw(self, images: Tensor) -> Tensor:
+        """The view of some images.
 
         Args:
-            pictures: (B, C, H, W), uint8, or float32 in [0, 1].
+            images: (B, C, H, W), uint8, or float32 in [0, 1].
 
         Returns:
-            (B, C, H, W) float32 in [0, 1], on the device of ``pictures``.
+            (B, C, H, W) float32 in [0, 1], on the device of ``images``.
         """
-        return unit(self.drawing(pictures))
+        return unit(self.drawing(images))

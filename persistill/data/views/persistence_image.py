@@ -14,23 +14,23 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from persistill.data.dataset import Pictures
+from persistill.data.dataset import ImageDataset
 from persistill.data.splits_reader import Splits
 from persistill.data.views.memmap import Shape, StoredView, measure, open_array, unit, write_array
 from persistill.data.views.online import Drawing, DrawnView
 from persistill.errors import UserError
-from persistill.settings import Spec
+from persistill.settings import Settings
 from persistill.topology import PersistenceImages, columns, persistence_images, rows, sublevel_persistence
 from persistill.utils.atomic_io import atomic
 from persistill.utils.progress import Progress, Silent
 
-FIT_PICTURES = 1000
-"""Training pictures, evenly spaced, on which a window, a scale and the largest intensity are measured ..."""
+FIT_IMAGES = 1000
+"""Training images, evenly spaced, on which a window, a scale and the largest intensity are measured ..."""
 FIT_SAMPLES = 2**24
-"""... or fewer, of large pictures: so many samples of their signals."""
-GALLERY_PICTURES = 12
+"""... or fewer, of large images: so many samples of their signals."""
+GALLERY_IMAGES = 12
 
-_CHUNK = 256  # pictures
+_CHUNK = 256  # images
 _SCANS = {"rows": rows, "columns": columns}
 _SPLITS = ("train", "validation", "test")
 _SILENT = Silent()
@@ -38,31 +38,31 @@ _SILENT = Silent()
 Side = Annotated[int, Field(ge=1)]
 
 
-class _Scanned(Spec, ABC):
+class _Scanned(Settings, ABC):
     """What both kinds of persistence views share."""
 
     scans: Annotated[tuple[Literal["rows", "columns"], ...], Field(min_length=1)] = ("rows", "columns")
     dtype: Literal["uint8", "float16"] = "uint8"
 
-    def shape(self, picture: Shape) -> Shape:
-        """(C, H, W) of the view of pictures of shape (C, H, W)."""
+    def shape(self, image: Shape) -> Shape:
+        """(C, H, W) of the view of images of shape (C, H, W)."""
         pixels: tuple[int, int] = self.pixels  # type: ignore[attr-defined]
-        return len(self.scans) * picture[0], pixels[0], pixels[1]
+        return len(self.scans) * image[0], pixels[0], pixels[1]
 
     @abstractmethod
-    def images(self, pictures: npt.NDArray[np.uint8], threads: int | None) -> PersistenceImages:
-        """The settings of the vectorisation, fitted to training pictures (n, C, H, W) where they need be."""
+    def images(self, images: npt.NDArray[np.uint8], threads: int | None) -> PersistenceImages:
+        """The settings of the vectorization, fitted to training images (n, C, H, W) where they need be."""
 
 
 class PersistenceView(_Scanned):
     """Persistence images with a window of your choice; the defaults are those of the TGD paper's code.
 
-    Every channel of a picture is read as a signal along its rows, and once more along its columns; the sublevel
+    Every channel of an image is read as a signal along its rows, and once more along its columns; the sublevel
     persistence (H0) of each signal becomes one channel of the view, all channels of the first scan first.
     The fields are those of ``topology.PersistenceImages`` (Jeon et al., 2024, arXiv 2407.05316), and:
 
     Attributes:
-        scans: how pictures are read.
+        scans: how images are read.
         dtype: of the stored values: "uint8" keeps floor(255 * value) as the published code does, "float16" 11 bits.
     """
 
@@ -84,18 +84,18 @@ class PersistenceView(_Scanned):
     def _images(self) -> PersistenceImages:
         return PersistenceImages(**{name: getattr(self, name) for name in PersistenceImages.__dataclass_fields__})
 
-    def images(self, pictures: npt.NDArray[np.uint8], threads: int | None) -> PersistenceImages:  # noqa: ARG002
+    def images(self, images: npt.NDArray[np.uint8], threads: int | None) -> PersistenceImages:  # noqa: ARG002
         """The settings as they stand; nothing is fitted."""
         return self._images()
 
 
 class FittedPersistenceView(_Scanned):
-    """Persistence images whose window, bandwidth and scale are fitted to training pictures.
+    """Persistence images whose window, bandwidth and scale are fitted to training images.
 
     See ``topology.PersistenceImages.fit`` for the fields that are not told here.
 
     Attributes:
-        scans: how pictures are read, as in ``PersistenceView``.
+        scans: how images are read, as in ``PersistenceView``.
         dtype: of the stored values, as in ``PersistenceView``.
     """
 
@@ -106,15 +106,15 @@ class FittedPersistenceView(_Scanned):
     weight: Literal["linear", "constant"] = "linear"
     scaling: Literal["max", "log", "none"] = "log"
 
-    def images(self, pictures: npt.NDArray[np.uint8], threads: int | None) -> PersistenceImages:
+    def images(self, images: npt.NDArray[np.uint8], threads: int | None) -> PersistenceImages:
         """The fitted settings.
 
         Raises:
-            UserError: if the pictures hold nothing to fit to.
+            UserError: if the images hold nothing to fit to.
         """
         try:
             return PersistenceImages.fit(
-                sublevel_persistence(_signals(pictures, self.scans), threads=threads),
+                sublevel_persistence(_signals(images, self.scans), threads=threads),
                 pixels=self.pixels,
                 quantile=self.quantile,
                 bandwidth=self.bandwidth,
@@ -123,28 +123,28 @@ class FittedPersistenceView(_Scanned):
                 scaling=self.scaling,
             )
         except ValueError as error:
-            raise UserError(f"the view cannot be fitted to the training pictures: {error}") from error
+            raise UserError(f"the view cannot be fitted to the training images: {error}") from error
 
 
 def make_view(
-    view: Spec, splits: Splits, folder: Path, progress: Progress = _SILENT, threads: int | None = None
+    view: Settings, splits: Splits, folder: Path, progress: Progress = _SILENT, threads: int | None = None
 ) -> dict[str, Any]:
-    """Compute the persistence images of all pictures, once.
+    """Compute the persistence images of all images, once.
 
     Writes ``train.npy``, ``validation.npy`` and ``test.npy`` ((N, C, H, W), each whole or not at all; those that are
-    there already are kept) and ``gallery.npz`` (a few validation pictures with diagrams and images, to be looked at).
+    there already are kept) and ``gallery.npz`` (a few validation images with diagrams and images, to be looked at).
     Intensities that are not divided by each image's own maximum (scaling "log" and "none") are divided by the largest
-    one among up to ``FIT_PICTURES`` training pictures, and cut at 1.
+    one among up to ``FIT_IMAGES`` training images, and cut at 1.
 
     Args:
         view: a ``PersistenceView`` or ``FittedPersistenceView``.
-        splits: the pictures.
+        splits: the images.
         folder: an existing folder, where files are written.
-        progress: told how many pictures are done.
+        progress: told how many images are done.
         threads: how many threads; None for torch's number.
 
     Returns:
-        The result of the view's run folder, plain JSON: shape, mean and std per channel (of training pictures), scans,
+        The result of the view's run folder, plain JSON: shape, mean and std per channel (of training images), scans,
         settings (with what was fitted, and the largest intensity as "peak"), range, count, fingerprint, seconds.
 
     Raises:
@@ -157,20 +157,20 @@ def make_view(
         )
     shape = view.shape(splits.train.shape)
     sample = _sample(splits.train, len(view.scans))
-    images = view.images(sample, threads)
-    drawing = Drawing(images, view.scans, _peak(images, sample, view, threads), view.dtype, threads)
-    pictures = {name: getattr(splits, name) for name in _SPLITS}
+    settings = view.images(sample, threads)
+    drawing = Drawing(settings, view.scans, _peak(settings, sample, view, threads), view.dtype, threads)
+    images = {name: getattr(splits, name) for name in _SPLITS}
     there = {name for name in _SPLITS if (folder / f"{name}.npy").exists()}
-    progress.start("persistence images", sum(map(len, pictures.values())), sum(len(pictures[name]) for name in there))
+    progress.start("persistence images", sum(map(len, images.values())), sum(len(images[name]) for name in there))
 
-    def draw(split: Pictures) -> Iterator[npt.NDArray[Any]]:
+    def draw(split: ImageDataset) -> Iterator[npt.NDArray[Any]]:
         for start in range(0, len(split), _CHUNK):
             pixels = split.fetch(torch.arange(start, min(start + _CHUNK, len(split)))).cpu()
             yield drawing(pixels).numpy()
             progress.advance(len(pixels))
 
     arrays = {}
-    for name, split in pictures.items():
+    for name, split in images.items():
         file, full = folder / f"{name}.npy", (len(split), *shape)
         if name not in there:
             write_array(file, draw(split), full, view.dtype)
@@ -183,9 +183,9 @@ def make_view(
         "mean": list(mean),
         "std": list(std),
         "scans": list(view.scans),
-        "settings": {**images.to_json(), "peak": drawing.peak, "dtype": view.dtype},
-        "range": {"births": list(images.births), "persistences": list(images.persistences)},
-        "count": {name: len(split) for name, split in pictures.items()},
+        "settings": {**settings.to_json(), "peak": drawing.peak, "dtype": view.dtype},
+        "range": {"births": list(settings.births), "persistences": list(settings.persistences)},
+        "count": {name: len(split) for name, split in images.items()},
         "fingerprint": splits.fingerprint,
         "seconds": round(time.monotonic() - begun, 3),
     }
@@ -197,9 +197,9 @@ class OpenView:
 
     Attributes:
         shape: (C, H, W).
-        mean: per channel, measured on training pictures, values in [0, 1].
+        mean: per channel, measured on training images, values in [0, 1].
         std: likewise.
-        drawn: the view of pictures that are not stored, as augmented ones are.
+        drawn: the view of images that are not stored, as augmented ones are.
     """
 
     shape: Shape
@@ -213,7 +213,7 @@ class OpenView:
         return self._splits[name]
 
     def fetch(self, split: str, index: Tensor) -> Tensor:
-        """(B, C, H, W) float32 in [0, 1], on the CPU, of the pictures at ``index`` of a split."""
+        """(B, C, H, W) float32 in [0, 1], on the CPU, of the images at ``index`` of a split."""
         return self._splits[split].fetch(index)
 
 
@@ -223,14 +223,14 @@ def open_view(folder: Path, result: Mapping[str, Any], splits: Splits) -> OpenVi
     Args:
         folder: where it wrote.
         result: what it returned.
-        splits: the pictures that the view must be of.
+        splits: the images that the view must be of.
 
     Raises:
-        UserError: if the view is of other pictures, or its files are damaged.
+        UserError: if the view is of other images, or its files are damaged.
     """
     if result["fingerprint"] != splits.fingerprint:
         raise UserError(
-            f"the view in {folder} is stale: it was made from other pictures than these (or another split of them). "
+            f"the view in {folder} is stale: it was made from other images than these (or another split of them). "
             "Move that folder away and run the recipe again."
         )
     shape: Shape = tuple(result["shape"])
@@ -245,10 +245,10 @@ def open_view(folder: Path, result: Mapping[str, Any], splits: Splits) -> OpenVi
     return OpenView(shape, mean, std, DrawnView(drawing, mean, std), opened)
 
 
-def _sample(pictures: Pictures, scans: int) -> npt.NDArray[np.uint8]:
-    affordable = max(1, FIT_SAMPLES // (scans * math.prod(pictures.shape)))
-    count = min(len(pictures), FIT_PICTURES, affordable)
-    pixels: npt.NDArray[np.uint8] = pictures.fetch(torch.arange(count) * len(pictures) // count).cpu().numpy()
+def _sample(images: ImageDataset, scans: int) -> npt.NDArray[np.uint8]:
+    affordable = max(1, FIT_SAMPLES // (scans * math.prod(images.shape)))
+    count = min(len(images), FIT_IMAGES, affordable)
+    pixels: npt.NDArray[np.uint8] = images.fetch(torch.arange(count) * len(images) // count).cpu().numpy()
     return pixels
 
 
@@ -262,23 +262,23 @@ def _peak(images: PersistenceImages, sample: npt.NDArray[np.uint8], view: _Scann
     return peak or 1.0
 
 
-def _signals(pictures: npt.NDArray[np.uint8], scans: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+def _signals(images: npt.NDArray[np.uint8], scans: tuple[str, ...]) -> npt.NDArray[np.uint8]:
     """(n, C, H, W) -> (n, scans, C, H * W)."""
-    return np.stack([_SCANS[scan](pictures) for scan in scans], axis=1)
+    return np.stack([_SCANS[scan](images) for scan in scans], axis=1)
 
 
-def _write_gallery(file: Path, pictures: Pictures, array: npt.NDArray[Any], scans: tuple[str, ...]) -> None:
-    """The first validation picture of each class, up to ``GALLERY_PICTURES``, with diagrams and images."""
-    _, first = np.unique(pictures.targets.cpu().numpy(), return_index=True)
-    index = first[:GALLERY_PICTURES]
-    pixels = pictures.fetch(torch.from_numpy(index)).cpu().numpy()
+def _write_gallery(file: Path, images: ImageDataset, array: npt.NDArray[Any], scans: tuple[str, ...]) -> None:
+    """The first validation image of each class, up to ``GALLERY_IMAGES``, with diagrams and images."""
+    _, first = np.unique(images.targets.cpu().numpy(), return_index=True)
+    index = first[:GALLERY_IMAGES]
+    pixels = images.fetch(torch.from_numpy(index)).cpu().numpy()
     diagrams = sublevel_persistence(_signals(pixels, scans))
     with atomic(file) as temporary, temporary.open("wb") as out:
         np.savez(
             out,
-            pictures=pixels,
-            target=pictures.targets.cpu().numpy()[index],
-            images=unit(torch.from_numpy(array[index])).numpy(),
+            images=pixels,
+            target=images.targets.cpu().numpy()[index],
+            persistence_images=unit(torch.from_numpy(array[index])).numpy(),
             values=diagrams.values.astype(np.float32) / np.float32(255),
             offsets=diagrams.offsets,
         )

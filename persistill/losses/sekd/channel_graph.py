@@ -1,6 +1,6 @@
 """Graphs whose vertices are the channels of a map, and what their spectra say of each other.
 
-The graph of a picture has an edge between two channels that look at the same places. Its Laplacian's eigenvectors of
+The graph of an image has an edge between two channels that look at the same places. Its Laplacian's eigenvectors of
 small eigenvalue group channels that belong together. Pure functions of tensors, for SEKD and for any training loop.
 """
 
@@ -22,7 +22,7 @@ _GAP = 1e-3
 
 
 def channel_graph(maps: Tensor, edges: Edges = "cosine", bandwidth: float = 1.0) -> Tensor:
-    """The graph of each picture's channels: how much two channels look at the same places.
+    """The graph of each image's channels: how much two channels look at the same places.
 
     With v_i the map of channel i, flattened and divided by sqrt(|v_i|^2 + 1e-6), an edge is max(0, <v_i, v_j>)
     ("cosine") or exp((<v_i, v_j> - 1) / bandwidth^2) ("gaussian", which for unit vectors is the Gaussian of half their
@@ -52,7 +52,7 @@ def channel_graph(maps: Tensor, edges: Edges = "cosine", bandwidth: float = 1.0)
 
 
 def laplacian(graph: Tensor) -> Tensor:
-    """The normalised Laplacian I - D^(-1/2) A D^(-1/2), with the loops of A counted in the degrees D.
+    """The normalized Laplacian I - D^(-1/2) A D^(-1/2), with the loops of A counted in the degrees D.
 
     Args:
         graph: A, (..., C, C), from ``channel_graph``.
@@ -69,7 +69,7 @@ def eigenpairs(graph: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The first non-trivial eigenpairs of a graph's Laplacian: those of least eigenvalue, the trivial ones last.
 
     Trivial are the vector of the degrees' square roots, of eigenvalue 0 in every graph, and the vectors of single
-    vertices without neighbours (dead channels): they would fill the list and say nothing of relations.
+    vertices without neighbors (dead channels): they would fill the list and say nothing of relations.
 
     Vectors carry gradient. Where eigenvalues lie nearer to each other than 1e-3 their derivative is damped, as it
     diverges where they meet; it is right elsewhere to a relative (1e-3 / distance)^2.

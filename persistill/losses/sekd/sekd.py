@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from persistill.losses.adapters import ConvNorm
 from persistill.losses.functional import full_precision, match_maps, to_common_size
 from persistill.losses.sekd.channel_graph import Edges, SpectralForm, channel_graph, spectral_difference
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Part, Setting
+from persistill.settings import Settings
+from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
 
 GRAPH_ENTRIES = 2**23
-"""Entries of all graphs that a batch may have: of more than 256 channels and 128 pictures, not all get one."""
+"""Entries of all graphs that a batch may have: of more than 256 channels and 128 images, not all get one."""
 
 
 class Masks(NamedTuple):
@@ -46,7 +46,7 @@ def attention_masks(maps: Tensor, temperature: float = 0.5, *, relative: bool = 
     Args:
         maps: (B, C, H, W), the teacher's.
         temperature: above 0; the lower, the sharper.
-        relative: divide |F| by its mean over the picture first. As published the masks get sharper as features get
+        relative: divide |F| by its mean over the image first. As published the masks get sharper as features get
             larger, down to a single channel.
     """
     batch, channels, height, width = maps.shape
@@ -94,23 +94,23 @@ def edge_difference(student: Tensor, teacher: Tensor, masks: Masks | None = None
         return ((squares @ roots.unsqueeze(2)).squeeze(2) * roots).mean() / squares.shape[2]
 
 
-class SEKD(Spec):
+class SEKD(Settings):
     """The channels' graph of the first teacher: vertices, edges, spectrum. Terms "vertex", "edge" and "spectral".
 
     "SEKD-style": the ideas and the sum are published, the formulas of the terms are ours (see the module). The
-    student's map is brought to the teacher's channels by a 1x1 convolution and batch normalisation that are trained
+    student's map is brought to the teacher's channels by a 1x1 convolution and batch normalization that are trained
     along and thrown away, and to its size by averaging.
 
     Attributes:
         vertex: weight of "vertex", the masked mean squared difference of maps.
-        edge: weight of "edge", the masked mean squared difference of graphs, one a picture (where there are more
-            than 256 channels, of the first 2^23 / channels^2 pictures of a batch, so that graphs do not dominate a
+        edge: weight of "edge", the masked mean squared difference of graphs, one an image (where there are more
+            than 256 channels, of the first 2^23 / channels^2 images of a batch, so that graphs do not dominate a
             step).
         spectral: weight of "spectral", the squared difference of spectral embeddings.
         form: how those are compared, see ``spectral_difference``; "residual" is safest and cheapest.
         eigenpairs: of the teacher's graph that are compared, from the first non-trivial one on.
-        spectral_graph: "mean": of one graph, the mean over the batch; "each": of each picture's own, which costs an
-            eigendecomposition a picture.
+        spectral_graph: "mean": of one graph, the mean over the batch; "each": of each image's own, which costs an
+            eigendecomposition an image.
         edges: "cosine" or "gaussian", see ``channel_graph``.
         bandwidth: of Gaussian edges.
         levels: "last": the last stage; "all": all stages that have a partner, paired from the last; terms are means
@@ -138,16 +138,16 @@ class SEKD(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"maps"})
+        return frozenset({"feature_maps"})
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The weights of "vertex", "edge" and "spectral"."""
         return {"vertex": self.vertex, "edge": self.edge, "spectral": self.spectral}
 
-    def learner(self, setting: Setting) -> nn.Module:
+    def learner(self, setting: MethodContext) -> nn.Module:
         """One adapter a level, and the terms.
 
         Raises:
@@ -157,8 +157,8 @@ class SEKD(Spec):
         return _Terms(self, [(ours.shape[1], theirs.shape[1]) for ours, theirs in pairs])
 
 
-def _levels(settings: SEKD, student: Features, teacher: Features) -> list[tuple[Tensor, Tensor]]:
-    pairs = match_maps(student.maps, teacher.maps)
+def _levels(settings: SEKD, student: ModelOutput, teacher: ModelOutput) -> list[tuple[Tensor, Tensor]]:
+    pairs = match_maps(student.feature_maps, teacher.feature_maps)
     return pairs if settings.levels == "all" else pairs[-1:]
 
 
@@ -168,7 +168,7 @@ class _Terms(nn.Module):
         self._settings = settings
         self.adapters = nn.ModuleList(ConvNorm(*pair) for pair in channels)
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         pairs = _levels(self._settings, student, teachers[0])
         found = [
             self._level(adapter(ours), theirs) for adapter, (ours, theirs) in zip(self.adapters, pairs, strict=True)
@@ -179,7 +179,7 @@ class _Terms(nn.Module):
         settings = self._settings
         ours, theirs = to_common_size(student, teacher)
         masks = None
-        # Batches come shuffled: their first pictures are as good as any.
+        # Batches come shuffled: their first images are as good as any.
         some = max(1, GRAPH_ENTRIES // theirs.shape[1] ** 2)
         with torch.no_grad():
             if settings.masks != "none":

@@ -1,1 +1,1 @@
-"""TGD: a teacher of pictures and a teacher of their persistence images."""
+"""TGD: a teacher of images and a teacher of their persistence images."""

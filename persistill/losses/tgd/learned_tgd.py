@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from persistill.losses.functional import full_precision
 from persistill.losses.tgd.weighted_tgd import WeighedTeachers
-from persistill.structures import Batch, Features, Setting
+from persistill.structures import Batch, MethodContext, ModelOutput
 
 
 def mixture_cross_entropy(logits: Sequence[Tensor], target: Tensor, log_weights: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def mixture_cross_entropy(logits: Sequence[Tensor], target: Tensor, log_weights:
 class LearnedTGD(WeighedTeachers):
     """TGD with teachers weighted by a rule that is learned along. Terms "kd", "sp", "mix" and "anchor".
 
-    The weights of a picture are softmax_t(log alpha_t + d_t + s c_t), with c_t how sure teacher t is of whatever it
+    The weights of an image are softmax_t(log alpha_t + d_t + s c_t), with c_t how sure teacher t is of whatever it
     says (1 less its entropy over log K), and T + 1 learned numbers d_t and s that begin at 0, so that the weights begin
     as alphas. They learn from "mix" and "anchor" alone, and the student from "kd" and "sp" alone.
 
@@ -55,7 +55,7 @@ class LearnedTGD(WeighedTeachers):
         """The weights of "kd", "sp", "mix" and "anchor"."""
         return {"kd": self.kd, "sp": self.similarity, "mix": self.mix, "anchor": self.anchor}
 
-    def learner(self, setting: Setting) -> nn.Module:
+    def learner(self, setting: MethodContext) -> nn.Module:
         """The rule, and the terms.
 
         Raises:
@@ -93,7 +93,7 @@ class _Terms(nn.Module):
         self._settings = settings
         self.trust = Trust(settings.alphas)
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         self._settings.check_teachers(teachers)
         logits = [teacher.logits for teacher in teachers]
         log_weights: Tensor = self.trust(logits)

@@ -1,7 +1,7 @@
 """TGD: topological guidance-based distillation (Jeon, Khurana, Pathak and Turaga 2024, arXiv 2407.05316).
 
-Several teachers with several views of a picture: in the paper one sees the picture, the other its persistence image.
-Their logits and their similarity maps are merged by weights; the student sees the picture alone.
+Several teachers with several views of an image: in the paper one sees the image, the other its persistence image.
+Their logits and their similarity maps are merged by weights; the student sees the image alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ from persistill.losses.functional import (
     gram,
     kl,
     match_maps,
-    normalise_rows,
+    normalize_rows,
     similarity,
-    standardise_logits,
+    standardize_logits,
 )
-from persistill.settings import Spec
-from persistill.structures import Features, Part
+from persistill.settings import Settings
+from persistill.structures import ModelOutput, OutputField
 
-Merge = Literal["published", "normalised"]
+Merge = Literal["published", "normalized"]
 
 
 def merged_similarity(
@@ -38,7 +38,7 @@ def merged_similarity(
         teachers: one map a teacher, (B, ...), of the same batch; all other sizes may differ.
         alphas: one weight a teacher: a number, or (B, 1), one for each row.
         merge: "published": Gram matrices are mixed, then rows are scaled to unit norm, so that teachers with large
-            features or many positions weigh more than their alpha says. "normalised": each teacher's rows are scaled
+            features or many positions weigh more than their alpha says. "normalized": each teacher's rows are scaled
             to unit norm, mixed, and scaled again, so that alphas alone decide.
 
     Returns:
@@ -51,27 +51,27 @@ def merged_similarity(
         raise UserError(
             f"{len(alphas)} alphas {tuple(alphas)} were given for {len(teachers)} teacher(s); give one each."
         )
-    if merge not in ("published", "normalised"):
-        raise unknown("merge", merge, ("published", "normalised"))
+    if merge not in ("published", "normalized"):
+        raise unknown("merge", merge, ("published", "normalized"))
     matrix = gram if merge == "published" else similarity
-    return normalise_rows(
+    return normalize_rows(
         torch.stack([alpha * matrix(teacher) for alpha, teacher in zip(alphas, teachers, strict=True)]).sum(0)
     )
 
 
-def shared_stages(student: Features, teachers: Sequence[Features]) -> list[tuple[Tensor, list[Tensor]]]:
+def shared_stages(student: ModelOutput, teachers: Sequence[ModelOutput]) -> list[tuple[Tensor, list[Tensor]]]:
     """The stages that a student and all teachers have, paired from the last: its map, and one of each teacher.
 
     Raises:
         UserError: if there is nothing to pair, or the batches differ.
     """
-    pairs = [match_maps(student.maps, teacher.maps) for teacher in teachers]
+    pairs = [match_maps(student.feature_maps, teacher.feature_maps) for teacher in teachers]
     count = min(len(of_teacher) for of_teacher in pairs)
     stages = zip(*(of_teacher[-count:] for of_teacher in pairs), strict=True)
     return [(stage[0][0], [teacher for _, teacher in stage]) for stage in stages]
 
 
-class MergedTeachers(Spec):
+class MergedTeachers(Settings):
     """What TGD and its relatives have in common: settings, and that every teacher has its weight.
 
     Attributes:
@@ -81,8 +81,8 @@ class MergedTeachers(Spec):
             needs two teachers.
         temperature: divides all logits.
         kl_reduction: "batchmean", or "mean", which divides by the number of classes too, as the authors' code does.
-        merge: "published" or "normalised", see ``merged_similarity``.
-        standardise: compare the z-scores of all logits instead of the logits (see ``losses.standardise_logits``).
+        merge: "published" or "normalized", see ``merged_similarity``.
+        standardize: compare the z-scores of all logits instead of the logits (see ``losses.standardize_logits``).
     """
 
     kd: Annotated[float, Field(ge=0)] = 0.9
@@ -91,7 +91,7 @@ class MergedTeachers(Spec):
     temperature: Annotated[float, Field(gt=0)] = 4.0
     kl_reduction: Reduction = "batchmean"
     merge: Merge = "published"
-    standardise: bool = False
+    standardize: bool = False
 
     @field_validator("alphas")
     @classmethod
@@ -106,11 +106,11 @@ class MergedTeachers(Spec):
         return len(self.alphas)
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
-        return frozenset({"logits", "maps"})
+        return frozenset({"logits", "feature_maps"})
 
-    def check_teachers(self, teachers: Sequence[Features]) -> None:
+    def check_teachers(self, teachers: Sequence[ModelOutput]) -> None:
         """See that there are as many teachers as alphas.
 
         Raises:
@@ -141,7 +141,7 @@ class TGD(MergedTeachers):
             temperature=4.0,
             kl_reduction="mean",
             merge="published",
-            standardise=False,
+            standardize=False,
         )
 
     @property
@@ -149,7 +149,7 @@ class TGD(MergedTeachers):
         """The weights of "kd" and "sp"."""
         return {"kd": self.kd, "sp": self.similarity}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The terms "kd" and "sp", each a scalar.
 
         Stages are paired from the last; those without a partner in every teacher are left out.
@@ -158,7 +158,7 @@ class TGD(MergedTeachers):
             UserError: if there are more or fewer teachers than alphas, or stages cannot be paired.
         """
         self.check_teachers(teachers)
-        seen = standardise_logits if self.standardise else full_precision
+        seen = standardize_logits if self.standardize else full_precision
         divergences = [
             alpha * kl(seen(teacher.logits), seen(student.logits), self.temperature, self.kl_reduction)
             for alpha, teacher in zip(self.alphas, teachers, strict=True)

@@ -1,7 +1,7 @@
-"""TGD with weights of its teachers for each picture, by how well each teacher knows it.
+"""TGD with weights of its teachers for each image, by how well each teacher knows it.
 
 The merge is TGD's (see ``tgd``); the weights are those of CA-MKD: Zhang, Chen and Wang 2022, "Confidence-Aware
-Multi-Teacher Knowledge Distillation", arXiv 2201.00007. Beyond both papers: their union, and what per-picture weights
+Multi-Teacher Knowledge Distillation", arXiv 2201.00007. Beyond both papers: their union, and what per-image weights
 mean for similarity maps.
 """
 
@@ -14,17 +14,17 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
-from persistill.losses.functional import divergences, full_precision, similarity, standardise_logits
+from persistill.losses.functional import divergences, full_precision, similarity, standardize_logits
 from persistill.losses.tgd.tgd import MergedTeachers, merged_similarity, shared_stages
-from persistill.structures import Features
+from persistill.structures import ModelOutput
 
 
 def confidence_weights(
     logits: Sequence[Tensor], target: Tensor, alphas: Sequence[float], temperature: float = 1.0
 ) -> Tensor:
-    """Weights of teachers for each picture: the lower a teacher's cross-entropy, the higher its weight.
+    """Weights of teachers for each image: the lower a teacher's cross-entropy, the higher its weight.
 
-    With L_t the cross-entropy of teacher t on a picture, (1 - softmax_t(L)) / (T - 1), as in CA-MKD, times alpha_t and
+    With L_t the cross-entropy of teacher t on an image, (1 - softmax_t(L)) / (T - 1), as in CA-MKD, times alpha_t and
     scaled to sum 1 again. For two teachers that is alpha_t times the probability that each gives to the true class, at
     the temperature; of three or more none gets above 1 / (T - 1) before the alphas come in.
 
@@ -43,7 +43,7 @@ def confidence_weights(
     shapes = [tuple(each.shape) for each in logits]
     if len(logits) != len(alphas) or any(len(shape) != 2 or shape[0] != len(target) for shape in shapes):
         raise UserError(
-            f"weights by confidence need logits (B, K) and an alpha of each teacher, of the pictures that the "
+            f"weights by confidence need logits (B, K) and an alpha of each teacher, of the images that the "
             f"{len(target)} classes belong to; logits of {shapes} and alphas {tuple(alphas)} were given."
         )
     with torch.no_grad():
@@ -58,7 +58,7 @@ def confidence_weights(
 
 
 class WeighedTeachers(MergedTeachers):
-    """Settings and terms that methods have in common which weigh TGD's teachers picture by picture.
+    """Settings and terms that methods have in common which weigh TGD's teachers image by image.
 
     Attributes:
         alphas: one weight a teacher, above 0, in the order of the arm's teachers; they sum to 1.
@@ -66,20 +66,20 @@ class WeighedTeachers(MergedTeachers):
 
     alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.5, 0.5)
 
-    def merged_terms(self, student: Features, teachers: Sequence[Features], weights: Tensor) -> dict[str, Tensor]:
-        """The terms "kd" and "sp" of TGD, with weights for each picture; where they are the same for all, TGD's own.
+    def merged_terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], weights: Tensor) -> dict[str, Tensor]:
+        """The terms "kd" and "sp" of TGD, with weights for each image; where they are the same for all, TGD's own.
 
-        Row i of a merged similarity map tells whom picture i resembles, and is mixed by the weights of picture i.
+        Row i of a merged similarity map tells whom image i resembles, and is mixed by the weights of image i.
 
         Args:
             student: features with gradient.
-            teachers: features of the same pictures.
+            teachers: features of the same images.
             weights: (T, B).
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        seen = standardise_logits if self.standardise else full_precision
+        seen = standardize_logits if self.standardize else full_precision
         apart = torch.stack([divergences(seen(t.logits), seen(student.logits), self.temperature) for t in teachers])
         divergence = self.temperature**2 * (weights * apart).sum(0).mean()
         if self.kl_reduction == "mean":
@@ -93,11 +93,11 @@ class WeighedTeachers(MergedTeachers):
 
 
 class WeightedTGD(WeighedTeachers):
-    """TGD with teachers weighted by their confidence in the true class, picture by picture. Terms "kd" and "sp".
+    """TGD with teachers weighted by their confidence in the true class, image by image. Terms "kd" and "sp".
 
     Attributes:
         confidence_temperature: of the logits from which the weights are computed, see ``confidence_weights``. Teachers
-            that know the training pictures by heart are sure of all of them; above 1, differences show again.
+            that know the training images by heart are sure of all of them; above 1, differences show again.
     """
 
     confidence_temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -107,7 +107,7 @@ class WeightedTGD(WeighedTeachers):
         """The weights of "kd" and "sp"."""
         return {"kd": self.kd, "sp": self.similarity}
 
-    def terms(self, student: Features, teachers: Sequence[Features], target: Tensor) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The terms "kd" and "sp", each a scalar.
 
         Stages are paired from the last; those without a partner in every teacher are left out.

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses.topkd.persistence_images import SIDE, CloudImages
-from persistill.settings import Spec
-from persistill.structures import Features
+from persistill.settings import Settings
+from persistill.structures import ModelOutput
 from persistill.utils.atomic_io import atomic
 from persistill.utils.progress import Progress
 
@@ -43,7 +43,7 @@ _CLOUD = (50, 100, 200)
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-class Surrogate(Spec):
+class Surrogate(Settings):
     """How the network is fitted that stands in for persistent homology; the defaults are the paper's.
 
     Attributes:
@@ -124,7 +124,7 @@ class Clouds:
 
 
 def gather(
-    lessons: Callable[[int], Iterator[Sequence[Features]]], folder: Path, epochs: int, progress: Progress
+    teacher_batches: Callable[[int], Iterator[Sequence[ModelOutput]]], folder: Path, epochs: int, progress: Progress
 ) -> Clouds:
     """Store the first teacher's embeddings of every batch, going on behind the epochs that are there already.
 
@@ -137,7 +137,7 @@ def gather(
     for epoch, file in enumerate(files):
         if file.exists():
             continue
-        clouds = torch.stack([taught[0].embedding for taught in lessons(epoch)]).float().cpu().numpy()
+        clouds = torch.stack([taught[0].embedding for taught in teacher_batches(epoch)]).float().cpu().numpy()
         if not np.abs(clouds).max() <= _LARGEST:
             raise UserError(
                 f"the teacher's embeddings reach {np.abs(clouds).max():g}, more than half precision holds. Use TopKD "

@@ -27,8 +27,8 @@ from persistill.losses.topkd.ripsnet import (
     gather,
     load_ripsnet,
 )
-from persistill.settings import Spec
-from persistill.structures import Batch, Features, Part, Setting
+from persistill.settings import Settings
+from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
 from persistill.topology import mst_lengths, rips_persistence, sorted_lifetimes, wasserstein
 from persistill.utils.progress import Progress
 
@@ -95,7 +95,7 @@ def topology_loss(
     raise unknown("comparison", compare, ("image", "lifetimes", "wasserstein"))
 
 
-class TopKD(Spec):
+class TopKD(Settings):
     """The batch's embeddings have the homology of the first teacher's (Kim et al. 2024). One term, "topkd".
 
     Not the method of the same name that distils top-scaled logits. The paper adds KD, a method of its own here:
@@ -136,7 +136,7 @@ class TopKD(Spec):
         return 1
 
     @property
-    def reads(self) -> frozenset[Part]:
+    def reads(self) -> frozenset[OutputField]:
         """What the terms read of a teacher."""
         return frozenset({"embedding"})
 
@@ -152,7 +152,7 @@ class TopKD(Spec):
             return None
         return TopKDPreparation(dimension=self.dimension, surrogate=self.surrogate)
 
-    def learner(self, setting: Setting) -> nn.Module:
+    def learner(self, setting: MethodContext) -> nn.Module:
         """What computes the term. Without a preparation, images are fitted anew to each of the teacher's batches."""
         folder = setting.prepared
         if self.surrogate is None:
@@ -171,7 +171,7 @@ class _Exact(nn.Module):
         super().__init__()
         self._method, self._images = method, images
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         method, clouds = self._method, (student.embedding, teachers[0].embedding)
         value = topology_loss(*clouds, compare=method.compare, dimension=method.dimension, images=self._images)
         return {"topkd": value}
@@ -186,7 +186,7 @@ class _Approximate(nn.Module):
         self.adapter = nn.Linear(width, teacher_width) if width != teacher_width else None
         self._points = points
 
-    def forward(self, student: Features, teachers: Sequence[Features], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         ours, theirs = student.embedding, teachers[0].embedding
         check_batches(ours, theirs, "embeddings")
         if self._points not in (None, len(ours)):
@@ -199,7 +199,7 @@ class _Approximate(nn.Module):
         return {"topkd": F.mse_loss(apply(self.network, ours), apply(self.network, theirs))}
 
 
-class TopKDPreparation(Spec):
+class TopKDPreparation(Settings):
     """What TopKD does once, before any student, with the embeddings of the first teacher in evaluation mode.
 
     Attributes:
@@ -211,12 +211,12 @@ class TopKDPreparation(Spec):
     surrogate: Surrogate | None = None
 
     def prepare(
-        self, lessons: Callable[[int], Iterator[Sequence[Features]]], folder: Path, progress: Progress
+        self, teacher_batches: Callable[[int], Iterator[Sequence[ModelOutput]]], folder: Path, progress: Progress
     ) -> dict[str, Any]:
         """Fit persistence images to the clouds of one epoch, or to those of a surrogate and then a RipsNet to these.
 
         Args:
-            lessons: epoch number -> what the teachers say of each batch.
+            teacher_batches: epoch number -> what the teachers say of each batch.
             folder: where "images.json" and "ripsnet.safetensors" are written. Stored clouds are removed at the end.
             progress: told of every epoch.
 
@@ -228,15 +228,15 @@ class TopKDPreparation(Spec):
         """
         if self.surrogate is None:
             progress.start("clouds of embeddings", 1)
-            images = CloudImages.fit((taught[0].embedding.float() for taught in lessons(0)), self.dimension)
+            images = CloudImages.fit((taught[0].embedding.float() for taught in teacher_batches(0)), self.dimension)
             images.save(folder / _IMAGES)
             progress.finish()
             return {"images": asdict(images)}
         if (folder / NETWORK).exists():  # interrupted while it tidied up
             images, (_, result) = CloudImages.load(folder / _IMAGES), load_ripsnet(folder / NETWORK)
         else:
-            device = next(lessons(0))[0].embedding.device
-            clouds = gather(lessons, folder, self.surrogate.cloud_epochs, progress)
+            device = next(teacher_batches(0))[0].embedding.device
+            clouds = gather(teacher_batches, folder, self.surrogate.cloud_epochs, progress)
             images = CloudImages.fit(clouds.epochs(), self.dimension)
             images.save(folder / _IMAGES)
             result = fit_ripsnet(clouds, images, self.surrogate, folder, progress, device)

@@ -1,14 +1,14 @@
-"""MobileNetV2 for small pictures (Sandler et al. 2018, "MobileNetV2"), half as wide, in the form of RepDistiller.
+"""MobileNetV2 for small images (Sandler et al. 2018, "MobileNetV2"), half as wide, in the form of RepDistiller.
 
-Against the paper: ReLU instead of ReLU6, strides for pictures of side 32 (16 in all instead of 32), an expansion layer
+Against the paper: ReLU instead of ReLU6, strides for images of side 32 (16 in all instead of 32), an expansion layer
 in the first block too, and no dropout.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from persistill.models.base import Network, initialise
-from persistill.structures import Features, FeatureSpec, MapSpec
+from persistill.models.base import Network, initialize
+from persistill.structures import FeatureMapSpec, FeatureSpec, ModelOutput
 
 _STEM, _LAST = 16, 1280
 _EXPANSION = 6
@@ -45,15 +45,15 @@ class _Block(nn.Module):
 class MobileNetV2(Network):
     """MobileNetV2, half as wide but for its last convolution. Maps "stage1" to "stage4" are linear block outputs.
 
-    Pictures may have any size: a side of n gives sides of ceil(n / 2), ceil(n / 4), ceil(n / 8) and ceil(n / 16).
+    Images may have any size: a side of n gives sides of ceil(n / 2), ceil(n / 4), ceil(n / 8) and ceil(n / 16).
 
     Args:
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: length of the logits.
     """
 
     def __init__(self, in_channels: int = 3, num_classes: int = 10) -> None:
-        maps = {f"stage{i}": MapSpec(rows[-1][1], 2**i) for i, rows in enumerate(_STAGES, 1)}
+        maps = {f"stage{i}": FeatureMapSpec(rows[-1][1], 2**i) for i, rows in enumerate(_STAGES, 1)}
         super().__init__("mobilenet-v2-half", FeatureSpec(in_channels, num_classes, _LAST, maps))
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, _STEM, 3, 2, padding=1, bias=False), nn.BatchNorm2d(_STEM), nn.ReLU()
@@ -69,14 +69,14 @@ class MobileNetV2(Network):
             self.stages[name] = nn.Sequential(*blocks)
         self.last = nn.Sequential(nn.Conv2d(reached, _LAST, 1, bias=False), nn.BatchNorm2d(_LAST), nn.ReLU())
         self.classifier = nn.Linear(_LAST, num_classes)
-        initialise(self)
+        initialize(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
 
-    def forward(self, x: Tensor) -> Features:
-        """Classify pictures.
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Classify images.
 
         Args:
-            x: (B, in_channels, H, W), normalised.
+            x: (B, in_channels, H, W), normalized.
 
         Returns:
             Logits (B, num_classes), embedding (B, 1280) and four maps.
@@ -86,4 +86,4 @@ class MobileNetV2(Network):
         for name, stage in self.stages.items():
             maps[name] = x = stage(x)
         embedding = F.adaptive_avg_pool2d(self.last(x), 1).flatten(1)
-        return Features(self.classifier(embedding), embedding, maps)
+        return ModelOutput(self.classifier(embedding), embedding, maps)

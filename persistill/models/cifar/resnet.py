@@ -1,6 +1,6 @@
-"""Residual networks for small pictures (He et al. 2016, "Deep Residual Learning", section 4.2).
+"""Residual networks for small images (He et al. 2016, "Deep Residual Learning", section 4.2).
 
-Where channels change, the shortcut is a 1x1 convolution with batch normalisation: the paper's option B, and
+Where channels change, the shortcut is a 1x1 convolution with batch normalization: the paper's option B, and
 the form of RepDistiller, whose networks the benchmark tables of distillation use. The paper's own CIFAR
 networks pad with zeros (option A) and have slightly fewer parameters: 269,722 for ResNet-20, 272,474 here.
 """
@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from persistill.errors import UserError
-from persistill.models.base import Network, initialise
-from persistill.structures import Features, FeatureSpec, MapSpec
+from persistill.models.base import Network, initialize
+from persistill.structures import FeatureMapSpec, FeatureSpec, ModelOutput
 
-_STAGES = ((16, 1), (32, 2), (64, 4))  # channels at width 1, stride against the picture
+_STAGES = ((16, 1), (32, 2), (64, 4))  # channels at width 1, stride against the image
 
 
 class _Block(nn.Module):
@@ -43,11 +43,11 @@ class PostActivation(Network):
     stages: nn.ModuleDict
     classifier: nn.Linear
 
-    def forward(self, x: Tensor) -> Features:
-        """Classify pictures.
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Classify images.
 
         Args:
-            x: (B, in_channels, H, W), normalised.
+            x: (B, in_channels, H, W), normalized.
 
         Returns:
             Logits (B, num_classes), embedding (B, channels of the last stage) and a map for each stage, after ReLU.
@@ -57,19 +57,19 @@ class PostActivation(Network):
         for name, stage in self.stages.items():
             maps[name] = x = stage(x)
         embedding = F.adaptive_avg_pool2d(x, 1).flatten(1)
-        return Features(self.classifier(embedding), embedding, maps)
+        return ModelOutput(self.classifier(embedding), embedding, maps)
 
 
 class ResNet(PostActivation):
     """ResNet-depth, or ResNet-depth x width. Maps "stage1" to "stage3" are the stages' outputs, after ReLU.
 
-    Pictures may have any size: a side of n gives sides of n, ceil(n / 2) and ceil(n / 4).
+    Images may have any size: a side of n gives sides of n, ceil(n / 2) and ceil(n / 4).
 
     Args:
         depth: 6n + 2, with n blocks a stage: 8, 14, 20, 32, 44, 56, 110, ...
         width: factor on the stages' 16, 32 and 64 channels. The first convolution has 16 channels at width 1
             and 32 above, as in RepDistiller's resnet8x4 and resnet32x4.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: length of the logits.
 
     Raises:
@@ -81,7 +81,9 @@ class ResNet(PostActivation):
             raise UserError(f"a CIFAR ResNet has depth 6n + 2 (8, 14, 20, 32, 44, 56, 110, ...); {depth} was given.")
         if width < 1:
             raise UserError(f"the width of a CIFAR ResNet is 1 or more; {width} was given.")
-        maps = {f"stage{i}": MapSpec(channels * width, stride) for i, (channels, stride) in enumerate(_STAGES, 1)}
+        maps = {
+            f"stage{i}": FeatureMapSpec(channels * width, stride) for i, (channels, stride) in enumerate(_STAGES, 1)
+        }
         spec = FeatureSpec(in_channels, num_classes, maps["stage3"].channels, maps)
         super().__init__(f"resnet-{depth}" + (f"x{width}" if width > 1 else ""), spec)
         channels, reached = 16 if width == 1 else 32, 1
@@ -95,4 +97,4 @@ class ResNet(PostActivation):
                 channels, reached = wanted, stride
             self.stages[name] = nn.Sequential(*blocks)
         self.classifier = nn.Linear(channels, num_classes)
-        initialise(self)
+        initialize(self)

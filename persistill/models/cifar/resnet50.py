@@ -1,4 +1,4 @@
-"""ResNet-50 for small pictures, the larger teacher in tables of distillation on CIFAR-100.
+"""ResNet-50 for small images, the larger teacher in tables of distillation on CIFAR-100.
 
 The blocks and their numbers are those of ResNet-50 for ImageNet (He et al. 2016, "Deep Residual Learning", table 1).
 The stem is one 3x3 convolution of stride 1 without pooling, as in RepDistiller (models/resnetv2.py) and other code for
@@ -8,11 +8,11 @@ CIFAR, and a block that halves does so in its 3x3 convolution.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from persistill.models.base import initialise
+from persistill.models.base import initialize
 from persistill.models.cifar.resnet import PostActivation
-from persistill.structures import FeatureSpec, MapSpec
+from persistill.structures import FeatureMapSpec, FeatureSpec
 
-_STAGES = ((3, 64, 1), (4, 128, 2), (6, 256, 4), (3, 512, 8))  # blocks, inner channels, stride against the picture
+_STAGES = ((3, 64, 1), (4, 128, 2), (6, 256, 4), (3, 512, 8))  # blocks, inner channels, stride against the image
 _EXPANSION = 4
 
 
@@ -44,15 +44,17 @@ class BottleneckResNet(PostActivation):
     """ResNet-50 of bottleneck blocks, "resnet-50-bottleneck". Maps "stage1" to "stage4" are the stages' outputs.
 
     It is no relative of ``ResNet``, whose depths are 6n + 2 and whose blocks have two convolutions.
-    Pictures may have any size: a side of n gives sides of n, ceil(n / 2), ceil(n / 4) and ceil(n / 8).
+    Images may have any size: a side of n gives sides of n, ceil(n / 2), ceil(n / 4) and ceil(n / 8).
 
     Args:
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: length of the logits.
     """
 
     def __init__(self, in_channels: int = 3, num_classes: int = 10) -> None:
-        maps = {f"stage{i}": MapSpec(_EXPANSION * inner, stride) for i, (_, inner, stride) in enumerate(_STAGES, 1)}
+        maps = {
+            f"stage{i}": FeatureMapSpec(_EXPANSION * inner, stride) for i, (_, inner, stride) in enumerate(_STAGES, 1)
+        }
         spec = FeatureSpec(in_channels, num_classes, maps["stage4"].channels, maps)
         super().__init__("resnet-50-bottleneck", spec)
         channels, reached = 64, 1
@@ -66,4 +68,4 @@ class BottleneckResNet(PostActivation):
                 channels, reached = _EXPANSION * inner, stride
             self.stages[name] = nn.Sequential(*blocks)
         self.classifier = nn.Linear(channels, num_classes)
-        initialise(self)
+        initialize(self)

@@ -1,7 +1,7 @@
-"""ShuffleNets for small pictures (Zhang et al. 2018, "ShuffleNet"; Ma et al. 2018, "ShuffleNet V2").
+"""ShuffleNets for small images (Zhang et al. 2018, "ShuffleNet"; Ma et al. 2018, "ShuffleNet V2").
 
 In the form of RepDistiller: the papers' stem of a 3x3 convolution with stride 2 and a pooling is a 1x1 convolution
-here, so that the picture is halved three times in all and not five times. In version 1 a ReLU follows the 3x3
+here, so that the image is halved three times in all and not five times. In version 1 a ReLU follows the 3x3
 convolution too, where the paper has none. Weights are drawn as PyTorch's layers do by default.
 """
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from persistill.models.base import Network
-from persistill.structures import Features, FeatureSpec, MapSpec
+from persistill.structures import FeatureMapSpec, FeatureSpec, ModelOutput
 
 _STEM = 24
 _GROUPS = 3  # of version 1's 1x1 convolutions
@@ -30,7 +30,7 @@ def _shuffle(x: Tensor, groups: int) -> Tensor:
 class _Block1(nn.Module):
     """Grouped 1x1 - BN - ReLU - shuffle - 3x3 in each channel - BN - ReLU - grouped 1x1 - BN, then ReLU.
 
-    Added to the input, or, where it halves the picture, joined by the input's averages as further channels.
+    Added to the input, or, where it halves the image, joined by the input's averages as further channels.
     """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -56,7 +56,7 @@ class _Block1(nn.Module):
 class _Block2(nn.Module):
     """Half of the channels pass untouched, half through 1x1 - BN - ReLU - 3x3 in each channel - BN - 1x1 - BN - ReLU.
 
-    Where it halves the picture, all channels take both ways, and the first is 3x3 in each channel - BN - 1x1 - BN -
+    Where it halves the image, all channels take both ways, and the first is 3x3 in each channel - BN - 1x1 - BN -
     ReLU. Both are joined and shuffled.
     """
 
@@ -91,9 +91,9 @@ class _Block2(nn.Module):
 
 
 class _ShuffleNet(Network):
-    """A 1x1 stem, three stages that each begin with halving the picture, perhaps a last 1x1 convolution, and the head.
+    """A 1x1 stem, three stages that each begin with halving the image, perhaps a last 1x1 convolution, and the head.
 
-    Maps "stage1" to "stage3" are the stages' outputs, after ReLU. Pictures may have any size: a side of n gives sides
+    Maps "stage1" to "stage3" are the stages' outputs, after ReLU. Images may have any size: a side of n gives sides
     of ceil(n / 2), ceil(n / 4) and ceil(n / 8).
     """
 
@@ -106,7 +106,7 @@ class _ShuffleNet(Network):
         in_channels: int,
         num_classes: int,
     ) -> None:
-        maps = {f"stage{i}": MapSpec(channels, 2**i) for i, (channels, _) in enumerate(stages, 1)}
+        maps = {f"stage{i}": FeatureMapSpec(channels, 2**i) for i, (channels, _) in enumerate(stages, 1)}
         reached = _STEM
         super().__init__(name, FeatureSpec(in_channels, num_classes, last or stages[-1][0], maps))
         self.stem = _pointwise(in_channels, _STEM)
@@ -119,11 +119,11 @@ class _ShuffleNet(Network):
         self.last = nn.Identity() if last is None else _pointwise(reached, last)
         self.classifier = nn.Linear(self.spec.embedding_dim, num_classes)
 
-    def forward(self, x: Tensor) -> Features:
-        """Classify pictures.
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Classify images.
 
         Args:
-            x: (B, in_channels, H, W), normalised.
+            x: (B, in_channels, H, W), normalized.
 
         Returns:
             Logits (B, num_classes), embedding (B, 960 in version 1, 1024 in version 2) and three maps.
@@ -133,14 +133,14 @@ class _ShuffleNet(Network):
         for name, stage in self.stages.items():
             maps[name] = x = stage(x)
         embedding = F.adaptive_avg_pool2d(self.last(x), 1).flatten(1)
-        return Features(self.classifier(embedding), embedding, maps)
+        return ModelOutput(self.classifier(embedding), embedding, maps)
 
 
 class ShuffleNetV1(_ShuffleNet):
     """ShuffleNet with 3 groups.
 
     Args:
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: length of the logits.
     """
 
@@ -152,7 +152,7 @@ class ShuffleNetV2(_ShuffleNet):
     """ShuffleNet V2 at width 1.
 
     Args:
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: length of the logits.
     """
 

@@ -1,6 +1,6 @@
-"""VGG for small pictures (Simonyan and Zisserman 2015), in the form of RepDistiller.
+"""VGG for small images (Simonyan and Zisserman 2015), in the form of RepDistiller.
 
-With batch normalisation, without the fully connected layers but for the last, and averaged over all positions at the
+With batch normalization, without the fully connected layers but for the last, and averaged over all positions at the
 end, where the paper's networks pool a fifth time.
 """
 
@@ -8,25 +8,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from persistill.errors import UserError
-from persistill.models.base import Network, initialise
-from persistill.structures import Features, FeatureSpec, MapSpec
+from persistill.models.base import Network, initialize
+from persistill.structures import FeatureMapSpec, FeatureSpec, ModelOutput
 
 _STEM = 64
-_STAGES = ((128, 2), (256, 4), (512, 8), (512, 8))  # channels, stride against the picture
+_STAGES = ((128, 2), (256, 4), (512, 8), (512, 8))  # channels, stride against the image
 _DEPTHS = {8: 1, 13: 2}  # convolutions in the stem and in each stage
 
 
 class VGG(Network):
     """VGG-depth. Maps "stage1" to "stage4" are the stages' outputs after ReLU, before pooling.
 
-    Pictures may have any size: a side of n gives sides of ceil(n / 2), ceil(n / 4) and twice ceil(n / 8), because
+    Images may have any size: a side of n gives sides of ceil(n / 2), ceil(n / 4) and twice ceil(n / 8), because
     pooling rounds up, which for even sides is the literature's pooling. RepDistiller pools once more between the last
-    two stages for pictures of side 64 alone; here no size is treated differently.
+    two stages for images of side 64 alone; here no size is treated differently.
 
     Args:
         depth: 8 or 13, with 5 or 10 convolutions. The number counts the paper's three fully connected layers, of which
             one is left.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: length of the logits.
 
     Raises:
@@ -35,8 +35,8 @@ class VGG(Network):
 
     def __init__(self, depth: int, in_channels: int = 3, num_classes: int = 10) -> None:
         if depth not in _DEPTHS:
-            raise UserError(f"there are VGG-8 and VGG-13 for small pictures; the depth {depth} was given.")
-        maps = {f"stage{i}": MapSpec(channels, stride) for i, (channels, stride) in enumerate(_STAGES, 1)}
+            raise UserError(f"there are VGG-8 and VGG-13 for small images; the depth {depth} was given.")
+        maps = {f"stage{i}": FeatureMapSpec(channels, stride) for i, (channels, stride) in enumerate(_STAGES, 1)}
         spec = FeatureSpec(in_channels, num_classes, maps["stage4"].channels, maps)
         super().__init__(f"vgg-{depth}", spec)
         self.stem = _convolutions(in_channels, _STEM, _DEPTHS[depth])
@@ -47,14 +47,14 @@ class VGG(Network):
             self.stages[name] = nn.Sequential(*pool, *_convolutions(channels, wanted, _DEPTHS[depth]))
             channels, reached = wanted, stride
         self.classifier = nn.Linear(channels, num_classes)
-        initialise(self)
+        initialize(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
 
-    def forward(self, x: Tensor) -> Features:
-        """Classify pictures.
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Classify images.
 
         Args:
-            x: (B, in_channels, H, W), normalised.
+            x: (B, in_channels, H, W), normalized.
 
         Returns:
             Logits (B, num_classes), embedding (B, 512) and four maps.
@@ -64,7 +64,7 @@ class VGG(Network):
         for name, stage in self.stages.items():
             maps[name] = x = stage(x)
         embedding = F.adaptive_avg_pool2d(x, 1).flatten(1)
-        return Features(self.classifier(embedding), embedding, maps)
+        return ModelOutput(self.classifier(embedding), embedding, maps)
 
 
 def _convolutions(channels_in: int, channels_out: int, count: int) -> nn.Sequential:

@@ -1,14 +1,14 @@
-"""Wide residual networks for small pictures (Zagoruyko and Komodakis 2016, "Wide Residual Networks")."""
+"""Wide residual networks for small images (Zagoruyko and Komodakis 2016, "Wide Residual Networks")."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from persistill.errors import UserError
-from persistill.models.base import Network, initialise
-from persistill.structures import Features, FeatureSpec, MapSpec
+from persistill.models.base import Network, initialize
+from persistill.structures import FeatureMapSpec, FeatureSpec, ModelOutput
 
 _STEM = 16
-_STAGES = ((16, 1), (32, 2), (64, 4))  # channels at width 1, stride against the picture
+_STAGES = ((16, 1), (32, 2), (64, 4))  # channels at width 1, stride against the image
 
 
 class _Block(nn.Module):
@@ -34,15 +34,15 @@ class _Block(nn.Module):
 
 
 class WideResNet(Network):
-    """WRN-depth-width. Maps "stage1" to "stage3" are raw residual sums, before the next batch normalisation.
+    """WRN-depth-width. Maps "stage1" to "stage3" are raw residual sums, before the next batch normalization.
 
-    The first convolution has stride 1 and pooling averages over all positions, so pictures may have any size:
+    The first convolution has stride 1 and pooling averages over all positions, so images may have any size:
     a side of n gives sides of n, ceil(n / 2) and ceil(n / 4).
 
     Args:
         depth: 6n + 4, with n blocks a stage: 10, 16, 22, 28, 34, 40, ...
         width: factor on the stages' 16, 32 and 64 channels.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: length of the logits.
 
     Raises:
@@ -56,7 +56,9 @@ class WideResNet(Network):
             )
         if width < 1:
             raise UserError(f"the width of a wide residual network is 1 or more; {width} was given.")
-        maps = {f"stage{i}": MapSpec(channels * width, stride) for i, (channels, stride) in enumerate(_STAGES, 1)}
+        maps = {
+            f"stage{i}": FeatureMapSpec(channels * width, stride) for i, (channels, stride) in enumerate(_STAGES, 1)
+        }
         spec = FeatureSpec(in_channels, num_classes, maps["stage3"].channels, maps)
         super().__init__(f"wrn-{depth}-{width}", spec)
         self.conv = nn.Conv2d(in_channels, _STEM, 3, padding=1, bias=False)
@@ -70,13 +72,13 @@ class WideResNet(Network):
             self.stages[name] = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(channels)
         self.classifier = nn.Linear(channels, num_classes)
-        initialise(self)
+        initialize(self)
 
-    def forward(self, x: Tensor) -> Features:
-        """Classify pictures.
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Classify images.
 
         Args:
-            x: (B, in_channels, H, W), normalised.
+            x: (B, in_channels, H, W), normalized.
 
         Returns:
             Logits (B, num_classes), embedding (B, 64 width) and three maps.
@@ -86,4 +88,4 @@ class WideResNet(Network):
         for name, stage in self.stages.items():
             maps[name] = x = stage(x)
         embedding = F.adaptive_avg_pool2d(F.relu(self.norm(x)), 1).flatten(1)
-        return Features(self.classifier(embedding), embedding, maps)
+        return ModelOutput(self.classifier(embedding), embedding, maps)

@@ -13,7 +13,7 @@ DEEP = 4
 """Taps along a network that keeps one resolution, as most transformers do: at each quarter of its depth."""
 
 
-def default_taps(module: nn.Module, calls: Mapping[str, Call], picture: Size) -> list[str]:
+def default_taps(module: nn.Module, calls: Mapping[str, Call], image: Size) -> list[str]:
     """The last module of each stride.
 
     timm's networks name them (``feature_info``). In others, as the probe saw them at work, the network is followed
@@ -24,23 +24,23 @@ def default_taps(module: nn.Module, calls: Mapping[str, Call], picture: Size) ->
     Args:
         module: the network.
         calls: from ``probe``.
-        picture: height and width of the probe's pictures.
+        image: height and width of the probe's images.
 
     Returns:
         Module paths in the order of computation; none if nothing in the network looks like a map.
     """
-    return _declared(module, calls, picture) or _observed(module, calls, picture)
+    return _declared(module, calls, image) or _observed(module, calls, image)
 
 
-def _declared(module: nn.Module, calls: Mapping[str, Call], picture: Size) -> list[str]:
+def _declared(module: nn.Module, calls: Mapping[str, Call], image: Size) -> list[str]:
     """The taps of timm's feature information, or none if the network at work does not bear it out."""
     entries = feature_info(module)
     for entry in entries:
         call = calls.get(entry["module"])
         if call is None or call.outgoing is None or entry.get("hook_type", "forward") != "forward":
             return []
-        found = layout(module, call.path, call.outgoing, picture)
-        if found is None or size_of(call.outgoing, found, picture)[0] != entry["num_chs"]:
+        found = layout(module, call.path, call.outgoing, image)
+        if found is None or size_of(call.outgoing, found, image)[0] != entry["num_chs"]:
             return []
     if len({entry["reduction"] for entry in entries}) == 1:
         return _quarters([entry["module"] for entry in entries])
@@ -48,19 +48,19 @@ def _declared(module: nn.Module, calls: Mapping[str, Call], picture: Size) -> li
     return [path for path in calls if path in last.values()]
 
 
-def _observed(module: nn.Module, calls: Mapping[str, Call], picture: Size) -> list[str]:
+def _observed(module: nn.Module, calls: Mapping[str, Call], image: Size) -> list[str]:
     def resolution(path: str, shape: Sequence[int] | None) -> Size | None:
-        found = None if shape is None else layout(module, path, shape, picture)
-        return None if shape is None or found is None else size_of(shape, found, picture)[1]
+        found = None if shape is None else layout(module, path, shape, image)
+        return None if shape is None or found is None else size_of(shape, found, image)[1]
 
     blocks = {around for path in calls for around in _ancestors(path)}
     stages: dict[int, tuple[str, Size]] = {}
     for path in _steps(module, calls, resolution):
         size = resolution(path, calls[path].outgoing)
-        if size is None or any(stride(size, picture) < reached for reached in stages):
+        if size is None or any(stride(size, image) < reached for reached in stages):
             continue  # no map, or a branch beside the way down
-        if path in blocks or stages.get(stride(size, picture), ("",))[0] not in blocks:
-            stages[stride(size, picture)] = path, size
+        if path in blocks or stages.get(stride(size, image), ("",))[0] not in blocks:
+            stages[stride(size, image)] = path, size
     taps, sizes = [path for path, _ in stages.values()], [size for _, size in stages.values()]
     if sizes[-1:] == [(1, 1)] and (taps[-1] not in blocks or (len(sizes) > 1 and max(sizes[-2]) > 2)):
         taps.pop()  # pooled: a block comes here from 2x2
@@ -73,7 +73,7 @@ def _observed(module: nn.Module, calls: Mapping[str, Call], picture: Size) -> li
 def _steps(
     module: nn.Module, calls: Mapping[str, Call], resolution: Callable[[str, Sequence[int] | None], Size | None]
 ) -> list[str]:
-    """The modules that a picture passes on its way down, each of them a whole block where that changes resolution once.
+    """The modules that an image passes on its way down, each of them a whole block where that changes resolution once.
 
     Opened are containers (``nn.Sequential``), modules between whose input and output lie other resolutions, and modules
     that return no map: a whole network inside a wrapper.

@@ -24,17 +24,17 @@ class Layout(NamedTuple):
     extra: int = 0
 
 
-def recognise(
-    shape: Sequence[int], picture: Size, channels: int | None = None, extra: int | None = None
+def recognize(
+    shape: Sequence[int], image: Size, channels: int | None = None, extra: int | None = None
 ) -> Layout | None:
     """Find out what a tensor is from its shape.
 
-    A grid has the aspect ratio of the picture, to within one pixel. Channels first is tried before channels last. Of
+    A grid has the aspect ratio of the image, to within one pixel. Channels first is tried before channels last. Of
     tokens, the fewest are taken for extra ones that leave a grid behind them, and not more than eight.
 
     Args:
         shape: of the tensor, batch included.
-        picture: height and width of the picture that went in.
+        image: height and width of the image that went in.
         channels: how many it must have, where that is known.
         extra: number of tokens before the grid, where that is known.
 
@@ -43,24 +43,24 @@ def recognise(
     """
     if len(shape) == 4:
         _, one, two, three = shape
-        if channels in (None, one) and _similar((two, three), picture):
+        if channels in (None, one) and _similar((two, three), image):
             return Layout("first")
-        if channels in (None, three) and _similar((one, two), picture):
+        if channels in (None, three) and _similar((one, two), image):
             return Layout("last")
     if len(shape) == 3 and channels in (None, shape[2]):
         for count in range(MOST_EXTRA_TOKENS + 1) if extra is None else (extra,):
-            if grid(shape[1] - count, picture) is not None:
+            if grid(shape[1] - count, image) is not None:
                 return Layout("tokens", count)
     return None
 
 
-def as_map(tensor: Tensor, layout: Layout, picture: Size) -> Tensor | None:
+def as_map(tensor: Tensor, layout: Layout, image: Size) -> Tensor | None:
     """Read a tensor as a map.
 
     Args:
         tensor: as the layout says.
-        layout: from ``recognise``, for pictures of this or another size.
-        picture: height and width of the picture that went in.
+        layout: from ``recognize``, for images of this or another size.
+        image: height and width of the image that went in.
 
     Returns:
         (B, C, H, W), a view of the tensor wherever that is possible; None if the tokens form no grid.
@@ -69,56 +69,56 @@ def as_map(tensor: Tensor, layout: Layout, picture: Size) -> Tensor | None:
         return tensor
     if layout.kind == "last":
         return tensor.permute(0, 3, 1, 2)
-    size = grid(tensor.shape[1] - layout.extra, picture)
+    size = grid(tensor.shape[1] - layout.extra, image)
     if size is None:
         return None
     tokens = tensor[:, layout.extra :].transpose(1, 2)
     return tokens.reshape(*tokens.shape[:2], *size)
 
 
-def size_of(shape: Sequence[int], layout: Layout, picture: Size) -> tuple[int, Size]:
+def size_of(shape: Sequence[int], layout: Layout, image: Size) -> tuple[int, Size]:
     """Channels, and height and width, of a map.
 
     Args:
-        shape: of a tensor that ``recognise`` found to have this layout.
+        shape: of a tensor that ``recognize`` found to have this layout.
         layout: likewise.
-        picture: likewise.
+        image: likewise.
     """
     if layout.kind == "first":
         return shape[1], (shape[2], shape[3])
     if layout.kind == "last":
         return shape[3], (shape[1], shape[2])
-    size = grid(shape[1] - layout.extra, picture)
+    size = grid(shape[1] - layout.extra, image)
     assert size is not None
     return shape[2], size
 
 
-def stride(size: Size, picture: Size) -> int:
-    """How many positions of the picture there are for one of the map, along a side.
+def stride(size: Size, image: Size) -> int:
+    """How many positions of the image there are for one of the map, along a side.
 
-    The least power of two that leads from the picture's sides to the map's, rounded up; if none does, as in networks
+    The least power of two that leads from the image's sides to the map's, rounded up; if none does, as in networks
     that do not pad, the quotient of the sides, rounded, 1 or more.
     """
     power = 1
-    while power < 2 * max(picture):
-        if all(-(-side // power) == shrunk for side, shrunk in zip(picture, size, strict=True)):
+    while power < 2 * max(image):
+        if all(-(-side // power) == shrunk for side, shrunk in zip(image, size, strict=True)):
             return power
         power *= 2
-    return max(1, round(sqrt(picture[0] * picture[1] / (size[0] * size[1]))))
+    return max(1, round(sqrt(image[0] * image[1] / (size[0] * size[1]))))
 
 
-def grid(tokens: int, picture: Size) -> Size | None:
-    """Height and width of the grid of ``tokens`` that has the picture's aspect ratio, or None if there is none."""
+def grid(tokens: int, image: Size) -> Size | None:
+    """Height and width of the grid of ``tokens`` that has the image's aspect ratio, or None if there is none."""
     if tokens < 1:
         return None
-    near = round(sqrt(tokens * picture[0] / picture[1]))
+    near = round(sqrt(tokens * image[0] / image[1]))
     for height in sorted(range(max(near - 1, 1), near + 2), key=lambda height: abs(height - near)):
-        if tokens % height == 0 and _similar((height, tokens // height), picture):
+        if tokens % height == 0 and _similar((height, tokens // height), image):
             return height, tokens // height
     return None
 
 
-def _similar(size: Size, picture: Size) -> bool:
-    """Whether one stride, up to rounding, leads from the picture to this size."""
-    (height, width), (tall, wide) = size, picture
+def _similar(size: Size, image: Size) -> bool:
+    """Whether one stride, up to rounding, leads from the image to this size."""
+    (height, width), (tall, wide) = size, image
     return 0 < height <= tall and 0 < width <= wide and abs(height * wide - width * tall) < max(tall, wide)

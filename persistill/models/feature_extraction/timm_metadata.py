@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from persistill.models.feature_extraction.feature_layout import Layout, Size, recognise
+from persistill.models.feature_extraction.feature_layout import Layout, Size, recognize
 from persistill.models.feature_extraction.trace import BATCH
 
 
@@ -23,15 +23,15 @@ def classifier(module: nn.Module) -> str | None:
 
 
 def paths(module: nn.Module, field: Literal["classifier", "first_conv"]) -> tuple[str, ...]:
-    """Paths of all classifiers, or of all convolutions that see the picture; empty if nothing is stated."""
+    """Paths of all classifiers, or of all convolutions that see the image; empty if nothing is stated."""
     config = getattr(module, "pretrained_cfg", None)
     found = config.get(field) if isinstance(config, dict) else None
     several = found if isinstance(found, tuple | list) else (found,)
     return tuple(path for path in several if isinstance(path, str))
 
 
-def layout(module: nn.Module, path: str, shape: Sequence[int], picture: Size) -> Layout | None:
-    """``recognise`` with the channels and the extra tokens that the network states, and without them if they are wrong.
+def layout(module: nn.Module, path: str, shape: Sequence[int], image: Size) -> Layout | None:
+    """``recognize`` with the channels and the extra tokens that the network states, and without them if they are wrong.
 
     Stated tokens are not in every block: some networks add the class token halfway.
 
@@ -39,11 +39,11 @@ def layout(module: nn.Module, path: str, shape: Sequence[int], picture: Size) ->
         module: the network.
         path: of the module that returned the tensor.
         shape: of the tensor, in the probe.
-        picture: height and width of the picture that went in.
+        image: height and width of the image that went in.
     """
     if shape[0] != BATCH:
         return None  # windows or patches, stacked along the batch
     channels = {entry["module"]: entry["num_chs"] for entry in feature_info(module)}.get(path)
     tokens = getattr(module, "num_prefix_tokens", None)
-    stated = recognise(shape, picture, channels, tokens if isinstance(tokens, int) else None)
-    return stated or recognise(shape, picture)
+    stated = recognize(shape, image, channels, tokens if isinstance(tokens, int) else None)
+    return stated or recognize(shape, image)

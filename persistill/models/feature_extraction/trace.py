@@ -13,7 +13,7 @@ from persistill.errors import UserError
 from persistill.models.feature_extraction.feature_layout import Size
 
 BATCH = 2
-"""Pictures in the probe. Not one, so that windows of an attention, stacked along the batch, are not taken for it."""
+"""Images in the probe. Not one, so that windows of an attention, stacked along the batch, are not taken for it."""
 
 Shape = tuple[int, ...]
 
@@ -34,20 +34,20 @@ class Call(NamedTuple):
     passes_on: str | None
 
 
-def probe(module: nn.Module, in_channels: int, picture: Size) -> tuple[dict[str, Call], Any]:
+def probe(module: nn.Module, in_channels: int, image: Size) -> tuple[dict[str, Call], Any]:
     """Send noise through a module, in evaluation mode, without gradients, and leave it as it was.
 
-    Modes, buffers and random states are put back; what else a module changes in itself while it looks at a picture
+    Modes, buffers and random states are put back; what else a module changes in itself while it looks at an image
     (lazy layers take their shape, caches are filled) stays changed.
 
     Args:
         module: takes (B, C, H, W).
         in_channels: C.
-        picture: H and W.
+        image: H and W.
 
     Returns:
         The calls of all modules but the outermost, by path and in the order in which they ended; and what the module
-        returned for two pictures.
+        returned for two images.
 
     Raises:
         UserError: if the module fails, with what it said.
@@ -81,13 +81,13 @@ def probe(module: nn.Module, in_channels: int, picture: Size) -> tuple[dict[str,
                 after = one.register_forward_hook(lambda _, __, output, path=path: left(path, output))
                 hooks.callback(before.remove)
                 hooks.callback(after.remove)
-            output = module(noise(BATCH, in_channels, *picture))
+            output = module(noise(BATCH, in_channels, *image))
     except Exception as error:  # a stranger's code, which may raise anything
         said = str(error).strip().split("\n")[0][:300]
-        height, width = picture
+        height, width = image
         raise UserError(
-            f"{type(module).__name__} cannot take pictures with {in_channels} channel(s) of {height}x{width}: it "
-            f"raised {type(error).__name__}: {said or 'without a message'}. Give pictures of the size and the channels "
+            f"{type(module).__name__} cannot take images with {in_channels} channel(s) of {height}x{width}: it "
+            f"raised {type(error).__name__}: {said or 'without a message'}. Give images of the size and the channels "
             "that it is made for, or another network."
         ) from error
     return calls, output

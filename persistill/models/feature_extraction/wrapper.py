@@ -1,4 +1,4 @@
-"""Any ``nn.Module`` that classifies pictures as a network of ours, without a line of it changed."""
+"""Any ``nn.Module`` that classifies images as a network of ours, without a line of it changed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,15 +13,15 @@ from persistill.models.feature_extraction.default_layers import default_taps
 from persistill.models.feature_extraction.feature_layout import Layout, Size, as_map, size_of, stride
 from persistill.models.feature_extraction.hooks import watching
 from persistill.models.feature_extraction.trace import BATCH, Call, first, probe
-from persistill.structures import Features, FeatureSpec, MapSpec
+from persistill.structures import FeatureMapSpec, FeatureSpec, ModelOutput
 
 
 class Adapted(Network):
-    """A foreign module that returns ``Features``. Made by ``adapt``.
+    """A foreign module that returns ``ModelOutput``. Made by ``adapt``.
 
     Attributes:
         module: the foreign module itself. It carries no hooks outside of a forward pass.
-        image_size: height and width of the pictures for which the spec was measured.
+        image_size: height and width of the images for which the spec was measured.
     """
 
     module: nn.Module
@@ -40,17 +40,17 @@ class Adapted(Network):
         """Path of the module whose input is the embedding."""
         return self._head
 
-    def forward(self, x: Tensor) -> Features:
-        """Classify pictures.
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Classify images.
 
         Args:
-            x: (B, in_channels, H, W), normalised, of a size that the module takes.
+            x: (B, in_channels, H, W), normalized, of a size that the module takes.
 
         Returns:
             Logits (B, num_classes), embedding (B, D) and the tapped maps.
 
         Raises:
-            UserError: if a tapped module was not called this time, or its tokens form no grid for this picture.
+            UserError: if a tapped module was not called this time, or its tokens form no grid for this image.
         """
         with watching(self.module, list(self._taps), [self._head]) as seen:
             output = self.module(x)
@@ -59,16 +59,16 @@ class Adapted(Network):
                 f"{self.name!r} did not call {', '.join(absent)} this time, and did so when it was adapted: its "
                 "forward pass depends on its mode or input. Tap modules that are always called."
             )
-        picture = (x.shape[2], x.shape[3])
+        image = (x.shape[2], x.shape[3])
         maps: dict[str, Tensor] = {}
         for path, layout in self._taps.items():
-            found = as_map(seen.outputs[path], layout, picture)
+            found = as_map(seen.outputs[path], layout, image)
             if found is None:
-                raise UserError(_no_grid(self.name, path, seen.outputs[path].shape, picture))
+                raise UserError(_no_grid(self.name, path, seen.outputs[path].shape, image))
             maps[path] = found
         logits = _logits(output)
         assert logits is not None
-        return Features(logits, _embedding(seen.inputs[self._head], self.module.get_submodule(self._head)), maps)
+        return ModelOutput(logits, _embedding(seen.inputs[self._head], self.module.get_submodule(self._head)), maps)
 
 
 def adapt(
@@ -81,15 +81,15 @@ def adapt(
     image_size: Size,
     name: str | None = None,
 ) -> Adapted:
-    """Make a network of any module that classifies pictures, by watching it at work.
+    """Make a network of any module that classifies images, by watching it at work.
 
     The module is called once, on noise, in evaluation mode and without gradients; its modes, buffers and the random
     state are put back. It is not copied and not changed: ``plain`` gives it back as it is.
 
-    A tapped module may return a map (B, C, H, W); a map (B, H, W, C), recognised by the channels that timm states or by
-    the aspect ratio of the picture; or tokens (B, N, C), which are offered as a map (B, C, h, w) once the tokens before
+    A tapped module may return a map (B, C, H, W); a map (B, H, W, C), recognized by the channels that timm states or by
+    the aspect ratio of the image; or tokens (B, N, C), which are offered as a map (B, C, h, w) once the tokens before
     the grid (class, distillation, registers) are dropped: as many as timm's ``num_prefix_tokens`` says, or else the
-    fewest, at most eight, that leave a grid with the picture's aspect ratio. Of a module that returns several things
+    fewest, at most eight, that leave a grid with the image's aspect ratio. Of a module that returns several things
     the first counts, of one that is called several times the last call.
 
     The embedding is what goes into the head, averaged over positions where it has any: the last ``nn.Linear`` or 1x1
@@ -97,21 +97,21 @@ def adapt(
     one), unless ``head`` names another.
 
     Args:
-        module: takes pictures (B, in_channels, H, W) and returns logits (B, num_classes): as a tensor, as attribute or
+        module: takes images (B, in_channels, H, W) and returns logits (B, num_classes): as a tensor, as attribute or
             entry "logits" of what it returns, or as the first entry of a tuple.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         num_classes: number of classes.
         taps: paths of the modules whose results are the maps, as ``named_modules`` gives them; an empty sequence for no
             maps. None: see ``default_taps.default_taps``.
         head: path of the module whose input is the embedding.
-        image_size: height and width of the pictures. Other sizes may be used later if the module takes them.
+        image_size: height and width of the images. Other sizes may be used later if the module takes them.
         name: under which ``build`` makes the network again; without one it cannot be saved with its name.
 
     Returns:
-        The network. Its spec was measured on pictures of ``image_size``; see ``layouts.stride``.
+        The network. Its spec was measured on images of ``image_size``; see ``layouts.stride``.
 
     Raises:
-        UserError: if the module fails on such pictures or returns no such logits, if a path is wrong, with the near
+        UserError: if the module fails on such images or returns no such logits, if a path is wrong, with the near
             ones, or if a tap gives neither a map nor a grid of tokens.
     """
     kind = type(module).__name__
@@ -129,13 +129,13 @@ def adapt(
             raise UserError(_no_map(kind, path, shape, image_size))
         channels, size = size_of(shape, layout, image_size)
         layouts[path] = layout
-        maps[path] = MapSpec(channels, stride(size, image_size))
+        maps[path] = FeatureMapSpec(channels, stride(size, image_size))
     spec = FeatureSpec(in_channels, num_classes, _width(kind, head, module, calls), maps)
     return Adapted(kind if name is None else name, spec, module, layouts, head, image_size)
 
 
 def plain(network: Network) -> nn.Module:
-    """The foreign module inside an adapted network, free of hooks, with its own names and behaviour.
+    """The foreign module inside an adapted network, free of hooks, with its own names and behavior.
 
     A network of our own has nothing inside: it is given back itself.
     """
@@ -187,8 +187,8 @@ def _check_logits(kind: str, logits: Tensor | None, num_classes: int) -> None:
             f"layer with {num_classes} outputs in the place of its own."
         )
     raise UserError(
-        f"{kind} returns {tuple(logits.shape)} for {BATCH} pictures, where logits ({BATCH}, {num_classes}) are needed. "
-        "Give a module that classifies whole pictures."
+        f"{kind} returns {tuple(logits.shape)} for {BATCH} images, where logits ({BATCH}, {num_classes}) are needed. "
+        "Give a module that classifies whole images."
     )
 
 
@@ -215,7 +215,7 @@ def _width(kind: str, head: str, module: nn.Module, calls: Mapping[str, Call]) -
     shape = calls[head].incoming
     if shape is None or len(shape) < 2 or shape[0] != BATCH:
         raise UserError(
-            f"{head!r} in {kind} was given {_said(shape)} for {BATCH} pictures, where an embedding ({BATCH}, D) is "
+            f"{head!r} in {kind} was given {_said(shape)} for {BATCH} images, where an embedding ({BATCH}, D) is "
             "needed. Name another module (head=...)."
         )
     return shape[1] if _channels_first(len(shape), module.get_submodule(head)) else shape[-1]
@@ -232,19 +232,19 @@ def _channels_first(axes: int, head: nn.Module) -> bool:
     return axes == 4 and not isinstance(head, nn.Linear)
 
 
-def _no_map(kind: str, path: str, shape: Sequence[int] | None, picture: Size) -> str:
+def _no_map(kind: str, path: str, shape: Sequence[int] | None, image: Size) -> str:
     if shape is not None and len(shape) == 3:
-        return _no_grid(kind, path, shape, picture)
+        return _no_grid(kind, path, shape, image)
     return (
-        f"{path!r} in {kind} returns {_said(shape)} for {BATCH} pictures: neither a map (B, C, H, W) nor tokens "
+        f"{path!r} in {kind} returns {_said(shape)} for {BATCH} images: neither a map (B, C, H, W) nor tokens "
         "(B, N, C). Tap a module further from the logits."
     )
 
 
-def _no_grid(kind: str, path: str, shape: Sequence[int], picture: Size) -> str:
+def _no_grid(kind: str, path: str, shape: Sequence[int], image: Size) -> str:
     return (
-        f"the {shape[1]} tokens that {path!r} in {kind} returns for pictures of {picture[0]}x{picture[1]} form no "
-        "grid, with or without a few tokens before it. Tap a module whose tokens lie on a grid of the picture's aspect "
+        f"the {shape[1]} tokens that {path!r} in {kind} returns for images of {image[0]}x{image[1]} form no "
+        "grid, with or without a few tokens before it. Tap a module whose tokens lie on a grid of the image's aspect "
         "ratio, or none (taps=())."
     )
 

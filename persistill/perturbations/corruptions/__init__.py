@@ -1,4 +1,4 @@
-"""Common corruptions of pictures, as in CIFAR-10-C and ImageNet-C, made where they are needed."""
+"""Common corruptions of images, as in CIFAR-10-C and ImageNet-C, made where they are needed."""
 
 from persistill.perturbations.corruptions.apply import corrupt
 from persistill.perturbations.corruptions.corruption_error import (

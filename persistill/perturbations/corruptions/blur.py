@@ -14,14 +14,14 @@ from persistill.perturbations.corruptions.counter_rng import Draws
 from persistill.perturbations.corruptions.filters import correlate, gaussian, streaked, zoomed
 
 
-def gaussian_blur(pictures: Tensor, _: Draws, scale: float, sigma: float) -> Tensor:
+def gaussian_blur(images: Tensor, _: Draws, scale: float, sigma: float) -> Tensor:
     """Gaussian blur, edge pixels continuing outwards."""
-    return gaussian(pictures, sigma * scale)
+    return gaussian(images, sigma * scale)
 
 
-def defocus_blur(pictures: Tensor, _: Draws, scale: float, radius: float, alias_blur: float) -> Tensor:
-    """Correlation with a disk that was blurred a little against steps in its outline, the picture mirrored outwards."""
-    return correlate(pictures, _disk(radius * scale, alias_blur))
+def defocus_blur(images: Tensor, _: Draws, scale: float, radius: float, alias_blur: float) -> Tensor:
+    """Correlation with a disk that was blurred a little against steps in its outline, the image mirrored outwards."""
+    return correlate(images, _disk(radius * scale, alias_blur))
 
 
 @lru_cache(maxsize=32)
@@ -36,28 +36,28 @@ def _disk(radius: float, alias_blur: float) -> Tensor:
     return correlate(disk, weights[:, None] * weights)
 
 
-def glass_blur(pictures: Tensor, draws: Draws, scale: float, sigma: float, shift: int, rounds: int) -> Tensor:
-    """Gaussian blur, then pixels take the colour of others nearby, then Gaussian blur.
+def glass_blur(images: Tensor, draws: Draws, scale: float, sigma: float, shift: int, rounds: int) -> Tensor:
+    """Gaussian blur, then pixels take the color of others nearby, then Gaussian blur.
 
     From the lower right to the upper left, the pixel at (h, w) takes what now stands at (h + dy, w + dx), with dy and
     dx uniform on -shift, ..., shift - 1. The published code means to swap the two, but assigns views of one array: the
     second assignment reads what the first has written, and the data set is made of copies. So is this.
     """
     shift = max(1, round(shift * scale))
-    height, width = pictures.shape[-2:]
-    blurred = (gaussian(pictures, sigma * scale) * 255 + 1e-6).floor() / 255
+    height, width = images.shape[-2:]
+    blurred = (gaussian(images, sigma * scale) * 255 + 1e-6).floor() / 255
     flat = blurred.flatten(2)
     for number in range(rounds):
         offsets = draws.integers(f"round {number}", -shift, shift, 2, height, width)
         source = _copied(offsets, shift)
         flat = flat.gather(2, source[:, None].expand_as(flat))
-    return gaussian(flat.view_as(pictures), sigma * scale)
+    return gaussian(flat.view_as(images), sigma * scale)
 
 
 def _copied(offsets: Tensor, shift: int) -> Tensor:
-    """Whose colour each pixel has after one round of copies.
+    """Whose color each pixel has after one round of copies.
 
-    A pixel whose source is visited later has the source's old colour. One whose source was visited before has what the
+    A pixel whose source is visited later has the source's old color. One whose source was visited before has what the
     source has by then: the chain of sources is followed, in steps that double, to where it leaves what was visited.
 
     Args:
@@ -65,7 +65,7 @@ def _copied(offsets: Tensor, shift: int) -> Tensor:
         shift: the largest of them.
 
     Returns:
-        (B, H W) positions in the picture before.
+        (B, H W) positions in the image before.
     """
     height, width = offsets.shape[-2:]
     rows = torch.arange(height, device=offsets.device)[:, None]
@@ -83,16 +83,16 @@ def _copied(offsets: Tensor, shift: int) -> Tensor:
         follow = further
 
 
-def motion_blur(pictures: Tensor, draws: Draws, scale: float, radius: float, sigma: float) -> Tensor:
+def motion_blur(images: Tensor, draws: Draws, scale: float, radius: float, sigma: float) -> Tensor:
     """ImageMagick's motion blur along an angle uniform on -45 to 45 degrees, rounded to 8 bits as ImageMagick does."""
     angle = draws.uniform("angle") * 90 - 45
-    return (streaked(pictures, radius * scale, sigma * scale, angle) * 255).round() / 255
+    return (streaked(images, radius * scale, sigma * scale, angle) * 255).round() / 255
 
 
-def zoom_blur(pictures: Tensor, _: Draws, __: float, stop: float, step: float) -> Tensor:
-    """The mean of the picture and of its zooms by 1, 1 + step, ..., below ``stop``."""
+def zoom_blur(images: Tensor, _: Draws, __: float, stop: float, step: float) -> Tensor:
+    """The mean of the image and of its zooms by 1, 1 + step, ..., below ``stop``."""
     factors = np.arange(1, stop, step).tolist()
-    total = pictures.clone()
+    total = images.clone()
     for factor in factors:
-        total += zoomed(pictures, factor)
+        total += zoomed(images, factor)
     return total / (len(factors) + 1)

@@ -1,8 +1,8 @@
-"""Random numbers that belong to a picture and to nothing else.
+"""Random numbers that belong to an image and to nothing else.
 
-A generator with a state would tie a picture's noise to the pictures before it. Here each number is a hash of what it is
+A generator with a state would tie an image's noise to the images before it. Here each number is a hash of what it is
 for: SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014), whose state is a
-counter, evaluated for all pictures and places at once, in 64-bit integers, on the device of the pictures.
+counter, evaluated for all images and places at once, in 64-bit integers, on the device of the images.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ _UNIT = 2.0**-24
 
 
 class Draws:
-    """The random numbers of a batch of pictures.
+    """The random numbers of a batch of images.
 
-    They depend on (seed, name, severity, index of the picture) and on the stream that they are asked from; asked again,
+    They depend on (seed, name, severity, index of the image) and on the stream that they are asked from; asked again,
     they are the same.
 
     Args:
         seed: any integer.
         name: of the corruption.
         severity: of the corruption.
-        index: (B,) int64, positions of the pictures in their split; their device is where numbers are drawn.
+        index: (B,) int64, positions of the images in their split; their device is where numbers are drawn.
     """
 
     def __init__(self, seed: int, name: str, severity: int, index: Tensor) -> None:

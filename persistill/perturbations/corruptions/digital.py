@@ -16,36 +16,36 @@ from persistill.perturbations.corruptions.counter_rng import Draws
 from persistill.perturbations.corruptions.filters import gaussian, separable
 
 
-def contrast(pictures: Tensor, _: Draws, __: float, factor: float) -> Tensor:
-    """``(x - m) factor + m``, with m the mean of each channel of each picture."""
-    mean = pictures.mean((2, 3), keepdim=True)
-    return (pictures - mean) * factor + mean
+def contrast(images: Tensor, _: Draws, __: float, factor: float) -> Tensor:
+    """``(x - m) factor + m``, with m the mean of each channel of each image."""
+    mean = images.mean((2, 3), keepdim=True)
+    return (images - mean) * factor + mean
 
 
-def saturate(pictures: Tensor, _: Draws, __: float, factor: float, shift: float) -> Tensor:
+def saturate(images: Tensor, _: Draws, __: float, factor: float, shift: float) -> Tensor:
     """HSV saturation times ``factor`` plus ``shift``, hue and value kept; one of three channels is red at hue 0.
 
     A channel is ``value (1 - saturation t)``, where t in [0, 1] is its distance from the largest over that of the
-    smallest. Grey pixels have no hue: in pictures of three channels they count as red, as in every HSV conversion; in
-    pictures without colours they stay grey.
+    smallest. Grey pixels have no hue: in images of three channels they count as red, as in every HSV conversion; in
+    images without colors they stay grey.
     """
-    value, smallest = pictures.amax(1, keepdim=True), pictures.amin(1, keepdim=True)
+    value, smallest = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
     spread = value - smallest
     grey = spread == 0
-    no_hue = torch.zeros(pictures.shape[1], 1, 1, dtype=pictures.dtype, device=pictures.device)
-    if pictures.shape[1] == 3:
+    no_hue = torch.zeros(images.shape[1], 1, 1, dtype=images.dtype, device=images.device)
+    if images.shape[1] == 3:
         no_hue[1:] = 1
-    distance = torch.where(grey, no_hue, (value - pictures) / spread.where(~grey, 1))
+    distance = torch.where(grey, no_hue, (value - images) / spread.where(~grey, 1))
     saturation = torch.where(value > 0, spread / value, 0)
     return value * (1 - (saturation * factor + shift).clamp(0, 1) * distance)
 
 
-def pixelate(pictures: Tensor, _: Draws, scale: float, share: float) -> Tensor:
+def pixelate(images: Tensor, _: Draws, scale: float, share: float) -> Tensor:
     """Reduced to ``share`` of the sides by Pillow's box filter in 8 bits, and enlarged again to blocks."""
-    height, width = pictures.shape[-2:]
+    height, width = images.shape[-2:]
     high, wide = (max(1, int(side / scale * share)) for side in (height, width))
-    levels = (pictures * 255 @ _boxes(width, wide).to(pictures.device).T + 0.5).floor()
-    levels = (_boxes(height, high).to(pictures.device) @ levels + 0.5).floor()
+    levels = (images * 255 @ _boxes(width, wide).to(images.device).T + 0.5).floor()
+    levels = (_boxes(height, high).to(images.device) @ levels + 0.5).floor()
     return separable(levels, _boxes(high, height), _boxes(wide, width)) / 255
 
 
@@ -63,16 +63,16 @@ def _boxes(size: int, new: int) -> Tensor:
     return matrix
 
 
-def jpeg_compression(pictures: Tensor, _: Draws, __: float, quality: int) -> Tensor:
-    """Saved as JPEG and read again, by Pillow: chroma at half the resolution; pictures without colours by channel."""
-    levels = (pictures * 255).round().byte().cpu()
-    if pictures.shape[1] == 3:
-        images = levels.permute(0, 2, 3, 1).contiguous().numpy()
-        read = torch.from_numpy(_through_jpeg(images, quality)).permute(0, 3, 1, 2)
+def jpeg_compression(images: Tensor, _: Draws, __: float, quality: int) -> Tensor:
+    """Saved as JPEG and read again, by Pillow: chroma at half the resolution; images without colors by channel."""
+    levels = (images * 255).round().byte().cpu()
+    if images.shape[1] == 3:
+        arrays = levels.permute(0, 2, 3, 1).contiguous().numpy()
+        read = torch.from_numpy(_through_jpeg(arrays, quality)).permute(0, 3, 1, 2)
     else:
-        images = levels.flatten(0, 1).numpy()
-        read = torch.from_numpy(_through_jpeg(images, quality)).view_as(levels)
-    return read.to(pictures) / 255
+        arrays = levels.flatten(0, 1).numpy()
+        read = torch.from_numpy(_through_jpeg(arrays, quality)).view_as(levels)
+    return read.to(images) / 255
 
 
 def _through_jpeg(images: np.ndarray, quality: int) -> np.ndarray:
@@ -86,26 +86,26 @@ def _through_jpeg(images: np.ndarray, quality: int) -> np.ndarray:
 
 
 def elastic_transform(
-    pictures: Tensor, draws: Draws, scale: float, strength: float, sigma: float, jitter: float
+    images: Tensor, draws: Draws, scale: float, strength: float, sigma: float, jitter: float
 ) -> Tensor:
     """A random affine map, then displacements by smooth noise.
 
-    Three points around the middle are moved by uniform numbers of at most ``jitter`` sides, and the picture with them.
+    Three points around the middle are moved by uniform numbers of at most ``jitter`` sides, and the image with them.
     Then each pixel is fetched from a place that differs from its own by uniform noise on (-1, 1), blurred with
     ``sigma`` sides and multiplied by ``strength`` sides, in rows and in columns. Both times the interpolation is
-    linear; the picture is mirrored outwards, the first time without repeating its outermost pixels.
+    linear; the image is mirrored outwards, the first time without repeating its outermost pixels.
     """
-    height, width = pictures.shape[-2:]
+    height, width = images.shape[-2:]
     side = min(height, width)
-    bent = _sample(pictures, *_affine(draws, height, width, jitter * side), edge="mirror")
+    bent = _sample(images, *_affine(draws, height, width, jitter * side), edge="mirror")
     if strength == 0:
         return bent
-    # Drawn for a picture of the size that the parameters were chosen for, and enlarged with it.
+    # Drawn for an image of the size that the parameters were chosen for, and enlarged with it.
     reference = [max(1, round(length / scale)) for length in (height, width)]
     noise = draws.uniform("displacement", 2, *reference) * 2 - 1
     smooth = gaussian(noise, sigma * min(reference), edge="reflect", truncate=3) * strength * side
     moved = F.interpolate(smooth, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
-    rows, columns = (torch.arange(length, device=pictures.device) for length in (height, width))
+    rows, columns = (torch.arange(length, device=images.device) for length in (height, width))
     return _sample(bent, rows[:, None] + moved[:, 0], columns + moved[:, 1], edge="reflect")
 
 
@@ -123,16 +123,16 @@ def _affine(draws: Draws, height: int, width: int, reach: float) -> tuple[Tensor
     return tuple((places + back[:, 2, None, None]).unbind(3))
 
 
-def _sample(pictures: Tensor, rows: Tensor, columns: Tensor, *, edge: str) -> Tensor:
+def _sample(images: Tensor, rows: Tensor, columns: Tensor, *, edge: str) -> Tensor:
     """Values at places between pixels, by linear interpolation.
 
     Args:
-        pictures: (B, C, H, W).
+        images: (B, C, H, W).
         rows: (B, H', W').
         columns: (B, H', W').
         edge: what lies beyond, "mirror" or "reflect" as in ``filters.beyond``.
     """
-    height, width = pictures.shape[-2:]
+    height, width = images.shape[-2:]
     mirror = edge == "mirror"
     # grid_sample counts from -1 to 1, from centre to centre of the outermost pixels or from edge to edge, and reflects
     # there.
@@ -140,6 +140,4 @@ def _sample(pictures: Tensor, rows: Tensor, columns: Tensor, *, edge: str) -> Te
         places * 2 / (size - 1) - 1 if mirror and size > 1 else (places * 2 + 1) / size - 1
         for places, size in ((columns, width), (rows, height))
     ]
-    return F.grid_sample(
-        pictures, torch.stack(unit, 3), mode="bilinear", padding_mode="reflection", align_corners=mirror
-    )
+    return F.grid_sample(images, torch.stack(unit, 3), mode="bilinear", padding_mode="reflection", align_corners=mirror)

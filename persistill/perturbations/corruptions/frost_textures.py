@@ -1,7 +1,7 @@
-"""Five pictures of frost, drawn by the computer: a substitute for the five photographs of ImageNet-C.
+"""Five images of frost, drawn by the computer: a substitute for the five photographs of ImageNet-C.
 
 Each is a torus of 512 x 512 pixels: crystals that branch like ferns and others that are plain needles, over clouds of
-1/f noise, brought to the mean colour and the contrast of the photograph in whose place it stands. They are drawn from
+1/f noise, brought to the mean color and the contrast of the photograph in whose place it stands. They are drawn from
 numbers of their own, the same for every seed, as photographs would be.
 """
 
@@ -54,7 +54,7 @@ _LOOKS = (
 
 @lru_cache(maxsize=8)
 def panes(size: float) -> Tensor:
-    """The five pictures, resampled without smoothing, as the photographs are.
+    """The five images, resampled without smoothing, as the photographs are.
 
     Args:
         size: 1 for 512 x 512 pixels, 0.2 for 102 x 102.
@@ -76,9 +76,9 @@ def _pane(number: int, look: _Look) -> Tensor:
     light = torch.zeros(_SIDE * _SIDE, dtype=torch.float64)
     _grow_ferns(light, draws, look.ferns, look.length)
     _grow_needles(light, draws, look.needles, look.reach)
-    crystals = _standardised(torch.tanh(0.7 * gaussian(light.view(_SIDE, _SIDE), 0.5)))
-    height = _standardised(crystals + look.clouds * _clouds(draws))
-    height = _standardised(torch.sigmoid(height) ** look.skew)
+    crystals = _standardized(torch.tanh(0.7 * gaussian(light.view(_SIDE, _SIDE), 0.5)))
+    height = _standardized(crystals + look.clouds * _clouds(draws))
+    height = _standardized(torch.sigmoid(height) ** look.skew)
     mean, std = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (look.mean, look.std))
     return (mean + std * height).clamp(0, 1)
 
@@ -146,8 +146,8 @@ def _clouds(draws: Draws) -> Tensor:
     noise = torch.fft.rfft2(draws.normal("clouds", _SIDE, _SIDE)[0])
     rows, columns = torch.fft.fftfreq(_SIDE, dtype=torch.float64), torch.fft.rfftfreq(_SIDE, dtype=torch.float64)
     frequency = torch.hypot(rows[:, None], columns).clamp_min(2 / _SIDE)
-    return _standardised(torch.fft.irfft2(noise / frequency, s=(_SIDE, _SIDE)))
+    return _standardized(torch.fft.irfft2(noise / frequency, s=(_SIDE, _SIDE)))
 
 
-def _standardised(values: Tensor) -> Tensor:
+def _standardized(values: Tensor) -> Tensor:
     return (values - values.mean()) / values.std()

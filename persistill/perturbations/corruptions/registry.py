@@ -1,6 +1,6 @@
 """The corruptions by name, each with its function and its parameters at severities 1 to 5.
 
-There are two sets of parameters: those of CIFAR-10-C, for pictures of 32 x 32, and of ImageNet-C, for 224 x 224
+There are two sets of parameters: those of CIFAR-10-C, for images of 32 x 32, and of ImageNet-C, for 224 x 224
 (Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019,
 and the code that they published with it).
 """
@@ -24,9 +24,9 @@ class Corruption:
     """One corruption.
 
     Attributes:
-        apply: called with pictures, their random numbers, the scale of lengths and a severity's parameters.
-        small: parameters at severities 1 to 5 for pictures of 32 x 32.
-        large: for pictures of 224 x 224.
+        apply: called with images, their random numbers, the scale of lengths and a severity's parameters.
+        small: parameters at severities 1 to 5 for images of 32 x 32.
+        large: for images of 224 x 224.
     """
 
     apply: Callable[..., Tensor]
@@ -91,7 +91,7 @@ COUNTED = {
             (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
         ),
     ),
-    "frost": Corruption(  # weight of the picture, weight of the frost, size of the frost
+    "frost": Corruption(  # weight of the image, weight of the frost, size of the frost
         weather.frost,
         small=((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
         large=((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
@@ -111,10 +111,10 @@ COUNTED = {
         small=_each(0.75, 0.5, 0.4, 0.3, 0.15),
         large=_each(0.4, 0.3, 0.2, 0.1, 0.05),
     ),
-    "elastic_transform": Corruption(  # strength, sigma and jitter of the affine map, in sides of the picture
+    "elastic_transform": Corruption(  # strength, sigma and jitter of the affine map, in sides of the image
         digital.elastic_transform,
         small=((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
-        # The published code multiplies by 244 where the picture has 224.
+        # The published code multiplies by 244 where the image has 224.
         large=tuple(
             tuple(value * 244 / 224 for value in row)
             for row in ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))

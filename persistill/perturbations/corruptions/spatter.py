@@ -23,7 +23,7 @@ _MEAN = torch.full((3, 3), 1 / 9, dtype=torch.float64)
 
 
 def spatter(
-    pictures: Tensor,
+    images: Tensor,
     draws: Draws,
     scale: float,
     mean: float,
@@ -33,14 +33,14 @@ def spatter(
     weight: float,
     mud: bool,
 ) -> Tensor:
-    """Where blurred normal noise exceeds a threshold, water is added or mud replaces the picture.
+    """Where blurred normal noise exceeds a threshold, water is added or mud replaces the image.
 
     Water is shaded: dark towards the outlines of the drops and embossed, pale turquoise, ``weight`` at its brightest.
     Mud is brown, and ``weight`` is the width, in pixels, of the blur of its edges.
 
     Args:
-        pictures: (B, C, H, W).
-        draws: of these pictures.
+        images: (B, C, H, W).
+        draws: of these images.
         scale: of lengths.
         mean: of the noise.
         std: of the noise.
@@ -49,26 +49,26 @@ def spatter(
         weight: see above.
         mud: whether it is mud.
     """
-    height, width = pictures.shape[-2:]
-    # Drawn for a picture of the size that the parameters were chosen for, and enlarged with it: a wider blur alone
+    height, width = images.shape[-2:]
+    # Drawn for an image of the size that the parameters were chosen for, and enlarged with it: a wider blur alone
     # would take the peaks away.
     reference = [max(1, round(length / scale)) for length in (height, width)]
     noise = gaussian(mean + std * draws.normal("liquid", 1, *reference), sigma)
     liquid = F.interpolate(noise, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
     if mud:
-        cover = gaussian((liquid > threshold).to(pictures), weight * scale)
+        cover = gaussian((liquid > threshold).to(images), weight * scale)
         cover = cover.where(cover >= 0.8, 0)
-        return pictures * (1 - cover) + cover * paint(_MUD, pictures)
+        return images * (1 - cover) + cover * paint(_MUD, images)
     levels = (liquid.where(liquid >= threshold, 0).clamp(0, 1) * 255 + 1e-6).floor()
     shaded = levels * _relief(levels)
     brightest = shaded.amax((2, 3), keepdim=True)
-    return pictures + weight * paint(_WATER, pictures) * shaded / brightest.where(brightest > 0, 1)
+    return images + weight * paint(_WATER, images) * shaded / brightest.where(brightest > 0, 1)
 
 
 def _relief(levels: Tensor) -> Tensor:
-    """How bright the drops are: distance from their outlines, equalised, embossed and smoothed; 0 to 255."""
+    """How bright the drops are: distance from their outlines, equalized, embossed and smoothed; 0 to 255."""
     far = correlate(_distance(_outlines(levels)).clamp_max(_FAR), _MEAN).add_(1e-6).floor()
-    embossed = correlate(_equalised(far), torch.tensor(_RELIEF, dtype=torch.float64)).clamp(0, 255)
+    embossed = correlate(_equalized(far), torch.tensor(_RELIEF, dtype=torch.float64)).clamp(0, 255)
     return correlate(embossed, _MEAN).round()
 
 
@@ -86,18 +86,18 @@ def _outlines(levels: Tensor) -> Tensor:
     size = along.abs() + down.abs()
     padded = F.pad(size, (1, 1, 1, 1))
 
-    def neighbour(rows: int, columns: int) -> Tensor:
+    def neighbor(rows: int, columns: int) -> Tensor:
         high, wide = size.shape[-2:]
         return padded[..., 1 + rows : 1 + rows + high, 1 + columns : 1 + columns + wide]
 
-    # Of two neighbours that are equally large, the one before counts as smaller, the one after does not.
+    # Of two neighbors that are equally large, the one before counts as smaller, the one after does not.
     flat = down.abs() < math.tan(math.pi / 8) * along.abs()
     steep = down.abs() > math.tan(3 * math.pi / 8) * along.abs()
     rising = along * down < 0
-    across = (size > neighbour(0, -1)) & (size >= neighbour(0, 1))
-    upright = (size > neighbour(-1, 0)) & (size >= neighbour(1, 0))
-    up_left = (size > neighbour(-1, -1)) & (size > neighbour(1, 1))
-    up_right = (size > neighbour(-1, 1)) & (size > neighbour(1, -1))
+    across = (size > neighbor(0, -1)) & (size >= neighbor(0, 1))
+    upright = (size > neighbor(-1, 0)) & (size >= neighbor(1, 0))
+    up_left = (size > neighbor(-1, -1)) & (size > neighbor(1, 1))
+    up_right = (size > neighbor(-1, 1)) & (size > neighbor(1, -1))
     slanted = torch.where(rising, up_right, up_left)
     candidate = (size > _WEAK) & torch.where(flat, across, torch.where(steep, upright, slanted))
     edge = candidate & (size > _STRONG)
@@ -122,7 +122,7 @@ def _distance(edge: Tensor) -> Tensor:
     return square.sqrt()
 
 
-def _equalised(levels: Tensor) -> Tensor:
+def _equalized(levels: Tensor) -> Tensor:
     """Levels spread so that their cumulative histogram rises evenly, the darkest at 0; one level alone stays."""
     flat = levels.flatten(1).long()
     counts = torch.zeros(len(flat), 256, dtype=torch.float64, device=levels.device)

@@ -1,4 +1,4 @@
-"""Weather: snow, frost and fog in front of the picture, and brightness.
+"""Weather: snow, frost and fog in front of the image, and brightness.
 
 Functions are called as those of ``noise``.
 """
@@ -13,7 +13,7 @@ from persistill.perturbations.corruptions.frost_textures import panes
 
 
 def snow(
-    pictures: Tensor,
+    images: Tensor,
     draws: Draws,
     scale: float,
     mean: float,
@@ -24,36 +24,36 @@ def snow(
     sigma: float,
     keep: float,
 ) -> Tensor:
-    """Flakes that fall in streaks, twice, over a picture that is whitened.
+    """Flakes that fall in streaks, twice, over an image that is whitened.
 
     Normal noise is enlarged ``zoom`` times, what lies below the threshold is dropped, and the rest blurred by motion
     along an angle uniform on -135 to -45 degrees. It is added as it is and turned by half a circle to
     ``keep x + (1 - keep) max(x, 1.5 luminance + 0.5)``.
     """
-    height, width = pictures.shape[-2:]
+    height, width = images.shape[-2:]
     noise = mean + std * draws.normal("flakes", 1, height, width)
     flakes = zoomed(noise, max(1.0, zoom * scale))
     flakes = flakes.where(flakes >= threshold, 0).clamp(0, 1)
     angle = draws.uniform("angle") * 90 - 135
     flakes = streaked((flakes * 255 + 1e-6).floor() / 255, radius * scale, sigma * scale, angle)
     flakes = (flakes * 255).round() / 255
-    whitened = torch.maximum(pictures, luminance(pictures) * 1.5 + 0.5)
-    return keep * pictures + (1 - keep) * whitened + flakes + flakes.flip(-2, -1)
+    whitened = torch.maximum(images, luminance(images) * 1.5 + 0.5)
+    return keep * images + (1 - keep) * whitened + flakes + flakes.flip(-2, -1)
 
 
-def frost(pictures: Tensor, draws: Draws, scale: float, keep: float, weight: float, reduction: float) -> Tensor:
-    """``keep x + weight f``, where f is cut at random from one of five pictures of frost, made smaller.
+def frost(images: Tensor, draws: Draws, scale: float, keep: float, weight: float, reduction: float) -> Tensor:
+    """``keep x + weight f``, where f is cut at random from one of five images of frost, made smaller.
 
     Args:
-        pictures: (B, C, H, W).
-        draws: of these pictures.
+        images: (B, C, H, W).
+        draws: of these images.
         scale: of lengths.
-        keep: weight of the picture.
+        keep: weight of the image.
         weight: of the frost.
-        reduction: size of a picture's frost where lengths have scale 1.
+        reduction: size of an image's frost where lengths have scale 1.
     """
-    channels, height, width = pictures.shape[1:]
-    frosted = panes(reduction * scale).to(pictures.device)
+    channels, height, width = images.shape[1:]
+    frosted = panes(reduction * scale).to(images.device)
     if channels != 3:
         frosted = luminance(frosted).expand(-1, channels, -1, -1)
     side = frosted.shape[-1]
@@ -63,15 +63,15 @@ def frost(pictures: Tensor, draws: Draws, scale: float, keep: float, weight: flo
     columns = (left[:, None] + torch.arange(width, device=top.device)) % side
     # Indexing around the channel axis puts it last: (B, H, W, C).
     cut = frosted[pane[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return keep * pictures + weight * cut
+    return keep * images + weight * cut
 
 
-def fog(pictures: Tensor, draws: Draws, _: float, amount: float, decay: float) -> Tensor:
-    """``(x + amount p) m / (m + amount)``, where m is the picture's largest value and p a plasma fractal in [0, 1]."""
-    height, width = pictures.shape[-2:]
+def fog(images: Tensor, draws: Draws, _: float, amount: float, decay: float) -> Tensor:
+    """``(x + amount p) m / (m + amount)``, where m is the image's largest value and p a plasma fractal in [0, 1]."""
+    height, width = images.shape[-2:]
     plasma = _plasma(draws, 1 << (max(height, width, 2) - 1).bit_length(), decay)[:, None, :height, :width]
-    largest = pictures.amax((1, 2, 3), keepdim=True)
-    return (pictures + amount * plasma) * largest / (largest + amount)
+    largest = images.amax((1, 2, 3), keepdim=True)
+    return (images + amount * plasma) * largest / (largest + amount)
 
 
 def _plasma(draws: Draws, size: int, decay: float) -> Tensor:
@@ -81,7 +81,7 @@ def _plasma(draws: Draws, size: int, decay: float) -> Tensor:
     ``decay`` squared from one step to the next.
 
     Args:
-        draws: of B pictures.
+        draws: of B images.
         size: side of the map, a power of two.
         decay: at least 1; the larger, the smoother.
 
@@ -113,11 +113,11 @@ def _plasma(draws: Draws, size: int, decay: float) -> Tensor:
     return plasma / plasma.amax((1, 2), keepdim=True)
 
 
-def brightness(pictures: Tensor, _: Draws, __: float, more: float) -> Tensor:
-    """HSV value raised by ``more``: colours keep hue and saturation, black becomes grey.
+def brightness(images: Tensor, _: Draws, __: float, more: float) -> Tensor:
+    """HSV value raised by ``more``: colors keep hue and saturation, black becomes grey.
 
     The value is the largest channel, so that all channels grow by one factor.
     """
-    value = pictures.amax(1, keepdim=True)
+    value = images.amax(1, keepdim=True)
     raised = (value + more).clamp(0, 1)
-    return torch.where(value > 0, pictures * raised / value, raised)
+    return torch.where(value > 0, images * raised / value, raised)

@@ -15,7 +15,7 @@ def accuracy(comparison: Comparison) -> Section | str:
     traces: list[dict[str, Any]] = []
     for position, (arm, mark) in enumerate(zip(arms, marks(comparison), strict=False)):
         count = len(arm.runs)
-        # Seeds that hit the same number of pictures would hide each other on one line.
+        # Seeds that hit the same number of images would hide each other on one line.
         heights = [position + 0.32 * (i / (count - 1) - 0.5) if count > 1 else position for i in range(count)]
         who = [[plain(arm.label), "—" if run.seed is None else run.seed] for run in arm.runs]
         traces.append(

@@ -1,4 +1,4 @@
-"""Pictures that were changed to mislead a network, and pictures of things that it never saw."""
+"""Images that were changed to mislead a network, and images of things that it never saw."""
 
 from persistill.report.comparison import ArmSummary, Comparison
 from persistill.report.figure import Section
@@ -10,20 +10,20 @@ _ATTACKED = (
     "are simple attacks: what withstands them need not withstand a better one."
 )
 _OTHER = (
-    "Pictures of another data set should find a network less sure. AUROC is the chance that it is surer of a test "
-    "picture than of another one; 50 % tells nothing."
+    "Images of another data set should find a network less sure. AUROC is the chance that it is surer of a test "
+    "image than of another one; 50 % tells nothing."
 )
 
 
 def threats(comparison: Comparison) -> Section | str:
-    """Accuracy under FGSM and PGD, and how well confidence tells other pictures apart: two tables."""
+    """Accuracy under FGSM and PGD, and how well confidence tells other images apart: two tables."""
     arms = comparison.everyone
     told = [(table, text) for table, text in ((_attacks(arms), _ATTACKED), (_ood(arms), _OTHER)) if table is not None]
     if not told:
-        return "Attacks and other pictures: no network of this comparison was measured on them (evaluate.attacks, ood)."
+        return "Attacks and other images: no network of this comparison was measured on them (evaluate.attacks, ood)."
     return Section(
         name="threats",
-        title="Attacks and other pictures",
+        title="Attacks and other images",
         text="\n\n".join(text for _, text in told),
         tables=tuple(table for table, _ in told),
     )
@@ -45,7 +45,7 @@ def _attacks(arms: tuple[ArmSummary, ...]) -> Table | None:
         for arm, _ in found
     )
     return Table(
-        f"Accuracy % on {first['pictures']:,} test pictures, as they are and attacked; PGD takes {first['steps']} "
+        f"Accuracy % on {first['images']:,} test images, as they are and attacked; PGD takes {first['steps']} "
         "steps. Strengths are the largest change of a value, in 255ths of the range.",
         ("Network", "Accuracy %", *(f"{_ATTACKS[name]} {level}" for name, level in columns)),
         rows,
@@ -63,7 +63,7 @@ def _ood(arms: tuple[ArmSummary, ...]) -> Table | None:
         for arm, _ in found
     )
     return Table(
-        f"AUROC % against {first['pictures']:,} pictures of {first['source']}.",
+        f"AUROC % against {first['images']:,} images of {first['source']}.",
         ("Network", "AUROC % of confidence", "AUROC % of energy"),
         rows,
     )

@@ -117,7 +117,7 @@ def sureness(comparison: Comparison) -> tuple[Table, ...]:
     best = f"{arms[0].runs[0].figure('top_k', 'k'):g}"
     return (
         Table(
-            "Calibrated figures are those after temperature scaling, the temperature fitted on validation pictures. "
+            "Calibrated figures are those after temperature scaling, the temperature fitted on validation images. "
             "Less is better for all but accuracy and temperature.",
             (
                 "Network",

@@ -30,9 +30,9 @@ def confusion(comparison: Comparison) -> Section | str:
     figure = Figure(
         name="confusion-plot",
         title="Confusion matrix",
-        caption="A row holds the pictures of one true class, a column the answers. "
+        caption="A row holds the images of one true class, a column the answers. "
         + (
-            "Numbers are per cent of the row; empty cells are below one half."
+            "Numbers are percent of the row; empty cells are below one half."
             if small
             else "Darker cells hold a larger share of the row."
         ),
@@ -47,14 +47,14 @@ def confusion(comparison: Comparison) -> Section | str:
         tables=(
             Table(
                 f"The most frequent mistakes of each network, at most {_WORST}.",
-                ("Network", "True class", "Answer", "Pictures", "% of the class"),
+                ("Network", "True class", "Answer", "ImageDataset", "% of the class"),
                 tuple((label, *row) for label, matrix in matrices.items() for row in _worst(names, matrix)),
                 words=True,
             ),
         ),
         chosen=tuple(
             Table(
-                f"{label}: pictures by true class (rows) and answer (columns).",
+                f"{label}: images by true class (rows) and answer (columns).",
                 ("True class", *names),
                 tuple((name, *(f"{n:,}" for n in row)) for name, row in zip(names, matrix, strict=True)),
             )
@@ -66,7 +66,7 @@ def confusion(comparison: Comparison) -> Section | str:
     return Section(
         name="confusion",
         title="Confusion matrix",
-        text="Answers to the test pictures, summed over seeds.",
+        text="Answers to the test images, summed over seeds.",
         figures=(figure,),
         choices=tuple(
             f"{arm.label} ({len(arm.runs)} seeds)" if len(arm.runs) > 1 else arm.label for arm in comparison.everyone
@@ -100,7 +100,7 @@ def _trace(position: int, names: list[str], matrix: NDArray[np.int64]) -> dict[s
         "xgap": 1,
         "ygap": 1,
         "hovertemplate": "true %{y}, answered %{x}:<br>"
-        "<b>%{customdata:,} pictures</b>, %{z:.1f} % of the class<extra></extra>",
+        "<b>%{customdata:,} images</b>, %{z:.1f} % of the class<extra></extra>",
     }
     if len(names) <= _LEGIBLE:
         trace["text"] = [[f"{share:.0f}" if share >= 0.5 else "" for share in row] for row in shares]

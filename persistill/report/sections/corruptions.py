@@ -1,4 +1,4 @@
-"""Errors on corrupted pictures: by corruption, by severity, and relative to the baseline."""
+"""Errors on corrupted images: by corruption, by severity, and relative to the baseline."""
 
 import statistics
 from collections.abc import Iterable, Mapping
@@ -17,20 +17,20 @@ def corruptions(comparison: Comparison) -> Section | str:
     """Accuracy against severity under each corruption, a heat map of all, and the mean corruption errors."""
     shown = [(arm, mark) for arm, mark in zip(comparison.everyone, marks(comparison), strict=True) if _measured(arm)]
     if not shown:
-        return "Corrupted pictures: no network of this comparison was measured on them (evaluate.corruptions)."
+        return "Corrupted images: no network of this comparison was measured on them (evaluate.corruptions)."
     arms = [arm for arm, _ in shown]
     names = [name for name in _of(arms[0].runs[0]) if all(name in _of(run) for arm in arms for run in arm.runs)]
     counted = [name for name in names if name not in EXTRA]
     curves = {_title(name): [name] for name in names}
     if counted:
         curves = {f"mean of {len(counted)} corruptions": counted, **curves}
-    pictures = arms[0].runs[0].figure("corruptions", "pictures")
+    images = arms[0].runs[0].figure("corruptions", "images")
     others = [arm.label for arm in comparison.everyone if not _measured(arm)]
     return Section(
         name="corruptions",
-        title="Corrupted pictures",
+        title="Corrupted images",
         text=(
-            f"Noise, blur, weather and poor storage, at five severities each, on {pictures:,.0f} test pictures, the "
+            f"Noise, blur, weather and poor storage, at five severities each, on {images:,.0f} test images, the "
             "same for every network. The corruptions are in the style of CIFAR-10-C and ImageNet-C, but drawn here: "
             "figures are comparable within this page and not with published ones."
             + (f" Not measured: {', '.join(others)}." if others else "")
@@ -154,7 +154,7 @@ def _level(severity: float) -> str:
 
 
 def _by_severity(arm: ArmSummary, names: list[str]) -> dict[float, Sample]:
-    """0 for pictures as they are, then each severity -> mean accuracy over corruptions, one value a seed."""
+    """0 for images as they are, then each severity -> mean accuracy over corruptions, one value a seed."""
     levels = sorted({float(level) for run in arm.runs for name in names for level in _of(run)[name]})
     found = {0.0: Sample(tuple(run.figure("corruptions", "clean") for run in arm.runs))}
     for level in levels:
@@ -172,7 +172,7 @@ def _errors(comparison: Comparison, arms: list[ArmSummary]) -> Table:
         rows.append((arm.label, spread(wrong, 100), spread(absolute, 100), spread(relative, digits=3)))
     baseline = f" The baseline is {comparison.arms[0].name}, averaged over seeds." if comparison.arms else ""
     return Table(
-        "Error on the same pictures as they are, mean corruption error, and the same relative to the baseline's (1 is "
+        "Error on the same images as they are, mean corruption error, and the same relative to the baseline's (1 is "
         f"the baseline, less is better).{baseline}",
         ("Network", "Error %, uncorrupted", "Mean corruption error %", "Relative"),
         tuple(rows),

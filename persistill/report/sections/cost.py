@@ -38,7 +38,7 @@ def cost(comparison: Comparison) -> Section | str:
             _figure(
                 "latency-plot",
                 "Accuracy by latency",
-                "median latency of one picture, ms",
+                "median latency of one image, ms",
                 "ms",
                 [(arm, mark, _MILLI * _latency(price, 1)["median"]) for arm, mark, price in timed],
             ),
@@ -128,7 +128,7 @@ def _tables(found: list[tuple[ArmSummary, Mark, Mapping[str, Any]]]) -> tuple[Ta
     for arm, _, price in found:
         rows.setdefault("student" if arm.role == "student" else arm.label, price)
     sizes = Table(
-        "Size and work. MACs are multiplications with addition for one picture; memory is the most that tensors take "
+        "Size and work. MACs are multiplications with addition for one image; memory is the most that tensors take "
         "during a forward pass.",
         ("Network", "Parameters", "Weights, MB", "MACs, million", "Memory at 1, MB", "Memory at 64, MB"),
         tuple(
@@ -157,7 +157,7 @@ def _tables(found: list[tuple[ArmSummary, Mark, Mapping[str, Any]]]) -> tuple[Ta
     )
     latency = Table(
         "Latency: median of the calls, and their quartiles." + _energy(rows),
-        ("Network", "Batch", "Threads", "Median, ms", "Quartiles, ms", "Pictures per second", "Calls"),
+        ("Network", "Batch", "Threads", "Median, ms", "Quartiles, ms", "Images per second", "Calls"),
         times,
     )
     return (sizes, latency) if times else (sizes,)
@@ -170,4 +170,4 @@ def _megabytes(price: Mapping[str, Any], batch: str) -> str:
 
 def _energy(rows: Mapping[str, Mapping[str, Any]]) -> str:
     told = [f"{name} {_MILLI * price['joules']:.3g} mJ" for name, price in rows.items() if price.get("joules")]
-    return f" Energy for one picture at the largest batch: {', '.join(told)}." if told else ""
+    return f" Energy for one image at the largest batch: {', '.join(told)}." if told else ""

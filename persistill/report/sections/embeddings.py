@@ -1,4 +1,4 @@
-"""Where the test pictures lie to each network: two maps beside each other, coloured by class."""
+"""Where the test images lie to each network: two maps beside each other, colored by class."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -123,7 +123,7 @@ def _groups(names: Sequence[str]) -> list[_Group]:
 def _traces(
     one: _Map, rows: NDArray[np.int64], target: NDArray[np.int64], names: Sequence[str], groups: Sequence[_Group]
 ) -> Iterator[dict[str, Any]]:
-    """Of every group the pictures that the network gets right, and those that it does not."""
+    """Of every group the images that the network gets right, and those that it does not."""
     finite = _finite(one.places)
     reach = np.abs(one.places[finite]).max(initial=0) or 1.0
     places = (_SIDE / 2 * (1 + _REACH * np.where(finite[:, None], one.places, 0) / reach)).round().astype(int)
@@ -151,7 +151,7 @@ def _traces(
                     "symbol": mark.symbol if right else f"{mark.symbol}-open",
                     "size": (5 if right else 7) - (0 if len(numbers) == 1 else 2),
                 },
-                "hovertemplate": f"{told[0] if same else '%{text}'}<br>test picture %{{customdata}}<extra></extra>",
+                "hovertemplate": f"{told[0] if same else '%{text}'}<br>test image %{{customdata}}<extra></extra>",
             }
 
 
@@ -170,14 +170,14 @@ def _figure(name: str, title: str, traces: list[dict[str, Any]], *, half: bool) 
 def _text(count: int, all_classes: bool, maps: Sequence[_Map]) -> str:
     lost = max(int((~_finite(one.places)).sum()) for one in maps)
     some = "" if all_classes else f"{CLASS_MARKS} classes, evenly spaced by their numbers, have marks of their own. "
-    missing = f" Up to {lost} pictures are not drawn, because their embeddings are not finite." if lost else ""
+    missing = f" Up to {lost} images are not drawn, because their embeddings are not finite." if lost else ""
     return (
-        f"How networks lay out {count:,} test pictures, the same on every map: t-SNE puts pictures side by side that "
+        f"How networks lay out {count:,} test images, the same on every map: t-SNE puts images side by side that "
         "are near to each other in a network's embedding. Only that can be read off a map. How large a cluster is and "
         "how far it lies from another tells little, directions tell nothing, and t-SNE may tear apart what is one. "
         "Each map is made of its own network alone, and then turned and mirrored so that it fits the first as well as "
-        f"it can. Pointing at a picture tells its class and its row in the stored answers.\n\n{some}The V-measure "
-        "below is taken in the embedding itself, of all pictures whose embeddings are stored: 1 where k-means finds "
+        f"it can. Pointing at an image tells its class and its row in the stored answers.\n\n{some}The V-measure "
+        "below is taken in the embedding itself, of all images whose embeddings are stored: 1 where k-means finds "
         f"the classes.{missing}"
     )
 
@@ -193,9 +193,9 @@ def _table(maps: Sequence[_Map], target: NDArray[np.int64]) -> Table:
         for one in maps
     )
     return Table(
-        f"The maps in numbers: the share of their pictures that the network gets right; the share of the {_NEAREST} "
-        "nearest pictures on the map that are of the same class; and the V-measure.",
-        ("Network", "Right %", "Neighbours of the same class %", "V-measure"),
+        f"The maps in numbers: the share of their images that the network gets right; the share of the {_NEAREST} "
+        "nearest images on the map that are of the same class; and the V-measure.",
+        ("Network", "Right %", "Neighbors of the same class %", "V-measure"),
         rows,
     )
 
@@ -205,7 +205,7 @@ def _said(value: float, scale: float, digits: int) -> str:
 
 
 def _alike(places: NDArray[np.float64], target: NDArray[np.int64]) -> float:
-    """The share of the nearest places that are of the same class; nan for fewer than two pictures."""
+    """The share of the nearest places that are of the same class; nan for fewer than two images."""
     finite = _finite(places)
     places, target = places[finite], target[finite]
     if len(places) < 2:

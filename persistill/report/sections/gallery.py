@@ -1,4 +1,4 @@
-"""Pictures, their persistence diagrams and their persistence images."""
+"""Images, their persistence diagrams and their persistence images."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from persistill.errors import UserError
 from persistill.report.comparison import Comparison, View
-from persistill.report.data_uri import Inlined, channel_names, inlined_image, inlined_picture
+from persistill.report.data_uri import Inlined, channel_names, inlined_image, inlined_persistence_image
 from persistill.report.figure import Section
 from persistill.report.predictions import arrays
 
@@ -31,23 +31,23 @@ class Points(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One picture of the gallery.
+    """One image of the gallery.
 
     Attributes:
         name: its class.
-        picture: itself.
+        image: itself.
         points: its diagram, one entry a scan.
-        images: its persistence images, one a channel of the view.
+        persistence_images: its persistence images, one a channel of the view.
     """
 
     name: str
-    picture: Inlined
+    image: Inlined
     points: tuple[Points, ...]
-    images: tuple[Inlined, ...]
+    persistence_images: tuple[Inlined, ...]
 
 
 def gallery(comparison: Comparison) -> Section | str:
-    """For each view, the pictures that its run folder keeps to be looked at."""
+    """For each view, the images that its run folder keeps to be looked at."""
     if not comparison.views:
         return "Gallery: no teacher of this comparison saw persistence images."
     shown = []
@@ -55,12 +55,12 @@ def gallery(comparison: Comparison) -> Section | str:
         try:
             shown.append(_view(comparison, view))
         except (UserError, KeyError, ValueError) as error:
-            return f"Gallery: the pictures of view {view.name!r} cannot be shown: {error}"
+            return f"Gallery: the images of view {view.name!r} cannot be shown: {error}"
     return Section(
         name="gallery",
         title="What the topology teacher sees",
         text=(
-            "A picture is read as a signal, and the signal is filled from its lowest value up. Each valley starts "
+            "An image is read as a signal, and the signal is filled from its lowest value up. Each valley starts "
             "a component (its birth) which ends where it runs into an older one (its death): one point of the "
             "persistence diagram, the further above the diagonal the longer it lived. A persistence image is the "
             "diagram as a grid: birth grows to the right, persistence (death minus birth) upwards."
@@ -72,26 +72,27 @@ def gallery(comparison: Comparison) -> Section | str:
 
 def _view(comparison: Comparison, view: View) -> dict[str, Any]:
     found = arrays(view.folder / "gallery.npz")
-    values, offsets, images = found["values"].astype(np.float64), found["offsets"], found["images"]
-    pictures = found["pictures"][:_MOST]
-    channels = images.shape[1]
+    values, offsets, rasters = found["values"].astype(np.float64), found["offsets"], found["persistence_images"]
+    images = found["images"][:_MOST]
+    channels = rasters.shape[1]
     names = channel_names(view.scans, channels)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     # Grey levels lie in [0, 1]; a narrower frame would make small lives look large.
     low, high = min(low, 0.0), max(high, 1.0)
     entries = []
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         name = comparison.class_name(int(found["target"][number]))
         first = offsets[number * channels : (number + 1) * channels + 1]
         diagrams = [values[first[j] : first[j + 1]] for j in range(channels)]
         entries.append(
             Entry(
                 name=name,
-                picture=inlined_picture(picture, name),
+                image=inlined_image(image, name),
                 points=_points(diagrams, view.scans, low, high),
-                images=tuple(
-                    inlined_image(image, channel) for image, channel in zip(images[number], names, strict=True)
+                persistence_images=tuple(
+                    inlined_persistence_image(raster, channel)
+                    for raster, channel in zip(rasters[number], names, strict=True)
                 ),
             )
         )
@@ -108,7 +109,7 @@ def _view(comparison: Comparison, view: View) -> dict[str, Any]:
 def _points(
     diagrams: Sequence[NDArray[np.float64]], scans: Sequence[str], low: float, high: float
 ) -> tuple[Points, ...]:
-    """Channels come scan by scan: all of the picture's channels by the first scan, then by the second."""
+    """Channels come scan by scan: all of the image's channels by the first scan, then by the second."""
     names = scans if scans and len(diagrams) % len(scans) == 0 else ("all channels",)
     share = len(diagrams) // len(names)
     found = []

@@ -1,4 +1,4 @@
-"""Accuracy on pictures with Gaussian noise."""
+"""Accuracy on images with Gaussian noise."""
 
 from persistill.report.comparison import Comparison, Sample
 from persistill.report.curves import curve
@@ -40,7 +40,7 @@ def noise(comparison: Comparison) -> Section | str:
         name="noise",
         title="Accuracy under noise",
         text=(
-            "Gaussian noise is added to the test pictures, whose values lie between 0 and 1: the same noise for "
+            "Gaussian noise is added to the test images, whose values lie between 0 and 1: the same noise for "
             "every network." + (f" Not measured: {', '.join(others)}." if others else "")
         ),
         figures=(figure,),

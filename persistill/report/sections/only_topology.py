@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from persistill.errors import UserError
 from persistill.report.comparison import ArmSummary, Comparison
 from persistill.report.data_uri import inlined_sheet
-from persistill.report.example_images import Case, cases, kept_pictures, standing
+from persistill.report.example_images import Case, cases, kept_images, standing
 from persistill.report.figure import Section
 from persistill.report.significance import Difference
 from persistill.report.table import NOTHING, Table, percent, signed, spread
@@ -22,7 +22,7 @@ class Gain(NamedTuple):
         arm: the one.
         other: its control, or the baseline for want of one.
         controlled: whether it is the control.
-        differences: group -> how much more of it the arm gets right; None for a group without pictures.
+        differences: group -> how much more of it the arm gets right; None for a group without images.
     """
 
     arm: ArmSummary
@@ -32,10 +32,10 @@ class Gain(NamedTuple):
 
 
 def only_topology(comparison: Comparison) -> Section | str:
-    """For each pair of teachers: four groups of test pictures, students on each of them, and pictures."""
+    """For each pair of teachers: four groups of test images, students on each of them, and images."""
     pairs = teacher_pairs(comparison)
     if not pairs:
-        return f"{_TITLE}: this comparison has no complete teacher of pictures beside one of persistence images."
+        return f"{_TITLE}: this comparison has no complete teacher of images beside one of persistence images."
     try:
         told = [_told(pair) for pair in pairs]
     except (UserError, ValueError) as error:
@@ -44,8 +44,8 @@ def only_topology(comparison: Comparison) -> Section | str:
         name="only-topology",
         title=_TITLE,
         text=(
-            "The test pictures in four groups, by which of two teachers is right: one that sees pictures, and one that "
-            "sees their persistence images. Any second network gets some pictures right that the first gets wrong; the "
+            "The test images in four groups, by which of two teachers is right: one that sees images, and one that "
+            "sees their persistence images. Any second network gets some images right that the first gets wrong; the "
             "baseline shows how many need no topology.\n\n"
             "Students take on mistakes with the rest: one that follows the image teacher closely loses where only the "
             "topology teacher is right. So an arm that both teach stands beside one that is taught in the same way "
@@ -61,19 +61,19 @@ def only_topology(comparison: Comparison) -> Section | str:
 
 def _told(pair: TeacherPair) -> dict[str, Any]:
     gains = [gain for arm in pair.taught() if (gain := _gain(pair, arm)) is not None]
-    pictures, note = _cases(pair)
+    images, note = _cases(pair)
     return {
         "title": f"{pair.image.name} and {pair.topology.name}",
         "sentences": [*_counts(pair), *(_sentence(pair, gain) for gain in gains)],
         "tables": [_table(pair), *([_gains(pair, gains)] if gains else [])],
-        "cases": pictures,
+        "cases": images,
         "note": note,
     }
 
 
 def _table(pair: TeacherPair) -> Table:
     groups = {**pair.groups, "all": pair.everything}
-    counts = ("Pictures", *(f"{group.sum():,}" for group in groups.values()), "")
+    counts = ("ImageDataset", *(f"{group.sum():,}" for group in groups.values()), "")
     rows = tuple(
         (arm.label, *(spread(pair.accuracy(arm, group), 100) for group in groups.values()), _taught_by(pair, arm))
         for arm in pair.comparison.arms
@@ -95,12 +95,12 @@ def _taught_by(pair: TeacherPair, arm: ArmSummary) -> str:
 
 
 def _counts(pair: TeacherPair) -> list[str]:
-    """How many pictures there are in the groups, and how many the baseline finds."""
+    """How many images there are in the groups, and how many the baseline finds."""
     counts = {name: int(group.sum()) for name, group in pair.groups.items()}
     total, missed = sum(counts.values()), counts["topology"] + counts["neither"]
     image, topology = pair.image.name, pair.topology.name
     first = (
-        f"Of {total:,} test pictures both teachers are right on {counts['both']:,} and neither on "
+        f"Of {total:,} test images both teachers are right on {counts['both']:,} and neither on "
         f"{counts['neither']:,}; only {image} is right on {counts['image']:,}, and only {topology} on "
         f"{counts['topology']:,}."
     )
@@ -109,7 +109,7 @@ def _counts(pair: TeacherPair) -> list[str]:
         return [first]
     found = pair.accuracy(baseline, pair.groups["topology"] | pair.groups["neither"]).mean
     second = (
-        f"{topology}, right on {percent(pair.topology.accuracy.mean)} % of all pictures, is right on "
+        f"{topology}, right on {percent(pair.topology.accuracy.mean)} % of all images, is right on "
         f"{percent(counts['topology'] / missed)} % of the {missed:,} that {image} gets wrong. The baseline, "
         f"“{baseline.name}”, right on {percent(baseline.accuracy.mean)} %, is right on {percent(found)} % of them."
     )
@@ -133,7 +133,7 @@ def _sentence(pair: TeacherPair, gain: Gain) -> str:
         "topology": f"where only {pair.topology.name} is right",
         "image": f"where only {pair.image.name} is right",
         "neither": "where neither is right",
-        "all": "on all pictures",
+        "all": "on all images",
     }
     said: dict[str, list[str]] = {}
     for name, found in gain.differences.items():
@@ -168,22 +168,22 @@ def _gains(pair: TeacherPair, gains: list[Gain]) -> Table:
 
 
 def _cases(pair: TeacherPair) -> tuple[tuple[Case, ...], str]:
-    """The pictures, and what is to be said of them."""
+    """The images, and what is to be said of them."""
     comparison, (name, scans) = pair.comparison, _view(pair)
     try:
-        kept = kept_pictures(comparison)
+        kept = kept_images(comparison)
         places = kept.chosen(f"only_{pair.topology.name}_not_{pair.image.name}")
         images = kept.view(name)[places]
         sheets = [inlined_sheet(image / 255, scans) for image in images]
         found = cases(comparison, kept, places, (pair.image, pair.topology, *standing(comparison)), sheets=sheets)
     except UserError as error:
-        return (), f"The pictures cannot be shown: {error}"
+        return (), f"The images cannot be shown: {error}"
     if not found:
-        return (), f"There is no picture that {pair.topology.name} gets right and {pair.image.name} wrong."
+        return (), f"There is no image that {pair.topology.name} gets right and {pair.image.name} wrong."
     return found, (
-        f"Pictures that {pair.topology.name} gets right and {pair.image.name} wrong, those of which the former is "
+        f"Images that {pair.topology.name} gets right and {pair.image.name} wrong, those of which the former is "
         f"surest, beside the persistence images that it sees{_order(images.shape[1], scans)}. Students are of their "
-        "first seed; pictures are numbered from 0."
+        "first seed; images are numbered from 0."
     )
 
 

@@ -104,7 +104,7 @@ def _export(comparison: Comparison) -> str:
     if differences:
         text += (
             f"; largest difference of its outputs from the checkpoint's on "
-            f"{comparison.export.get('pictures', 'some')} pictures: {', '.join(differences)}"
+            f"{comparison.export.get('images', 'some')} images: {', '.join(differences)}"
         )
     made = int8_sentence(comparison.export)
     return f"{text}. {made}" if made else text

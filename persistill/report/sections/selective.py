@@ -1,4 +1,4 @@
-"""How right networks are on the pictures that they are most sure of."""
+"""How right networks are on the images that they are most sure of."""
 
 from persistill.report.comparison import ArmSummary, Comparison, Sample
 from persistill.report.curves import curve
@@ -25,17 +25,17 @@ def selective(comparison: Comparison) -> Section | str:
     figure = Figure(
         name="selective-plot",
         title="Risk by coverage",
-        caption="Wrong answers in % among those that a network gives, if it answers only the pictures that it is most "
+        caption="Wrong answers in % among those that a network gives, if it answers only the images that it is most "
         "sure of; mean over seeds, whiskers reach one sample standard deviation up and down.",
         traces=[curve(position, arm, mark, column) for position, (arm, mark, column) in enumerate(found)],
         layout=layout(
-            "pictures answered, %",
+            "images answered, %",
             "error, %",
             hovermode="x unified",
             xaxis={"range": [0, 102]},
             yaxis={"rangemode": "tozero"},
         ),
-        tables=(Table("Error % among answered pictures, by the share of them.", ("Answered %", *labels), rows),),
+        tables=(Table("Error % among answered images, by the share of them.", ("Answered %", *labels), rows),),
     )
     return Section(
         name="selective",
@@ -51,7 +51,7 @@ def selective(comparison: Comparison) -> Section | str:
 
 
 def _risks(arm: ArmSummary) -> dict[float, Sample]:
-    """Coverage in per cent -> share of wrong answers, one value a seed; empty where a run lacks it."""
+    """Coverage in percent -> share of wrong answers, one value a seed; empty where a run lacks it."""
     stored = [run.metrics.get("selective") or {} for run in arm.runs]
     curves = [(entry.get("coverage") or [], entry.get("accuracy") or []) for entry in stored]
     coverages = curves[0][0] if curves else []

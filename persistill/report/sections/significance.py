@@ -26,8 +26,8 @@ def significance(comparison: Comparison) -> Section | str:
         name="significance",
         title="Differences to the baseline",
         text=(
-            f"The same seeds and the same test pictures, paired, against {baseline}. The 95 % interval is a "
-            "bootstrap over both, seeds and pictures. Where it holds zero the two are called not "
+            f"The same seeds and the same test images, paired, against {baseline}. The 95 % interval is a "
+            "bootstrap over both, seeds and images. Where it holds zero the two are called not "
             "distinguishable. Intervals are not corrected for the number of arms: of twenty equal arms about one is "
             "expected to be called different."
         ),

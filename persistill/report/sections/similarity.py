@@ -50,10 +50,10 @@ def similarity(comparison: Comparison) -> Section | str:
     if not taught:
         return "Similarity maps: no complete arm of this comparison has teachers."
     rows = []
-    pictures = 0
+    images = 0
     try:
         for arm in taught:
-            row, pictures = _row(comparison, arm)
+            row, images = _row(comparison, arm)
             rows.append(row)
     except (UserError, KeyError, ValueError) as error:
         return f"Similarity maps: {error}"
@@ -61,8 +61,8 @@ def similarity(comparison: Comparison) -> Section | str:
         name="similarity",
         title="Similarity maps",
         text=(
-            f"How alike {pictures} test pictures are to a network, sorted by class: each row holds the inner products "
-            "of one picture's map with all others', scaled to unit length. Brighter is more alike, one scale for the "
+            f"How alike {images} test images are to a network, sorted by class: each row holds the inner products "
+            "of one image's map with all others', scaled to unit length. Brighter is more alike, one scale for the "
             "maps of a row. A network that sees classes shows bright squares along the diagonal. Maps are of the "
             "last stage and the first seed. “Before” is the student that it started from, or the baseline where it "
             "started from random weights."
@@ -73,7 +73,7 @@ def similarity(comparison: Comparison) -> Section | str:
 
 
 def classes_apart(gram: Matrix, target: NDArray[np.int64]) -> tuple[float, float]:
-    """Mean similarity of two different pictures of one class, and of two classes.
+    """Mean similarity of two different images of one class, and of two classes.
 
     Args:
         gram: (B, B).
@@ -83,8 +83,8 @@ def classes_apart(gram: Matrix, target: NDArray[np.int64]) -> tuple[float, float
         Both means; nan where there are no such pairs.
     """
     same = target[:, None] == target[None, :]
-    other_picture = ~np.eye(len(target), dtype=bool)
-    within, between = gram[same & other_picture], gram[~same]
+    other_image = ~np.eye(len(target), dtype=bool)
+    within, between = gram[same & other_image], gram[~same]
     return (
         float(within.mean()) if within.size else float("nan"),
         float(between.mean()) if between.size else float("nan"),
@@ -97,7 +97,7 @@ def _row(comparison: Comparison, arm: ArmSummary) -> tuple[Row, int]:
     if not found.stages:
         raise UserError(f"the evaluation of {arm.name} holds no maps.")
     panels = found.stages[-1].panels
-    # A picture is always most like itself: the diagonal would leave no contrast for the rest.
+    # An image is always most like itself: the diagonal would leave no contrast for the rest.
     rest = ~np.eye(len(found.target), dtype=bool)
     low = min(float(panel[rest].min(initial=np.inf)) for panel in panels.values())
     high = max(float(panel[rest].max(initial=-np.inf)) for panel in panels.values())
@@ -105,7 +105,7 @@ def _row(comparison: Comparison, arm: ArmSummary) -> tuple[Row, int]:
     for title, panel in panels.items():
         within, between = classes_apart(panel, found.target)
         label = f"same class {within:.3f}, others {between:.3f}"
-        text = f"Similarity map of {title}: mean similarity to pictures of the {label}"
+        text = f"Similarity map of {title}: mean similarity to images of the {label}"
         drawn.append(Panel(title, _uri(panel, low, high), text, label))
     seed = "" if run.seed is None else f", seed {run.seed}"
     return Row(f"{arm.name}{seed}", tuple(drawn)), len(found.target)

@@ -1,4 +1,4 @@
-"""How alike students and their teachers are: in what they answer, and in how they lay pictures out."""
+"""How alike students and their teachers are: in what they answer, and in how they lay images out."""
 
 import math
 
@@ -35,7 +35,7 @@ def likeness(comparison: Comparison) -> Section | str:
     if rows:
         tables.append(
             Table(
-                "Students beside teachers, on the test pictures; mean and sample standard deviation over seeds.",
+                "Students beside teachers, on the test images; mean and sample standard deviation over seeds.",
                 ("Student", "Teacher", "Agreement %", "KL, nats", "CKA", "Diagram distance"),
                 tuple(rows),
             )
@@ -54,7 +54,7 @@ def likeness(comparison: Comparison) -> Section | str:
         name="likeness",
         title="Students and teachers",
         text=(
-            "Agreement is the share of pictures that both put into the same class, rightly or not; KL is the "
+            "Agreement is the share of images that both put into the same class, rightly or not; KL is the "
             "divergence of the student's probabilities from the teacher's. CKA compares embeddings up to rotation and "
             "scale: 1 is equal. The diagram distance is how far the bars of their persistence diagrams in dimension 0 "
             "lie apart on average, in units of the typical distance of two points: 0 is equal. The V-measure is 1 "

@@ -1,4 +1,4 @@
-"""How training went: accuracy on validation pictures, the loss, and each of its terms."""
+"""How training went: accuracy on validation images, the loss, and each of its terms."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ def training(comparison: Comparison) -> Section | str:
     figures = [
         _figure(
             "validation-plot",
-            "Accuracy on validation pictures",
+            "Accuracy on validation images",
             "Share of right answers in %, by epoch.",
             arms,
             shown,
@@ -51,7 +51,7 @@ def training(comparison: Comparison) -> Section | str:
         title="Training",
         text=(
             "Thick lines are means over seeds, thin lines single seeds. Networks were taken as they were after "
-            "their last epoch: validation pictures show how training went, test pictures play no part in it.\n\n"
+            "their last epoch: validation images show how training went, test images play no part in it.\n\n"
             "The loss is the sum of its terms, each multiplied by its weight. Terms are drawn without weights, so "
             "that arms can be compared; losses of different arms cannot, for they are sums of different things."
         ),

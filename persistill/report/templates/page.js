@@ -1,6 +1,6 @@
 "use strict";
 // Draws the plots from the JSON beside them, each as it comes near the window, and the others when the browser has
-// nothing else to do. Colours are variables of the style sheet, looked up anew whenever the theme changes, so that plots
+// nothing else to do. Colors are variables of the style sheet, looked up anew whenever the theme changes, so that plots
 // follow it.
 (() => {
   const root = document.documentElement;

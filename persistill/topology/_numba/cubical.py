@@ -1,17 +1,17 @@
 """Compiled kernel for H0 and H1 of the sublevel sets of images.
 
 Pixels enter in the order (value, raster index), which is strict. What a pixel does when it enters depends only on
-which of its eight neighbours are there already, an 8-bit mask. Around the pixel these form *arcs*, as do those that are
+which of its eight neighbors are there already, an 8-bit mask. Around the pixel these form *arcs*, as do those that are
 still to come; two pixels of one arc are joined without the help of the pixel in their middle.
 
 * No arc below: a minimum, where a component is born.
 * No arc above: a maximum, where a hole is filled.
-* One arc: nothing happens, and the pixel belongs to whatever its neighbours in that arc belong to.
+* One arc: nothing happens, and the pixel belongs to whatever its neighbors in that arc belong to.
 * More: a saddle. It joins the components at its arcs below or, where two arcs already lie in one component, closes a
   loop around a new hole.
 
 Seen from above, in the reverse order, holes are components too: of the pixels that are still to come and of one node
-for all that lies outside of the image, which is older than everything (Alexander duality). Two diagonal neighbours
+for all that lies outside of the image, which is older than everything (Alexander duality). Two diagonal neighbors
 touch seen from one side only: below if pixels are top cells, above if they are vertices.
 
 So both dimensions are the same minimum spanning forest of extrema, joined at saddles, the elder rule naming the pairs.
@@ -33,20 +33,20 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# Neighbours in the order of the bits of a mask, clockwise from above, as (row, column) steps; sides have even numbers.
+# Neighbors in the order of the bits of a mask, clockwise from above, as (row, column) steps; sides have even numbers.
 RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 _NORTH, _EAST, _SOUTH, _WEST = 0b10000011, 0b00001110, 0b00111000, 0b11100000
-_STAY = 8  # in place of a neighbour's number
+_STAY = 8  # in place of a neighbor's number
 
 _REGULAR, _MINIMUM, _MAXIMUM, _SADDLE = 0, 1, 2, 3
 _BYTE = np.uint64(255)
 
 
 def arcs(mask: int, *, diagonal: bool) -> list[int]:
-    """One neighbour, near the middle, of every arc of the neighbours in ``mask``.
+    """One neighbor, near the middle, of every arc of the neighbors in ``mask``.
 
     Args:
-        mask: which of the eight neighbours are meant.
+        mask: which of the eight neighbors are meant.
         diagonal: whether the two sides of a corner touch without the corner, and corners touch the pixel. If not,
             only arcs with a side in them count.
     """
@@ -70,7 +70,7 @@ def arcs(mask: int, *, diagonal: bool) -> list[int]:
 
 @functools.cache
 def _tables(*, diagonal: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """For every mask of lower neighbours its kind (256,), its arcs below and its arcs above (256, 4)."""
+    """For every mask of lower neighbors its kind (256,), its arcs below and its arcs above (256, 4)."""
     kinds = np.zeros(256, np.uint8)
     below, above = np.full((2, 256, 4), _STAY, np.uint8)
     for mask in range(256):
@@ -82,11 +82,11 @@ def _tables(*, diagonal: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8], ND
 
 
 def tables(width: int, *, diagonal: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint32]]:
-    """What the masks of lower neighbours mean.
+    """What the masks of lower neighbors mean.
 
     Args:
         width: of the images.
-        diagonal: whether diagonal neighbours touch as seen from below; they then do not as seen from above.
+        diagonal: whether diagonal neighbors touch as seen from below; they then do not as seen from above.
 
     Returns:
         The kind of pixel (256,), the steps to its arcs below and the steps to its arcs above (256, 4), filled with 0.
@@ -105,7 +105,7 @@ def _enter(bits: NDArray[Any], sign: Any, flip: Any, levels: NDArray[Any]) -> No
 
 @njit(nogil=True, cache=True)
 def _classify(levels: NDArray[Any], height: int, width: int, masks: NDArray[np.uint8]) -> None:
-    """Masks of the lower neighbours of all pixels; what lies outside counts as higher."""
+    """Masks of the lower neighbors of all pixels; what lies outside counts as higher."""
     size = height * width
     first = width + 1
     # Slices instead of computed indices: the compiler makes vectors of the loop only then.
@@ -191,7 +191,7 @@ def _start(
 
     Args:
         saddles: positions, of which equal ones may follow one another and count once.
-        masks: the lower neighbours of every position.
+        masks: the lower neighbors of every position.
         steps: (256, 4) for every mask the steps to its arcs, filled up with 0.
         middles: takes the saddle of each edge.
         ends: (n, 2) takes the positions on both sides.

@@ -310,7 +310,7 @@ def draw_planes(
     visible: Any,
     out: NDArray[Any],
 ) -> None:
-    """Draw planes (n, height * width), the channels of consecutive pictures from number ``start`` of them on.
+    """Draw planes (n, height * width), the channels of consecutive images from number ``start`` of them on.
 
     ``scans`` holds true for a scan by columns, ``out`` is (B, scans * C, rows * columns). No sample exceeds
     ``highest``; births above ``visible`` are too high for the tables. Both are of the type of the planes.
@@ -337,8 +337,8 @@ def draw_planes(
                 block = turned[: len(block)]
             scan(block, drawing.threshold, visible, highest, lanes, streams, None, counts)
             for lane in range(len(block)):
-                picture, channel = divmod(start + first + lane, channels)
-                target = out[picture, number * channels + channel]
+                image, channel = divmod(start + first + lane, channels)
+                target = out[image, number * channels + channel]
                 count = 0
                 if counts[lane] > 1:
                     pair(streams[lane], None, counts[lane], np.finfo(np.float64).max, stack, None, values, None)

@@ -1,4 +1,4 @@
-"""Compiled kernel from 8-bit pictures straight to persistence images, 64 channels at a time.
+"""Compiled kernel from 8-bit images straight to persistence images, 64 channels at a time.
 
 Five steps, the first two for all 64 signals at once.
 
@@ -257,7 +257,7 @@ def draw_levels(
     out: NDArray[Any],
     left: NDArray[np.int64],
 ) -> int:
-    """Draw planes (n, H * W), the channels of consecutive pictures from number ``start`` of them on.
+    """Draw planes (n, H * W), the channels of consecutive images from number ``start`` of them on.
 
     ``scans`` holds true for a scan by columns, ``out`` is (B, scans * C, rows * columns) and receives ``full`` times
     the images, of ``shape`` (rows, columns). An image that is to be divided by its maximum is left alone if that is not
@@ -278,7 +278,7 @@ def draw_levels(
     sheet = np.zeros((longest + 1, wide), np.float32)
     lengths = np.empty(256, np.int64)
     peaks = np.empty(WIDTH, np.float32)
-    image = np.empty((rows.shape[1], wide), np.float32)
+    raster = np.empty((rows.shape[1], wide), np.float32)
     unfinished = 0
     for first in range(0, len(planes), LANES):
         block = planes[first : first + LANES]
@@ -286,12 +286,12 @@ def draw_levels(
         for scan in range(len(scans)):
             extrema(lanes, height, width, scans[scan], np.uint8(threshold), np.uint8(limit), streams, counts)
             for lane in range(len(block)):
-                picture, channel = divmod(start + first + lane, channels)
+                image, channel = divmod(start + first + lane, channels)
                 found = count_bars(streams[lane], counts[lane], longest, lows, barriers, seen, bars)
-                largest = paint(bars, found, seen, columns, rows, groups, longest, sheet, lengths, peaks, image)
+                largest = paint(bars, found, seen, columns, rows, groups, longest, sheet, lengths, peaks, raster)
                 if scaling != MAXIMUM or largest > faint:
-                    target = out[picture, scan * channels + channel]
-                    finish(image, shape[0], shape[1], scaling, largest, scale, full, target)
+                    target = out[image, scan * channels + channel]
+                    finish(raster, shape[0], shape[1], scaling, largest, scale, full, target)
                 else:
                     left[unfinished, 0], left[unfinished, 1] = first + lane, scan
                     unfinished += 1

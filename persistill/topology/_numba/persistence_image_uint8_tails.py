@@ -1,4 +1,4 @@
-"""Compiled kernel for the 8-bit pictures whose images consist of tails of points far outside the window.
+"""Compiled kernel for the 8-bit images whose images consist of tails of points far outside the window.
 
 One natural signal in twenty-five is so bright that no bar comes near the published window, and yet its image is divided
 by its maximum. Such images are drawn in float64, from exact profiles of the 256 levels and with all bars. Only the bars
@@ -91,8 +91,8 @@ def draw_tails(
     bars = np.empty((samples // 2 + 1, 2), np.int64)
     stack = np.empty((2, samples // 2 + 2), np.int64)
     stack[1, 0] = 256
-    image = np.empty((exact_rows.shape[1], exact_columns.shape[1]), np.float32)
-    sums = np.empty(image.shape, np.float64)
+    raster = np.empty((exact_rows.shape[1], exact_columns.shape[1]), np.float32)
+    sums = np.empty(raster.shape, np.float64)
     for first in range(0, len(left), LANES):
         block = left[first : first + LANES]
         for lane in range(len(block)):
@@ -120,8 +120,8 @@ def draw_tails(
                 row_spans,
                 weights,
                 sums,
-                image,
+                raster,
             )
-            picture, channel = divmod(start + block[lane, 0], channels)
-            target = out[picture, block[lane, 1] * channels + channel]
-            finish(image, image.shape[0], image.shape[1], PLAIN, 1.0, 1.0, full, target)
+            image, channel = divmod(start + block[lane, 0], channels)
+            target = out[image, block[lane, 1] * channels + channel]
+            finish(raster, raster.shape[0], raster.shape[1], PLAIN, 1.0, 1.0, full, target)

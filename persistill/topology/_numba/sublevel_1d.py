@@ -1,7 +1,7 @@
 """Compiled kernels for H0 of the sublevel sets of 1-D signals.
 
 Samples are vertices of a path and are ordered by (value, index), a strict order: a plateau falls to its left end and
-rises at its right end. On a path, components are intervals, and only two neighbours can ever merge. Walking from left
+rises at its right end. On a path, components are intervals, and only two neighbors can ever merge. Walking from left
 to right it is therefore enough to keep a stack of components whose right-hand barriers fall from bottom to top: a new
 barrier merges, at their own barriers, all those components at the top of the stack whose barrier is lower. Every local
 minimum is pushed and popped once, so the time is linear and nothing is sorted.

@@ -5,10 +5,10 @@ all of this is a basis of the first cohomology group over Z/2, one cocycle for e
 other way round: each edge holds a word whose bit s tells the value of cocycle s on that edge ("annotations":
 de Silva, Morozov and Vejdemo-Johansson 2011; Dey, Fan and Wang 2014). When the edge uv enters,
 
-* if its ends have no common neighbour, it completes no triangle. Either it joins two components (its word is 0), or
+* if its ends have no common neighbor, it completes no triangle. Either it joins two components (its word is 0), or
   it closes a cycle: a class is born, with a cocycle that is 1 on this edge alone;
 * if they have one, w, the word of uv must be word(uw) ^ word(vw), for cocycles to vanish on the triangle uvw. Any
-  other common neighbour x then gives a triangle on which the cocycles take the values
+  other common neighbor x then gives a triangle on which the cocycles take the values
   word(uv) ^ word(ux) ^ word(vx). Where they are not all 0, the youngest of the classes in question dies (elder rule)
   and its cocycle is added to the others: one pass over all words.
 
@@ -38,7 +38,7 @@ _DIGIT = 11  # bits by which keys are sorted at once
 
 
 def bytes_needed(n: int, itemsize: int, layers: int = 1) -> int:
-    """Working memory for one cloud at a time: matrix, words, neighbours, and all edges with their keys, twice."""
+    """Working memory for one cloud at a time: matrix, words, neighbors, and all edges with their keys, twice."""
     return n * n * (itemsize + 8 * layers) + n * n // 8 + n * (n - 1) * (itemsize + 4)
 
 
@@ -117,9 +117,9 @@ def _add_across(words: NDArray[np.int64], source: NDArray[np.int64], bit: np.int
 
 
 @njit(nogil=True, cache=True)
-def _common(neighbours: NDArray[np.uint64], u: int, v: int) -> int:
-    for block in range(neighbours.shape[1]):
-        both = neighbours[u, block] & neighbours[v, block]
+def _common(neighbors: NDArray[np.uint64], u: int, v: int) -> int:
+    for block in range(neighbors.shape[1]):
+        both = neighbors[u, block] & neighbors[v, block]
         if both != 0:
             # The lowest bit that is set, through the exponent of a float.
             lowest = both & (~both + np.uint64(1))
@@ -171,7 +171,7 @@ def loops(
     keys, spare_keys = np.empty((2, n * (n - 1) // 2), bits.dtype)
     values, spare = np.empty((2, n * (n - 1) // 2), np.int32)
     words = np.empty((1, n, n), np.int64)
-    neighbours = np.empty((n, (n + 63) // 64), np.uint64)
+    neighbors = np.empty((n, (n + 63) // 64), np.uint64)
     elder = np.empty(n, np.int64)
     word = np.empty(1, np.int64)
     births = np.empty(_CLASSES, np.int64)  # the number of the edge by which the class in this slot was born
@@ -187,7 +187,7 @@ def loops(
         count = _collect(matrix, matrix.view(bits.dtype), n, limit, keys, values)
         order = _sorted(keys[:count], values[:count], spare_keys[:count], spare[:count])
         words[:] = _ABSENT
-        neighbours[:] = 0
+        neighbors[:] = 0
         elder[:] = np.arange(n)
         births[:] = -1
         vacant = len(births)
@@ -195,7 +195,7 @@ def loops(
         for r in range(count):
             edge = np.int64(order[r])
             u, v = divmod(edge, n)
-            apex = _common(neighbours, u, v)
+            apex = _common(neighbors, u, v)
             word[:] = 0
             if apex >= 0:
                 for layer in range(len(words)):
@@ -223,8 +223,8 @@ def loops(
                     word[free[vacant] // _CLASSES] = np.int64(1) << (free[vacant] % _CLASSES)
             for layer in range(len(words)):
                 words[layer, u, v] = words[layer, v, u] = word[layer]
-            neighbours[u, v >> 6] |= np.uint64(1) << np.uint64(v & 63)
-            neighbours[v, u >> 6] |= np.uint64(1) << np.uint64(u & 63)
+            neighbors[u, v >> 6] |= np.uint64(1) << np.uint64(v & 63)
+            neighbors[v, u >> 6] |= np.uint64(1) << np.uint64(u & 63)
             if apex < 0:
                 continue
             layer = 0

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def sublevel_pairs(signal: Sequence[float]) -> list[tuple[int, int]]:
-    """(birth, death) indices of H0 of the sublevel sets, by a union of neighbours in the order (value, index).
+    """(birth, death) indices of H0 of the sublevel sets, by a union of neighbors in the order (value, index).
 
     The global minimum, which never dies, comes with death -1; bars of no length are included.
     """

@@ -1,4 +1,4 @@
-"""Triton kernels that draw persistence images on a GPU, from diagrams or straight from pictures.
+"""Triton kernels that draw persistence images on a GPU, from diagrams or straight from images.
 
 An image is a product of two thin matrices, the profiles of the bars along persistences (weighted) and along births:
 (rows, k) times (k, columns) for k bars, one program for each image.
@@ -13,10 +13,10 @@ the others (29 of 30 natural ones), so the host need not know which.
 
 NaN and infinities cannot raise an error without waiting for the device: images of such diagrams hold NaN (0 in 8 bits).
 
-*How far from the floor* (estimated, for the 300,000 images of CIFAR-10's training pictures on an H100): 75 bars, 96
+*How far from the floor* (estimated, for the 300,000 images of CIFAR-10's training images on an H100): 75 bars, 96
 with padding, cost 64 * 64 * 96 multiplications, 3.5 ms in all at the peak of float32 and perhaps 15 as Triton runs
 them; writing 3 GB takes 1 ms. Bars that are not 8-bit cost 15,000 float64 operations each, 20 ms in all on an H100;
-on a GPU for graphics, with a 64th of the units for float64, a batch of 128 pictures takes a few milliseconds.
+on a GPU for graphics, with a 64th of the units for float64, a batch of 128 images takes a few milliseconds.
 Matrix units (TF32) would lose three digits.
 """
 
@@ -64,21 +64,21 @@ _MAXIMUM = tl.constexpr(SCALINGS["max"])
 _LOGARITHM = tl.constexpr(SCALINGS["log"])
 
 
-def persistence_images(pictures: Tensor, settings: PersistenceImages, scans: Sequence[str], out: object) -> Tensor:
-    """``pictures.persistence_images`` of checked pictures (B, C, H, W), without waiting for the device.
+def persistence_images(images: Tensor, settings: PersistenceImages, scans: Sequence[str], out: object) -> Tensor:
+    """``images.persistence_images`` of checked images (B, C, H, W), without waiting for the device.
 
     Raises:
         TypeError: if ``out`` is no tensor of float32 or uint8.
         ValueError: if it has another shape or device, or does not suit the settings.
     """
-    count, channels, height, width = pictures.shape
+    count, channels, height, width = images.shape
     samples = height * width
     shape = (count, len(scans) * channels, *settings.pixels)
-    target = torch.empty(shape, device=pictures.device) if out is None else _checked(out, shape, pictures, settings)
+    target = torch.empty(shape, device=images.device) if out is None else _checked(out, shape, images, settings)
     # In levels, and a shade low: drawing compares again, in the units of the settings.
-    threshold = settings.min_persistence * (255 * (1 - 1e-12) if pictures.dtype == torch.uint8 else 1)
-    for start, stop in blocks(count, shape[1], samples, pictures.dtype):
-        part = pictures[start:stop].detach()
+    threshold = settings.min_persistence * (255 * (1 - 1e-12) if images.dtype == torch.uint8 else 1)
+    for start, stop in blocks(count, shape[1], samples, images.dtype):
+        part = images[start:stop].detach()
         turned = [part if scan == "rows" else part.swapaxes(-1, -2) for scan in scans]
         signals = torch.cat([one.reshape(stop - start, channels, samples) for one in turned], 1)
         bars, counts = padded_bars(signals.reshape(-1, samples), threshold)
@@ -149,12 +149,12 @@ def draw(bars: Tensor, starts: Tensor, counts: Tensor, settings: PersistenceImag
             )
 
 
-def _checked(out: object, shape: tuple[int, ...], pictures: Tensor, settings: PersistenceImages) -> Tensor:
+def _checked(out: object, shape: tuple[int, ...], images: Tensor, settings: PersistenceImages) -> Tensor:
     if not isinstance(out, Tensor) or out.dtype not in (torch.float32, torch.uint8):
         kind = out.dtype if isinstance(out, Tensor) else type(out).__name__
         raise TypeError(f"out must be a torch tensor, float32 or uint8; got {kind}.")
-    if out.device != pictures.device:
-        raise ValueError(f"out must be on the device of the pictures, {pictures.device}; got {out.device}.")
+    if out.device != images.device:
+        raise ValueError(f"out must be on the device of the images, {images.device}; got {out.device}.")
     if out.shape != shape or not out.is_contiguous():
         raise ValueError(f"out must be contiguous of shape {shape}; got {tuple(out.shape)}.")
     if out.dtype == torch.uint8 and settings.scaling != "max":

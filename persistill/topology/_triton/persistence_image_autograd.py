@@ -1,4 +1,4 @@
-"""Persistence images on a GPU that carry gradients to the pictures, without waiting for the device.
+"""Persistence images on a GPU that carry gradients to the images, without waiting for the device.
 
 Diagrams of fixed shape take the place of ragged ones: a signal of N samples has at most N // 2 bars, and those that it
 does not have are points of no length, which weigh nothing. Triton's kernels find the samples at which bars begin and
@@ -20,10 +20,10 @@ from persistill.topology.persistence_image.config import PersistenceImages
 _NUMBERS = 1 << 24  # in the profiles of the signals that are drawn together
 
 
-def persistence_images(pictures: Tensor, settings: PersistenceImages, scans: Sequence[str]) -> Tensor:
-    """``pictures.persistence_images`` of checked pictures (B, C, H, W); images of what is not finite are NaN."""
-    count, channels, height, width = pictures.shape
-    turned = [pictures if scan == "rows" else pictures.swapaxes(-1, -2) for scan in scans]
+def persistence_images(images: Tensor, settings: PersistenceImages, scans: Sequence[str]) -> Tensor:
+    """``images.persistence_images`` of checked images (B, C, H, W); images of what is not finite are NaN."""
+    count, channels, height, width = images.shape
+    turned = [images if scan == "rows" else images.swapaxes(-1, -2) for scan in scans]
     signals = torch.cat([one.reshape(count, channels, height * width) for one in turned], 1).flatten(0, 1)
     where, counts = padded_pairs(signals.detach().contiguous(), settings.min_persistence)
     size = max(1, _NUMBERS // (where.shape[1] * sum(settings.pixels) or 1))

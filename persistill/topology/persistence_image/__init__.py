@@ -1,1 +1,1 @@
-"""Persistence images, from diagrams and straight from pictures."""
+"""Persistence images, from diagrams and straight from images."""

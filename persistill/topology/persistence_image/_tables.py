@@ -1,4 +1,4 @@
-"""Tables of profiles: those of the 256 levels of 8-bit pictures, and those that any other point is near to."""
+"""Tables of profiles: those of the 256 levels of 8-bit images, and those that any other point is near to."""
 
 import functools
 import math
@@ -21,7 +21,7 @@ _REACH = 7.5  # bandwidths, beyond which less than CUT of a Gaussian lies
 _MOST = 4096  # steps from box to box, and boxes in a profile; more would make tables of many megabytes
 
 
-class Settings(Protocol):
+class Window(Protocol):
     """What the tables are made of; ``PersistenceImages`` has it."""
 
     @property
@@ -99,7 +99,7 @@ class Axis(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
-def level_tables(settings: Settings, group: int, panel: int) -> LevelTables:
+def level_tables(settings: Window, group: int, panel: int) -> LevelTables:
     """The tables for some settings; rows of the image are summed ``group``, columns ``panel`` at a time."""
     values = np.arange(256) / 255.0
     short = values <= settings.min_persistence
@@ -131,7 +131,7 @@ def level_tables(settings: Settings, group: int, panel: int) -> LevelTables:
 
 
 @functools.lru_cache(maxsize=16)
-def offset_tables(settings: Settings) -> tuple[Axis, Axis, float]:
+def offset_tables(settings: Window) -> tuple[Axis, Axis, float]:
     """The tables along births, and along persistences from the largest down.
 
     Also the sum of weights' share that the maximum of an image must exceed for the tables to be exact enough: infinity
@@ -173,7 +173,7 @@ def _phi(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _profiles(
-    values: NDArray[np.float64], settings: Settings, axis: Literal["births", "persistences"]
+    values: NDArray[np.float64], settings: Window, axis: Literal["births", "persistences"]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     lower, upper = settings.edges(axis)
     profiles = np.zeros((256, len(lower)))

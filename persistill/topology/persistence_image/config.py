@@ -1,4 +1,4 @@
-"""Persistence images: the settings of the vectorisation, and drawing the diagrams of a batch."""
+"""Persistence images: the settings of the vectorization, and drawing the diagrams of a batch."""
 
 import dataclasses
 import math

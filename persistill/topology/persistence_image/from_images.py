@@ -1,4 +1,4 @@
-"""From pictures straight to persistence images, a few pictures at a time: no diagram of the whole batch is kept."""
+"""From images straight to persistence images, a few images at a time: no diagram of the whole batch is kept."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ _LEAST_SCALE = 1e-3  # a logarithm that starts lower would show what the tables 
 
 @overload
 def persistence_images(
-    pictures: NDArray[Any],
+    images: NDArray[Any],
     settings: PersistenceImages,
     *,
     scans: Sequence[Scan] = ("rows", "columns"),
@@ -36,7 +36,7 @@ def persistence_images(
 ) -> NDArray[Any]: ...
 @overload
 def persistence_images(
-    pictures: Tensor,
+    images: Tensor,
     settings: PersistenceImages,
     *,
     scans: Sequence[Scan] = ("rows", "columns"),
@@ -44,22 +44,22 @@ def persistence_images(
     out: Tensor | None = None,
 ) -> Tensor: ...
 def persistence_images(
-    pictures: Any,
+    images: Any,
     settings: PersistenceImages,
     *,
     scans: Sequence[Scan] = ("rows", "columns"),
     threads: int | None = None,
     out: Any = None,
 ) -> Any:
-    """Persistence images of every channel of every picture, read as 1-D signals.
+    """Persistence images of every channel of every image, read as 1-D signals.
 
     Each scan turns a channel into a signal, the signal's sublevel persistence (H0, without the class that never
-    dies) is drawn by ``settings``. The same as ``settings.images(sublevel_persistence(rows(pictures)))`` and so on,
-    without the diagrams in between. Where ``pictures`` require gradients, the images carry them, once; that is a
+    dies) is drawn by ``settings``. The same as ``settings.images(sublevel_persistence(rows(images)))`` and so on,
+    without the diagrams in between. Where ``images`` require gradients, the images carry them, once; that is a
     slower path, through diagrams.
 
     Args:
-        pictures: (B, C, H, W), uint8, or float32 or float64 (usually in [0, 1], as the published windows expect).
+        images: (B, C, H, W), uint8, or float32 or float64 (usually in [0, 1], as the published windows expect).
         settings: how diagrams become images.
         scans: "rows" and "columns" (of the true transpose), in the order of the output.
         threads: how many threads; None for torch's number.
@@ -69,40 +69,40 @@ def persistence_images(
 
     Returns:
         (B, len(scans) * C, rows, columns): all channels of the first scan, then all of the second. A NumPy array or
-        a torch tensor like ``pictures``.
+        a torch tensor like ``images``.
 
         Tensors on a GPU are worked on there, and the host does not wait (once the tables for some settings are
         there): ``out`` must be there too, and NaN and infinities are not looked for but give images of NaN.
 
     Raises:
-        TypeError: if ``pictures`` or ``out`` is no array or tensor of these dtypes.
+        TypeError: if ``images`` or ``out`` is no array or tensor of these dtypes.
         ValueError: if a shape, a scan or a value is not allowed; NaN and infinities are named by their index.
     """
-    if not isinstance(pictures, np.ndarray | Tensor):
-        raise TypeError(f"pictures must be a NumPy array or a torch tensor; got {type(pictures).__name__}.")
-    dtype, shape = str(pictures.dtype).removeprefix("torch."), tuple(pictures.shape)
+    if not isinstance(images, np.ndarray | Tensor):
+        raise TypeError(f"images must be a NumPy array or a torch tensor; got {type(images).__name__}.")
+    dtype, shape = str(images.dtype).removeprefix("torch."), tuple(images.shape)
     if dtype not in ("uint8", "float32", "float64"):
-        raise TypeError(f"pictures must be uint8, float32 or float64; got {dtype}.")
+        raise TypeError(f"images must be uint8, float32 or float64; got {dtype}.")
     if len(shape) != 4 or 0 in shape[1:]:
-        raise ValueError(f"pictures must have shape (B, C, H, W) with no side 0; got {shape}.")
+        raise ValueError(f"images must have shape (B, C, H, W) with no side 0; got {shape}.")
     unknown = [scan for scan in scans if scan not in SCANS]
     if unknown or not scans:
         raise ValueError(f"scans must be one or more of {', '.join(map(repr, SCANS))}; got {tuple(scans)!r}.")
-    follows = isinstance(pictures, Tensor) and pictures.requires_grad and torch.is_grad_enabled()
+    follows = isinstance(images, Tensor) and images.requires_grad and torch.is_grad_enabled()
     if follows and out is not None:
-        raise ValueError("out must be None for pictures that require gradients; detach() them to do without.")
-    if on_gpu(pictures) and follows and len(pictures):
+        raise ValueError("out must be None for images that require gradients; detach() them to do without.")
+    if on_gpu(images) and follows and len(images):
         from persistill.topology._triton import persistence_image_autograd as triton_gradients  # noqa: PLC0415  (Triton need not be there)
 
-        return triton_gradients.persistence_images(pictures, settings, scans)
-    if on_gpu(pictures):
+        return triton_gradients.persistence_images(images, settings, scans)
+    if on_gpu(images):
         from persistill.topology._triton import persistence_image as triton_images  # noqa: PLC0415  (Triton need not be there)
 
-        return triton_images.persistence_images(pictures, settings, scans, out)
-    data: NDArray[Any] = pictures.detach().cpu().numpy() if isinstance(pictures, Tensor) else pictures
-    require_finite(data, "pictures")
+        return triton_images.persistence_images(images, settings, scans, out)
+    data: NDArray[Any] = images.detach().cpu().numpy() if isinstance(images, Tensor) else images
+    require_finite(data, "images")
     if follows:
-        return torch.cat([_followed(pictures, scan, settings, threads) for scan in scans], 1)
+        return torch.cat([_followed(images, scan, settings, threads) for scan in scans], 1)
     shape = (len(data), len(scans) * data.shape[1], *settings.pixels)
     target = _target(out, shape, settings)
 
@@ -112,14 +112,14 @@ def persistence_images(
     else:
         pixels = pixels / 255.0 if data.dtype == np.uint8 else pixels
         _draw_floats(pixels, settings, scans, flat, checked_threads(threads))
-    if not isinstance(pictures, Tensor):
+    if not isinstance(images, Tensor):
         return target
-    return torch.from_numpy(target).to(pictures.device) if out is None else out
+    return torch.from_numpy(target).to(images.device) if out is None else out
 
 
-def _followed(pictures: Any, scan: Scan, settings: PersistenceImages, threads: int | None) -> Tensor:
-    """Images (B, C, rows, columns) by one scan of pictures (B, C, H, W) that require gradients."""
-    signals: Any = SCANS[scan](pictures)
+def _followed(images: Any, scan: Scan, settings: PersistenceImages, threads: int | None) -> Tensor:
+    """Images (B, C, rows, columns) by one scan of images (B, C, H, W) that require gradients."""
+    signals: Any = SCANS[scan](images)
     diagrams: Diagrams[Tensor] = sublevel_persistence(
         signals, min_persistence=settings.min_persistence, indices=False, threads=threads
     )
@@ -127,10 +127,10 @@ def _followed(pictures: Any, scan: Scan, settings: PersistenceImages, threads: i
 
 
 def _draw_levels(
-    pictures: NDArray[np.uint8], settings: PersistenceImages, scans: Sequence[Scan], out: NDArray[Any], threads: int
+    images: NDArray[np.uint8], settings: PersistenceImages, scans: Sequence[Scan], out: NDArray[Any], threads: int
 ) -> None:
-    count, channels, height, width = pictures.shape
-    planes = pictures.reshape(count * channels, height * width)
+    count, channels, height, width = images.shape
+    planes = images.reshape(count * channels, height * width)
     tables = level_tables(settings, GROUP, PANEL * WIDTH)
     by_columns = np.array([scan == "columns" for scan in scans])
     # What the tables leave out of an image is below this; 1e-7 of its maximum is allowed.
@@ -187,10 +187,10 @@ def _draw_levels(
 
 
 def _draw_floats(
-    pictures: NDArray[Any], settings: PersistenceImages, scans: Sequence[Scan], out: NDArray[Any], threads: int
+    images: NDArray[Any], settings: PersistenceImages, scans: Sequence[Scan], out: NDArray[Any], threads: int
 ) -> None:
-    count, channels, height, width = pictures.shape
-    planes = pictures.reshape(count * channels, height * width)
+    count, channels, height, width = images.shape
+    planes = images.reshape(count * channels, height * width)
     by_columns = np.array([scan == "columns" for scan in scans])
     drawing = settings.drawing(255.0 if out.dtype == np.uint8 else 1.0)
     number = planes.dtype.type

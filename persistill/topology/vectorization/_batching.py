@@ -1,4 +1,4 @@
-"""What the vectorisations share: checked points as tensors, rectangles of points, and the way back."""
+"""What the vectorizations share: checked points as tensors, rectangles of points, and the way back."""
 
 import math
 from collections.abc import Iterator, Sequence

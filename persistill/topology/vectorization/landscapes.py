@@ -77,7 +77,7 @@ def silhouettes(diagrams: Diagrams[Array], grid: Grid, *, power: float = 1.0) ->
     Args:
         diagrams: of shape (...), finite; 8-bit values stand for value / 255. Superlevel diagrams work alike.
         grid: (G,) filtration values, strictly rising, used in the dtype of the diagrams.
-        power: 0 or more; 0 weighs all bars alike, larger powers favour long ones.
+        power: 0 or more; 0 weighs all bars alike, larger powers favor long ones.
 
     Returns:
         (..., G), differentiable.

@@ -1,4 +1,4 @@
-"""Real pictures, as small as they may be."""
+"""Real images, as small as they may be."""
 
 import numpy as np
 import pytest
@@ -29,5 +29,5 @@ def oblong() -> Tensor:
 
 @pytest.fixture
 def draws() -> Draws:
-    """The random numbers of four pictures."""
+    """The random numbers of four images."""
     return Draws(5, "any", 3, torch.tensor([3, 0, 8, 100]))

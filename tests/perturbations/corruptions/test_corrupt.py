@@ -1,4 +1,4 @@
-"""corrupt: the same pictures for everybody, in range, of any shape; and mistakes."""
+"""corrupt: the same images for everybody, in range, of any shape; and mistakes."""
 
 import importlib
 
@@ -27,49 +27,49 @@ def test_names():
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_pictures_depend_on_nothing_but_seed_severity_and_index(name, photographs):
-    pictures = photographs.float()
+def test_images_depend_on_nothing_but_seed_severity_and_index(name, photographs):
+    images = photographs.float()
     index = torch.tensor([7, 3, 11, 0])
     torch.manual_seed(4)
     state = torch.get_rng_state()
-    whole = corrupt(pictures, name, 4, 0, index)
+    whole = corrupt(images, name, 4, 0, index)
     assert torch.equal(torch.get_rng_state(), state)
-    alone = torch.cat([corrupt(pictures[i : i + 1], name, 4, 0, index[i : i + 1]) for i in (3, 1, 0, 2)])
+    alone = torch.cat([corrupt(images[i : i + 1], name, 4, 0, index[i : i + 1]) for i in (3, 1, 0, 2)])
     assert torch.equal(alone, whole[[3, 1, 0, 2]])
-    assert torch.equal(whole, corrupt(pictures, name, 4, 0, index))
+    assert torch.equal(whole, corrupt(images, name, 4, 0, index))
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_many_pictures_are_done_in_parts(name, photographs, monkeypatch):
-    pictures, index = photographs.float().repeat(3, 1, 1, 1), torch.arange(12)
-    whole = corrupt(pictures, name, 3, 0, index)
+def test_many_images_are_done_in_parts(name, photographs, monkeypatch):
+    images, index = photographs.float().repeat(3, 1, 1, 1), torch.arange(12)
+    whole = corrupt(images, name, 3, 0, index)
     # The package gives its function the name of its module.
     module = importlib.import_module("persistill.perturbations.corruptions.apply")
-    monkeypatch.setattr(module, "_VALUES", 5 * pictures[0].numel())
-    assert torch.equal(corrupt(pictures, name, 3, 0, index), whole)
+    monkeypatch.setattr(module, "_VALUES", 5 * images[0].numel())
+    assert torch.equal(corrupt(images, name, 3, 0, index), whole)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_another_seed_or_picture_is_another_draw(name, photographs):
-    picture = photographs[:1].float()
-    first = corrupt(picture, name, 4, 0, torch.tensor([5]))
-    same = [torch.equal(corrupt(picture, name, 4, s, torch.tensor([i])), first) for s, i in ((1, 5), (0, 6))]
+def test_another_seed_or_image_is_another_draw(name, photographs):
+    image = photographs[:1].float()
+    first = corrupt(image, name, 4, 0, torch.tensor([5]))
+    same = [torch.equal(corrupt(image, name, 4, s, torch.tensor([i])), first) for s, i in ((1, 5), (0, 6))]
     assert same == [name not in RANDOM] * 2
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_pictures_are_changed_into_8_bit_pictures(name, severity, photographs):
-    pictures = photographs.float()
-    before = pictures.clone()
-    found = corrupt(pictures, name, severity, 0, torch.arange(4))
-    assert torch.equal(pictures, before)
-    assert (found.shape, found.dtype) == (pictures.shape, pictures.dtype)
+def test_images_are_changed_into_8_bit_images(name, severity, photographs):
+    images = photographs.float()
+    before = images.clone()
+    found = corrupt(images, name, severity, 0, torch.arange(4))
+    assert torch.equal(images, before)
+    assert (found.shape, found.dtype) == (images.shape, images.dtype)
     levels = found.double() * 255
     assert (levels - levels.round()).abs().max() < 1e-4
     assert found.min() >= 0
     assert found.max() <= 1
-    assert not torch.equal(found, pictures)
+    assert not torch.equal(found, images)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -90,21 +90,21 @@ def test_corruptions_compute_in_float64(name, photographs):
     flat=st.sampled_from([None, 0.0, 1.0]),
 )
 def test_any_shape(name, severity, channels, height, width, flat):
-    pictures = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0))
     if flat is not None:
-        pictures = torch.full_like(pictures, flat)
-    found = corrupt(pictures, name, severity, 0, torch.arange(2))
-    assert found.shape == pictures.shape
+        images = torch.full_like(images, flat)
+    found = corrupt(images, name, severity, 0, torch.arange(2))
+    assert found.shape == images.shape
     assert found.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_large_pictures_take_the_parameters_of_imagenet(name, monkeypatch):
+def test_large_images_take_the_parameters_of_imagenet(name, monkeypatch):
     seen = []
 
-    def apply(pictures, draws, scale, *parameters):
+    def apply(images, draws, scale, *parameters):
         seen.append((scale, parameters))
-        return pictures
+        return images
 
     corruption = registry.TABLE[name]
     fake = registry.Corruption(apply, corruption.small, corruption.large)
@@ -116,10 +116,10 @@ def test_large_pictures_take_the_parameters_of_imagenet(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - {"elastic_transform", "fog", "frost", "saturate", "glass_blur"}))
-def test_stronger_is_further_from_the_picture(name, photographs):
-    pictures = photographs.float().repeat(5, 1, 1, 1)
+def test_stronger_is_further_from_the_image(name, photographs):
+    images = photographs.float().repeat(5, 1, 1, 1)
     far = [
-        float((corrupt(pictures, name, s, 0, torch.arange(20)) - pictures).pow(2).mean())
+        float((corrupt(images, name, s, 0, torch.arange(20)) - images).pow(2).mean())
         for s in ((1, 5) if name == "spatter" else (1, 3, 5))  # spatter turns from water to mud
     ]
     assert far == sorted(far)
@@ -127,7 +127,7 @@ def test_stronger_is_further_from_the_picture(name, photographs):
 
 def test_identity_loses_no_level(monkeypatch):
     levels = torch.arange(256).float().view(1, 1, 16, 16) / 255
-    same = registry.Corruption(lambda pictures, *_: pictures * 3 / 3, ((),) * 5, ((),) * 5)
+    same = registry.Corruption(lambda images, *_: images * 3 / 3, ((),) * 5, ((),) * 5)
     monkeypatch.setitem(registry.TABLE, "contrast", same)
     for dtype in (torch.float32, torch.float64):
         found = corrupt(levels.to(dtype), "contrast", 1, 0, torch.tensor([0]))
@@ -135,27 +135,27 @@ def test_identity_loses_no_level(monkeypatch):
 
 
 def test_values_between_levels_are_cut_off(monkeypatch):
-    half = registry.Corruption(lambda pictures, *_: pictures + 0.99 / 255, ((),) * 5, ((),) * 5)
+    half = registry.Corruption(lambda images, *_: images + 0.99 / 255, ((),) * 5, ((),) * 5)
     monkeypatch.setitem(registry.TABLE, "contrast", half)
     found = corrupt(torch.full((1, 1, 2, 2), 7 / 255), "contrast", 1, 0, torch.tensor([0]))
     assert torch.equal((found * 255).round(), torch.full((1, 1, 2, 2), 7.0))
 
 
-def test_no_pictures():
+def test_no_images():
     assert corrupt(torch.zeros(0, 3, 8, 8), "snow", 1, 0, torch.zeros(0, dtype=torch.long)).shape == (0, 3, 8, 8)
 
 
 def test_mistakes():
-    pictures, index = torch.zeros(2, 3, 8, 8), torch.arange(2)
+    images, index = torch.zeros(2, 3, 8, 8), torch.arange(2)
     with pytest.raises(UserError, match=r"'gausian_noise'.*gaussian_noise"):
-        corrupt(pictures, "gausian_noise", 1, 0, index)
+        corrupt(images, "gausian_noise", 1, 0, index)
     with pytest.raises(UserError, match="1, 2, 3, 4 and 5; 6 was given"):
-        corrupt(pictures, "fog", 6, 0, index)
+        corrupt(images, "fog", 6, 0, index)
     with pytest.raises(UserError, match=r"go from 0 to 2"):
-        corrupt(pictures + torch.tensor([0.0, 2.0])[:, None, None, None], "fog", 1, 0, index)
+        corrupt(images + torch.tensor([0.0, 2.0])[:, None, None, None], "fog", 1, 0, index)
     with pytest.raises(UserError, match="nan"):
-        corrupt(pictures * torch.nan, "fog", 1, 0, index)
+        corrupt(images * torch.nan, "fog", 1, 0, index)
     with pytest.raises(UserError, match=r"\(2, 3, 8, 8\) torch.uint8"):
-        corrupt(pictures.byte(), "fog", 1, 0, index)
-    with pytest.raises(UserError, match="each of the 2 pictures"):
-        corrupt(pictures, "fog", 1, 0, torch.arange(3))
+        corrupt(images.byte(), "fog", 1, 0, index)
+    with pytest.raises(UserError, match="each of the 2 images"):
+        corrupt(images, "fog", 1, 0, torch.arange(3))

@@ -14,8 +14,8 @@ from persistill.perturbations.corruptions.counter_rng import Draws
 from persistill.perturbations.corruptions.filters import beyond, gaussian, zoomed
 
 
-def draws_of(pictures):
-    return Draws(5, "blur", 3, torch.arange(len(pictures)))
+def draws_of(images):
+    return Draws(5, "blur", 3, torch.arange(len(images)))
 
 
 @pytest.mark.parametrize("edge", ["nearest", "mirror", "reflect"])
@@ -35,13 +35,13 @@ def test_what_lies_beyond_the_edges_is_what_numpy_pads_with(edge, size):
     st.sampled_from([3.0, 4.0]),
 )
 def test_gaussian_is_scipys(height, width, sigma, edge, truncate):
-    pictures = np.random.default_rng(0).random((2, 3, height, width))
-    found = gaussian(torch.from_numpy(pictures), sigma, edge, truncate)
-    expected = ndimage.gaussian_filter(pictures, sigma, mode=edge, truncate=truncate, axes=(2, 3))
+    images = np.random.default_rng(0).random((2, 3, height, width))
+    found = gaussian(torch.from_numpy(images), sigma, edge, truncate)
+    expected = ndimage.gaussian_filter(images, sigma, mode=edge, truncate=truncate, axes=(2, 3))
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-def test_gaussian_blur_scales_with_the_picture(oblong):
+def test_gaussian_blur_scales_with_the_image(oblong):
     found = gaussian_blur(oblong, draws_of(oblong), 2.0, 0.8)
     np.testing.assert_allclose(found, ndimage.gaussian_filter(oblong, 1.6, mode="nearest", axes=(2, 3)), atol=1e-12)
 
@@ -82,7 +82,7 @@ def test_motion_blur_is_imagemagicks(oblong, angle, monkeypatch):
     np.testing.assert_allclose(levels, levels.round(), atol=1e-9)
 
 
-def test_motion_blur_draws_an_angle_for_each_picture(photographs):
+def test_motion_blur_draws_an_angle_for_each_image(photographs):
     same = photographs[:1].expand(4, -1, -1, -1)
     blurred = motion_blur(same, draws_of(same), 1.0, 9, 2.5)
     assert all(not torch.equal(blurred[0], other) for other in blurred[1:])
@@ -96,16 +96,16 @@ def test_motion_blur_draws_an_angle_for_each_picture(photographs):
 
 @pytest.mark.parametrize("factor", [1.0, 1.01, 1.06, 1.13, 1.25, 2.25])
 def test_zooms_are_scipys(photographs, factor):
-    picture = photographs[0].permute(1, 2, 0).numpy()
+    image = photographs[0].permute(1, 2, 0).numpy()
     side = math.ceil(32 / factor)
     top = (32 - side) // 2
-    large = ndimage.zoom(picture[top : top + side, top : top + side], (factor, factor, 1), order=1, mode="nearest")
+    large = ndimage.zoom(image[top : top + side, top : top + side], (factor, factor, 1), order=1, mode="nearest")
     top = (len(large) - 32) // 2
     expected = large[top : top + 32, top : top + 32]
     np.testing.assert_allclose(zoomed(photographs[:1], factor)[0].permute(1, 2, 0), expected, atol=1e-12)
 
 
-def test_zoom_blur_is_a_mean_that_counts_the_picture_twice(oblong):
+def test_zoom_blur_is_a_mean_that_counts_the_image_twice(oblong):
     expected = (2 * oblong + zoomed(oblong, 1.02) + zoomed(oblong, 1.04)) / 4
     np.testing.assert_allclose(zoom_blur(oblong, draws_of(oblong), 1.0, 1.05, 0.02), expected, atol=1e-12)
 
@@ -116,14 +116,14 @@ def test_glass_blur_copies_pixel_after_pixel(oblong, shift, rounds):
     found = glass_blur(oblong, draws, 1.0, 0.05, shift, rounds)
     height, width = oblong.shape[-2:]
     for number in range(len(oblong)):
-        picture = oblong[number].numpy().copy()
+        image = oblong[number].numpy().copy()
         for turn in range(rounds):
             offsets = draws.integers(f"round {turn}", -shift, shift, 2, height, width)[number].numpy()
             for h in range(height - shift, shift, -1):
                 for w in range(width - shift, shift, -1):
                     dy, dx = offsets[:, h, w]
-                    picture[:, h, w] = picture[:, h + dy, w + dx]
-        np.testing.assert_allclose(found[number], picture, atol=1e-12)
+                    image[:, h, w] = image[:, h + dy, w + dx]
+        np.testing.assert_allclose(found[number], image, atol=1e-12)
 
 
 def test_glass_blur_copies_because_numpys_views_cannot_be_swapped():

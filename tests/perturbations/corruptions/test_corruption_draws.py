@@ -1,4 +1,4 @@
-"""Random numbers: the published generator, the right distributions, and nothing shared between pictures."""
+"""Random numbers: the published generator, the right distributions, and nothing shared between images."""
 
 import numpy as np
 import pytest

@@ -40,7 +40,7 @@ def test_a_baseline_of_several_networks_is_their_mean():
     assert mean_accuracies([OWN]) == OWN
 
 
-def test_two_that_were_measured_on_different_pictures():
+def test_two_that_were_measured_on_different_images():
     with pytest.raises(UserError, match="fog, snow, spatter and fog were given"):
         relative_corruption_error(OWN, {"fog": OTHER["fog"]})
     with pytest.raises(UserError, match="same corruptions and severities"):

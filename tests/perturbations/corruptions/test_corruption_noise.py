@@ -34,7 +34,7 @@ def test_gaussian_noise(draws, std):
     assert abs(np.corrcoef(added[:, 0].ravel(), added[:, 1].ravel())[0, 1]) < 0.03
 
 
-def test_speckle_noise_is_as_strong_as_the_picture_is_bright(draws):
+def test_speckle_noise_is_as_strong_as_the_image_is_bright(draws):
     for level in (0.0, 0.25, 1.0):
         noisy = speckle_noise(torch.full_like(GREY, level), draws, 1.0, 0.2)
         assert float((noisy - level).std()) == pytest.approx(0.2 * level, rel=0.02)

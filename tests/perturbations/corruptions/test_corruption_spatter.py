@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from persistill.perturbations.corruptions.counter_rng import Draws
-from persistill.perturbations.corruptions.spatter import _distance, _equalised, _outlines, _relief, spatter
+from persistill.perturbations.corruptions.spatter import _distance, _equalized, _outlines, _relief, spatter
 
 WATER = np.array([175, 238, 238])[:, None, None] / 255
 MUD = np.array([63, 42, 20])[:, None, None] / 255
@@ -83,14 +83,14 @@ def test_distance_is_euclidean_up_to_twenty(levels):
     assert (_distance(torch.zeros(1, 1, 5, 5, dtype=torch.bool)) == math.inf).all()
 
 
-def test_equalised_levels_have_an_even_histogram(levels):
-    found = _equalised(levels)[:, 0].numpy()
+def test_equalized_levels_have_an_even_histogram(levels):
+    found = _equalized(levels)[:, 0].numpy()
     for before, after in zip(levels[:, 0].numpy(), found, strict=True):
         darkest = (before == before.min()).sum()
         share = np.array([[(before <= value).sum() for value in row] for row in before]) - darkest
         np.testing.assert_allclose(after, share * 255 / (before.size - darkest), atol=0.5 + 1e-9)
     flat = torch.full((1, 1, 4, 4), 20.0, dtype=torch.float64)
-    assert torch.equal(_equalised(flat), flat)
+    assert torch.equal(_equalized(flat), flat)
 
 
 def test_relief_is_made_of_these_steps(levels):
@@ -98,7 +98,7 @@ def test_relief_is_made_of_these_steps(levels):
     for image in levels[:, 0].numpy():
         far = np.minimum(ndimage.distance_transform_edt(~canny(image)), 20)
         far = np.floor(ndimage.uniform_filter(far, 3, mode="mirror") + 1e-6)
-        even = _equalised(torch.from_numpy(far)[None, None])[0, 0].numpy()
+        even = _equalized(torch.from_numpy(far)[None, None])[0, 0].numpy()
         kernel = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
         raised = np.clip(ndimage.correlate(even, kernel, mode="mirror"), 0, 255)
         expected.append(ndimage.uniform_filter(raised, 3, mode="mirror"))
@@ -135,10 +135,10 @@ def test_mud_covers(photographs):
     assert 0 < (cover > 0).mean() < 0.5
 
 
-def test_spatter_on_grey_pictures_is_grey(photographs):
+def test_spatter_on_grey_images_is_grey(photographs):
     grey = photographs[:, :1]
     draws = Draws(5, "spatter", 4, torch.arange(4))
     found = spatter(grey, draws, 1.0, 0.65, 0.1, 0.7, 0.69, 0.6, mud=True)
-    colours = spatter(grey.expand(-1, 3, -1, -1), draws, 1.0, 0.65, 0.1, 0.7, 0.69, 0.6, mud=True)
+    colors = spatter(grey.expand(-1, 3, -1, -1), draws, 1.0, 0.65, 0.1, 0.7, 0.69, 0.6, mud=True)
     weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)[:, None, None]
-    np.testing.assert_allclose(found[:, 0], (colours * weights).sum(1), atol=1e-9)
+    np.testing.assert_allclose(found[:, 0], (colors * weights).sum(1), atol=1e-9)

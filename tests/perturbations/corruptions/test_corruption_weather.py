@@ -1,4 +1,4 @@
-"""Snow, frost, fog and brightness, compared with loops and with matplotlib's colours."""
+"""Snow, frost, fog and brightness, compared with loops and with matplotlib's colors."""
 
 import numpy as np
 import pytest
@@ -15,16 +15,16 @@ from persistill.perturbations.corruptions.weather import brightness, fog, frost,
 
 @pytest.mark.parametrize("more", [0.05, 0.3, 0.5])
 def test_brightness_raises_the_value_of_hsv(photographs, more):
-    pictures = photographs.clone()
-    pictures[0, :, :4, :4] = 0
-    pictures[0, :, 4:8, :4] = 0.5
-    hsv = rgb_to_hsv(pictures.permute(0, 2, 3, 1).numpy())
+    images = photographs.clone()
+    images[0, :, :4, :4] = 0
+    images[0, :, 4:8, :4] = 0.5
+    hsv = rgb_to_hsv(images.permute(0, 2, 3, 1).numpy())
     hsv[..., 2] = np.clip(hsv[..., 2] + more, 0, 1)
     expected = hsv_to_rgb(hsv).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(brightness(pictures, None, 1.0, more), expected, atol=1e-9)
+    np.testing.assert_allclose(brightness(images, None, 1.0, more), expected, atol=1e-9)
 
 
-def test_brightness_of_grey_pictures_is_a_sum(photographs):
+def test_brightness_of_grey_images_is_a_sum(photographs):
     grey = photographs[:, :1]
     np.testing.assert_allclose(brightness(grey, None, 1.0, 0.3), (grey + 0.3).clamp(0, 1), atol=1e-12)
 
@@ -64,16 +64,16 @@ def test_fog_is_a_plasma_fractal(oblong, amount, decay):
     draws = Draws(2, "fog", 1, torch.tensor([7, 9]))
     expected = np.stack(
         [
-            (picture + amount * plasma(Draws(2, "fog", 1, torch.tensor([index])), 64, decay)[:24, :40])
-            * picture.max()
-            / (picture.max() + amount)
-            for index, picture in ((7, oblong[0].numpy()), (9, oblong[1].numpy()))
+            (image + amount * plasma(Draws(2, "fog", 1, torch.tensor([index])), 64, decay)[:24, :40])
+            * image.max()
+            / (image.max() + amount)
+            for index, image in ((7, oblong[0].numpy()), (9, oblong[1].numpy()))
         ]
     )
     np.testing.assert_allclose(fog(oblong, draws, 1.0, amount, decay), expected, atol=1e-9)
 
 
-def test_fog_leaves_the_largest_value_and_a_black_picture(photographs):
+def test_fog_leaves_the_largest_value_and_a_black_image(photographs):
     draws = Draws(0, "fog", 1, torch.arange(4))
     assert (fog(photographs, draws, 1.0, 1.0, 2.0) <= photographs.amax((1, 2, 3), keepdim=True) + 1e-12).all()
     assert not fog(torch.zeros_like(photographs), draws, 1.0, 1.0, 2.0).any()
@@ -104,7 +104,7 @@ def test_snow_is_grey_and_falls(photographs):
     assert steps[0] < 0.7 * steps[1], "streaks are steeper than 45 degrees"
 
 
-def test_panes_have_the_colours_of_the_photographs_and_no_seam():
+def test_panes_have_the_colors_of_the_photographs_and_no_seam():
     five = panes(1.0)
     assert five.shape == (5, 3, 512, 512)
     assert five.amin() >= 0
@@ -145,6 +145,6 @@ def test_every_pane_is_used():
     assert torch.bincount(drawn, minlength=5).min() > 20
 
 
-def test_frost_on_pictures_larger_than_a_pane():
+def test_frost_on_images_larger_than_a_pane():
     wide = torch.full((1, 1, 32, 400), 0.5)
     assert corrupt(wide, "frost", 5, 0, torch.tensor([0])).shape == wide.shape

@@ -1,6 +1,6 @@
-"""Take the picture of the explorer's page, with the flower that ships with scikit-learn.
+"""Take the image of the explorer's page, with the flower that ships with scikit-learn.
 
-    python docs/_build/view_picture.py docs/assets/explorer.png
+    python docs/_build/view_image.py docs/assets/explorer.png
 
 Photograph by vultilion, https://creativecommons.org/licenses/by/2.0/, made smaller.
 """
@@ -38,8 +38,8 @@ def main(target: str) -> None:
         browser.close()
         server.shutdown()
     top = round(shot.width * 40 / WIDTH)
-    picture = shot.crop((0, top, shot.width, round(shot.width * (bottom + 32) / WIDTH))).convert("RGB")
-    picture.quantize(256, Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
+    image = shot.crop((0, top, shot.width, round(shot.width * (bottom + 32) / WIDTH))).convert("RGB")
+    image.quantize(256, Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Make the pictures of the topology pages from the two photographs that ship with scikit-learn.
+"""Make the images of the topology pages from the two photographs that ship with scikit-learn.
 
-    python docs/_build/topology_pictures.py docs/assets
+    python docs/_build/topology_images.py docs/assets
 
 Photographs by danielbuechele and vultilion, https://creativecommons.org/licenses/by/2.0/, cropped and made smaller.
 """
@@ -24,16 +24,16 @@ CROPS = {
 def main(target: str) -> None:
     photographs = [Image.fromarray(photograph) for photograph in load_sample_images().images]
     with tempfile.TemporaryDirectory() as folder:
-        pictures, images = Path(folder) / "pictures", Path(folder) / "images"
-        pictures.mkdir()
+        images, output = Path(folder) / "images", Path(folder) / "images"
+        images.mkdir()
         for name, (number, box) in CROPS.items():
             small = photographs[number].crop(box).resize((48, 48), Image.Resampling.LANCZOS)
-            small.save(pictures / f"{name}.png")
-        command = ["persistill", "topology", str(pictures), "--output", str(images), "--explain", "flower.png"]
+            small.save(images / f"{name}.png")
+        command = ["persistill", "topology", str(images), "--output", str(output), "--explain", "flower.png"]
         subprocess.run(command, check=True)
         for made, kept in (("contact_sheet", "topology_sheet"), ("explain-flower", "topology_explain")):
-            picture = Image.open(images / f"{made}.png").convert("RGB").quantize(200)
-            picture.save(Path(target) / f"{kept}.png", optimize=True)
+            image = Image.open(output / f"{made}.png").convert("RGB").quantize(200)
+            image.save(Path(target) / f"{kept}.png", optimize=True)
 
 
 if __name__ == "__main__":

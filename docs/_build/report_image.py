@@ -1,6 +1,6 @@
-"""Take the picture of the README: the top of a comparison's report and its first persistence images.
+"""Take the image of the README: the top of a comparison's report and its first persistence images.
 
-python docs/_build/report_picture.py runs/comparison-tgd_digits-... docs/assets/report.png
+python docs/_build/report_image.py runs/comparison-tgd_digits-... docs/assets/report.png
 """
 
 import io
@@ -42,13 +42,13 @@ def main(comparison: str, target: str) -> None:
     scale = shot.width / WIDTH
     parts = [(0, boxes["table"] + 8), (boxes["top"] - GAP, boxes["bottom"] + GAP)]
     crops = [shot.crop((0, round(top * scale), shot.width, round(bottom * scale))) for top, bottom in parts]
-    picture = Image.new("RGB", (shot.width, sum(crop.height for crop in crops)), "white")
+    image = Image.new("RGB", (shot.width, sum(crop.height for crop in crops)), "white")
     height = 0
     for crop in crops:
-        picture.paste(crop, (0, height))
+        image.paste(crop, (0, height))
         height += crop.height
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    picture.quantize(128).save(target, optimize=True)
+    image.quantize(128).save(target, optimize=True)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,16 @@ from torch import Tensor, nn
 
 from persistill.utils.progress import Progress
 
+IGNORE_INDEX = -100
+"""Target of a pixel that has no class: neither losses nor metrics count it. torch's own default."""
+
 
 class ModelOutput(NamedTuple):
     """What every network returns, teacher or student.
 
     Attributes:
-        logits: (B, K), unnormalized log-probabilities of K classes.
-        embedding: (B, D), the input of the last linear layer.
+        logits: (B, K), unnormalized log-probabilities of K classes; (B, K, H, W) where every pixel has a class.
+        embedding: (B, D), the input of the last linear layer, averaged over positions where it has any.
         feature_maps: stage name -> (B, C, H, W), in the order in which the network computes them.
     """
 
@@ -50,7 +53,7 @@ class Batch:
 
     Attributes:
         inputs: view name -> (B, C, H, W) float tensor, normalized; "image" is the image itself.
-        target: (B,) int64 class numbers.
+        target: (B,) int64 class numbers; (B, H, W) where every pixel has a class, ``IGNORE_INDEX`` where it has none.
         index: (B,) int64 positions of the samples in their split.
     """
 

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": {"errors", "settings", "structures", "topology", "utils"},
     "perturbations": {"errors"},
     "data": {"config", "errors", "settings", "structures", "topology", "utils"},
-    "metrics": {"errors", "losses", "topology"},
+    "metrics": {"errors", "losses", "structures", "topology"},
     "training": {"config", "data", "errors", "losses", "run_folder", "structures", "utils"},
     "evaluation": {"config", "data", "errors", "losses", "metrics", "perturbations", "structures", "utils"},
     "report": {"errors", "run_folder", "utils"},

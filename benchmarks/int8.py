@@ -18,13 +18,13 @@ from unittest import mock
 
 import torch
 from onnxruntime.quantization import QuantType, quantize_static
-from persistill.config import Data
 
+from persistill.config import Data
 from persistill.data import load
-from persistill.export import int8_file, onnx_file
-from persistill.export.formats import Answer, answers
-from persistill.export.processor import instructions
-from persistill.export.saturation import saturating_layers
+from persistill.exporters import int8_file, onnx_file
+from persistill.exporters.formats import Answer, answers
+from persistill.exporters.processor import instructions
+from persistill.exporters.saturation import saturating_layers
 
 CALIBRATION = 256
 BATCH = 64

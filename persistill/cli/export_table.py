@@ -14,7 +14,7 @@ def table(result: Mapping[str, Any]) -> Table:
     """The files that hold the student: size, agreement with the checkpoint, accuracy and time.
 
     Args:
-        result: as ``export.export_student`` returns it.
+        result: as ``exporters.export_student`` returns it.
     """
     found = Table(box=None, header_style="bold")
     found.add_column("File")

@@ -16,7 +16,7 @@ from persistill.utils.atomic_io import atomic
 
 if TYPE_CHECKING:
     from persistill.cli.predict_files import Answered, Unread
-    from persistill.export import Predictor
+    from persistill.exporters import Predictor
 
 SUMMARY = "Classify images with a trained student."
 EXAMPLES = (
@@ -57,7 +57,7 @@ def predict(
         raise UserError(f"--sheet {sheet}: the contact sheet is a PNG; give a name that ends in .png.")
     with quiet_start():
         from persistill.cli.predict_files import ask, find_images  # noqa: PLC0415 - torch is slow to import
-        from persistill.export import Predictor  # noqa: PLC0415
+        from persistill.exporters import Predictor  # noqa: PLC0415
     aside = Console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
     student = Predictor.load(model)
     files = find_images(images)

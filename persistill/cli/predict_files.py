@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from persistill.data.decoding import in_threads, read_header, read_pixels
 from persistill.data.sources.image_folder import SUFFIXES
 from persistill.errors import UserError
-from persistill.export import Prediction, Predictor
+from persistill.exporters import Prediction, Predictor
 from persistill.utils.progress import Progress
 
 BATCH = 64

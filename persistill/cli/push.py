@@ -27,7 +27,7 @@ def push(
     folder; a plain one if there is none. Log in first: hf auth login.
     """
     with quiet_start():
-        from persistill.export.hub import push_to_hub  # noqa: PLC0415 - torch is slow to import
+        from persistill.exporters.hub import push_to_hub  # noqa: PLC0415 - torch is slow to import
     address = push_to_hub(folder, name, private=not public, card=find_card(folder))
     console.print(f"Pushed to {address}", markup=False, highlight=False)
 

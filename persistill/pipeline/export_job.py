@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from persistill import export, models
+from persistill import exporters, models
 from persistill.data import ImageDataset, Splits
 
 COMPARED, CALIBRATING = 512, 256
@@ -31,10 +31,10 @@ def hand_over(
         for_int8: a copy of it that was trained on for the int8 file.
 
     Returns:
-        What ``export.export_student`` returns.
+        What ``exporters.export_student`` returns.
     """
     compared, calibrating = _spread(splits.test, COMPARED), _spread(splits.train, CALIBRATING)
-    return export.export_student(
+    return exporters.export_student(
         network,
         about,
         splits.test.fetch(compared).cpu(),

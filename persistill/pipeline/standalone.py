@@ -9,7 +9,7 @@ from persistill import evaluation, models
 from persistill.config import Data, Evaluate
 from persistill.data import Splits, load, open_view
 from persistill.errors import UserError
-from persistill.export import fitted_temperature
+from persistill.exporters import fitted_temperature
 from persistill.pipeline.export_job import hand_over
 from persistill.pipeline.stage_jobs import WEIGHTS
 from persistill.run_folder import RunFolder, find
@@ -72,7 +72,7 @@ def export_network(path: Path, target: Path, progress: Progress) -> dict[str, An
         progress: told of loading.
 
     Returns:
-        What ``export.export_student`` returns, and "temperature", None if no evaluation holds one.
+        What ``exporters.export_student`` returns, and "temperature", None if no evaluation holds one.
 
     Raises:
         UserError: if the folder is no trained network's, if the network does not see images, or if ``target`` exists.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from persistill import export, models
+from persistill import exporters, models
 from persistill.config import Recipe
 from persistill.errors import UserError
 from persistill.perturbations import corruption_names
@@ -23,7 +23,7 @@ def problems(recipe: Recipe) -> list[str]:
         corruption_names(recipe.evaluate.corruptions)
     except UserError as error:
         found.append(f"evaluate.corruptions: {error}")
-    if recipe.quantize is not None and (missing := export.FORMATS["int8"].missing()):
+    if recipe.quantize is not None and (missing := exporters.FORMATS["int8"].missing()):
         found.append(
             f"quantize trains for the int8 file, which cannot be written: {', '.join(missing)} cannot be imported. "
             'Install with: pip install "persistill[onnx]", or leave quantize out.'

@@ -174,7 +174,7 @@ def test_export_writes_a_student_and_never_overwrites(persistill, finished: Path
 
 
 def test_a_pushed_student_takes_its_card_along(persistill, finished: Path, monkeypatch) -> None:
-    from persistill.export import hub
+    from persistill.exporters import hub
 
     pushed = {}
     monkeypatch.setattr(hub, "push_to_hub", lambda folder, name, **options: pushed.update(options) or f"hub/{name}")

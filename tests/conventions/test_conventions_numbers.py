@@ -9,7 +9,7 @@ import torch
 from persistill import metrics, models, perturbations
 from persistill.config import Evaluate
 from persistill.data import Loader
-from persistill.export import export_student, load_student
+from persistill.exporters import export_student, load_student
 from persistill.report import Sample, paired_difference
 from persistill.report.table import percent, spread
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from persistill import models
-from persistill.export import load_student
+from persistill.exporters import load_student
 from persistill.losses import KD, SP, kl, similarity
 from persistill.structures import Batch, ModelOutput
 from persistill.training import Criterion, Frozen

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import nn
 
 from persistill.errors import UserError
-from persistill.export import export_student
+from persistill.exporters import export_student
 from persistill.losses import AT, KD, SP, TGD
 from persistill.models import build, check, load, load_into, plain, save
 from persistill.structures import FeatureMapSpec

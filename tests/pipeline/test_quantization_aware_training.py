@@ -13,8 +13,8 @@ from persistill.autoconfig import Options, as_python, make_recipe
 from persistill.config import Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train
 from persistill.data.sources.inspect import outline
 from persistill.errors import UserError
-from persistill.export import FORMATS, int8_file, onnx_file
-from persistill.export.student import Student
+from persistill.exporters import FORMATS, int8_file, onnx_file
+from persistill.exporters.student import Student
 from persistill.losses import KD
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import estimate

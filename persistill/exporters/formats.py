@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from persistill import models
-from persistill.export.student import WEIGHTS, Student, read
+from persistill.exporters.student import WEIGHTS, Student, read
 from persistill.models import Network
 
 Prediction = Callable[[Tensor], Tensor]
@@ -43,7 +43,7 @@ class Delivery:
     def onnx(self) -> bytes:
         """The student as an ONNX file, exported once for all files that are made from it."""
         # The packages of extras are imported where they are needed, and not at the top of the file.
-        from persistill.export import onnx_file  # noqa: PLC0415
+        from persistill.exporters import onnx_file  # noqa: PLC0415
 
         return onnx_file.content(self.student, self.shape, self.config)
 
@@ -103,38 +103,38 @@ def _write_onnx(delivery: Delivery, path: Path) -> None:
 
 
 def _open_onnx(path: Path, _: str) -> Prediction:
-    from persistill.export import onnx_file  # noqa: PLC0415
+    from persistill.exporters import onnx_file  # noqa: PLC0415
 
     return onnx_file.open_session(path)
 
 
 def _write_int8(delivery: Delivery, path: Path) -> None:
-    from persistill.export import int8_file  # noqa: PLC0415
+    from persistill.exporters import int8_file  # noqa: PLC0415
 
     assert delivery.calibration is not None
     int8_file.write(delivery.onnx, delivery.config, delivery.calibration, path)
 
 
 def _write_program(delivery: Delivery, path: Path) -> None:
-    from persistill.export import program_file  # noqa: PLC0415
+    from persistill.exporters import program_file  # noqa: PLC0415
 
     program_file.write(delivery.student, delivery.shape, path)
 
 
 def _open_program(path: Path, _: str) -> Prediction:
-    from persistill.export import program_file  # noqa: PLC0415
+    from persistill.exporters import program_file  # noqa: PLC0415
 
     return program_file.open_program(path)
 
 
 def _write_executorch(delivery: Delivery, path: Path) -> None:
-    from persistill.export import executorch_file  # noqa: PLC0415
+    from persistill.exporters import executorch_file  # noqa: PLC0415
 
     executorch_file.write(delivery.student, delivery.shape, path)
 
 
 def _open_executorch(path: Path, _: str) -> Prediction:
-    from persistill.export import executorch_file  # noqa: PLC0415
+    from persistill.exporters import executorch_file  # noqa: PLC0415
 
     return executorch_file.open_program(path)
 

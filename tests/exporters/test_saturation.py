@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from persistill.export import int8_file, onnx_file, processor
-from persistill.export.saturation import LARGEST_WEIGHT, saturates, saturating_layers
-from persistill.export.student import Student
+from persistill.exporters import int8_file, onnx_file, processor
+from persistill.exporters.saturation import LARGEST_WEIGHT, saturates, saturating_layers
+from persistill.exporters.student import Student
 from persistill.models import build
 
 bytes_ = st.integers(-128, 127)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from persistill.errors import UserError
-from persistill.export import Predictor, export_student, fitted_temperature
+from persistill.exporters import Predictor, export_student, fitted_temperature
 from persistill.models import save
 from persistill.run_folder import RunFolder
 

@@ -14,8 +14,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from persistill.errors import UserError
-from persistill.export import export_student, int8_file, onnx_file
-from persistill.export.student import Student
+from persistill.exporters import export_student, int8_file, onnx_file
+from persistill.exporters.student import Student
 from persistill.models import build
 from persistill.training.qat import FakeInput, fake_quantize, fake_quantized
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from persistill.export.student import Student
+from persistill.exporters.student import Student
 
 
 def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from persistill.cli import main, predict_files
-from persistill.export import Predictor, export_student
+from persistill.exporters import Predictor, export_student
 from persistill.models import build
 
 

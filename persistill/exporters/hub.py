@@ -12,10 +12,10 @@ from huggingface_hub import HfApi, hf_hub_download
 
 from persistill import models
 from persistill.errors import UserError
-from persistill.export.example import EXAMPLE
-from persistill.export.exporter import CONFIG, export_student
-from persistill.export.student import WEIGHTS, Student, load_student, read
-from persistill.export.temperature import fitted_temperature
+from persistill.exporters.example import EXAMPLE
+from persistill.exporters.exporter import CONFIG, export_student
+from persistill.exporters.student import WEIGHTS, Student, load_student, read
+from persistill.exporters.temperature import fitted_temperature
 from persistill.run_folder import RunFolder
 from persistill.utils.atomic_io import atomic, read_json
 
@@ -167,7 +167,7 @@ A student that persistill distilled: {config["parameters"]:,} parameters.
 {files}
 
 ```python
-from persistill.export.hub import from_pretrained
+from persistill.exporters.hub import from_pretrained
 
 student = from_pretrained("user/name")  # or a folder
 logits = student(images)  # (B, {channels}, {height}, {width}) in [0, 1]

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from persistill import models
 from persistill.errors import UserError
-from persistill.export.formats import FORMATS
-from persistill.export.student import WEIGHTS, Student
-from persistill.export.temperature import fitted_temperature
+from persistill.exporters.formats import FORMATS
+from persistill.exporters.student import WEIGHTS, Student
+from persistill.exporters.temperature import fitted_temperature
 from persistill.run_folder import RunFolder
 
 _READ = ("safetensors", "onnx", "int8")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from persistill.errors import UserError
-from persistill.export import export_student, hub
+from persistill.exporters import export_student, hub
 from persistill.models import save
 from persistill.run_folder import RunFolder
 

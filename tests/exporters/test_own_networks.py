@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from persistill.cli import main
 from persistill.errors import UserError
-from persistill.export import export_student, hub, load_student
-from persistill.export.formats import FORMATS
+from persistill.exporters import export_student, hub, load_student
+from persistill.exporters.formats import FORMATS
 from persistill.models import build
 
 NAME = "own_students:make"

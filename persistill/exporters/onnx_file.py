@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from persistill.export.student import Student
+from persistill.exporters.student import Student
 
 OPSET = 18
 """Of the operators. Old enough for the runtimes of phones; the first that torch's exporter writes by itself."""

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from persistill.errors import UserError
-from persistill.export import FORMATS, TOLERANCE, export_student, load_student
+from persistill.exporters import FORMATS, TOLERANCE, export_student, load_student
 from persistill.models import build, save
 
 
@@ -287,7 +287,7 @@ def test_a_file_that_answers_differently_is_not_kept(student, about, images, tmp
 
 
 def test_a_wrong_normalization_would_be_noticed(student, about, images, tmp_path, monkeypatch):
-    from persistill.export.student import Student
+    from persistill.exporters.student import Student
 
     forward = Student.forward
     monkeypatch.setattr(Student, "forward", lambda self, image: forward(self, image * 1.01))

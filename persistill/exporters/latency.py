@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from persistill.export.formats import Prediction
+from persistill.exporters.formats import Prediction
 
 BATCHES = (1, 64)
 LEAST, MOST, SECONDS = 5, 100, 1.0

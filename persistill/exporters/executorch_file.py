@@ -9,7 +9,7 @@ from executorch.exir import to_edge_transform_and_lower
 from executorch.runtime import Runtime
 from torch import Tensor
 
-from persistill.export.student import Student
+from persistill.exporters.student import Student
 
 
 def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:

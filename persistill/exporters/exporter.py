@@ -13,11 +13,11 @@ from torch import Tensor
 
 from persistill import models
 from persistill.errors import UserError, unknown
-from persistill.export.example import EXAMPLE, text
-from persistill.export.formats import FORMATS, Delivery, Format, answers
-from persistill.export.latency import milliseconds
-from persistill.export.processor import instructions
-from persistill.export.student import WEIGHTS
+from persistill.exporters.example import EXAMPLE, text
+from persistill.exporters.formats import FORMATS, Delivery, Format, answers
+from persistill.exporters.latency import milliseconds
+from persistill.exporters.processor import instructions
+from persistill.exporters.student import WEIGHTS
 from persistill.models import Network
 from persistill.utils.atomic_io import atomic, write_json
 
@@ -174,7 +174,7 @@ def _measured(
 
 
 def _saturating(path: Path) -> list[str]:
-    from persistill.export import saturation  # noqa: PLC0415
+    from persistill.exporters import saturation  # noqa: PLC0415
 
     return saturation.saturating_layers(path)
 
@@ -276,8 +276,8 @@ def _config(network: Network, about: Mapping[str, Any]) -> dict[str, Any]:
         "normalization": {
             "mean": list(about["mean"]),
             "std": list(about["std"]),
-            "done": f"inside every file but {WEIGHTS}, and by persistill.export.load_student: give images in [0, 1]. "
-            f"The weights in {WEIGHTS} expect (image - mean) / std.",
+            "done": f"inside every file but {WEIGHTS}, and by persistill.exporters.load_student: give images in "
+            f"[0, 1]. The weights in {WEIGHTS} expect (image - mean) / std.",
         },
         # Confidence is softmax(logits / temperature); 1 where no temperature was fitted.
         "temperature": float(about.get("temperature", 1.0)),

@@ -37,7 +37,7 @@ EVERYTHING = {"autoconfig", "cli", "pipeline"}
 
 LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
-    "utils": {"numba", "numpy", "torch"},
+    "utils": {"PIL", "numba", "numpy", "torch"},
     "run_folder": set(),
     "settings": {"pydantic"},
     "structures": {"torch"},

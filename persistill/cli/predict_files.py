@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from persistill.data.decoding import in_threads, read_header, read_pixels
-from persistill.data.sources.image_folder import SUFFIXES
 from persistill.errors import UserError
 from persistill.exporters import Prediction, Predictor
+from persistill.utils.image_reader import SUFFIXES, read_header, read_pixels
 from persistill.utils.progress import Progress
+from persistill.utils.threads import in_threads
 
 BATCH = 64
 """Images in memory."""

@@ -15,13 +15,13 @@ from persistill import __version__
 from persistill.cli.contact_sheets import draw_explanation, draw_sheet
 from persistill.cli.topology_outputs import CurvesKind, DiagramsKind, ImagesKind, Kind, Pixels, Scanned
 from persistill.cli.topology_writer import SETTINGS, Growing, require_ours
-from persistill.data.sources.image_folder import SUFFIXES
 from persistill.data.streaming.base import ImageStream, Survey, Unreadable
 from persistill.data.streaming.files import open_stream
 from persistill.errors import UserError
 from persistill.topology import Diagrams, PersistenceImages
 from persistill.topology.persistence_image.from_images import Scan
 from persistill.utils.atomic_io import atomic
+from persistill.utils.image_reader import SUFFIXES
 from persistill.utils.progress import Progress
 
 FIT_IMAGES = 1000

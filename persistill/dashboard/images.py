@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from sklearn.datasets import load_digits, load_sample_image
 
-from persistill.data.decoding import read_header, read_pixels
 from persistill.errors import UserError, unknown
+from persistill.utils.image_reader import read_header, read_pixels
 
 LARGEST = 128
 """Longest side of an image in the explorer, in pixels."""

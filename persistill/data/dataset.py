@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.data.decoding import in_threads, read_pixels
 from persistill.data.sources.base import IntArray, Rows
 from persistill.errors import UserError
+from persistill.utils.image_reader import read_pixels
+from persistill.utils.threads import in_threads
 
 _CHUNK = 4096  # images
 

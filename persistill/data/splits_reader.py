@@ -12,11 +12,12 @@ import torch
 
 from persistill.config import Data
 from persistill.data.dataset import ImageDataset, InMemoryDataset, StreamedDataset
-from persistill.data.decoding import Header, in_threads, read_header, read_pixels
 from persistill.data.sources.base import IntArray, Rows, Source
 from persistill.data.splits import Drawn
 from persistill.errors import UserError
+from persistill.utils.image_reader import Header, read_header, read_pixels
 from persistill.utils.progress import Progress
+from persistill.utils.threads import in_threads
 
 MEMORY_LIMIT = 2 * 1024**3
 """Images of up to so many decoded bytes, all three splits together, are held in memory; larger sets are streamed."""

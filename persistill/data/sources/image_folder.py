@@ -9,9 +9,7 @@ from PIL import Image
 
 from persistill.data.sources.base import IntArray, Rows, Source, part_of
 from persistill.errors import UserError, unknown
-
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""File names with other endings are no images."""
+from persistill.utils.image_reader import SUFFIXES
 
 
 class FolderRows:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from persistill.config import Data
-from persistill.data.decoding import Header, in_threads, read_header
 from persistill.data.sources.base import IntArray, Rows
 from persistill.data.sources.registry import open_source
 from persistill.data.splits import DEFAULT_TEST_SHARE, draw_splits
 from persistill.errors import UserError
+from persistill.utils.image_reader import Header, read_header
+from persistill.utils.threads import in_threads
 
 LOOKED_AT = 500
 """Images whose headers are read, evenly spaced in the training part."""

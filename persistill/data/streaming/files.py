@@ -16,12 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from persistill.data.decoding import Header, read_header, read_pixels
-from persistill.data.sources.image_folder import SUFFIXES
 from persistill.data.sources.parquet import parquet_files
 from persistill.data.streaming.arrays import ARRAY_SUFFIXES, open_array_stream
 from persistill.data.streaming.base import ImageStream, Pixels, Survey, Unreadable
 from persistill.errors import UserError, unknown
+from persistill.utils.image_reader import SUFFIXES, Header, read_header, read_pixels
 from persistill.utils.progress import Progress
 
 _TASK = 16  # images that a thread takes at once
@@ -125,7 +124,7 @@ class _EncodedStream(ABC):
         )
 
     def read(self, positions: Sequence[int], channels: int, threads: int) -> list[Pixels | Unreadable]:
-        """Decode images; see ``data.decoding.read_pixels`` for how."""
+        """Decode images; see ``utils.image_reader.read_pixels`` for how."""
         return list(self._each(partial(_decode, channels), positions, threads))
 
     def _each(self, function: Callable[[_Encoded], Result], positions: Iterable[int], threads: int) -> Iterator[Result]:

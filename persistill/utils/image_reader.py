@@ -1,22 +1,17 @@
-"""From an encoded image to 8-bit pixels, one at a time or many in threads."""
+"""From an encoded image to 8-bit pixels. Imports no torch: what answers images of its user starts at once."""
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from persistill.utils.progress import Progress
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""File names with other endings are no images."""
 
 _GRAY = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 _NO_RANGE = {"I", "F"}
 _ORIENTATION = 0x0112
-_BLOCK = 256
-
-Result = TypeVar("Result")
 
 
 class Header(NamedTuple):
@@ -72,23 +67,3 @@ def read_pixels(image: Image.Image, shape: tuple[int, int, int]) -> npt.NDArray[
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(image)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def in_threads(function: Callable[[int], Result], count: int, progress: Progress | None = None) -> list[Result]:
-    """Call ``function`` with 0, 1, ..., count - 1 in a pool of threads (decoders release the interpreter lock).
-
-    An error, or ctrl-C, drops what has not begun.
-    """
-    threads = min(os.cpu_count() or 1, 16)
-    block = max(1, min(_BLOCK, count // (4 * threads)))
-    starts = range(0, count, block)
-    results: list[Result] = []
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="persistill-decode")
-    try:
-        for part in pool.map(lambda i: [function(j) for j in range(i, min(i + block, count))], starts):
-            results.extend(part)
-            if progress is not None:
-                progress.advance(len(part))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return results

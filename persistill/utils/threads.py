@@ -1,0 +1,32 @@
+"""Many calls of one function in a pool of threads, in order."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from persistill.utils.progress import Progress
+
+_BLOCK = 256
+
+Result = TypeVar("Result")
+
+
+def in_threads(function: Callable[[int], Result], count: int, progress: Progress | None = None) -> list[Result]:
+    """Call ``function`` with 0, 1, ..., count - 1 in a pool of threads (decoders release the interpreter lock).
+
+    An error, or ctrl-C, drops what has not begun.
+    """
+    threads = min(os.cpu_count() or 1, 16)
+    block = max(1, min(_BLOCK, count // (4 * threads)))
+    starts = range(0, count, block)
+    results: list[Result] = []
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="persistill")
+    try:
+        for part in pool.map(lambda i: [function(j) for j in range(i, min(i + block, count))], starts):
+            results.extend(part)
+            if progress is not None:
+                progress.advance(len(part))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return results

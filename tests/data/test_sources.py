@@ -363,7 +363,7 @@ def test_a_folder_that_is_not_there_is_no_name_on_the_hub(tmp_path, monkeypatch,
     for name in ("photos/birds", "photos/cats", "photos/.hidden", "unlike"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("persistill.data.read_hub", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("persistill.data.sources.registry.read_hub", lambda *_: pytest.fail("the hub was asked"))
     with pytest.raises(UserError, match=words):
         load(Data(source=source.format(root=tmp_path)))
 

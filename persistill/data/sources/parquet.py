@@ -86,13 +86,13 @@ def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Sour
     Raises:
         UserError: if a file is damaged, files disagree, or no column holds images or classes.
     """
-    from datasets import ModelOutput, load_dataset  # noqa: PLC0415  half a second that other sources need not pay
+    from datasets import Features, load_dataset  # noqa: PLC0415  half a second that other sources need not pay
 
     shards: dict[str, list[str]] = {}
     features = None
     for file in files:
         try:
-            found = ModelOutput.from_arrow_schema(pq.read_schema(file))
+            found = Features.from_arrow_schema(pq.read_schema(file))
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from None
         if features is not None and found != features:

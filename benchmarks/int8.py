@@ -22,7 +22,7 @@ from onnxruntime.quantization import QuantType, quantize_static
 from persistill.config import Data
 from persistill.data import load
 from persistill.exporters import int8_file, onnx_file
-from persistill.exporters.formats import Answer, answers
+from persistill.exporters.formats import Prediction, answers
 from persistill.exporters.processor import instructions
 from persistill.exporters.saturation import saturating_layers
 
@@ -75,7 +75,7 @@ def quantized(options: dict[str, object], *args: object, extra_options: dict[str
     quantize_static(*args, **{**given, **options}, extra_options={**extra_options, **symmetric})
 
 
-def seconds(answer: Answer, images: torch.Tensor, turns: int = 9) -> float:
+def seconds(answer: Prediction, images: torch.Tensor, turns: int = 9) -> float:
     """Processor time of an answer, the median of some turns."""
     times = []
     for _ in range(turns):

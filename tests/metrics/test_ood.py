@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, ModelOutput
+from datasets import ClassLabel, Dataset, Features
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -88,7 +88,7 @@ def two_labels(tmp_path):
     table = tmp_path / "table"
     table.mkdir()
     pixels = [np.full((8, 8), 10 * number, np.uint8) for number in range(20)]
-    features = ModelOutput({"img": datasets.Image(), "fine": ClassLabel(names=list("abcd")), "coarse": ClassLabel(2)})
+    features = Features({"img": datasets.Image(), "fine": ClassLabel(names=list("abcd")), "coarse": ClassLabel(2)})
     rows = {"img": [Image.fromarray(p) for p in pixels], "fine": [0, 1, 2, 3] * 5, "coarse": [0, 0, 1, 1] * 5}
     Dataset.from_dict(rows, features=features).to_parquet(table / "train.parquet")
     return table

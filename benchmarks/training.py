@@ -62,9 +62,9 @@ class ImageDataset:
         return Batch(views, self.target[index], index)
 
     def moved(self, index: Tensor, *views: str) -> Batch:
-        pixels = augment(self.pixels[index], ("crop", "flip"), 4, self.generator)
+        pixels, target = augment(self.pixels[index], self.target[index], ("crop", "flip"), 4, self.generator)
         drawn = {view: (self.drawn[view].draw(pixels) - 0.05) / 0.125 for view in views}
-        return Batch({"image": pixels / 255 - 0.5, **drawn}, self.target[index], index)
+        return Batch({"image": pixels / 255 - 0.5, **drawn}, target, index)
 
 
 def main() -> None:

@@ -9,11 +9,13 @@ from persistill.settings import Settings
 
 
 class Data(Settings):
-    """Which images, and how they are split. All splits are class-balanced and drawn from ``split_seed``.
+    """Which images, and how they are split. All splits are drawn from ``split_seed``, class-balanced where an image has
+    one class.
 
     Attributes:
         source: "digits" (ships with scikit-learn), a hub name ("uoft-cs/cifar10"), a folder of class folders, or a
-            folder of Parquet files in the Hugging Face image layout.
+            folder of Parquet files in the Hugging Face image layout. For segmentation: a folder with ``images`` and
+            ``masks``, Parquet files or a hub name with a column of masks.
         train: number of training images before validation is taken from them; None for all.
         validation: how many of these are kept for choosing.
         test: number of test images (None: all of the source's test split); for a source without one, how many
@@ -25,7 +27,8 @@ class Data(Settings):
             weights, or else to measure them on training images.
         std: channel standard deviations, likewise.
         skip_unreadable: go on without images that cannot be read, after naming and counting them.
-        label: column of a Parquet or hub source that holds the class; None if there is only one that can.
+        label: column of a Parquet or hub source that holds the class or the mask; None if there is only one that can.
+        ignore: value of the pixels of a mask that have no class; neither losses nor metrics count them.
     """
 
     source: str
@@ -39,3 +42,4 @@ class Data(Settings):
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     skip_unreadable: bool = False
     label: str | None = None
+    ignore: Annotated[int, Field(ge=0, le=255)] = 255

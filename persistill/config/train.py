@@ -15,6 +15,8 @@ class Train(Settings):
         milestones: epochs after which the step schedule multiplies the learning rate by ``gamma``.
         warmup_epochs: epochs of linear warm-up before the schedule (one-cycle: the share that rises).
         augment: random crops (padded by ``crop_padding``) and horizontal flips, in batch on the device.
+        crop_size: (height, width) of the crops; None for those of the images. Only networks that take images of any
+            size can be trained on smaller ones.
         precision: of forward and backward passes; losses are computed in fp32 whatever it is.
         clip_norm: largest norm of the gradient; None for no limit.
         label_smoothing: share of the target that is spread over all classes in the cross-entropy.
@@ -33,6 +35,7 @@ class Train(Settings):
     warmup_epochs: Weight = 0.0
     augment: tuple[Literal["crop", "flip"], ...] = ()
     crop_padding: Positive = 4
+    crop_size: tuple[Positive, Positive] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -59,6 +59,7 @@ class Loader:
         shuffle_seed: draws the order; None for the stored order without augmentation.
         augment: "crop" and "flip", see ``augment``.
         crop_padding: of the crop, in pixels.
+        crop_size: height and width of the crop; None for those of the images.
         drop_last: leave out a last batch that is smaller than the others.
         device: where batches are put.
         transform: called with (pixels in [0, 1], number of the batch), before normalization; its answer, of the same
@@ -81,6 +82,7 @@ class Loader:
         shuffle_seed: int | None,
         augment: Sequence[Literal["crop", "flip"]] = (),
         crop_padding: int = 4,
+        crop_size: tuple[int, int] | None = None,
         drop_last: bool = False,
         device: torch.device | str = "cpu",
         transform: Transform | None = None,
@@ -93,6 +95,7 @@ class Loader:
         self._shuffle_seed = shuffle_seed
         self._augment = tuple(augment)
         self._crop_padding = crop_padding
+        self._crop_size = crop_size
         self._drop_last = drop_last
         self._transform = transform
         self._normalize = {"image": _Normalize(mean, std, images.shape[0], self.device)}
@@ -152,9 +155,10 @@ class Loader:
     def _batch(self, order: Tensor, number: int, step: int) -> Batch:
         index = order[step * self._batch_size : (step + 1) * self._batch_size]
         pixels = self._images.fetch(index).to(self.device)
+        target = self._images.fetch_targets(index).to(self.device)
         if self._augment and self._shuffle_seed is not None:
             generator = _generator(self._shuffle_seed, _AUGMENT, number, step)
-            pixels = augmented(pixels, self._augment, self._crop_padding, generator)
+            pixels, target = augmented(pixels, target, self._augment, self._crop_padding, generator, self._crop_size)
         image = pixels.float() / 255
         if self._transform is not None:
             pixels = image = self._transform(image, step)
@@ -163,7 +167,6 @@ class Loader:
             views[name] = self._normalize[name](view.fetch(index).to(self.device))
         for name, drawn in self._drawn.items():
             views[name] = self._normalize[name](drawn.draw(pixels))
-        target = self._images.targets[index.to(self._images.device)].to(self.device)
         return Batch(views, target, index.to(self.device))
 
 

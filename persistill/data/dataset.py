@@ -1,16 +1,18 @@
-"""A split of a data set: decoded in memory on the device, or decoded on demand."""
+"""A split of a data set: decoded in memory on the device, or decoded on demand; with a class an image, or a pixel."""
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.data.sources.base import IntArray, Rows
+from persistill.data.sources.base import IntArray, MaskRows, Rows
 from persistill.errors import UserError
-from persistill.utils.image_reader import read_pixels
+from persistill.structures import IGNORE_INDEX
+from persistill.utils.image_reader import IGNORED, read_mask, read_pixels
 from persistill.utils.threads import in_threads
 
 _CHUNK = 4096  # images
@@ -20,7 +22,7 @@ class ImageDataset(ABC):
     """Images of one size, with their classes.
 
     Attributes:
-        targets: (N,) int64 class numbers, on ``device``.
+        targets: (N,) int64 class numbers, on ``device``; absent where every pixel has a class.
         shape: (C, H, W) of every image.
         device: where ``fetch`` puts images.
     """
@@ -52,6 +54,18 @@ class ImageDataset(ABC):
         Returns:
             (B, C, H, W) uint8, on ``device``.
         """
+
+    def fetch_targets(self, index: Tensor) -> Tensor:
+        """The targets of some images.
+
+        Args:
+            index: (B,) int64 positions, on any device.
+
+        Returns:
+            (B,) int64 class numbers, or (B, H, W) of pixels, with ``IGNORE_INDEX`` where a pixel has no class; on
+            ``device``.
+        """
+        return self.targets[index.to(self.device)]
 
     @abstractmethod
     def subset(self, index: Tensor) -> "ImageDataset":
@@ -153,16 +167,10 @@ class StreamedDataset(ImageDataset):
         pixels = np.empty((len(rows), *self.shape), dtype=np.uint8)
 
         def decode(position: int) -> None:
-            try:
-                with self._source.open(rows[position]) as image:
-                    pixels[position] = read_pixels(image, self.shape)
-            except Exception as error:
-                raise UserError(
-                    f"{self._source.name(rows[position])} cannot be decoded ({error}). "
-                    "Mend it or move it away, and run again."
-                ) from error
+            with self._source.open(rows[position]) as image:
+                pixels[position] = read_pixels(image, self.shape)
 
-        in_threads(decode, len(rows))
+        _decode_all(decode, self._source, rows)
         return torch.from_numpy(pixels).to(self.device)
 
     def subset(self, index: Tensor) -> "StreamedDataset":
@@ -174,7 +182,169 @@ class StreamedDataset(ImageDataset):
         return StreamedDataset(self._source, self._rows, self.shape, device)
 
 
+class InMemoryMaskDataset(ImageDataset):
+    """Images and masks that are held decoded, on the device. The fingerprint covers both.
+
+    Args:
+        pixels: (N, C, H, W) uint8.
+        masks: (N, H, W) uint8 as ``decoding.read_mask`` gives them.
+    """
+
+    def __init__(self, pixels: Tensor, masks: Tensor) -> None:
+        if not pixels.dtype == masks.dtype == torch.uint8 or masks.shape != (len(pixels), *pixels.shape[2:]):
+            raise ValueError(
+                f"pixels must be (N, C, H, W) uint8 and masks (N, H, W) uint8; {tuple(pixels.shape)} {pixels.dtype} "
+                f"and {tuple(masks.shape)} {masks.dtype} were given."
+            )
+        self._pixels = pixels
+        self._masks = masks.to(pixels.device)
+        self.shape = (pixels.shape[1], pixels.shape[2], pixels.shape[3])
+        self.device = pixels.device
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    @property
+    def in_memory(self) -> bool:
+        """True."""
+        return True
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A SHA-256 hash of shape, masks and pixels, in order."""
+        digest = hashlib.sha256(repr(self.shape).encode())
+        for part in (self._masks, self._pixels):
+            for start in range(0, len(self), _CHUNK):
+                digest.update(part[start : start + _CHUNK].cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def fetch(self, index: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 images at ``index`` ((B,) int64)."""
+        return self._pixels[index.to(self.device)]
+
+    def fetch_targets(self, index: Tensor) -> Tensor:
+        """(B, H, W) int64 classes of the pixels of the images at ``index`` ((B,) int64)."""
+        return _with_ignore_index(self._masks[index.to(self.device)])
+
+    def subset(self, index: Tensor) -> "InMemoryMaskDataset":
+        """The images at ``index`` ((n,) int64), in that order."""
+        return InMemoryMaskDataset(self.fetch(index), self._masks[index.to(self.device)])
+
+    def to(self, device: torch.device | str) -> "InMemoryMaskDataset":
+        """The same images on another device."""
+        return InMemoryMaskDataset(self._pixels.to(device), self._masks)
+
+
+class StreamedMaskDataset(ImageDataset):
+    """Images and masks that are decoded when they are asked for, in threads.
+
+    The fingerprint covers names and encoded lengths, as that of ``StreamedDataset`` does.
+
+    Args:
+        source: the encoded images and masks.
+        rows: (N,) int64 positions in ``source``.
+        shape: (C, H, W) to which images are brought, and masks likewise.
+        classes: how many there are.
+        ignore: the value of pixels without a class, in the files.
+        device: where both are put.
+    """
+
+    def __init__(
+        self,
+        source: MaskRows,
+        rows: IntArray,
+        shape: tuple[int, int, int],
+        classes: int,
+        ignore: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._source = source
+        self._rows = rows
+        self._classes = classes
+        self._ignore = ignore
+        self.shape = shape
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def in_memory(self) -> bool:
+        """False."""
+        return False
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A SHA-256 hash of shape and ignored value, and of the names and encoded lengths of the images, in order."""
+        digest = hashlib.sha256(repr((self.shape, self._ignore)).encode())
+        for row in self._rows.tolist():
+            digest.update(f"{self._source.name(row)}\0{self._source.length(row)}\n".encode())
+        return digest.hexdigest()
+
+    def fetch(self, index: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 images at ``index`` ((B,) int64).
+
+        Raises:
+            UserError: naming an image that cannot be decoded.
+        """
+        rows = self._rows[index.cpu().numpy()].tolist()
+        pixels = np.empty((len(rows), *self.shape), dtype=np.uint8)
+
+        def decode(position: int) -> None:
+            with self._source.open(rows[position]) as image:
+                pixels[position] = read_pixels(image, self.shape)
+
+        _decode_all(decode, self._source, rows)
+        return torch.from_numpy(pixels).to(self.device)
+
+    def fetch_targets(self, index: Tensor) -> Tensor:
+        """(B, H, W) int64 classes of the pixels of the images at ``index`` ((B,) int64).
+
+        Raises:
+            UserError: naming an image whose mask cannot be decoded, or holds a number that is no class.
+        """
+        rows = self._rows[index.cpu().numpy()].tolist()
+        masks = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
+
+        def decode(position: int) -> None:
+            with self._source.open_mask(rows[position]) as mask:
+                masks[position] = read_mask(mask, self.shape[1:], self._classes, self._ignore)
+
+        _decode_all(decode, self._source, rows)
+        return _with_ignore_index(torch.from_numpy(masks).to(self.device))
+
+    def subset(self, index: Tensor) -> "StreamedMaskDataset":
+        """The images at ``index`` ((n,) int64), in that order."""
+        return self._changed(self._rows[index.cpu().numpy()], self.device)
+
+    def to(self, device: torch.device | str) -> "StreamedMaskDataset":
+        """The same images on another device."""
+        return self._changed(self._rows, device)
+
+    def _changed(self, rows: IntArray, device: torch.device | str) -> "StreamedMaskDataset":
+        return StreamedMaskDataset(self._source, rows, self.shape, self._classes, self._ignore, device)
+
+
 def _digest(images: ImageDataset) -> "hashlib._Hash":
     digest = hashlib.sha256(repr(images.shape).encode())
     digest.update(images.targets.cpu().numpy().data)
     return digest
+
+
+def _with_ignore_index(masks: Tensor) -> Tensor:
+    target = masks.long()
+    return target.masked_fill_(target == IGNORED, IGNORE_INDEX)
+
+
+def _decode_all(decode: Callable[[int], None], source: Rows | MaskRows, rows: Sequence[int]) -> None:
+    """Call ``decode`` with every position in ``rows``, in threads; name the image where it fails."""
+
+    def one(position: int) -> None:
+        try:
+            decode(position)
+        except Exception as error:
+            raise UserError(
+                f"{source.name(rows[position])} cannot be decoded ({error}). Mend it or move it away, and run again."
+            ) from error
+
+    in_threads(one, len(rows))

@@ -4,18 +4,24 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import TypeVar
+from functools import cached_property
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from persistill.config import Data
-from persistill.data.dataset import ImageDataset, InMemoryDataset, StreamedDataset
-from persistill.data.sources.base import IntArray, Rows, Source
+from persistill.data.dataset import (
+    ImageDataset,
+    InMemoryDataset,
+    InMemoryMaskDataset,
+    StreamedDataset,
+    StreamedMaskDataset,
+)
+from persistill.data.sources.base import IntArray, MaskSource, Source
 from persistill.data.splits import Drawn
 from persistill.errors import UserError
-from persistill.utils.image_reader import Header, read_header, read_pixels
+from persistill.utils.image_reader import IGNORED, Header, read_header, read_mask, read_pixels
 from persistill.utils.progress import Progress
 from persistill.utils.threads import in_threads
 
@@ -56,13 +62,13 @@ class Splits:
         )
 
 
-def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, progress: Progress) -> Splits:
+def read_splits(source: Source | MaskSource, drawn: Mapping[str, Drawn], settings: Data, progress: Progress) -> Splits:
     """Read the drawn images: all headers first, to settle one shape, then the pixels if they fit into memory.
 
-    Of an image that is streamed only the header is checked here.
+    Of an image that is streamed, and of its mask, only the header is checked here.
 
     Args:
-        source: the encoded images.
+        source: the encoded images, with a class or a mask each.
         drawn: "train", "validation" and "test" -> which of them.
         settings: size, color, and what to do about images that cannot be read.
         progress: told how many images were read.
@@ -71,10 +77,11 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
         UserError: if images differ in size without ``settings.size``, or cannot be read without
             ``settings.skip_unreadable``.
     """
+    reader: _Reader = _MaskReader(source, settings) if isinstance(source, MaskSource) else _ClassReader(source)
     problems: dict[str, str] = {}
     total = sum(len(split.rows) for split in drawn.values())
 
-    def each(rows: IntArray, part: Rows, read: Callable[[int, int], Result]) -> list[Result | None]:
+    def each(part: str, rows: IntArray, read: Callable[[int, int], Result]) -> list[Result | None]:
         """Call ``read(position, row)`` for all rows in threads; note the problem where it fails, and give None."""
 
         def one(position: int) -> Result | None:
@@ -82,7 +89,7 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
             try:
                 return read(position, row)
             except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
-                problems[part.name(row)] = str(error) or type(error).__name__
+                problems[source.parts[part].name(row)] = str(error) or type(error).__name__
                 return None
 
         return in_threads(one, len(rows), progress)
@@ -90,9 +97,8 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
     progress.start("looking at images", total)
     readable: dict[str, IntArray] = {}
     headers: list[Header] = []
-    for name, (part_name, rows) in drawn.items():
-        part = source.parts[part_name]
-        found = each(rows, part, partial(_header, part))
+    for name, (part, rows) in drawn.items():
+        found = each(part, rows, lambda _, row, part=part: reader.header(part, row))  # type: ignore[misc]
         readable[name] = rows[[header is not None for header in found]]
         headers.extend(header for header in found if header is not None)
     progress.finish()
@@ -100,15 +106,12 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
     images: dict[str, ImageDataset] = {}
     if headers:
         shape = _one_shape(headers, settings)
-        in_memory = len(headers) * int(np.prod(shape)) <= MEMORY_LIMIT
+        in_memory = len(headers) * reader.bytes_per_image(shape) <= MEMORY_LIMIT
         if in_memory:
             progress.start("decoding images", len(headers))
         for name, rows in readable.items():
-            part = source.parts[drawn[name].part]
-            if in_memory:
-                images[name] = _decoded(rows, part, shape, each)
-            else:
-                images[name] = StreamedDataset(part, rows, shape)
+            part = drawn[name].part
+            images[name] = reader.decoded(part, rows, shape, each) if in_memory else reader.streamed(part, rows, shape)
         if in_memory:
             progress.finish()
 
@@ -120,31 +123,116 @@ def read_splits(source: Source, drawn: Mapping[str, Drawn], settings: Data, prog
     empty = [name for name in drawn if not images.get(name)]
     if empty:
         raise UserError(f"{_listed(problems, total, settings)} Nothing is left of the {empty[0]} split.")
-    return Splits(images["train"], images["validation"], images["test"], source.classes, tuple(sorted(problems)))
+    return Splits(images["train"], images["validation"], images["test"], reader.classes, tuple(sorted(problems)))
 
 
-def _header(part: Rows, _: int, row: int) -> Header:
-    with part.open(row) as image:
-        return read_header(image)
+class _Each(Protocol):
+    """Calls a function of (position, row) for all rows of a part; None where it failed."""
+
+    def __call__(self, part: str, rows: IntArray, read: Callable[[int, int], bool], /) -> list[bool | None]: ...
 
 
-def _decoded(
-    rows: IntArray,
-    part: Rows,
-    shape: tuple[int, int, int],
-    each: Callable[[IntArray, Rows, Callable[[int, int], bool]], list[bool | None]],
-) -> InMemoryDataset:
-    pixels = np.empty((len(rows), *shape), dtype=np.uint8)
+class _Reader(Protocol):
+    """How images and their targets are read."""
 
-    def decode(position: int, row: int) -> bool:
-        with part.open(row) as image:
-            pixels[position] = read_pixels(image, shape)
-        return True
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, once all headers were read."""
 
-    good = np.array(each(rows, part, decode), dtype=bool)  # None, where decoding failed, counts as False
-    if not good.all():
-        pixels, rows = pixels[good], rows[good]
-    return InMemoryDataset(torch.from_numpy(pixels), torch.from_numpy(part.targets[rows]))
+    def header(self, part: str, row: int) -> Header:
+        """Of an image, once it was seen that its target belongs to it."""
+
+    def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
+        """Of image and target in memory."""
+
+    def decoded(self, part: str, rows: IntArray, shape: tuple[int, int, int], each: _Each) -> ImageDataset:
+        """The images that can be decoded, in memory."""
+
+    def streamed(self, part: str, rows: IntArray, shape: tuple[int, int, int]) -> ImageDataset:
+        """The images, not decoded yet."""
+
+
+class _ClassReader:
+    """Reads images with one class each."""
+
+    def __init__(self, source: Source) -> None:
+        self._parts = source.parts
+        self.classes = source.classes
+
+    def header(self, part: str, row: int) -> Header:
+        with self._parts[part].open(row) as image:
+            return read_header(image)
+
+    def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
+        return int(np.prod(shape))
+
+    def decoded(self, part: str, rows: IntArray, shape: tuple[int, int, int], each: _Each) -> ImageDataset:
+        pixels = np.empty((len(rows), *shape), dtype=np.uint8)
+
+        def decode(position: int, row: int) -> bool:
+            with self._parts[part].open(row) as image:
+                pixels[position] = read_pixels(image, shape)
+            return True
+
+        good = np.array(each(part, rows, decode), dtype=bool)  # None, where decoding failed, counts as False
+        if not good.all():
+            pixels, rows = pixels[good], rows[good]
+        return InMemoryDataset(torch.from_numpy(pixels), torch.from_numpy(self._parts[part].targets[rows]))
+
+    def streamed(self, part: str, rows: IntArray, shape: tuple[int, int, int]) -> ImageDataset:
+        return StreamedDataset(self._parts[part], rows, shape)
+
+
+class _MaskReader:
+    """Reads images with a mask each."""
+
+    def __init__(self, source: MaskSource, settings: Data) -> None:
+        self._parts = source.parts
+        self._names = source.classes
+        self._ignore = settings.ignore
+        self._largest = [0]  # appended to by threads
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        if self._names is None:
+            self._names = tuple(f"class {number}" for number in range(max(self._largest) + 1))
+        return self._names
+
+    def header(self, part: str, row: int) -> Header:
+        with self._parts[part].open(row) as image:
+            header = read_header(image)
+        with self._parts[part].open_mask(row) as mask:
+            size = read_header(mask)[:2]
+            if size != header[:2]:
+                raise ValueError(
+                    f"its mask is {size[0]} x {size[1]} (height x width) and the image {header[0]} x {header[1]}"
+                )
+            if self._names is None:
+                values = read_mask(mask, size, None, self._ignore)
+                self._largest.append(int(values[values != IGNORED].max(initial=0)))
+        return header
+
+    def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
+        return int(np.prod(shape)) + shape[1] * shape[2]
+
+    def decoded(self, part: str, rows: IntArray, shape: tuple[int, int, int], each: _Each) -> ImageDataset:
+        pixels = np.empty((len(rows), *shape), dtype=np.uint8)
+        masks = np.empty((len(rows), *shape[1:]), dtype=np.uint8)
+
+        def decode(position: int, row: int) -> bool:
+            with self._parts[part].open(row) as image:
+                pixels[position] = read_pixels(image, shape)
+            with self._parts[part].open_mask(row) as mask:
+                masks[position] = read_mask(mask, shape[1:], len(self.classes), self._ignore)
+            return True
+
+        good = np.array(each(part, rows, decode), dtype=bool)
+        if not good.all():
+            pixels, masks = pixels[good], masks[good]
+        return InMemoryMaskDataset(torch.from_numpy(pixels), torch.from_numpy(masks))
+
+    def streamed(self, part: str, rows: IntArray, shape: tuple[int, int, int]) -> ImageDataset:
+        return StreamedMaskDataset(self._parts[part], rows, shape, len(self.classes), self._ignore)
 
 
 def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int]:

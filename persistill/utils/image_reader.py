@@ -11,6 +11,7 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", "
 
 _GRAY = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 _NO_RANGE = {"I", "F"}
+_MASKS = {"1", "L", "P", "I;16", "I;16L", "I;16B", "I;16N"}
 _ORIENTATION = 0x0112
 
 
@@ -67,3 +68,43 @@ def read_pixels(image: Image.Image, shape: tuple[int, int, int]) -> npt.NDArray[
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(image)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+IGNORED = 255
+"""What stands in a mask that was read for a pixel without a class. In batches it is ``IGNORE_INDEX``."""
+
+
+def read_mask(mask: Image.Image, size: tuple[int, int], classes: int | None, ignore: int) -> npt.NDArray[np.uint8]:
+    """Decode the mask of an image; the classes are the gray values, or the indices of a palette.
+
+    The frame is that of ``read_pixels``, without interpolation: every pixel has the class of the nearest one.
+
+    Args:
+        mask: an opened mask.
+        size: (H, W) of the answer.
+        classes: how many there are; None to take whatever number is there.
+        ignore: the value of pixels without a class.
+
+    Returns:
+        (H, W): classes from 0, and ``IGNORED`` where there is none.
+
+    Raises:
+        ValueError: if it has colors or holds a number that is no class.
+        OSError: or another error of the decoder, if the file is damaged.
+    """
+    ImageOps.exif_transpose(mask, in_place=True)
+    if mask.mode not in _MASKS:
+        raise ValueError(
+            f"its mask has mode {mask.mode!r}, and the class of a pixel is one integer: save it with one channel of "
+            "8 bits, or with a palette"
+        )
+    values = np.asarray(mask).astype(np.int64)
+    has_class = values != ignore
+    largest = IGNORED - 1 if classes is None else classes - 1
+    if (wrong := values[has_class & ((values < 0) | (values > largest))]).size:
+        raise ValueError(f"its mask holds the class {wrong[0]}: classes are 0 to {largest}, and {ignore} is ignored")
+    indices = Image.fromarray(np.where(has_class, values, IGNORED).astype(np.uint8))
+    height, width = size
+    if indices.size != (width, height):
+        indices = ImageOps.fit(indices, (width, height), Image.Resampling.NEAREST)
+    return np.asarray(indices)

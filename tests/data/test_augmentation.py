@@ -2,11 +2,18 @@ import numpy as np
 import pytest
 import torch
 
-from persistill.data import augment
+from persistill.data.augmentation import augment as augment_with_target
+
+IGNORE = -100
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def augment(images, names, padding, generator):
+    """The images alone."""
+    return augment_with_target(images, torch.zeros(len(images), dtype=torch.int64), names, padding, generator)[0]
 
 
 def possible(image: np.ndarray, padding: int, crop: bool, flip: bool) -> dict[bytes, tuple[int, int, bool]]:
@@ -67,3 +74,40 @@ def test_unknown_names_and_paddings_are_refused():
         augment(torch.zeros(1, 1, 2, 2), ("blur",), 1, seeded())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="padding must be 0 or more; -1"):
         augment(torch.zeros(1, 1, 2, 2), ("crop",), -1, seeded())
+
+
+@pytest.mark.parametrize("names", [("crop",), ("flip",), ("crop", "flip"), ()])
+@pytest.mark.parametrize("crop_size", [None, (5, 4), (9, 8)])
+def test_masks_move_with_their_images(names, crop_size):
+    # The class of a pixel is its first channel, so that what moved together can be told.
+    images = torch.randint(1, 256, (40, 2, 7, 6), dtype=torch.uint8, generator=seeded())
+    target = images[:, 0].long()
+    moved, masks = augment_with_target(images, target, names, 2, seeded(1), crop_size)
+    assert moved.shape == (40, 2, *((crop_size or (7, 6)) if "crop" in names else (7, 6)))
+    assert masks.shape == (40, *moved.shape[2:])
+    assert torch.equal(masks, torch.where(moved[:, 0] == 0, IGNORE, moved[:, 0].long()))
+    assert (masks == IGNORE).any() == ("crop" in names)
+
+
+def test_masks_change_no_draw():
+    images = torch.randint(1, 256, (30, 3, 8, 8), dtype=torch.uint8, generator=seeded())
+    dense, _ = augment_with_target(images, torch.zeros(30, 8, 8).long(), ("crop", "flip"), 4, seeded(1))
+    assert torch.equal(dense, augment(images, ("crop", "flip"), 4, seeded(1)))
+
+
+def test_classes_of_images_stay():
+    classes = torch.arange(20)
+    _, target = augment_with_target(torch.rand(20, 1, 6, 6), classes, ("crop", "flip"), 2, seeded())
+    assert torch.equal(target, classes)
+
+
+def test_small_windows_come_from_everywhere():
+    images = torch.arange(1, 13, dtype=torch.uint8).view(1, 1, 3, 4).expand(2000, 1, 3, 4)
+    windows, _ = augment_with_target(images, torch.zeros(2000).long(), ("crop",), 0, seeded(), (2, 3))
+    corners = windows[:, 0, 0, 0].tolist()
+    assert {corner: 400 < corners.count(corner) < 600 for corner in corners} == dict.fromkeys([1, 2, 5, 6], True)
+
+
+def test_windows_must_fit():
+    with pytest.raises(ValueError, match="6x6; 7x3 was given"):
+        augment_with_target(torch.zeros(1, 1, 4, 4), torch.zeros(1), ("crop",), 1, seeded(), (7, 3))

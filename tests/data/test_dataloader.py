@@ -49,8 +49,8 @@ def loader(data=None, views=None, **changes):
 
 def same(one, other):
     return (
-        one.views.keys() == other.views.keys()
-        and all(torch.equal(one.views[name], other.views[name]) for name in one.views)
+        one.inputs.keys() == other.inputs.keys()
+        and all(torch.equal(one.inputs[name], other.inputs[name]) for name in one.inputs)
         and torch.equal(one.target, other.target)
         and torch.equal(one.index, other.index)
     )

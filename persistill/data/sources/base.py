@@ -28,6 +28,24 @@ class Rows(Protocol):
         """Bytes of the encoded image."""
 
 
+class MaskRows(Protocol):
+    """One part of a source whose images have a class in every pixel."""
+
+    def __len__(self) -> int: ...
+
+    def open(self, row: int) -> Image.Image:
+        """Open an image; only its header is read."""
+
+    def open_mask(self, row: int) -> Image.Image:
+        """Open the mask of an image; only its header is read."""
+
+    def name(self, row: int) -> str:
+        """What to call an image in a message; no two images of a part have one name."""
+
+    def length(self, row: int) -> int:
+        """Bytes of the encoded image and of its encoded mask."""
+
+
 class Source(NamedTuple):
     """A data set before its splits are drawn.
 
@@ -38,6 +56,18 @@ class Source(NamedTuple):
 
     classes: tuple[str, ...]
     parts: dict[str, Rows]
+
+
+class MaskSource(NamedTuple):
+    """A data set of images and masks before its splits are drawn.
+
+    Attributes:
+        classes: class names; the values of masks are positions in it. None where the source does not name them.
+        parts: as of ``Source``.
+    """
+
+    classes: tuple[str, ...] | None
+    parts: dict[str, MaskRows]
 
 
 def part_of(name: str) -> str | None:

@@ -48,8 +48,8 @@ def read_folder(folder: Path) -> Source:
     Raises:
         UserError: if there are no images, none for a class, or images outside the class folders.
     """
-    subfolders = _subfolders(folder)
-    parts = {path: part_of(path.name) for path in subfolders if _subfolders(path)}
+    folders = subfolders(folder)
+    parts = {path: part_of(path.name) for path in folders if subfolders(path)}
     if "train" in parts.values():
         roots: dict[str, Path] = {}
         for path, part in parts.items():
@@ -57,7 +57,7 @@ def read_folder(folder: Path) -> Source:
                 raise UserError(f"{roots[part]} and {path} are both the {part} part of {folder}. Keep one of them.")
             if part is not None:
                 roots[part] = path
-        strays = [path for path in subfolders if path not in roots.values() and _images(path)]
+        strays = [path for path in folders if path not in roots.values() and image_files(path)]
         if strays:
             raise UserError(
                 f"{strays[0]} has no place beside {roots['train']}: next to a training folder, "
@@ -65,7 +65,7 @@ def read_folder(folder: Path) -> Source:
             )
     else:
         roots = {"train": folder}
-    classes = tuple(path.name for path in _subfolders(roots["train"]))
+    classes = tuple(path.name for path in subfolders(roots["train"]))
     if not classes:
         raise UserError(
             f"{roots['train']} holds no class folders and no Parquet files: put the images of each class into a "
@@ -78,10 +78,10 @@ def read_folder(folder: Path) -> Source:
         loose = [path for path in root.iterdir() if _is_image(path.name) and path.is_file()]
         if loose:
             raise UserError(f"{loose[0]} lies outside of the class folders of {root}, so that its class is not known.")
-        for path in _subfolders(root):
+        for path in subfolders(root):
             if path.name not in classes:
                 raise unknown(f"class folder in {root}:", path.name, classes)
-            found = _images(path)
+            found = image_files(path)
             if not found:
                 raise UserError(
                     f"the class folder {path} holds no images ({', '.join(sorted(SUFFIXES))}). Add some, or remove it."
@@ -92,7 +92,8 @@ def read_folder(folder: Path) -> Source:
     return Source(classes, rows)
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, sorted."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
@@ -100,7 +101,8 @@ def _is_image(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
 
 
-def _images(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """The image files in a folder, at any depth, sorted; hidden ones are passed over."""
     # Path.rglob does not follow links to folders, which large collections are often made of.
     places = os.walk(folder, followlinks=True)
     return sorted(Path(place) / name for place, _, names in places for name in names if _is_image(name))

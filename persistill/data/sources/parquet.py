@@ -25,25 +25,28 @@ _SECONDS = 5
 """In which the hub has to answer."""
 
 
-class TableRows:
-    """The images of one part of a table.
+class TableColumn:
+    """The images in a column of one part of a table.
 
     Args:
         table: a ``datasets.Dataset``.
         column: its image column.
-        targets: (N,) class numbers.
         part: its name, for messages.
     """
 
-    def __init__(self, table: Any, column: str, targets: IntArray, part: str) -> None:
+    def __init__(self, table: Any, column: str, part: str) -> None:
         self._table = table.select_columns([column]).with_format("arrow")
         self._column = column
         self._part = part
-        self.targets = targets
+
+    def __len__(self) -> int:
+        return len(self._table)
 
     def open(self, row: int) -> Image.Image:
         """Open an image, from its bytes, or from the file that its path names."""
         value = self._table[row][self._column][0].as_py()
+        if value is None:
+            raise ValueError(f"the column {self._column!r} of the row is empty")
         return Image.open(value["path"] if value["bytes"] is None else io.BytesIO(value["bytes"]))
 
     def name(self, row: int) -> str:
@@ -67,6 +70,21 @@ class TableRows:
         return array
 
 
+class TableRows(TableColumn):
+    """The images of one part of a table, with their classes.
+
+    Args:
+        table: a ``datasets.Dataset``.
+        column: its image column.
+        targets: (N,) class numbers.
+        part: its name, for messages.
+    """
+
+    def __init__(self, table: Any, column: str, targets: IntArray, part: str) -> None:
+        super().__init__(table, column, part)
+        self.targets = targets
+
+
 def parquet_files(folder: Path) -> list[Path]:
     """The Parquet files in a folder and in the folders just below it, sorted."""
     return sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
@@ -85,6 +103,15 @@ def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Sour
 
     Raises:
         UserError: if a file is damaged, files disagree, or no column holds images or classes.
+    """
+    return _from_tables(open_tables(folder, files), label, str(folder))
+
+
+def open_tables(folder: Path, files: Sequence[Path]) -> Mapping[str, Any]:
+    """Open Parquet files as ``datasets`` does, by the names of their parts.
+
+    Raises:
+        UserError: if a file is damaged or files disagree.
     """
     from datasets import Features, load_dataset  # noqa: PLC0415  half a second that other sources need not pay
 
@@ -107,10 +134,10 @@ def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Sour
             f"as those of others in {folder} do."
         )
     try:
-        tables = load_dataset("parquet", data_files=shards or {"train": nameless})
+        tables: Mapping[str, Any] = load_dataset("parquet", data_files=shards or {"train": nameless})
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{folder} cannot be read as Parquet: {_first_line(error)}") from error
-    return _from_tables(tables, label, str(folder))
+    return tables
 
 
 def read_hub(name: str, label: str | None, known: Sequence[str]) -> Source:
@@ -123,6 +150,15 @@ def read_hub(name: str, label: str | None, known: Sequence[str]) -> Source:
 
     Raises:
         UserError: if the hub has no such data set, cannot be reached, or the columns do not suit.
+    """
+    return _from_tables(download_tables(name, known), label, name)
+
+
+def download_tables(name: str, known: Sequence[str]) -> Mapping[str, Any]:
+    """The tables of a data set of the hub, by the names of its splits.
+
+    Raises:
+        UserError: if the hub has no such data set, or cannot be reached.
     """
     from datasets import DatasetDict, load_dataset  # noqa: PLC0415
     from datasets.exceptions import DatasetNotFoundError  # noqa: PLC0415
@@ -148,7 +184,8 @@ def read_hub(name: str, label: str | None, known: Sequence[str]) -> Source:
         raise UserError(f"the data set {name!r} cannot be loaded: {_first_line(error)} {by_hand}") from error
     if not isinstance(tables, DatasetDict):
         raise UserError(f"the data set {name!r} came without splits. {by_hand}")
-    return _from_tables(tables, label, name)
+    splits: Mapping[str, Any] = tables
+    return splits
 
 
 def _look_for(name: str) -> None:
@@ -174,16 +211,26 @@ def _look_for(name: str) -> None:
         raise ConnectionError(_first_line(error)) from error  # the errors of the client's own library differ by version
 
 
-def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> Source:
+def by_part(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The tables of training, validation and test.
+
+    Raises:
+        UserError: if there is none for training, or they have different columns.
+    """
     parts = {part: table for name, table in tables.items() if (part := part_of(name)) is not None}
     if "train" not in parts:
         raise UserError(f"{where} has no training split; its splits are: {', '.join(tables)}.")
+    for part, table in parts.items():
+        if set(table.features) != set(parts["train"].features):
+            raise UserError(f"the splits of {where} have different columns: {part} has {', '.join(table.features)}.")
+    return parts
+
+
+def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> Source:
+    parts = by_part(tables, where)
     features = parts["train"].features
     images = _image_column(features, where)
     column = _label_column(features, label, where)
-    for part, table in parts.items():
-        if set(table.features) != set(features):
-            raise UserError(f"the splits of {where} have different columns: {part} has {', '.join(table.features)}.")
     raw = {
         part: table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
         for part, table in parts.items()
@@ -210,12 +257,17 @@ def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> So
     return Source(tuple(str(name) for name in (values if names is None else names)), rows)
 
 
-def _image_column(features: Mapping[str, Any], where: str) -> str:
-    found = [
+def image_columns(features: Mapping[str, Any]) -> list[str]:
+    """The columns that hold images."""
+    return [
         name
         for name, feature in features.items()
         if type(feature).__name__ == "Image" or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
     ]
+
+
+def _image_column(features: Mapping[str, Any], where: str) -> str:
+    found = image_columns(features)
     if len(found) != 1:
         raise UserError(
             f"{where} must have one column of images (struct of bytes and path); it has "

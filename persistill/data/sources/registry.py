@@ -2,15 +2,17 @@
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from persistill.config import Data
-from persistill.data.sources.base import IntArray, Source
+from persistill.data.sources.base import IntArray, MaskSource, Source
 from persistill.data.sources.image_folder import read_folder
+from persistill.data.sources.mask_folder import read_mask_folder
+from persistill.data.sources.mask_parquet import read_mask_hub, read_mask_parquet
 from persistill.data.sources.parquet import parquet_files, read_hub, read_parquet
 from persistill.data.splits import draw_splits
 from persistill.data.splits_reader import Splits, read_splits
@@ -20,7 +22,7 @@ from persistill.utils.progress import Progress, Silent
 _SILENT = Silent()
 
 
-def load(settings: Data, progress: Progress = _SILENT) -> Splits:
+def load(settings: Data, progress: Progress = _SILENT, *, masks: bool = False) -> Splits:
     """Read the images of a recipe, on the CPU.
 
     Only images that the splits need are decoded.
@@ -28,6 +30,7 @@ def load(settings: Data, progress: Progress = _SILENT) -> Splits:
     Args:
         settings: where the images are, and how they are split and read.
         progress: told how many images were read.
+        masks: whether every pixel has a class, and not every image: the target of an image is its mask.
 
     Returns:
         The three splits, in memory if they take up to ``reading.MEMORY_LIMIT`` bytes decoded, otherwise streamed.
@@ -36,6 +39,11 @@ def load(settings: Data, progress: Progress = _SILENT) -> Splits:
         UserError: if the source is unknown, empty or damaged, has too few images, images of different sizes
             without ``settings.size``, or images that cannot be read without ``settings.skip_unreadable``.
     """
+    if masks:
+        masked = open_mask_source(settings)
+        # All images count as of one class, so that they are drawn evenly.
+        of_one = {part: np.zeros(len(rows), dtype=np.int64) for part, rows in masked.parts.items()}
+        return read_splits(masked, draw_splits(of_one, settings, ("image",)), settings, progress)
     source = open_source(settings)
     drawn = draw_splits({part: rows.targets for part, rows in source.parts.items()}, settings, source.classes)
     return read_splits(source, drawn, settings, progress)
@@ -91,14 +99,42 @@ def open_source(settings: Data) -> Source:
             return read_parquet(folder, files, settings.label)
         _no_label(settings)
         return read_folder(folder)
+    _look_for(name, folder, known, "a folder of Parquet files or of class folders")
+    return read_hub(name, settings.label, known)
+
+
+def open_mask_source(settings: Data) -> MaskSource:
+    """Find the images and masks of a recipe, without reading any.
+
+    Raises:
+        UserError: if the source is unknown, empty or damaged, or has no masks.
+    """
+    name = settings.source
+    if name in _BUILT_IN:
+        raise UserError(f"{name} has a class for each image and no masks: data.source must name a source with masks.")
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        files = parquet_files(folder)
+        if files:
+            return read_mask_parquet(folder, files, settings.label)
+        _no_label(settings)
+        return read_mask_folder(folder)
+    _look_for(name, folder, (), "a folder of Parquet files, or of the folders images and masks")
+    return read_mask_hub(name, settings.label)
+
+
+def _look_for(name: str, folder: Path, known: Sequence[str], layout: str) -> None:
+    """See that a name may be one on the hub.
+
+    Raises:
+        UserError: if it is none, with what it may be meant for.
+    """
     if folder.exists():
         raise UserError(f"{folder} is a file; data.source names the folder that holds it.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and Path(name).parts[0] in _folders()):
         raise UserError(f"there is no folder {name}.{_near(folder)} data.source names one that holds the images.")
-    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
-        return read_hub(name, settings.label, known)
-    advice = "Or the path of a folder of Parquet files or of class folders."
-    raise unknown("data source", name, known, f"{advice}{_near(folder)}")
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        raise unknown("data source", name, known, f"Or the path of {layout}.{_near(folder)}")
 
 
 def _near(folder: Path) -> str:

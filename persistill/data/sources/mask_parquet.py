@@ -1,0 +1,108 @@
+"""Data sets as tables with a column of images and a column of masks: folders of Parquet files, and names on the hub."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from persistill.data.sources.base import MaskSource
+from persistill.data.sources.parquet import TableColumn, by_part, download_tables, image_columns, open_tables
+from persistill.errors import UserError, unknown
+
+_MASK_NAMES = ("mask", "label", "annotation", "segmentation")
+"""What the name of a column of masks holds, by which it is told from the column of images."""
+
+
+class MaskTableRows:
+    """The images and masks of one part of a table."""
+
+    def __init__(self, images: TableColumn, masks: TableColumn) -> None:
+        self._images = images
+        self._masks = masks
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def open(self, row: int) -> Image.Image:
+        """Open an image."""
+        return self._images.open(row)
+
+    def open_mask(self, row: int) -> Image.Image:
+        """Open the mask of an image."""
+        return self._masks.open(row)
+
+    def name(self, row: int) -> str:
+        """Row, part and, where it is kept, the file name of the image."""
+        return self._images.name(row)
+
+    def length(self, row: int) -> int:
+        """Bytes of the encoded image and mask."""
+        return self._images.length(row) + self._masks.length(row)
+
+
+def read_mask_parquet(folder: Path, files: Sequence[Path], label: str | None) -> MaskSource:
+    """Read a folder of Parquet files in the Hugging Face image layout with two columns, of images and of masks.
+
+    Files belong to parts as those with classes do. Names of classes are a JSON list under "classes" in the metadata of
+    the first file's schema; where there is none, the classes are numbered.
+
+    Args:
+        folder: what to call the data set.
+        files: its files, at least one.
+        label: the column of masks; None if its name says so.
+
+    Raises:
+        UserError: if a file is damaged, files disagree, or there are no two such columns.
+    """
+    tables = open_tables(folder, files)
+    metadata = pq.read_schema(files[0]).metadata or {}
+    try:
+        names = json.loads(metadata.get(b"classes", b"null"))
+    except ValueError:
+        names = ""
+    if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise UserError(f'"classes" in the schema of {files[0]} must be a JSON list of names.')
+    return _from_tables(tables, label, str(folder), None if names is None else tuple(names))
+
+
+def read_mask_hub(name: str, label: str | None) -> MaskSource:
+    """Download a data set with masks of the Hugging Face hub, or take it from the local cache. Classes are numbered.
+
+    Args:
+        name: as on the hub, "owner/name".
+        label: the column of masks; None if its name says so.
+
+    Raises:
+        UserError: if the hub has no such data set, cannot be reached, or the columns do not suit.
+    """
+    return _from_tables(download_tables(name, ()), label, name, None)
+
+
+def _from_tables(
+    tables: Mapping[str, Any], label: str | None, where: str, classes: tuple[str, ...] | None
+) -> MaskSource:
+    parts = by_part(tables, where)
+    image, mask = _columns(image_columns(parts["train"].features), label, where)
+    return MaskSource(
+        classes,
+        {
+            part: MaskTableRows(TableColumn(table, image, part), TableColumn(table, mask, part))
+            for part, table in parts.items()
+        },
+    )
+
+
+def _columns(found: Sequence[str], label: str | None, where: str) -> tuple[str, str]:
+    if label is not None and label not in found:
+        raise unknown("column of masks (data.label)", label, found, f"These are the columns of images in {where}.")
+    masks = [label] if label else [name for name in found if any(part in name.lower() for part in _MASK_NAMES)]
+    images = [name for name in found if name not in masks]
+    if len(masks) != 1 or len(images) != 1:
+        raise UserError(
+            f"{where} must have one column of images and one of masks (structs of bytes and path); it has "
+            f"{', '.join(found) or 'none'}. data.label says which holds the masks."
+        )
+    return images[0], masks[0]

@@ -1,8 +1,8 @@
 """How a network is trained, and how it is trained on for 8 bits."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from persistill.config.fields import Positive, Weight
 from persistill.settings import Settings
@@ -40,6 +40,12 @@ class Train(Settings):
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     channels_last: bool = False
+
+    @model_validator(mode="after")
+    def _crop_size_needs_crops(self) -> Self:
+        if self.crop_size is not None and "crop" not in self.augment:
+            raise ValueError(f'crop_size={self.crop_size} is the size of crops: add "crop" to augment.')
+        return self
 
 
 class Quantize(Settings):

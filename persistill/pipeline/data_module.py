@@ -113,6 +113,7 @@ class DataModule:
             shuffle_seed=seed,
             augment=settings.augment,
             crop_padding=settings.crop_padding,
+            crop_size=settings.crop_size,
             drop_last=True,
         )
 

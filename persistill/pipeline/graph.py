@@ -216,6 +216,7 @@ class Pipeline:
                 "size": settings.batch_size,
                 "augment": list(settings.augment),
                 "padding": settings.crop_padding,
+                "crop_size": settings.crop_size,
             },
             "seed": self.recipe.teacher_seed,
         }

@@ -87,6 +87,12 @@ def test_training_settings_have_ranges(values: dict) -> None:
         Train(**values)
 
 
+def test_a_size_of_crops_needs_crops() -> None:
+    assert Train(augment=("crop",), crop_size=(96, 128)).crop_size == (96, 128)
+    with pytest.raises(UserError, match='add "crop" to augment'):
+        Train(augment=("flip",), crop_size=(96, 128))
+
+
 def test_a_share_or_a_count_of_images_is_held_out() -> None:
     assert Data(source="digits", validation=0.2).validation == 0.2
     assert Data(source="digits", validation=200).validation == 200

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fit import StopsAfter, fresh, train
+from test_trainer import StopsAfter, fresh, train
 from tiny_training import SyntheticBatches, TinyNet
 from torch import nn
 

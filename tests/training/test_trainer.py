@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_objective import Adapted, Pull, setting
+from test_criterion import Adapted, Pull, setting
 from tiny_training import SyntheticBatches, TinyNet
 
 from persistill.config import Train

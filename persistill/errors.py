@@ -11,7 +11,7 @@ class UserError(Exception):
     """
 
 
-def unknown(kind: str, given: str, allowed: Iterable[str], advice: str = "") -> UserError:
+def unknown(kind: str, given: str, allowed: Iterable[str], advice: str = "", *, listed: bool = True) -> UserError:
     """The answer to a name that is not in a table: the near names first, then all of them.
 
     Args:
@@ -19,6 +19,7 @@ def unknown(kind: str, given: str, allowed: Iterable[str], advice: str = "") -> 
         given: the name as it was given.
         allowed: every name that would have been right.
         advice: one more sentence, for what to do if none of these names fits.
+        listed: whether all names are listed; not where there are too many to be read.
 
     Returns:
         The error, to be raised by the caller.
@@ -26,5 +27,5 @@ def unknown(kind: str, given: str, allowed: Iterable[str], advice: str = "") -> 
     names = sorted(allowed)
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
-    listing = f" Known: {', '.join(names)}." if names else ""
+    listing = f" Known: {', '.join(names)}." if names and listed else ""
     return UserError(f"unknown {kind} {given!r}.{hint}{listing}{' ' + advice if advice else ''}")

@@ -6,6 +6,7 @@ its author sees all of them together.
 
 import ast
 import contextlib
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Self
@@ -40,7 +41,7 @@ class Settings(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values, with the class name under "is", for run folders and their hashes."""
-        return {"is": type(self).__name__, **{name: _plain(getattr(self, name)) for name in type(self).model_fields}}
+        return {"is": _identity(type(self)), **{name: _plain(getattr(self, name)) for name in type(self).model_fields}}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -111,7 +112,15 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
+    if isinstance(value, type) or inspect.isroutine(value):
+        return {"is": _identity(value)}
     return value
+
+
+def _identity(thing: Any) -> str:
+    """The name of a class or function; with its module, unless it comes with the package or stands in a recipe file."""
+    name, module = thing.__name__, thing.__module__ or ""
+    return name if module.partition(".")[0] in ("persistill", "<run_path>", "__main__") else f"{module}:{name}"
 
 
 def _replace(node: Any, path: list[str], value: Any, whole: str) -> Any:

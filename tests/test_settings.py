@@ -121,5 +121,5 @@ def test_plain_settings_survive_json(rate: float, names: list[str]) -> None:
 
 def test_json_names_the_class_of_each_part() -> None:
     content = Outer(count=1, several=(Inner(),)).to_json()
-    assert content["is"] == "Outer"
-    assert content["several"] == [{"is": "Inner", "rate": 0.1, "names": []}]
+    assert content["is"] == "test_settings:Outer"
+    assert content["several"] == [{"is": "test_settings:Inner", "rate": 0.1, "names": []}]

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from persistill.config.data import Data
 from persistill.config.evaluation import Evaluate, Published
-from persistill.config.fields import Weight
+from persistill.config.fields import Named, Weight
 from persistill.config.model import Model
 from persistill.config.train import Quantize, Train
 from persistill.errors import UserError, unknown
@@ -78,7 +78,9 @@ class Recipe(Settings):
     """A whole comparison.
 
     Attributes:
-        views: names for what teachers may see beside "image", e.g. persistence images.
+        views: names for what teachers may see beside "image" -> what that is: settings of a view
+            (``data.PersistenceView``, or your own subclass of ``data.View``), the name of one with default settings
+            ("cubical"), or "package.module:Name".
         arms: name -> arm, in the order of the report; the first is the baseline.
         seeds: one student per arm and seed.
         teacher_seed: each teacher is trained once, from this seed, and teaches all students.
@@ -95,7 +97,7 @@ class Recipe(Settings):
     student: Model
     arms: dict[str, Arm]
     teachers: dict[str, Teacher] = Field(default_factory=dict)
-    views: dict[str, Settings] = Field(default_factory=dict)
+    views: dict[str, Named] = Field(default_factory=dict)
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)

@@ -8,26 +8,31 @@ from persistill.data.normalization import measure_normalization
 from persistill.data.sources.registry import load
 from persistill.data.splits import stratified
 from persistill.data.splits_reader import Splits
-from persistill.data.views.online import DrawnView
-from persistill.data.views.persistence_image import (
-    FittedPersistenceView,
-    OpenView,
-    PersistenceView,
-    make_view,
-    open_view,
-)
+from persistill.data.views.base import View
+from persistill.data.views.betti_curves import BettiCurveView
+from persistill.data.views.cubical import CubicalView
+from persistill.data.views.landscapes import LandscapeView
+from persistill.data.views.online import OnlineView
+from persistill.data.views.persistence_image import FittedPersistenceView, PersistenceView
+from persistill.data.views.registry import VIEWS
+from persistill.data.views.storage import OpenView, make_view, open_view
 
 __all__ = [
-    "DrawnView",
+    "VIEWS",
+    "BettiCurveView",
+    "CubicalView",
     "FittedPersistenceView",
     "ImageDataset",
     "InMemoryDataset",
+    "LandscapeView",
     "Loader",
+    "OnlineView",
     "OpenView",
     "PersistenceView",
     "Splits",
     "StoredFeatures",
     "StreamedDataset",
+    "View",
     "augment",
     "load",
     "make_view",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from persistill.data.augmentation import augment as augmented
 from persistill.data.dataset import ImageDataset
-from persistill.data.views.online import DrawnView
+from persistill.data.views.online import OnlineView
 from persistill.errors import UserError
 from persistill.structures import Batch
 
@@ -64,7 +64,7 @@ class Loader:
         device: where batches are put.
         transform: called with (pixels in [0, 1], number of the batch), before normalization; its answer, of the same
             shape, is normalized instead.
-        drawn: name -> view that is computed in every batch from what "image" shows, after augmentation and transform.
+        online: name -> view that is computed in every batch from what "image" shows, after augmentation and transform.
 
     Raises:
         UserError: if there are fewer images than one batch needs, or a view has another number of them.
@@ -86,11 +86,11 @@ class Loader:
         drop_last: bool = False,
         device: torch.device | str = "cpu",
         transform: Transform | None = None,
-        drawn: Mapping[str, DrawnView] | None = None,
+        online: Mapping[str, OnlineView] | None = None,
     ) -> None:
         self.device = torch.device(device)
         self._images = images
-        self._views, self._drawn = dict(views), dict(drawn or {})
+        self._views, self._online = dict(views), dict(online or {})
         self._batch_size = batch_size
         self._shuffle_seed = shuffle_seed
         self._augment = tuple(augment)
@@ -106,8 +106,8 @@ class Loader:
                     "other data. Move its folder away and run the recipe again."
                 )
             self._normalize[name] = _Normalize(view.mean, view.std, len(view.mean), self.device)
-        for name, drawing in self._drawn.items():
-            self._normalize[name] = _Normalize(drawing.mean, drawing.std, len(drawing.mean), self.device)
+        for name, computed in self._online.items():
+            self._normalize[name] = _Normalize(computed.mean, computed.std, len(computed.mean), self.device)
         if len(self) == 0:
             raise UserError(
                 f"{len(images)} images do not fill one batch of {batch_size}: choose a smaller train.batch_size, "
@@ -122,7 +122,7 @@ class Loader:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch.
 
-        Streamed images are decoded and views fetched or drawn two batches ahead by a thread, which ends with the
+        Streamed images are decoded and views fetched or computed two batches ahead by a thread, which ends with the
         iterator.
 
         Args:
@@ -131,7 +131,7 @@ class Loader:
         """
         order = self._order(number)
         steps = range(start, len(self))
-        if self._images.in_memory and not self._views and not self._drawn:
+        if self._images.in_memory and not self._views and not self._online:
             for step in steps:
                 yield self._batch(order, number, step)
             return
@@ -165,8 +165,8 @@ class Loader:
         views = {"image": self._normalize["image"](image)}
         for name, view in self._views.items():
             views[name] = self._normalize[name](view.fetch(index).to(self.device))
-        for name, drawn in self._drawn.items():
-            views[name] = self._normalize[name](drawn.draw(pixels))
+        for name, computed in self._online.items():
+            views[name] = self._normalize[name](computed.compute(pixels))
         return Batch(views, target, index.to(self.device))
 
 

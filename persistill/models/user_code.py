@@ -1,6 +1,5 @@
 """A user's own network by ``package.module:function``. Naming one imports and runs that code."""
 
-import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +8,9 @@ from torch import nn
 
 from persistill.errors import UserError
 from persistill.models.base import Network
-from persistill.models.close_match import mistaken
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.feature_extraction.wrapper import adapt
+from persistill.utils.registry import import_object, is_own_code
 
 _SIZE = (32, 32)
 
@@ -23,25 +22,12 @@ def find_factory(name: str) -> Callable[..., Any]:
         UserError: if the module cannot be imported, has no such name, or the name cannot be called with ``in_channels``
             and ``num_classes``.
     """
-    place, _, path = name.partition(":")
-    if not all(part.isidentifier() for part in (*place.split("."), *path.split("."))):
+    if not is_own_code(name):
         raise UserError(f"{name!r} does not name a network of your own: write package.module:function.")
-    try:
-        found: Any = importlib.import_module(place)
-    except Exception as error:  # a stranger's code, which may raise anything
-        if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
-            raise UserError(
-                f"there is no module {error.name!r} to import for the model {name!r}. Install it, or let PYTHONPATH "
-                "name the folder in which it lies."
-            ) from error
-        raise UserError(f"importing {place!r} for the model {name!r} raised {_quoted(error)}") from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            public = [other for other, value in vars(found).items() if callable(value) and other[0] != "_"]
-            raise mistaken(f"name in {place}:", part, public, f"Write {place}:NAME for a function or class in it.")
-        found = getattr(found, part)
+    found = import_object(name, "model")
     if not callable(found):
         raise UserError(f"{name!r} is no function or class but a {type(found).__name__}; name what makes the network.")
+    path = name.partition(":")[2]
     signature = inspect.signature(found)
     try:
         signature.bind(in_channels=3, num_classes=10, **_size_of(found, _SIZE))

@@ -15,7 +15,7 @@ import torch
 
 from persistill.config import Evaluate, Train
 from persistill.data import ImageDataset, Splits
-from persistill.data.views.persistence_image import FIT_IMAGES
+from persistill.data.views.storage import FIT_IMAGES
 from persistill.perturbations import SEVERITIES, corrupt, corruption_names
 from persistill.perturbations.adversarial import PGD_STEPS
 from persistill.pipeline.dry_run import UNREHEARSED, DryRun, Seen

@@ -1,7 +1,7 @@
 """The images of a recipe, what teachers see beside them, and the batches of both: what every stage is worked with."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +10,18 @@ from torch import Tensor
 
 from persistill import evaluation
 from persistill.config import Recipe, Train
-from persistill.data import ImageDataset, Loader, OpenView, Splits, load, make_view, measure_normalization, open_view
+from persistill.data import (
+    VIEWS,
+    ImageDataset,
+    Loader,
+    OpenView,
+    Splits,
+    View,
+    load,
+    make_view,
+    measure_normalization,
+    open_view,
+)
 from persistill.pipeline.stage import Stage
 from persistill.pipeline.validate import normalization_of_recipe
 from persistill.run_folder import RunFolder
@@ -59,16 +70,16 @@ class DataModule:
                 "view",
                 name,
                 {"data": self.splits.fingerprint, "view": view.to_json()},
-                lambda folder, view=view: make_view(view, self.splits, folder.path, self._progress),  # type: ignore[misc]
+                partial(self._make_view, view),
             )
-            for name, view in self._recipe.views.items()
+            for name in self._recipe.views
+            for view in (self._view(name),)
         }
 
     def view_shape(self, view: str) -> tuple[int, int, int]:
         """(C, H, W) of what a view shows."""
         image = self.splits.train.shape
-        shape: tuple[int, int, int] = image if view == "image" else self._recipe.views[view].shape(image)  # type: ignore[attr-defined]
-        return shape
+        return image if view == "image" else self._view(view).shape(image)
 
     def look(self, rows: Tensor) -> dict[str, Tensor]:
         """Test images, (n, C, H, W) uint8, and what the teachers' views show of them, floats in [0, 1], by name."""
@@ -79,25 +90,31 @@ class DataModule:
     def loader(
         self, split: str, views: set[str], *, augment: Sequence[Literal["crop", "flip"]] = (), **options: Any
     ) -> Loader:
-        """Batches of a split. Where images are augmented, persistence images are drawn from what came of them."""
+        """Batches of a split. Where images are augmented, views are computed from what came of them."""
         mean, std = self.normalization
-        stored, drawn = {}, {}
+        stored, online = {}, {}
         for name in sorted(views - {"image"}):
             opened = self.open_view(name)
             if augment:
-                drawn[name] = opened.drawn
+                online[name] = opened.online(self._view(name))
             else:
                 stored[name] = opened.split(split)
         return Loader(
             getattr(self.splits, split),
             stored,
-            drawn=drawn,
+            online=online,
             mean=mean,
             std=std,
             augment=augment,
             device=self.device,
             **options,
         )
+
+    def _view(self, name: str) -> View:
+        return VIEWS.find(self._recipe.views[name])
+
+    def _make_view(self, view: View, folder: RunFolder) -> dict[str, Any]:
+        return make_view(view, self.splits, folder.path, self._progress)
 
     def open_view(self, name: str) -> OpenView:
         """What was stored of a view; its stage must be complete."""

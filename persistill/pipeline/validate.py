@@ -4,6 +4,7 @@ from pathlib import Path
 
 from persistill import exporters, models
 from persistill.config import Recipe
+from persistill.data import VIEWS
 from persistill.errors import UserError
 from persistill.perturbations import corruption_names
 
@@ -19,6 +20,11 @@ def problems(recipe: Recipe) -> list[str]:
                 models.check_initial(model.name, model.initial)
         except UserError as error:
             found.append(f"{role}: {error}")
+    for name, view in recipe.views.items():
+        try:
+            VIEWS.find(view)
+        except UserError as error:
+            found.append(f"views.{name}: {error}")
     try:
         corruption_names(recipe.evaluate.corruptions)
     except UserError as error:

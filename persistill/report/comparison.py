@@ -180,16 +180,18 @@ class View:
         name: as in the recipe.
         folder: its run folder.
         shape: (channels, height, width) of one sample.
-        scans: names of the scans, each of which gives one channel for every channel of the image.
+        groups: names of groups of channels (scans, dimensions), each with one channel for every channel of the image.
         settings: how it was made, fitted values included.
+        explanation: how it is to be read, a few sentences.
         seconds: wall-clock of making it.
     """
 
     name: str
     folder: Path
     shape: tuple[int, ...]
-    scans: tuple[str, ...]
+    groups: tuple[str, ...]
     settings: Mapping[str, Any]
+    explanation: str
     seconds: float
 
 
@@ -336,8 +338,9 @@ class _Reader:
             name=name,
             folder=self.root / place,
             shape=tuple(result.get("shape", ())),
-            scans=tuple(result.get("scans", ())),
+            groups=tuple(result.get("groups", ())),
             settings=result.get("settings", {}),
+            explanation=str(result.get("explanation", "")),
             seconds=_number(result.get("seconds")),
         )
 

@@ -49,29 +49,29 @@ def inlined_image(pixels: NDArray[np.uint8], name: str) -> Inlined:
     return Inlined(_uri(image), f"Image of the class {name}, {width} by {height} pixels")
 
 
-def inlined_persistence_image(image: NDArray[Any], channel: str) -> Inlined:
-    """A persistence image.
+def inlined_channel(image: NDArray[Any], channel: str) -> Inlined:
+    """One channel of a view, such as a persistence image.
 
     Args:
         image: (H, W), values in [0, 1].
         channel: what it is of; stands below it too.
     """
     levels = np.round(255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
-    return Inlined(_uri(_colored(levels)), f"Persistence image, {channel}: {_seen(image)}", channel)
+    return Inlined(_uri(_colored(levels)), f"{channel}: {_seen(image)}", channel)
 
 
-def inlined_sheet(images: NDArray[Any], scans: Sequence[str]) -> Inlined:
-    """All persistence images of an image in one: a row for each scan, a column for each channel of the image.
+def inlined_sheet(images: NDArray[Any], groups: Sequence[str]) -> Inlined:
+    """All channels of a view in one: a row for each group, a column for each channel of the image.
 
     One channel's images stand beside each other. A sheet takes a third of the bytes of as many single images, for each
     of those holds its own table of colors.
 
     Args:
-        images: (C, H, W), values in [0, 1], scan by scan.
-        scans: names of the scans.
+        images: (C, H, W), values in [0, 1], group by group.
+        groups: names of the groups: scans, or dimensions.
     """
     channels, height, width = images.shape
-    lines = len(scans) if scans and channels % len(scans) == 0 and channels > len(scans) else 1
+    lines = len(groups) if groups and channels % len(groups) == 0 and channels > len(groups) else 1
     columns, gap = channels // lines, max(1, width // _GAPS)
     levels = np.full((lines * (height + gap) - gap, columns * (width + gap) - gap), 255, np.uint8)
     for number, image in enumerate(images):
@@ -79,25 +79,25 @@ def inlined_sheet(images: NDArray[Any], scans: Sequence[str]) -> Inlined:
         place = levels[row * (height + gap) :, column * (width + gap) :]
         place[:height, :width] = np.round(254 * np.clip(np.nan_to_num(image), 0, 1))
     sheet = _colored(levels, 254)
-    named = zip(channel_names(scans, channels), images, strict=True)
+    named = zip(channel_names(groups, channels), images, strict=True)
     text = "; ".join(f"{name}: {_seen(image)}" for name, image in named)
-    return Inlined(_uri(sheet, transparency=255), f"Persistence images. {text}")
+    return Inlined(_uri(sheet, transparency=255), text)
 
 
-def channel_names(scans: Sequence[str], channels: int) -> list[str]:
-    """What the channels of a view are called: all of the image's by the first scan, then by the second."""
-    if not scans or channels % len(scans):
+def channel_names(groups: Sequence[str], channels: int) -> list[str]:
+    """What the channels of a view are called: all of the image's in the first group, then in the second."""
+    if not groups or channels % len(groups):
         return [f"channel {number + 1}" for number in range(channels)]
-    share = channels // len(scans)
+    share = channels // len(groups)
     colors = _COLORS.get(share, tuple(f"channel {number + 1}" for number in range(share)))
-    return [f"{scan} {color}".strip() for scan in scans for color in colors]
+    return [f"{group} {color}".strip() for group in groups for color in colors]
 
 
 def _seen(image: NDArray[Any]) -> str:
     row, _ = np.unravel_index(int(np.nan_to_num(image).argmax()), image.shape)
     height = len(image)
-    where = "high" if row < height / 3 else "medium" if row < 2 * height / 3 else "low"
-    return f"largest value {image.max():.2f} at {where} persistence, mean {image.mean():.3f}"
+    third = "upper" if row < height / 3 else "middle" if row < 2 * height / 3 else "lower"
+    return f"largest value {image.max():.2f} in the {third} third, mean {image.mean():.3f}"
 
 
 def _colored(levels: NDArray[np.uint8], top: int = 255) -> Image.Image:

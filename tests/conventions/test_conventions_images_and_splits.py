@@ -81,7 +81,7 @@ def test_fitted_on_training_images(splits, tmp_path):
     view = FittedPersistenceView(pixels=(8, 8))
     first = make_view(view, splits, tmp_path / "a")
     second = make_view(view, dataclasses.replace(splits, test=odd, validation=odd), tmp_path / "b")
-    for name in ("settings", "mean", "std", "range"):
+    for name in ("settings", "mean", "std", "fitted"):
         assert first[name] == second[name]
     assert first["settings"]["bandwidth"] != PersistenceView().bandwidth
     train = [np.load(tmp_path / folder / "train.npy") for folder in ("a", "b")]
@@ -96,7 +96,7 @@ def test_augmentation_reaches_views(splits, tmp_path):
     (tmp_path / "whole").mkdir()
     opened = open_view(tmp_path / "whole", make_view(view, splits, tmp_path / "whole"), splits)
     options = {"batch_size": 80, "mean": (0.0,), "std": (1.0,), "shuffle_seed": 0, "augment": ("crop",)}
-    batch = next(Loader(splits.train, {}, drawn={"persistence": opened.drawn}, **options).epoch(0))
+    batch = next(Loader(splits.train, {}, online={"persistence": opened.online(view)}, **options).epoch(0))
     cropped = InMemoryDataset((batch.inputs["image"] * 255).round().to(torch.uint8), batch.target)
     assert not torch.equal(cropped.fetch(torch.arange(80)), splits.train.fetch(batch.index))
     (tmp_path / "cropped").mkdir()

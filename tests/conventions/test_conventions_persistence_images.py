@@ -61,6 +61,6 @@ def test_published_settings():
     assert published.births == published.persistences == (0.0, 0.3)
     assert published.min_persistence == 0.02
     assert (published.weight, published.scaling) == ("linear", "max")
-    assert PersistenceView().images(np.zeros((1, 1, 2, 2), np.uint8), None) == published
+    assert PersistenceView().vectorization(np.zeros((1, 1, 2, 2), np.uint8)) == published
     image = published.images(diagram((0.05, 0.25), (0.1, 0.2)))
     assert image.max() == 1

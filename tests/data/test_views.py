@@ -7,11 +7,24 @@ import pytest
 import torch
 
 from persistill.config import Data
-from persistill.data import FittedPersistenceView, InMemoryDataset, Loader, PersistenceView, Splits, load
+from persistill.data import (
+    VIEWS,
+    BettiCurveView,
+    CubicalView,
+    FittedPersistenceView,
+    InMemoryDataset,
+    LandscapeView,
+    Loader,
+    PersistenceView,
+    Splits,
+    View,
+    load,
+)
+from persistill.data.views import storage
 from persistill.data.views.memmap import open_array, write_array
-from persistill.data.views.persistence_image import make_view, open_view, persistence_image
+from persistill.data.views.storage import make_view, open_view
 from persistill.errors import UserError
-from persistill.topology import PersistenceImages, columns, rows, sublevel_persistence
+from persistill.topology import Diagrams, PersistenceImages, columns, cubical_persistence, rows, sublevel_persistence
 from persistill.utils.progress import Silent
 
 SPLITS = ("train", "validation", "test")
@@ -56,9 +69,8 @@ def test_the_published_view_holds_what_the_published_code_would(tmp_path):
         assert array.max() == 255
     assert result["shape"] == [6, 50, 50] == list(PersistenceView().shape((3, 7, 5)))
     assert result["settings"] == {**PersistenceImages.tgd().to_json(), "peak": 1.0, "dtype": "uint8"}
-    assert result["range"] == {"births": [0.0, 0.3], "persistences": [0.0, 0.3]}
     assert result["count"] == {"train": 30, "validation": 8, "test": 9}
-    assert result["scans"] == ["rows", "columns"]
+    assert result["groups"] == ["rows", "columns"]
     assert json.loads(json.dumps(result)) == result
 
 
@@ -80,27 +92,41 @@ def test_statistics_are_those_of_the_stored_training_values(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16"])
-@pytest.mark.parametrize("kind", [PersistenceView, FittedPersistenceView])
-def test_a_drawn_view_is_the_stored_one_bit_for_bit(tmp_path, kind, dtype):
+@pytest.mark.parametrize(
+    "view",
+    [
+        PersistenceView(pixels=(6, 4)),
+        FittedPersistenceView(pixels=(6, 4)),
+        CubicalView(pixels=(6, 4)),
+        LandscapeView(levels=3, samples=9, readings=("H1", "rows")),
+        BettiCurveView(rows=3, samples=9),
+    ],
+    ids=lambda view: type(view).__name__,
+)
+def test_an_online_view_is_the_stored_one_bit_for_bit(tmp_path, view, dtype):
     splits = made_up()
-    result = make_view(kind(pixels=(6, 4), dtype=dtype), splits, tmp_path)
+    view = view.model_copy(update={"dtype": dtype})
+    result = make_view(view, splits, tmp_path)
+    assert tuple(result["shape"]) == view.shape((3, 7, 5))
     opened = open_view(tmp_path, json.loads(json.dumps(result)), splits)
-    assert (opened.drawn.mean, opened.drawn.std) == (opened.mean, opened.std)
+    online = opened.online(view)
+    assert (online.mean, online.std) == (opened.mean, opened.std)
     for name in SPLITS:
         images, index = getattr(splits, name), torch.arange(len(getattr(splits, name)))
-        drawn = opened.drawn.draw(images.fetch(index))
-        assert drawn.dtype == torch.float32
-        assert torch.equal(drawn, opened.fetch(name, index))
-    mirrored = opened.drawn.draw(everything(splits.test).flip(3))
-    assert not torch.equal(mirrored, drawn)
-    assert 0 <= mirrored.min() <= mirrored.max() <= 1
+        values = online.compute(images.fetch(index))
+        assert values.dtype == torch.float32
+        assert torch.equal(values, opened.fetch(name, index))
+    negated = online.compute(255 - everything(splits.test))
+    assert not torch.equal(negated, values)
+    assert 0 <= negated.min() <= negated.max() <= 1
 
 
-def test_images_of_floats_are_drawn_too(tmp_path):
+def test_images_of_floats_have_views_too(tmp_path):
     splits = made_up()
-    opened = open_view(tmp_path, make_view(FittedPersistenceView(pixels=(6, 4)), splits, tmp_path), splits)
+    view = FittedPersistenceView(pixels=(6, 4))
+    online = open_view(tmp_path, make_view(view, splits, tmp_path), splits).online(view)
     pixels = everything(splits.test)
-    levels, floats = opened.drawn.draw(pixels), opened.drawn.draw(pixels.float() / 255)
+    levels, floats = online.compute(pixels), online.compute(pixels.float() / 255)
     torch.testing.assert_close(levels, floats, atol=1.01 / 255, rtol=0)  # a value on an edge may fall to either side
     assert (levels == floats).float().mean() > 0.99
 
@@ -110,7 +136,7 @@ def test_one_scan_alone_and_gray_images(tmp_path):
     view = PersistenceView(pixels=(5, 5), bandwidth=0.1, scans=("columns",), dtype="float16")
     result = make_view(view, splits, tmp_path)
     assert result["shape"] == [1, 5, 5]
-    expected = by_hand(everything(splits.test), view.images(np.empty(0), None), (columns,))
+    expected = by_hand(everything(splits.test), view.vectorization(np.empty(0)), (columns,))
     np.testing.assert_allclose(np.load(tmp_path / "test.npy"), expected, atol=1e-3)
 
 
@@ -123,7 +149,7 @@ def test_a_fitted_view_depends_on_training_images_alone(tmp_path, dtype):
     other = made_up(seed=1)
     (tmp_path / "other").mkdir()
     again = make_view(view, Splits(splits.train, other.validation, other.test, splits.classes), tmp_path / "other")
-    for name in ("settings", "mean", "std", "range", "shape"):
+    for name in ("settings", "mean", "std", "fitted", "shape"):
         assert again[name] == result[name]
     assert not np.array_equal(np.load(tmp_path / "one" / "test.npy"), np.load(tmp_path / "other" / "test.npy"))
 
@@ -143,11 +169,11 @@ def test_a_fitted_view_depends_on_training_images_alone(tmp_path, dtype):
 def test_views_are_fitted_on_evenly_spaced_images_and_fewer_large_ones(monkeypatch):
     train = made_up().train
     pixels = everything(train).numpy()
-    monkeypatch.setattr(persistence_image, "FIT_IMAGES", 6)
-    assert np.array_equal(persistence_image._sample(train, 2), pixels[::5])
-    monkeypatch.setattr(persistence_image, "FIT_SAMPLES", 2 * 3 * 7 * 5 * 3)
-    assert np.array_equal(persistence_image._sample(train, 2), pixels[::10])
-    assert len(persistence_image._sample(train, 100)) == 1
+    monkeypatch.setattr(storage, "FIT_IMAGES", 6)
+    assert np.array_equal(storage._sample(train, 2), pixels[::5])
+    monkeypatch.setattr(storage, "FIT_SAMPLES", 2 * 3 * 7 * 5 * 3)
+    assert np.array_equal(storage._sample(train, 2), pixels[::10])
+    assert len(storage._sample(train, 100)) == 1
 
 
 def test_a_fitted_window_holds_what_lasts(tmp_path):
@@ -162,7 +188,7 @@ def test_a_fitted_window_holds_what_lasts(tmp_path):
         ]
     )
     lengths = values[:, 1] - values[:, 0]
-    (low, high), (_, top) = result["range"]["births"], result["range"]["persistences"]
+    (low, high), (_, top) = result["settings"]["births"], result["settings"]["persistences"]
     inside = (values[:, 0] >= low) & (values[:, 0] <= high) & (lengths <= top)
     assert lengths[inside].sum() > 0.95 * lengths.sum()
 
@@ -174,14 +200,12 @@ def test_the_gallery_shows_images_with_their_diagrams_and_images(tmp_path):
     gallery = np.load(tmp_path / "gallery.npz")
     assert gallery["target"].tolist() == [0, 1, 2]
     assert np.array_equal(gallery["images"], everything(splits.validation)[:3].numpy())
-    assert gallery["persistence_images"].shape == (3, *result["shape"])
-    assert np.array_equal(
-        gallery["persistence_images"], np.load(tmp_path / "validation.npy")[:3].astype(np.float32) / 255
-    )
+    assert gallery["view"].shape == (3, *result["shape"])
+    assert np.array_equal(gallery["view"], np.load(tmp_path / "validation.npy")[:3].astype(np.float32) / 255)
     offsets, values = gallery["offsets"], gallery["values"]
     assert offsets[-1] == len(values)
     assert values.dtype == np.float32
-    images = view.images(np.empty(0), None)
+    images = view.vectorization(np.empty(0))
     for i in range(3):
         for j in range(6):
             scan, channel = (rows, columns)[j // 3], j % 3
@@ -190,7 +214,7 @@ def test_the_gallery_shows_images_with_their_diagrams_and_images(tmp_path):
             expected = sublevel_persistence(scan(gallery["images"][i, channel]) / 255).values
             np.testing.assert_allclose(np.sort(diagram, 0), np.sort(expected, 0), atol=1e-6)
             drawn = images.images(sublevel_persistence(scan(gallery["images"][i, channel]) / 255))
-            np.testing.assert_allclose(gallery["persistence_images"][i, j], drawn, atol=1.01 / 255)
+            np.testing.assert_allclose(gallery["view"][i, j], drawn, atol=1.01 / 255)
 
 
 class Stops(Silent):
@@ -283,16 +307,14 @@ def test_settings_that_cannot_be_are_refused_with_the_recipe(fields, words):
 
 
 def test_the_defaults_are_the_published_ones():
-    assert PersistenceView().images(np.empty(0), None) == PersistenceImages.tgd()
+    assert PersistenceView().vectorization(np.empty(0)) == PersistenceImages.tgd()
 
 
-def test_images_with_nothing_to_fit_to_and_foreign_views(tmp_path):
+def test_images_with_nothing_to_fit_to(tmp_path):
     flat = InMemoryDataset(torch.zeros(4, 1, 5, 5, dtype=torch.uint8), torch.arange(4) % 2)
     splits = Splits(flat, flat, flat, ("a", "b"))
     with pytest.raises(UserError, match="the view cannot be fitted to the training images"):
         make_view(FittedPersistenceView(), splits, tmp_path)
-    with pytest.raises(UserError, match="must be a PersistenceView or a FittedPersistenceView; Data was given"):
-        make_view(Data(source="digits"), splits, tmp_path)
     result = make_view(PersistenceView(pixels=(4, 4), scaling="log"), splits, tmp_path)
     assert result["mean"] == [0.0, 0.0]
     assert result["std"] == [1.0, 1.0]
@@ -319,3 +341,131 @@ def test_batches_of_real_digits_with_their_views(tmp_path: Path):
     target = torch.cat([batch.target for batch in batches])
     index = torch.cat([batch.index for batch in batches])
     assert torch.equal(splits.train.targets[index], target)
+
+
+def bars(channel, reading):
+    """The finite bars of one channel, (P, 2) in [0, 1], float64."""
+    if reading in ("H0", "H1"):
+        (found,) = cubical_persistence(channel / 255, dimensions=(int(reading[1]),))
+    else:
+        found = sublevel_persistence({"rows": rows, "columns": columns}[reading](channel) / 255)
+    return found.values
+
+
+def by_reading(pixels, readings, draw):
+    """(B, readings * C, ...): all channels by the first reading, then by the second, one diagram at a time."""
+    return np.array([[draw(bars(c, reading), reading) for reading in readings for c in image] for image in pixels])
+
+
+def test_cubical_views_hold_persistence_images_of_components_and_holes():
+    pixels = everything(made_up().train)
+    view = CubicalView(pixels=(6, 4), quantile=0.9)
+    fitted = json.loads(json.dumps(view.fit(pixels.numpy())))
+    assert list(fitted) == ["H0", "H1"]
+    assert fitted["H0"]["births"] != fitted["H1"]["births"]
+    expected = by_reading(
+        pixels.numpy(),
+        ("H0", "H1"),
+        lambda b, r: PersistenceImages.from_json(fitted[r]).images(Diagrams.from_list([b]))[0],
+    )
+    np.testing.assert_allclose(view.compute(pixels, fitted).numpy(), expected, rtol=1e-4, atol=1e-5)
+    alone = CubicalView(dimensions=("H1",), pixels=(6, 4), quantile=0.9)
+    assert torch.equal(alone.compute(pixels, fitted), view.compute(pixels, fitted)[:, 3:])
+    assert view.described(fitted)["H1 births"] == fitted["H1"]["births"]
+    assert not view.in_unit_range
+    assert CubicalView(scaling="max").in_unit_range
+
+
+def test_cubical_views_say_what_cannot_be_fitted():
+    ramp = np.tile(np.arange(5, dtype=np.uint8) * 40, (2, 1, 5, 1))  # one component, no hole
+    with pytest.raises(UserError, match="the view of H0 cannot be fitted to the training images"):
+        CubicalView().fit(ramp)
+
+
+def test_landscape_views_hold_the_highest_tents_first():
+    pixels = everything(made_up(train=5).train)
+    view = LandscapeView(readings=("columns", "H1", "H0"), levels=3, samples=11)
+
+    def tents(values, _):
+        heights = [[max(0.0, min(t - b, d - t)) for b, d in values] for t in np.linspace(0, 1, 11)]
+        return [[sorted([*row, 0, 0, 0], reverse=True)[level] for row in heights] for level in range(3)]
+
+    found = view.compute(pixels, view.fit(pixels.numpy()))
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), by_reading(pixels.numpy(), view.readings, tents), atol=1e-6)
+
+
+def test_betti_views_count_longer_and_longer_bars():
+    pixels = everything(made_up(train=5).train)
+    view = BettiCurveView(readings=("H0", "rows"), rows=4, samples=11, longest=0.31)
+
+    def counts(values, _):
+        lengths = np.linspace(0, 0.31, 4)
+        return [
+            [sum(b <= t < d and d - b > least for b, d in values) for t in np.linspace(0, 1, 11)] for least in lengths
+        ]
+
+    found = view.compute(pixels, {})
+    np.testing.assert_array_equal(found.numpy(), by_reading(pixels.numpy(), view.readings, counts))
+    assert (found[:, :, 0] >= found[:, :, -1]).all()
+    assert not torch.equal(found[:, :, 0], found[:, :, -1])
+
+
+def test_the_gallery_keeps_diagrams_group_by_group(tmp_path):
+    splits = made_up()
+    view = LandscapeView(readings=("H1", "rows"), levels=2, samples=4)
+    result = make_view(view, splits, tmp_path)
+    assert result["groups"] == ["H1", "rows"]
+    assert result["explanation"].startswith("Persistence landscapes")
+    gallery = np.load(tmp_path / "gallery.npz")
+    for i in range(3):
+        for j in range(6):
+            low, high = gallery["offsets"][6 * i + j : 6 * i + j + 2]
+            expected = bars(gallery["images"][i, j % 3], view.readings[j // 3])
+            np.testing.assert_allclose(gallery["values"][low:high], expected, atol=1e-6)
+
+
+class Edges(View):
+    """Differences of neighbors."""
+
+    strength: float = 1.0
+
+    def shape(self, image):
+        return image[0], image[1], image[2] - 1
+
+    def compute(self, images, fitted):
+        return self.strength * images.float().diff(dim=3).abs()
+
+
+class Wrong(Edges):
+    """Says another shape than it computes."""
+
+    def shape(self, image):
+        return image
+
+
+def test_a_view_of_ones_own_needs_no_more_than_shape_and_compute(tmp_path):
+    splits = made_up()
+    result = make_view(Edges(dtype="float16"), splits, tmp_path)
+    values = everything(splits.train).float().diff(dim=3).abs()
+    assert result["peak"] == values.max()
+    assert result["explanation"] == "Differences of neighbors."
+    np.testing.assert_allclose(np.load(tmp_path / "train.npy"), values / values.max(), atol=1e-3)
+    assert sorted(np.load(tmp_path / "gallery.npz")) == ["images", "target", "view"]
+    with pytest.raises(UserError, match=r"the view Wrong must compute \(30, 3, 7, 5\) .*computed \(30, 3, 7, 4\)"):
+        make_view(Wrong(), splits, tmp_path)
+
+
+def test_views_are_found_by_name_class_object_and_module():
+    assert VIEWS.find("cubical") == VIEWS.find(CubicalView) == CubicalView()
+    assert VIEWS.find(LandscapeView(levels=3)).levels == 3
+    assert VIEWS.find("persistill.data:BettiCurveView") == BettiCurveView()
+    for given, words in (
+        ("cubic", r"unknown view: 'cubic'\. Did you mean 'cubical'.*package\.module:Name"),
+        ("persistill.data:Splits", r"persistill\.data:Splits is no view"),
+        (Data(source="digits"), r"Data is no view but a Data\. A view is a subclass of persistill\.data\.View"),
+        ("no_such_module:View", r"no module 'no_such_module' to import for the view"),
+        ("persistill.data:Cubical", r"Did you mean 'CubicalView'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            VIEWS.find(given)

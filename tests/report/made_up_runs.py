@@ -119,7 +119,7 @@ class Maker:
         folder.finish({"metrics": metrics, "images": images, "seconds": 1.5})
         return folder.path.name
 
-    def view(self, name: str, images: int = 6, channels: int = 3, scans: tuple[str, ...] = ("rows", "columns")) -> str:
+    def view(self, name: str, images: int = 6, channels: int = 3, groups: tuple[str, ...] = ("rows", "columns")) -> str:
         random = np.random.default_rng(7)
         folder = RunFolder.create(self.root, "view", name, {"view": name})
         rows, columns = np.mgrid[0:32, 0:32] / 31
@@ -127,7 +127,7 @@ class Maker:
         image = (
             np.exp(-8 * ((rows - blobs[:, :, 0]) ** 2 + (columns - blobs[:, :, 1]) ** 2)) * 0.8 + 0.2 * blobs[:, :, 2]
         )
-        count = channels * len(scans)
+        count = channels * len(groups)
         points, offsets, rasters = [], [0], np.zeros((images, count, 50, 50), np.float32)
         grid = np.linspace(0, 1, 50)
         for number in range(images * count):
@@ -148,7 +148,7 @@ class Maker:
                 file,
                 images=(image * 255).astype(np.uint8),
                 target=np.arange(images) % len(CLASSES),
-                persistence_images=rasters,
+                view=rasters,
                 values=np.concatenate(points).astype(np.float32),
                 offsets=np.array(offsets, np.int64),
             )
@@ -157,9 +157,9 @@ class Maker:
                 "shape": [count, 50, 50],
                 "mean": [0.1] * count,
                 "std": [0.2] * count,
-                "scans": list(scans),
+                "groups": list(groups),
                 "settings": {"is": "PersistenceImages", "pixels": 50, "bandwidth": 0.02},
-                "range": {"births": [0.0, 1.0], "persistences": [0.0, 0.5]},
+                "explanation": "A persistence image is a diagram as a grid.",
                 "count": {"train": 800},
                 "seconds": 4.2,
             }

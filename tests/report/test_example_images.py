@@ -294,7 +294,7 @@ def test_a_sheet_of_one_line_and_of_one_image() -> None:
     assert_sheet(inlined_sheet(images[:2] / 255, ("rows", "columns")).source, images[:2], 1)  # of one channel
     one = inlined_sheet(images[:1] / 255, ("rows",))
     assert_sheet(one.source, images[:1], 1)
-    assert one.text.startswith("Persistence images. rows: largest value 1.00 at high persistence")
+    assert one.text.startswith("rows: largest value 1.00 in the upper third")
 
 
 def test_large_images_are_photographs() -> None:
@@ -305,7 +305,7 @@ def test_large_images_are_photographs() -> None:
     assert inlined_image(pixels[:, :64, :64], "cat").style == "pixels"
 
 
-def test_gray_images_and_a_view_without_scans(maker: Maker) -> None:
+def test_gray_images_and_a_view_without_groups(maker: Maker) -> None:
     folder = maker.comparison(arms=("alone",), seeds=(0,))
     kept = keep_images(folder, shape=(1, 8, 8), view=(2, 16, 16))
     comparison = read(folder)
@@ -314,9 +314,9 @@ def test_gray_images_and_a_view_without_scans(maker: Maker) -> None:
     place = kept["only_persistence_not_image"][0]
     assert np.array_equal(np.asarray(decoded(case.image.source)), kept["images"][place, 0])
     assert "(by rows, then by columns)." in part.content["pairs"][0]["note"]
-    bare = replace(comparison, views=tuple(replace(view, scans=()) for view in comparison.views))
+    bare = replace(comparison, views=tuple(replace(view, groups=()) for view in comparison.views))
     pair = section(only_topology(bare)).content["pairs"][0]
-    assert "the persistence images that it sees. Students" in pair["note"]
+    assert "beside what it sees of them. Students" in pair["note"]
     assert_sheet(pair["cases"][0].sheet.source, kept["view_persistence"][place], 1)
 
 

@@ -25,7 +25,7 @@ def test_arms_and_teachers_keep_their_order(finished: Path) -> None:
     assert [arm.name for arm in comparison.arms] == ["alone", "kd", "tgd"]
     assert [arm.label for arm in comparison.teachers] == ["teacher: image", "teacher: persistence"]
     assert all(arm.seeds == (0, 1, 2) for arm in comparison.arms)
-    assert comparison.views[0].scans == ("rows", "columns")
+    assert comparison.views[0].groups == ("rows", "columns")
     assert comparison.missing == ()
     assert comparison.export is not None
     assert comparison.class_name(3) == "cat"

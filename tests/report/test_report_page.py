@@ -288,11 +288,11 @@ def test_gallery_shows_what_the_view_keeps(maker: Maker, channels: int) -> None:
         else:
             assert np.abs(shown - kept["images"][number].mean(axis=0)).max() <= 0.5
         levels = []
-        for raster in entry.persistence_images:
+        for raster in entry.channels:
             with decoded(raster.source) as image:
                 assert image.mode == "P"
                 levels.append(np.asarray(image))
-        assert np.abs(np.stack(levels) / 255 - kept["persistence_images"][number]).max() <= 0.5 / 255 + 1e-6
+        assert np.abs(np.stack(levels) / 255 - kept["view"][number]).max() <= 0.5 / 255 + 1e-6
         offsets = kept["offsets"][2 * channels * number :]
         assert [points.number for points in entry.points] == [
             offsets[channels] - offsets[0],
@@ -302,7 +302,7 @@ def test_gallery_shows_what_the_view_keeps(maker: Maker, channels: int) -> None:
     points = kept["values"][: kept["offsets"][channels]].astype(float)
     path = {tuple(map(float, place)) for place in re.findall(r"M([\d.]+) ([\d.]+)h0", entries[0].points[0].path)}
     assert all(min(abs(100 * b - x) + abs(100 - 100 * d - y) for x, y in path) <= 0.5 + 1e-6 for b, d in points)
-    labels = [raster.label for raster in entries[0].persistence_images]
+    labels = [raster.label for raster in entries[0].channels]
     assert labels[0] == {1: "rows", 3: "rows red", 4: "rows channel 1"}[channels]
     assert labels[channels].startswith("columns")
 
@@ -337,7 +337,7 @@ def test_names_cannot_run_or_break_anything(maker: Maker) -> None:
 def without(what: str, maker: Maker) -> tuple[Path, str]:
     """A comparison that lacks something, and the sentence that says so."""
     if what == "views":
-        return maker.comparison(views=(), teachers=("image",)), "no teacher of this comparison saw persistence images"
+        return maker.comparison(views=(), teachers=("image",)), "no teacher of this comparison saw anything but images"
     if what == "noise":
         return maker.comparison(noise=()), "the recipe asked for no noise"
     folder = maker.comparison(seeds=(0,))

@@ -169,12 +169,12 @@ def _gains(pair: TeacherPair, gains: list[Gain]) -> Table:
 
 def _cases(pair: TeacherPair) -> tuple[tuple[Case, ...], str]:
     """The images, and what is to be said of them."""
-    comparison, (name, scans) = pair.comparison, _view(pair)
+    comparison, (name, groups) = pair.comparison, _view(pair)
     try:
         kept = kept_images(comparison)
         places = kept.chosen(f"only_{pair.topology.name}_not_{pair.image.name}")
         images = kept.view(name)[places]
-        sheets = [inlined_sheet(image / 255, scans) for image in images]
+        sheets = [inlined_sheet(image / 255, groups) for image in images]
         found = cases(comparison, kept, places, (pair.image, pair.topology, *standing(comparison)), sheets=sheets)
     except UserError as error:
         return (), f"The images cannot be shown: {error}"
@@ -182,20 +182,20 @@ def _cases(pair: TeacherPair) -> tuple[tuple[Case, ...], str]:
         return (), f"There is no image that {pair.topology.name} gets right and {pair.image.name} wrong."
     return found, (
         f"Images that {pair.topology.name} gets right and {pair.image.name} wrong, those of which the former is "
-        f"surest, beside the persistence images that it sees{_order(images.shape[1], scans)}. Students are of their "
+        f"surest, beside what it sees of them{_order(images.shape[1], groups)}. Students are of their "
         "first seed; images are numbered from 0."
     )
 
 
 def _view(pair: TeacherPair) -> tuple[str, tuple[str, ...]]:
-    """What the topology teacher sees, and the scans of it."""
+    """What the topology teacher sees, and the groups of its channels."""
     name = pair.comparison.settings["teachers"][pair.topology.name]["view"]
-    return name, next((view.scans for view in pair.comparison.views if view.name == name), ())
+    return name, next((view.groups for view in pair.comparison.views if view.name == name), ())
 
 
-def _order(channels: int, scans: tuple[str, ...]) -> str:
+def _order(channels: int, groups: tuple[str, ...]) -> str:
     """How the images of a sheet are laid out."""
-    lines = f"by {', then by '.join(scans)}" if scans else ""
-    colors = "red, green and blue from the left" if channels == 3 * len(scans) else ""
+    lines = f"by {', then by '.join(groups)}" if groups else ""
+    colors = "red, green and blue from the left" if channels == 3 * len(groups) else ""
     told = "; ".join(filter(None, (lines, colors)))
     return f" ({told})" if told else ""

@@ -14,7 +14,7 @@ from persistill.perturbations.adversarial import PGD_STEPS
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import Cost, Estimate, estimate
 from persistill.pipeline.dry_run import DryRun
-from persistill.pipeline.graph import cost_estimate as estimating
+from persistill.pipeline import cost_estimate as estimating
 from persistill.pipeline.stage_jobs import WEIGHTS
 
 RECIPE = Recipe(

@@ -115,5 +115,5 @@ def open_features(folder: Path, result: Mapping[str, Any], device: torch.device)
 def _selected(features: ModelOutput, parts: frozenset[OutputField]) -> dict[str, Tensor]:
     selected = {name: getattr(features, name) for name in ("logits", "embedding") if name in parts}
     return selected | (
-        {f"map.{stage}": value for stage, value in features.feature_maps.items()} if "maps" in parts else {}
+        {f"map.{stage}": value for stage, value in features.feature_maps.items()} if "feature_maps" in parts else {}
     )

@@ -243,8 +243,8 @@ def _starts(options: "Options", seen: "Outline", size: tuple[int, int]) -> "dict
 
 
 def _plan(chosen: "Chosen", given: "TeacherCheckpoint | None", out: Path, device: str) -> "tuple[Splits, Estimate]":
+    from persistill.pipeline import Pipeline  # noqa: PLC0415
     from persistill.pipeline.cost_estimate import estimate  # noqa: PLC0415
-    from persistill.pipeline.graph import Pipeline  # noqa: PLC0415
 
     with Bars(console) as bars:
         pipeline = Pipeline(chosen.recipe, out, device=device, progress=bars)

@@ -85,7 +85,7 @@ def _times(large: int, small: int) -> str:
 
 def cost_table(pipeline: "Pipeline", found: "Estimate") -> Table:
     """The stages, those of one kind together where a reader thinks of them together."""
-    recipe = pipeline.recipe
+    recipe, graph = pipeline.recipe, pipeline.graph
     costs = {cost.stage.key: cost for cost in found.costs}
     table = Table("What", box=None, header_style="bold")
     for title in ("Steps", "Time", "Disk"):
@@ -94,24 +94,23 @@ def cost_table(pipeline: "Pipeline", found: "Estimate") -> Table:
     def add(what: str, some: "list[Cost]") -> None:
         table.add_row(what, *cells(some))
 
-    for stage in pipeline.views.values():
-        add("persistence images of all images", [costs[stage.key]])
-    for name, stage in pipeline.teachers.items():
-        teacher = recipe.teachers[name]
-        verb = "taken over" if teacher.weights else "trained"
-        seen = "" if teacher.view == "image" else " on persistence images"
-        add(f"{name} teacher {teacher.model.name}, {verb}{seen}", [costs[stage.key]])
-    for name, stage in pipeline.features.items():
-        add(f"{name} teacher's answers, stored", [costs[stage.key]])
-    for stage in pipeline.preparations.values():
-        add(f"preparation {stage.name}", [costs[stage.key]])
+    for view in graph.views.values():
+        add("persistence images of all images", [costs[view.key]])
+    for name, teacher in graph.teachers.items():
+        verb = "taken over" if teacher.settings.weights else "trained"
+        seen = " on persistence images" if teacher.view.stored else ""
+        add(f"{name} teacher {teacher.settings.model.name}, {verb}{seen}", [costs[teacher.key]])
+    for name, features in graph.features.items():
+        add(f"{name} teacher's answers, stored", [costs[features.key]])
+    for preparation in {stage.key: stage for stage in graph.preparations.values()}.values():
+        add(f"preparation {preparation.name}", [costs[preparation.key]])
     for arm in recipe.arms:
         seeds = f", {len(recipe.seeds)} seeds" if len(recipe.seeds) > 1 else ""
-        add(f"student {arm}{seeds}", [costs[pipeline.students[arm, seed].key] for seed in recipe.seeds])
-    if pipeline.quantized is not None:
-        add(f"student {recipe.exported_arm}, trained on for int8", [costs[pipeline.quantized.key]])
-    evaluations = [costs[stage.key] for stage in pipeline.evaluations.values()]
+        add(f"student {arm}{seeds}", [costs[graph.students[arm, seed].key] for seed in recipe.seeds])
+    if graph.quantized is not None:
+        add(f"student {recipe.exported_arm}, trained on for int8", [costs[graph.quantized.key]])
+    evaluations = [costs[stage.key] for stage in graph.evaluations.values()]
     add(f"evaluation of {len(evaluations)} networks", evaluations)
-    ends = {stage.key for stage in (pipeline.exported, *pipeline.costs.values(), pipeline.comparison)}
+    ends = {stage.key for stage in (graph.exported, *graph.costs.values(), graph.comparison)}
     add("export, cost to run, report", [costs[key] for key in ends])
     return table

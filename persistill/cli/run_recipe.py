@@ -44,7 +44,7 @@ def execute(recipe: Recipe, command: str, out: Path, device: str, splits: "Split
         The comparison's folder.
     """
     with quiet_start():
-        from persistill.pipeline.graph import Pipeline  # noqa: PLC0415 - torch is slow to import; --help must not wait for it
+        from persistill.pipeline import Pipeline  # noqa: PLC0415 - torch is slow to import; --help must not wait for it
     with Bars(console) as bars:
         folder = Pipeline(recipe, out, device=device, progress=bars, command=command, splits=splits).run()
     print_comparison(folder)
@@ -54,14 +54,14 @@ def execute(recipe: Recipe, command: str, out: Path, device: str, splits: "Split
 def check(recipe: Recipe, out: Path, device: str) -> None:
     """Find what does not fit, and print the stages with their state."""
     with quiet_start():
-        from persistill.pipeline.graph import Pipeline  # noqa: PLC0415
+        from persistill.pipeline import Pipeline  # noqa: PLC0415
     with Bars(console) as bars:
         pipeline = Pipeline(recipe, out, device=device, progress=bars)
         pipeline.probe()
         stages = pipeline.stages()
     table = Table("Stage", "Run folder", "State", box=None, header_style="bold")
     for stage in stages:
-        done = (out / stage.folder_name / "done.json").exists()
+        done = stage.complete(pipeline.context)
         table.add_row(stage.kind, stage.folder_name, "complete" if done else "to do")
     console.print(table)
 
@@ -69,8 +69,8 @@ def check(recipe: Recipe, out: Path, device: str) -> None:
 def plan(recipe: Recipe, out: Path, device: str) -> None:
     """Measure what a recipe will cost, and print its stages with their state, time and disk."""
     with quiet_start():
+        from persistill.pipeline import Pipeline  # noqa: PLC0415
         from persistill.pipeline.cost_estimate import estimate  # noqa: PLC0415
-        from persistill.pipeline.graph import Pipeline  # noqa: PLC0415
     with Bars(console) as bars:
         costs = estimate(Pipeline(recipe, out, device=device, progress=bars), bars)
     table = Table("Stage", "Run folder", "State", box=None, header_style="bold")
@@ -92,12 +92,12 @@ def cells(costs: "list[Cost]") -> tuple[str, str, str]:
 
 def print_totals(found: "Estimate") -> None:
     """Print what all stages together will cost, and how that is known."""
-    if not found.rehearsal:
+    if not found.dry_run_seconds:
         console.print("Nothing is left to train.", highlight=False)
         return
     console.print(
         f"In all about {duration(found.seconds)} and {size(found.bytes)} of disk: measured just now on a few steps of "
-        f"each stage, in {duration(found.rehearsal)}, beside whatever else runs here.",
+        f"each stage, in {duration(found.dry_run_seconds)}, beside whatever else runs here.",
         highlight=False,
     )
     reached = [f"{size(found.memory)} of memory"] if found.memory else []

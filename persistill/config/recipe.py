@@ -113,6 +113,17 @@ class Recipe(Settings):
         """Name of the arm whose student, of the first seed, is exported."""
         return self.export or list(self.arms)[-1]
 
+    def training_of(self, part: Teacher | Arm) -> Train:
+        """How a teacher, or the students of an arm, are trained: as they say themselves, or else as the recipe says."""
+        return part.train or self.train
+
+    @property
+    def int8_training(self) -> Train | None:
+        """How the exported student is trained on for its int8 file; None where it is not."""
+        if self.quantize is None:
+            return None
+        return self.quantize.training(self.training_of(self.arms[self.exported_arm]))
+
     def smaller(self) -> Self:
         """The sibling for two cores: the changes of ``small`` made, "_small" added to the name.
 

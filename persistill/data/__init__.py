@@ -11,6 +11,7 @@ from persistill.data.splits_reader import Splits
 from persistill.data.views.base import View
 from persistill.data.views.betti_curves import BettiCurveView
 from persistill.data.views.cubical import CubicalView
+from persistill.data.views.image import IMAGE, ImageView, with_image
 from persistill.data.views.landscapes import LandscapeView
 from persistill.data.views.online import OnlineView
 from persistill.data.views.persistence_image import FittedPersistenceView, PersistenceView
@@ -18,11 +19,13 @@ from persistill.data.views.registry import VIEWS
 from persistill.data.views.storage import OpenView, make_view, open_view
 
 __all__ = [
+    "IMAGE",
     "VIEWS",
     "BettiCurveView",
     "CubicalView",
     "FittedPersistenceView",
     "ImageDataset",
+    "ImageView",
     "InMemoryDataset",
     "LandscapeView",
     "Loader",
@@ -40,5 +43,6 @@ __all__ = [
     "open_features",
     "open_view",
     "stratified",
+    "with_image",
     "write_features",
 ]

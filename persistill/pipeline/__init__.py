@@ -1,6 +1,6 @@
 """From a recipe to its stages, and through them."""
 
-from persistill.pipeline.graph import Pipeline
+from persistill.pipeline.runner import Pipeline
 from persistill.pipeline.stage import Stage
 
 __all__ = ["Pipeline", "Stage"]

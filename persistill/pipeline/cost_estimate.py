@@ -1,6 +1,6 @@
-"""What a recipe will cost, measured beforehand: every stage is rehearsed on a few images, and scaled up.
+"""What a recipe will cost, measured beforehand: every stage is run on a few images, and scaled up.
 
-A first rehearsal of one step, which allocates and compiles, is not measured.
+A first dry run of one step, which allocates and compiles, is not measured.
 """
 
 import contextlib
@@ -18,8 +18,9 @@ from persistill.data import ImageDataset, Splits
 from persistill.data.views.storage import FIT_IMAGES
 from persistill.perturbations import SEVERITIES, corrupt, corruption_names
 from persistill.perturbations.adversarial import PGD_STEPS
-from persistill.pipeline.dry_run import UNREHEARSED, DryRun, Seen
-from persistill.pipeline.graph import Pipeline
+from persistill.pipeline.dry_run import LEFT_OUT, DryRun, Measured
+from persistill.pipeline.network_stage import NetworkStage
+from persistill.pipeline.runner import Pipeline
 from persistill.pipeline.stage import Stage
 from persistill.utils.progress import Progress, Silent
 
@@ -31,7 +32,7 @@ _PIXELS = 2**16
 _GRADIENT = 3
 """Answers that an answer with its gradient is worth."""
 _KNOWN = {"export": 15.0, "cost": 10.0}
-"""Seconds of the stages that are not rehearsed, because they hardly depend on the recipe."""
+"""Seconds of the stages that no dry run measures, because they hardly depend on the recipe."""
 _MAP, _PAIR, _PAGE = 2.0, 0.2, 3.0
 """Seconds of a comparison: to map the embeddings of a network, to set a student beside a teacher, and for the rest."""
 
@@ -61,16 +62,16 @@ class Estimate:
 
     Attributes:
         costs: stage by stage, in the order in which they run.
-        memory: highest use of memory in the rehearsal, of the whole process, in bytes; None if it cannot be told here,
-            or nothing had to be rehearsed.
+        memory: highest use of memory in the dry run, of the whole process, in bytes; None if it cannot be told here,
+            or nothing had to be measured.
         device_memory: likewise of the GPU, what torch allocated; None without one.
-        rehearsal: wall-clock of the rehearsal, in seconds; 0 if nothing had to be rehearsed.
+        dry_run_seconds: wall-clock of the dry run; 0 if nothing had to be measured.
     """
 
     costs: tuple[Cost, ...]
     memory: int | None = None
     device_memory: int | None = None
-    rehearsal: float = 0.0
+    dry_run_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -86,35 +87,35 @@ class Estimate:
 def estimate(pipeline: Pipeline, progress: Progress | None = None) -> Estimate:
     """Measure what the stages of a recipe will cost here.
 
-    Nothing is rehearsed if only export and report are left to do.
+    Nothing is run if only export and report are left to do.
 
     Args:
         pipeline: the recipe on its way.
-        progress: told how many stages were rehearsed.
+        progress: told how many stages were measured.
 
     Raises:
         UserError: if networks, views and methods do not fit together.
     """
-    stages = pipeline.stages()
-    left = {stage.key for stage in stages if not (pipeline.out / stage.folder_name / "done.json").is_file()}
+    graph, stages = pipeline.graph, pipeline.stages()
+    left = {stage.key for stage in stages if not stage.complete(pipeline.context)}
     began, costs, peak = time.perf_counter(), dict[str, Cost](), None
-    rehearsed = any(stage.key in left and stage.kind not in UNREHEARSED for stage in stages)
-    if rehearsed:
-        with tempfile.TemporaryDirectory(prefix="persistill-rehearsal-") as folder:
-            costs, peak = _rehearse(pipeline, Path(folder), progress or Silent())
+    measuring = any(stage.key in left and stage.kind not in LEFT_OUT for stage in stages)
+    if measuring:
+        with tempfile.TemporaryDirectory(prefix="persistill-dry-run-") as folder:
+            costs, peak = _measure(pipeline, Path(folder), progress or Silent())
     known = {stage.key: Cost(stage, seconds=_KNOWN.get(stage.kind, 0.0)) for stage in stages}
     teachers, arms = len(pipeline.recipe.teachers), len(pipeline.recipe.arms)
-    seconds = _MAP * (teachers + arms) + _PAIR * teachers * len(pipeline.students) + _PAGE
-    known[pipeline.comparison.key] = Cost(pipeline.comparison, seconds=seconds)
+    seconds = _MAP * (teachers + arms) + _PAIR * teachers * len(graph.students) + _PAGE
+    known[graph.comparison.key] = Cost(graph.comparison, seconds=seconds)
     return Estimate(
         tuple({**known, **costs}[stage.key] if stage.key in left else Cost(stage, complete=True) for stage in stages),
-        _memory() if rehearsed else None,
+        _memory() if measuring else None,
         peak,
-        time.perf_counter() - began if rehearsed else 0.0,
+        time.perf_counter() - began if measuring else 0.0,
     )
 
 
-def _rehearse(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dict[str, Cost], int | None]:
+def _measure(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dict[str, Cost], int | None]:
     """Key of a stage -> its cost; and the most memory of the GPU, None without one."""
     pipeline.probe()
     cuda = pipeline.device.type == "cuda"
@@ -132,83 +133,79 @@ def _rehearse(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dic
     return {cost.stage.key: cost for cost in costs}, memory
 
 
-def _once_for_all(real: Pipeline, rehearsal: DryRun) -> list[Cost]:
+def _once_for_all(real: Pipeline, dry: DryRun) -> list[Cost]:
     """Costs of views, stored features and preparations."""
-    size, part, small = _counts(real.splits), _counts(rehearsal.splits), rehearsal.pipeline
+    size, part, graph, small = _counts(real.splits), _counts(dry.splits), real.graph, dry.pipeline.graph
     everything, trained_on = sum(size.values()) / sum(part.values()), size["train"] / part["train"]
     costs = []
-    for name, stage in real.views.items():
-        seen = rehearsal.seen(small.views[name])
+    for name, view in graph.views.items():
+        measured = dry.measured(small.views[name])
         images = sum(size.values()) + min(FIT_IMAGES, size["train"])
-        costs.append(Cost(stage, None, seen.unit * images, round(seen.bytes * everything)))
-    for name, stage in real.features.items():
-        seen = rehearsal.seen(small.features[name])
-        costs.append(Cost(stage, None, seen.around + seen.counted * trained_on, round(seen.bytes * trained_on)))
-    for place, stage in real.preparations.items():
-        seen = rehearsal.seen(small.preparations[place])
-        costs.append(Cost(stage, None, seen.seconds * trained_on, seen.bytes))
+        costs.append(Cost(view, None, measured.unit * images, round(measured.bytes * everything)))
+    for name, features in graph.features.items():
+        measured = dry.measured(small.features[name])
+        seconds = measured.around + measured.counted * trained_on
+        costs.append(Cost(features, None, seconds, round(measured.bytes * trained_on)))
+    for place, preparation in graph.preparations.items():
+        measured = dry.measured(small.preparations[place])
+        costs.append(Cost(preparation, None, measured.seconds * trained_on, measured.bytes))
     return costs
 
 
-def _of_networks(real: Pipeline, rehearsal: DryRun, corruption: float) -> list[Cost]:
+def _of_networks(real: Pipeline, dry: DryRun, corruption: float) -> list[Cost]:
     """Costs of training and evaluating teachers and students.
 
     Args:
         real: the recipe.
-        rehearsal: of it.
+        dry: its dry run.
         corruption: seconds in which an image is corrupted once.
     """
-    recipe, small, size = real.recipe, rehearsal.pipeline, _counts(real.splits)
+    recipe, graph, small, size = real.recipe, real.graph, dry.pipeline.graph, _counts(real.splits)
     first = next(iter(small.students.values()))
-    networks = [
-        (stage, small.teachers[name], small.teachers[name], teacher.train or recipe.train, teacher)
-        for name, stage in real.teachers.items()
-        for teacher in [recipe.teachers[name]]
-    ]
-    students = [
-        (stage, small.students[arm, recipe.seeds[0]], first, recipe.arms[arm].train or recipe.train, None)
-        for (arm, _), stage in real.students.items()
-    ]
+    networks: list[tuple[NetworkStage, NetworkStage, NetworkStage, Train | None]] = []
+    for name, teacher in graph.teachers.items():
+        settings = None if teacher.settings.weights is not None else recipe.training_of(teacher.settings)
+        networks.append((teacher, small.teachers[name], small.teachers[name], settings))
+    for (arm, _), student in graph.students.items():
+        networks.append((student, small.students[arm, recipe.seeds[0]], first, recipe.training_of(student.arm)))
     costs = []
-    for stage, trained, asked, train, teacher in [*networks, *students]:
+    for stage, trained, asked, train in networks:
         evaluation = small.evaluations[asked.key]
-        seen, answer = rehearsal.seen(trained), rehearsal.answer(evaluation)
-        if teacher is None or teacher.weights is None:
-            costs.append(_training(stage, train, seen, answer, size))
+        measured, answer = dry.measured(trained), dry.answer(evaluation)
+        if train is None:
+            costs.append(Cost(stage, None, measured.seconds, measured.bytes))
         else:
-            costs.append(Cost(stage, None, seen.seconds, seen.bytes))
-        seconds = rehearsal.seen(evaluation).around + answer * (size["test"] + size["validation"])
-        if teacher is None or teacher.view == "image":
+            costs.append(_training(stage, train, measured, answer, size))
+        seconds = dry.measured(evaluation).around + answer * (size["test"] + size["validation"])
+        if not stage.view.stored:
             seconds += _under_stress(recipe.evaluate, size["test"], answer, corruption)
-        taken = rehearsal.seen(evaluation).bytes * size["test"] / len(rehearsal.splits.test)
-        costs.append(Cost(real.evaluations[stage.key], None, seconds, round(taken)))
+        taken = dry.measured(evaluation).bytes * size["test"] / len(dry.splits.test)
+        costs.append(Cost(graph.evaluations[stage.key], None, seconds, round(taken)))
     return costs
 
 
-def _for_int8(real: Pipeline, rehearsal: DryRun) -> list[Cost]:
+def _for_int8(real: Pipeline, dry: DryRun) -> list[Cost]:
     """The cost of training the exported student on for its int8 file, where the recipe asks for that."""
-    recipe, stage, small = real.recipe, real.quantized, rehearsal.pipeline
-    if recipe.quantize is None or stage is None or small.quantized is None:
+    settings, stage, small = real.recipe.int8_training, real.graph.quantized, dry.pipeline.graph
+    if settings is None or stage is None or small.quantized is None:
         return []
-    settings = recipe.quantize.training(recipe.arms[recipe.exported_arm].train or recipe.train)
-    answer = rehearsal.answer(small.evaluations[next(iter(small.students.values())).key])
-    return [_training(stage, settings, rehearsal.seen(small.quantized), answer, _counts(real.splits))]
+    answer = dry.answer(small.evaluations[next(iter(small.students.values())).key])
+    return [_training(stage, settings, dry.measured(small.quantized), answer, _counts(real.splits))]
 
 
-def _training(stage: Stage, settings: Train, seen: Seen, answer: float, size: Mapping[str, int]) -> Cost:
+def _training(stage: Stage, settings: Train, measured: Measured, answer: float, size: Mapping[str, int]) -> Cost:
     """The cost of training a network.
 
     Args:
         stage: the stage.
         settings: of the training.
-        seen: of its rehearsal.
+        measured: of its dry run.
         answer: seconds in which the network answers for an image.
         size: of the splits.
     """
     steps = settings.epochs * (size["train"] // settings.batch_size)
-    return Cost(
-        stage, steps, seen.around + steps * seen.unit + settings.epochs * size["validation"] * answer, seen.bytes
-    )
+    seconds = measured.around + steps * measured.unit + settings.epochs * size["validation"] * answer
+    return Cost(stage, steps, seconds, measured.bytes)
 
 
 def _under_stress(settings: Evaluate, test: int, answer: float, corruption: float) -> float:

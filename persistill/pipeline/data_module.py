@@ -1,61 +1,61 @@
-"""The images of a recipe, what teachers see beside them, and the batches of both: what every stage is worked with."""
+"""The images of a recipe, and batches of them."""
 
-from collections.abc import Sequence
-from functools import cached_property, partial
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from persistill import evaluation
+from persistill import evaluation, models
 from persistill.config import Recipe, Train
 from persistill.data import (
-    VIEWS,
+    IMAGE,
     ImageDataset,
     Loader,
     OpenView,
     Splits,
     View,
     load,
-    make_view,
     measure_normalization,
-    open_view,
+    with_image,
 )
-from persistill.pipeline.stage import Stage
-from persistill.pipeline.validate import normalization_of_recipe
-from persistill.run_folder import RunFolder
+from persistill.errors import UserError
 from persistill.structures import Batch
 from persistill.utils.progress import Progress
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+"""Means and standard deviations, one each a channel, of values in [0, 1]."""
 
 
 class DataModule:
     """The images of one recipe. They are read when they are first asked for.
 
     Args:
-        recipe: says which, and what teachers see of them.
-        out: where the run folders lie.
+        recipe: says which, and what networks see of them.
         device: where batches are put.
-        progress: told of everything that takes time.
+        progress: told of reading.
+        splits: the recipe's images, if they were read already or others shall stand in for them.
 
     Attributes:
         device: where batches are put.
     """
 
-    def __init__(self, recipe: Recipe, out: Path, device: torch.device, progress: Progress) -> None:
-        self._recipe, self._out, self._progress = recipe, out, progress
+    def __init__(self, recipe: Recipe, device: torch.device, progress: Progress, splits: Splits | None = None) -> None:
+        self._recipe, self._progress = recipe, progress
+        self._given = splits
         self.device = device
 
     @cached_property
     def splits(self) -> Splits:
         """The images, on the device where they are small."""
-        return load(self._recipe.data, self._progress).to(self.device)
+        found = load(self._recipe.data, self._progress) if self._given is None else self._given
+        return found.to(self.device)
 
     @cached_property
-    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def normalization(self) -> Normalization:
         """Channel means and standard deviations of the images: stated by the recipe or measured on training data."""
         train = self.splits.train
-        return normalization_of_recipe(self._recipe, train.shape[0]) or measure_normalization(train)
+        return stated_normalization(self._recipe, train.shape[0]) or measure_normalization(train)
 
     @cached_property
     def ood(self) -> ImageDataset | None:
@@ -63,46 +63,32 @@ class DataModule:
         return evaluation.ood_images(self._recipe.evaluate, self.splits.test, self._progress)
 
     @cached_property
-    def views(self) -> dict[str, Stage]:
-        """View name -> stage. It depends on the images and on nothing else that is made here."""
-        return {
-            name: Stage(
-                "view",
-                name,
-                {"data": self.splits.fingerprint, "view": view.to_json()},
-                partial(self._make_view, view),
-            )
-            for name in self._recipe.views
-            for view in (self._view(name),)
-        }
+    def views(self) -> dict[str, View]:
+        """What networks may see, by name."""
+        return with_image(self._recipe.views)
 
     def view_shape(self, view: str) -> tuple[int, int, int]:
         """(C, H, W) of what a view shows."""
-        image = self.splits.train.shape
-        return image if view == "image" else self._view(view).shape(image)
-
-    def look(self, rows: Tensor) -> dict[str, Tensor]:
-        """Test images, (n, C, H, W) uint8, and what the teachers' views show of them, floats in [0, 1], by name."""
-        views = {teacher.view for teacher in self._recipe.teachers.values()} - {"image"}
-        seen = {name: self.open_view(name).fetch("test", rows) for name in sorted(views)}
-        return {"image": self.splits.test.fetch(rows), **seen}
+        return self.views[view].shape(self.splits.train.shape)
 
     def loader(
-        self, split: str, views: set[str], *, augment: Sequence[Literal["crop", "flip"]] = (), **options: Any
+        self,
+        split: str,
+        views: Mapping[str, OpenView],
+        *,
+        augment: Sequence[Literal["crop", "flip"]] = (),
+        **options: Any,
     ) -> Loader:
-        """Batches of a split. Where images are augmented, views are computed from what came of them."""
+        """Batches of a split: its images, and the given views of them.
+
+        Where images are augmented, views are computed from what came of them.
+        """
         mean, std = self.normalization
-        stored, online = {}, {}
-        for name in sorted(views - {"image"}):
-            opened = self.open_view(name)
-            if augment:
-                online[name] = opened.online(self._view(name))
-            else:
-                stored[name] = opened.split(split)
+        names = sorted(views)
         return Loader(
             getattr(self.splits, split),
-            stored,
-            online=online,
+            {} if augment else {name: views[name].split(split) for name in names},
+            online={name: views[name].online(self.views[name]) for name in names} if augment else {},
             mean=mean,
             std=std,
             augment=augment,
@@ -110,18 +96,7 @@ class DataModule:
             **options,
         )
 
-    def _view(self, name: str) -> View:
-        return VIEWS.find(self._recipe.views[name])
-
-    def _make_view(self, view: View, folder: RunFolder) -> dict[str, Any]:
-        return make_view(view, self.splits, folder.path, self._progress)
-
-    def open_view(self, name: str) -> OpenView:
-        """What was stored of a view; its stage must be complete."""
-        folder = RunFolder.open(self._out / self.views[name].folder_name)
-        return open_view(folder.path, folder.result(), self.splits)
-
-    def training_loader(self, settings: Train, seed: int, views: set[str]) -> Loader:
+    def training_loader(self, settings: Train, seed: int, views: Mapping[str, OpenView]) -> Loader:
         """Batches to train on: shuffled from a seed, augmented as the settings say, whole ones only."""
         return self.loader(
             "train",
@@ -134,18 +109,17 @@ class DataModule:
             drop_last=True,
         )
 
-    def material(self, view: str) -> evaluation.EvaluationLoaders:
-        """What a network that sees this view is measured on."""
+    def evaluation_loaders(self, views: Mapping[str, OpenView]) -> evaluation.EvaluationLoaders:
+        """What a network that sees these views, or the images where there are none, is measured on."""
         settings = self._recipe.evaluate
-        opened = {view: self.open_view(view)} if view != "image" else {}
         return evaluation.EvaluationLoaders.of(
-            self.splits, opened, settings, self.normalization, device=self.device, ood=self.ood
+            self.splits, views, settings, self.normalization, device=self.device, ood=self.ood
         )
 
     def example(self) -> Batch:
         """Two random images in all views."""
         generator = torch.Generator().manual_seed(0)
-        views = {"image", *(teacher.view for teacher in self._recipe.teachers.values())}
+        views = {IMAGE, *(teacher.view for teacher in self._recipe.teachers.values())}
         return Batch(
             {
                 view: torch.rand(2, *self.view_shape(view), generator=generator).to(self.device)
@@ -154,3 +128,36 @@ class DataModule:
             self.splits.train.targets[:2].to(self.device),
             torch.arange(2, device=self.device),
         )
+
+
+def stated_normalization(recipe: Recipe, channels: int) -> Normalization | None:
+    """Channel means and standard deviations of the images, as far as they need not be measured.
+
+    Those that the recipe states; or those that go with the weights from which networks start, the first teacher of
+    images before the student. A network gets over another normalization, but there is no reason to make it.
+
+    Args:
+        recipe: states them or not.
+        channels: of the images.
+
+    Returns:
+        None if they are to be measured on the training images.
+
+    Raises:
+        UserError: if the recipe states one alone, or not one value a channel.
+    """
+    data = recipe.data
+    if data.mean is not None or data.std is not None:
+        if data.mean is None or data.std is None or not len(data.mean) == len(data.std) == channels:
+            raise UserError(
+                f"data.mean and data.std go together, with one value for each of the {channels} channel(s); "
+                f"{data.mean} and {data.std} were given."
+            )
+        return data.mean, data.std
+    # Views that the recipe names are normalized by what is measured on them.
+    of_images = [teacher.model for teacher in recipe.teachers.values() if teacher.view not in recipe.views]
+    for model in (*of_images, recipe.student):
+        found = None if model.initial is None else models.normalization_of(model.name, model.initial)
+        if found is not None and len(found[0]) == channels:
+            return found[:2]
+    return None

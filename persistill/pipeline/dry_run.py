@@ -1,8 +1,8 @@
-"""A recipe played through on a few images, to see what its stages cost.
+"""A recipe run on a few images, to see what its stages cost.
 
-It is the pipeline itself, on real images of the recipe in batches of the real size, for one epoch of a few steps and
-one seed. So whatever a step costs - loading, augmentation, persistence images, teachers, losses, optimizer - is in it,
-on the machine at hand.
+It is the pipeline itself, walked by the same executor, on real images of the recipe in batches of the real size, for
+one epoch of a few steps and one seed. So whatever a step costs - loading, augmentation, persistence images, teachers,
+losses, optimizer - is in it, on the machine at hand.
 """
 
 import time
@@ -12,23 +12,23 @@ from pathlib import Path
 
 import torch
 
-from persistill.config import Recipe, Train
+from persistill.config import Arm, Recipe, Teacher, Train
 from persistill.data import ImageDataset, Splits
-from persistill.pipeline.graph import Pipeline
+from persistill.pipeline.executors import local
+from persistill.pipeline.runner import Pipeline
 from persistill.pipeline.stage import Stage
 from persistill.run_folder import RunFolder
-from persistill.training import CHECKPOINT
 from persistill.utils.progress import Progress
 
-UNREHEARSED = frozenset({"export", "cost", "comparison"})
+LEFT_OUT = frozenset({"export", "cost", "comparison"})
 """Kinds of stages that hardly depend on the recipe."""
 _PIXELS = 2**18
 """A batch that is evaluated has so many in all, or 16 images."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was seen of a rehearsed stage.
+class Measured:
+    """What was measured of a stage.
 
     Attributes:
         unit: seconds of a unit (a step, an image, a batch).
@@ -60,44 +60,44 @@ class DryRun:
         recipe: the shortened recipe.
         splits: the few images.
         pipeline: of both.
-        stages: that are rehearsed: of the students' evaluations the first alone, for all are of one network.
+        stages: that are run: of the students' evaluations the first alone, for all are of one network.
     """
 
     def __init__(self, real: Pipeline, folder: Path, steps: int) -> None:
-        self._folder = folder
         self._watch = _Stopwatch(real.device)
         self.recipe = _short(real.recipe, real.splits.test)
         self.splits = _few(real.splits, self.recipe, steps)
         self.pipeline = Pipeline(self.recipe, folder, device=real.device.type, progress=self._watch, splits=self.splits)
-        self._seen: dict[str, Seen] = {}
-        others = {self.pipeline.evaluations[stage.key].key for stage in list(self.pipeline.students.values())[1:]}
-        stages = {stage.key: stage for stage in self.pipeline.stages()}
-        self.stages = [stage for key, stage in stages.items() if stage.kind not in UNREHEARSED and key not in others]
+        self._measured: dict[str, Measured] = {}
+        graph = self.pipeline.graph
+        others = {graph.evaluations[student.key].key for student in list(graph.students.values())[1:]}
+        stages = {stage.key: stage for stage in graph.stages()}
+        self.stages = [stage for key, stage in stages.items() if stage.kind not in LEFT_OUT and key not in others]
 
     def run(self, progress: Progress) -> None:
-        """Work through the stages."""
-        for stage in self.stages:
-            self._watch.reset()
-            folder, began = RunFolder.create(self._folder, stage.kind, stage.name, stage.inputs), time.perf_counter()
-            result = stage.work(folder)
+        """Run the stages, and measure each."""
+        self._watch.reset()
+
+        def done(stage: Stage, folder: RunFolder) -> None:
             self._watch.wait()
-            folder.finish({"seconds": time.perf_counter() - began, **result})
-            folder.file(CHECKPOINT).unlink(missing_ok=True)
-            self._seen[stage.key] = Seen(
+            self._measured[stage.key] = Measured(
                 unit=self._watch.seconds / max(1, self._watch.units),
                 counted=self._watch.seconds,
-                seconds=time.perf_counter() - began,
+                seconds=self._watch.since_reset,
                 bytes=sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file()),
             )
             progress.advance(1, f"{stage.kind} {stage.name}")
+            self._watch.reset()
 
-    def seen(self, stage: Stage) -> Seen:
-        """What was seen of a stage of the rehearsal's own pipeline."""
-        return self._seen[stage.key]
+        local.run(self.stages, self.pipeline.context, done)
+
+    def measured(self, stage: Stage) -> Measured:
+        """What was measured of a stage of the dry run's own pipeline."""
+        return self._measured[stage.key]
 
     def answer(self, evaluation: Stage) -> float:
         """Seconds that a network takes for an image as it is."""
-        return self.seen(evaluation).counted / (len(self.splits.test) + len(self.splits.validation))
+        return self.measured(evaluation).counted / (len(self.splits.test) + len(self.splits.validation))
 
 
 class _Stopwatch:
@@ -122,7 +122,12 @@ class _Stopwatch:
 
     def reset(self) -> None:
         """Begin anew."""
-        self.units, self.seconds = 0, 0.0
+        self.units, self.seconds, self._began = 0, 0.0, time.perf_counter()
+
+    @property
+    def since_reset(self) -> float:
+        """Seconds since then."""
+        return time.perf_counter() - self._began
 
     def start(self, stage: str, total: int, done: int = 0) -> None:  # noqa: ARG002 - as the protocol says
         """Begin a stage."""
@@ -178,8 +183,8 @@ def _one_epoch(train: Train) -> Train:
 
 def _few(splits: Splits, recipe: Recipe, steps: int) -> Splits:
     """Evenly spaced images, so that no class is left out, for so many steps."""
-    stated = [*(part.train for part in recipe.teachers.values()), *(part.train for part in recipe.arms.values())]
-    trainings = [recipe.train, *(train for train in stated if train is not None)]
+    trained: list[Teacher | Arm] = [*recipe.teachers.values(), *recipe.arms.values()]
+    largest = max(recipe.training_of(part).batch_size for part in trained)
 
     def some(split: ImageDataset, count: int) -> ImageDataset:
         count = min(count, len(split))
@@ -187,7 +192,7 @@ def _few(splits: Splits, recipe: Recipe, steps: int) -> Splits:
 
     return replace(
         splits,
-        train=some(splits.train, steps * max(train.batch_size for train in trainings)),
+        train=some(splits.train, steps * largest),
         validation=some(splits.validation, recipe.evaluate.batch_size),
         test=some(splits.test, steps * recipe.evaluate.batch_size),
     )

@@ -1,31 +1,47 @@
-"""A step of a recipe."""
+"""A step of a recipe, and the order of many."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import torch
 
 from persistill import run_folder
+from persistill.pipeline.context import Context
 from persistill.run_folder import RunFolder
+from persistill.training import CHECKPOINT
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One step of a recipe.
+class Stage(ABC):
+    """One step of a recipe. Each kind of stage is a subclass, in a file of its own in ``pipeline/stages/``.
+
+    A stage holds settings and other stages, nothing that is open or was computed: what it works with it is given as
+    the context, and what others left it reads from their run folders. So any process that has the recipe can run it.
 
     Attributes:
         kind: of its run folder.
         name: of its run folder.
-        inputs: all that its result depends on.
-        work: fills the folder and returns the result.
+        inputs: all that its result depends on, plain JSON.
+        depends_on: the stages whose run folders it reads.
     """
 
-    kind: run_folder.Kind
-    name: str
-    inputs: dict[str, Any]
-    work: Callable[[RunFolder], dict[str, Any]]
+    kind: ClassVar[run_folder.Kind]
 
-    @property
+    def __init__(self, name: str, inputs: dict[str, Any], depends_on: Sequence["Stage"] = ()) -> None:
+        self.name, self.inputs, self.depends_on = name, inputs, tuple(depends_on)
+
+    @abstractmethod
+    def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
+        """Fill the run folder. Called again after an interruption, it goes on from what lies there.
+
+        Returns:
+            The stage's result, plain JSON.
+        """
+
+    @cached_property
     def key(self) -> str:
         """Hash of the inputs."""
         return run_folder.key_of(self.kind, self.inputs)
@@ -34,3 +50,43 @@ class Stage:
     def folder_name(self) -> str:
         """The run folder's name below the root."""
         return run_folder.place(Path(), self.kind, self.name, self.key).name
+
+    def open(self, context: Context) -> RunFolder:
+        """The run folder, which must exist."""
+        return RunFolder.open(context.out / self.folder_name)
+
+    def complete(self, context: Context) -> bool:
+        """Whether it finished."""
+        return (context.out / self.folder_name / "done.json").is_file()
+
+    def run(self, context: Context) -> RunFolder:
+        """Do the work, if the run folder is not complete. The stages that it depends on must be.
+
+        Raises:
+            UserError: if the folder was written by another recipe, or the user can mend what the work came upon.
+        """
+        # What sums depend on beside the inputs: another number of threads adds up in another order.
+        computed = {"device": context.device.type, "threads": torch.get_num_threads()}
+        about = {"recipe": context.recipe.to_json(), "stage": self.kind, "computed": computed}
+        folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
+        if not folder.complete:
+            began = time.perf_counter()
+            result = self.work(context, folder)
+            folder.finish({"seconds": round(time.perf_counter() - began, 3), **result})
+            folder.file(CHECKPOINT).unlink(missing_ok=True)
+        return folder
+
+
+def in_order(stages: Iterable[Stage]) -> list[Stage]:
+    """Stages and all that they depend on, each once and after those that it depends on, else in the order given."""
+    ordered: dict[str, Stage] = {}
+
+    def visit(stage: Stage) -> None:
+        if stage.folder_name not in ordered:
+            for earlier in stage.depends_on:
+                visit(earlier)
+            ordered[stage.folder_name] = stage
+
+    for stage in stages:
+        visit(stage)
+    return list(ordered.values())

@@ -10,8 +10,8 @@ from persistill.config import Data, Evaluate
 from persistill.data import Splits, load, open_view
 from persistill.errors import UserError
 from persistill.exporters import fitted_temperature
-from persistill.pipeline.export_job import hand_over
-from persistill.pipeline.stage_jobs import WEIGHTS
+from persistill.pipeline.network_stage import WEIGHTS
+from persistill.pipeline.stages.export import write_export
 from persistill.run_folder import RunFolder, find
 from persistill.utils.progress import Progress
 
@@ -90,7 +90,7 @@ def export_network(path: Path, target: Path, progress: Progress) -> dict[str, An
         about["temperature"] = temperature
     splits = _same_data(run, progress)
     target.mkdir(parents=True)
-    return {**hand_over(network, about, splits, target), "temperature": temperature}
+    return {**write_export(network, about, splits, target), "temperature": temperature}
 
 
 def _trained(path: Path) -> RunFolder:

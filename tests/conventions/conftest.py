@@ -12,7 +12,7 @@ from persistill import evaluation
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import Splits, load
 from persistill.losses import KD, SP
-from persistill.pipeline import Pipeline, stage_jobs
+from persistill.pipeline import Pipeline, network_training
 from persistill.run_folder import RunFolder
 from persistill.training import trainer
 
@@ -95,7 +95,7 @@ def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage_jobs, "fit", fit)
+        patch.setattr(network_training, "fit", fit)
         patch.setattr(evaluation, "evaluate", evaluate)
         for part in ("train", "validation", "test"):
             images = getattr(line.splits, part)
@@ -107,6 +107,5 @@ def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
             patch.setattr(images, "fetch", fetch)
         for stage in line.stages():
             if stage.kind != "comparison":
-                folder = RunFolder.create(run.out, stage.kind, stage.name, stage.inputs)
-                folder.finish(stage.work(folder))
+                stage.run(line.context)
     return run

@@ -11,11 +11,10 @@ from persistill.data import FittedPersistenceView
 from persistill.losses import KD, TGD
 from persistill.perturbations import fgsm, pgd
 from persistill.perturbations.adversarial import PGD_STEPS
-from persistill.pipeline import Pipeline
+from persistill.pipeline import Pipeline, cost_estimate
 from persistill.pipeline.cost_estimate import Cost, Estimate, estimate
 from persistill.pipeline.dry_run import DryRun
-from persistill.pipeline import cost_estimate as estimating
-from persistill.pipeline.stage_jobs import WEIGHTS
+from persistill.pipeline.network_stage import WEIGHTS
 
 RECIPE = Recipe(
     name="test",
@@ -62,7 +61,7 @@ def test_every_stage_is_there_in_order(both) -> None:
     assert not any(cost.complete for cost in found.costs)
     assert all(cost.seconds > 0 for cost in found.costs)
     assert found.seconds == sum(cost.seconds for cost in found.costs)
-    assert found.rehearsal > 0
+    assert found.dry_run_seconds > 0
     assert found.device_memory is None
 
 
@@ -87,7 +86,7 @@ def test_disk_is_what_the_stages_take(both) -> None:
 def test_what_is_done_costs_nothing(both) -> None:
     found = estimate(pipeline(both[0].out))
     assert all(cost.complete for cost in found.costs)
-    assert (found.seconds, found.bytes, found.rehearsal, found.memory) == (0, 0, 0, None)
+    assert (found.seconds, found.bytes, found.dry_run_seconds, found.memory) == (0, 0, 0, None)
 
 
 def test_what_is_left_is_measured_and_the_rest_not_counted(both) -> None:
@@ -101,7 +100,7 @@ def test_what_is_left_is_measured_and_the_rest_not_counted(both) -> None:
 def test_measuring_changes_no_result(both, tmp_path: Path) -> None:
     other = pipeline(tmp_path)
     other.run()
-    for (_, stage), (_, same) in zip(both[0].students.items(), other.students.items(), strict=True):
+    for (_, stage), (_, same) in zip(both[0].graph.students.items(), other.graph.students.items(), strict=True):
         weights = load_file(both[0].out / stage.folder_name / WEIGHTS)
         for name, tensor in load_file(tmp_path / same.folder_name / WEIGHTS).items():
             assert torch.equal(tensor, weights[name])
@@ -109,7 +108,7 @@ def test_measuring_changes_no_result(both, tmp_path: Path) -> None:
 
 def test_given_weights_are_taken_over_without_a_step(both, tmp_path: Path) -> None:
     real, _ = both
-    weights = real.out / real.teachers["image"].folder_name / WEIGHTS
+    weights = real.out / real.graph.teachers["image"].folder_name / WEIGHTS
     found = named(estimate(pipeline(tmp_path, RECIPE.with_value("teachers.image.weights", str(weights)))))
     assert found["teacher image"].steps is None
     assert found["teacher topology"].steps == 12
@@ -118,7 +117,7 @@ def test_given_weights_are_taken_over_without_a_step(both, tmp_path: Path) -> No
 def test_an_evaluation_is_counted_answer_by_answer() -> None:
     def seconds(corruption: float = 0.0, **changes) -> float:
         plain = {"noise": (), "attacks": (), "corruptions": ()}
-        return estimating._under_stress(Evaluate(**(plain | changes)), 70, 0.5, corruption)
+        return cost_estimate._under_stress(Evaluate(**(plain | changes)), 70, 0.5, corruption)
 
     assert seconds() == 0
     assert seconds(noise=(0.1, 0.2)) == 0.5 * 2 * 70
@@ -143,12 +142,12 @@ def test_attacks_ask_as_often_as_they_are_counted() -> None:
     assert asked.tolist() == [0, 1 + PGD_STEPS]
 
 
-def test_the_rehearsal_has_as_many_steps_as_asked_of_every_class(tmp_path: Path) -> None:
-    rehearsal = DryRun(pipeline(tmp_path), tmp_path, 2)
-    splits = rehearsal.splits
+def test_the_dry_run_has_as_many_steps_as_asked_of_every_class(tmp_path: Path) -> None:
+    dry = DryRun(pipeline(tmp_path), tmp_path, 2)
+    splits = dry.splits
     assert len(splits.train) == 2 * 50
     assert set(splits.train.targets.tolist()) == set(range(10))
     assert len(splits.test) == 2 * 35
-    trainings = [rehearsal.recipe.train, rehearsal.recipe.teachers["image"].train]
+    trainings = [dry.recipe.train, dry.recipe.teachers["image"].train]
     assert [train and train.epochs for train in trainings] == [1, 1]
-    assert rehearsal.recipe.seeds == (0,)
+    assert dry.recipe.seeds == (0,)

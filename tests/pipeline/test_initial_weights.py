@@ -16,7 +16,7 @@ from persistill.data import Splits
 from persistill.errors import UserError
 from persistill.losses import KD
 from persistill.pipeline import Pipeline
-from persistill.pipeline.stage_jobs import WEIGHTS
+from persistill.pipeline.network_stage import WEIGHTS
 from persistill.run_folder import RunFolder
 
 TINY = "timm/test_resnet"
@@ -68,7 +68,7 @@ def test_what_is_in_the_file_counts_and_not_its_name(file: Path) -> None:
     given = recipe(student=Model(name="resnet-8", initial=str(file)))
     before = inputs(given)
     assert [name for name, one in before.items() if "initial" in one] == ["student alone-seed0", "student kd-seed0"]
-    assert before["student on-seed0"]["start"] == pipeline(given).students["alone", 0].key
+    assert before["student on-seed0"]["start"] == pipeline(given).graph.students["alone", 0].key
     other = file.rename(file.with_name("other.safetensors"))
     again = inputs(recipe(student=Model(name="resnet-8", initial=str(other))))
     assert {**again, "comparison test": None} == {**before, "comparison test": None}
@@ -96,7 +96,7 @@ def test_every_network_starts_from_its_weights(file: Path, tmp_path: Path) -> No
     running.run()
     theirs = load_file(file)
     heads = []
-    for stage in (*running.teachers.values(), *running.students.values()):
+    for stage in (*running.graph.teachers.values(), *running.graph.students.values()):
         ours = load_file(tmp_path / "runs" / stage.folder_name / WEIGHTS)
         for name, tensor in theirs.items():
             if name.endswith("weight") and not name.startswith("classifier"):
@@ -134,7 +134,7 @@ def test_published_weights_are_read_by_their_library(tmp_path: Path, monkeypatch
     )
     running = pipeline(given, tmp_path / "runs")
     running.run()
-    ours = load_file(tmp_path / "runs" / running.students["alone", 0].folder_name / WEIGHTS)
+    ours = load_file(tmp_path / "runs" / running.graph.students["alone", 0].folder_name / WEIGHTS)
     torch.testing.assert_close(ours["module.layer1.0.conv1.weight"], made.state_dict()["layer1.0.conv1.weight"])
 
 
@@ -168,6 +168,6 @@ def test_a_teacher_is_trained_or_is_not() -> None:
 def test_runs_say_from_what_they_started(file: Path, tmp_path: Path) -> None:
     running = pipeline(recipe(arms={"alone": Arm()}, student=Model(name="resnet-8", initial=str(file))), tmp_path)
     running.run()
-    folder = RunFolder.open(tmp_path / running.students["alone", 0].folder_name)
+    folder = RunFolder.open(tmp_path / running.graph.students["alone", 0].folder_name)
     assert len(folder.inputs["initial"]) == 16
     assert folder.about["context"]["recipe"]["student"]["initial"] == str(file)

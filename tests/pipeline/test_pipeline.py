@@ -14,8 +14,8 @@ from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView, Loader, open_view
 from persistill.errors import UserError
 from persistill.losses import KD, SP, TGD
-from persistill.pipeline import Pipeline, stage_jobs
-from persistill.pipeline.stage_jobs import WEIGHTS
+from persistill.pipeline import Pipeline, network_training
+from persistill.pipeline.network_stage import WEIGHTS
 from persistill.run_folder import RunFolder
 from persistill.settings import Settings
 from persistill.training import OnlineTeacher, fit
@@ -182,8 +182,8 @@ def test_images_of_other_things_are_part_of_what_an_evaluation_depends_on(tmp_pa
         "comparison",
     }
     pipeline = Pipeline(given, tmp_path, device="cpu")
-    assert "ood" in pipeline.evaluations[pipeline.students["alone", 0].key].inputs
-    assert "ood" not in pipeline.evaluations[pipeline.teachers["topology"].key].inputs
+    assert "ood" in pipeline.graph.evaluations[pipeline.graph.students["alone", 0].key].inputs
+    assert "ood" not in pipeline.graph.evaluations[pipeline.graph.teachers["topology"].key].inputs
     alone = given.model_copy(update={"arms": {"alone": Arm()}, "teachers": {}})
     result = Pipeline(alone, tmp_path, device="cpu").run().result()
     found = RunFolder.open(tmp_path / result["rows"][0]["evaluation"]).result()["metrics"]["ood"]
@@ -254,8 +254,8 @@ def test_a_preparation_is_a_stage_between_teachers_and_students(tmp_path: Path, 
     kinds = [stage.kind for stage in pipeline.stages()]
     last_teacher = max(i for i, kind in enumerate(kinds) if kind in ("teacher", "features"))
     first_student = kinds.index("student")
-    assert kinds[last_teacher + 1 : first_student] == ["preparation", "preparation"]
-    # one folder serves both arms, for both prepare the same
+    # One stage serves both arms, for both prepare the same.
+    assert kinds[last_teacher + 1 : first_student] == ["preparation"]
     (folder,) = tmp_path.glob("preparation-*")
     assert RunFolder.open(folder).result()["images"] == 100
     centre = torch.from_numpy(np.load(folder / "centre.npy"))
@@ -267,7 +267,7 @@ def test_a_preparation_is_a_stage_between_teachers_and_students(tmp_path: Path, 
     assert set(RunFolder.open(last).records()[-1]["terms"]) == {"ce", "kd", "near"}
 
     changed = Pipeline(recipe(arms=arms, teacher_cache=cache).with_value("arms.near.methods.1.factor", 2.0), tmp_path)
-    differ = [name for name, stage in changed.students.items() if stage.key != pipeline.students[name].key]
+    differ = [name for name, stage in changed.graph.students.items() if stage.key != pipeline.graph.students[name].key]
     assert differ == [("near", 0)]
 
 
@@ -279,8 +279,8 @@ def test_the_annealing_start_is_the_student_alone(finished: RunFolder, tmp_path:
     pipeline.run()
     from persistill import models
 
-    alone, _ = models.load(tmp_path / pipeline.students["alone", 0].folder_name / WEIGHTS)
-    tgd, _ = models.load(tmp_path / pipeline.students["tgd", 0].folder_name / WEIGHTS)
+    alone, _ = models.load(tmp_path / pipeline.graph.students["alone", 0].folder_name / WEIGHTS)
+    tgd, _ = models.load(tmp_path / pipeline.graph.students["tgd", 0].folder_name / WEIGHTS)
     for (name, one), (_, other) in zip(alone.named_parameters(), tgd.named_parameters(), strict=True):
         torch.testing.assert_close(one, other, msg=name)
 
@@ -291,7 +291,7 @@ def test_seeds_start_from_different_weights(finished: RunFolder, tmp_path: Path)
     from persistill import models
 
     first, second = (
-        models.load(tmp_path / pipeline.students["alone", seed].folder_name / WEIGHTS)[0] for seed in (0, 1)
+        models.load(tmp_path / pipeline.graph.students["alone", seed].folder_name / WEIGHTS)[0] for seed in (0, 1)
     )
     assert not torch.equal(next(first.parameters()), next(second.parameters()))
 
@@ -303,13 +303,13 @@ def test_a_teacher_from_a_file_is_adopted(finished: RunFolder, tmp_path: Path) -
     arms = {"kd": Arm(methods=(KD(),), teachers=("image",))}
     pipeline = Pipeline(recipe(teachers=teachers, views={}, arms=arms), tmp_path, device="cpu")
     pipeline.run()
-    adopted = tmp_path / pipeline.teachers["image"].folder_name
+    adopted = tmp_path / pipeline.graph.teachers["image"].folder_name
     assert RunFolder.open(adopted).result()["epochs"] == 0
     predictions = [
         np.load(folder / "predictions.npz")["logits"]
         for folder in (
             root / finished.result()["teachers"]["image"]["evaluation"],
-            tmp_path / pipeline.evaluations[pipeline.teachers["image"].key].folder_name,
+            tmp_path / pipeline.graph.evaluations[pipeline.graph.teachers["image"].key].folder_name,
         )
     ]
     np.testing.assert_allclose(*predictions, rtol=1e-5, atol=1e-5)
@@ -347,7 +347,7 @@ def test_teachers_and_alphas_must_agree(tmp_path: Path) -> None:
 def test_a_view_of_other_images_is_refused(finished: RunFolder, tmp_path: Path) -> None:
     """A forged view folder: right key, wrong images."""
     pipeline = Pipeline(recipe(), tmp_path, device="cpu")
-    stage = pipeline.views["persistence"]
+    stage = pipeline.graph.views["persistence"]
     folder = RunFolder.create(tmp_path, stage.kind, stage.name, stage.inputs)
     source = finished.path.parent / stage.folder_name
     for name in ("train.npy", "validation.npy", "test.npy", "gallery.npz"):
@@ -378,8 +378,8 @@ def test_a_stored_teacher_teaches_like_a_live_one(
     # beside the examples on which all is tried before: each of two teachers, once about each training image
     assert [count for count in asked if count > 2] == [100, 100]
     folders = (
-        tmp_path / pipeline.students["tgd", 0].folder_name,
-        finished.path.parent / Pipeline(recipe(), tmp_path, device="cpu").students["tgd", 0].folder_name,
+        tmp_path / pipeline.graph.students["tgd", 0].folder_name,
+        finished.path.parent / Pipeline(recipe(), tmp_path, device="cpu").graph.students["tgd", 0].folder_name,
     )
     first, second = (RunFolder.open(folder).records()[-1]["loss"] for folder in folders)
     assert first == pytest.approx(second, rel=tolerance)
@@ -398,12 +398,11 @@ def test_crops_and_flips_reach_the_topology_teacher(tmp_path: Path) -> None:
 
     pipeline = Pipeline(recipe(train=Train(epochs=1, batch_size=25, augment=("crop",))), tmp_path, device="cpu")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage_jobs, "fit", watched)
+        patch.setattr(network_training, "fit", watched)
         for stage in pipeline.stages():
             if stage.kind in ("view", "teacher", "student"):
-                folder = RunFolder.create(tmp_path, stage.kind, stage.name, stage.inputs)
-                folder.finish(stage.work(folder))
-    made = RunFolder.open(tmp_path / pipeline.views["persistence"].folder_name)
+                stage.run(pipeline.context)
+    made = RunFolder.open(tmp_path / pipeline.graph.views["persistence"].folder_name)
     view = open_view(made.path, made.result(), pipeline.splits)
     (mean,), (std,) = pipeline.normalization
     assert list(next(loaders["student alone, seed 0"].epoch(0)).views) == ["image"]
@@ -430,8 +429,8 @@ def test_a_stored_teacher_and_augmentation_exclude_each_other(tmp_path: Path) ->
 def test_only_what_the_methods_read_is_stored(tmp_path: Path) -> None:
     arms = {"kd": Arm(methods=(KD(),), teachers=("image",)), "sp": Arm(methods=(SP(),), teachers=("topology",))}
     pipeline = Pipeline(recipe(arms=arms, teacher_cache="exact"), tmp_path, device="cpu")
-    assert pipeline.features["image"].inputs["parts"] == ["logits"]
-    assert pipeline.features["topology"].inputs["parts"] == ["feature_maps"]
+    assert pipeline.graph.features["image"].inputs["parts"] == ["logits"]
+    assert pipeline.graph.features["topology"].inputs["parts"] == ["feature_maps"]
 
 
 def test_a_network_of_another_library_learns_and_ships(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from persistill.losses import KD
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import estimate
 from persistill.pipeline.dry_run import DryRun
-from persistill.pipeline.export_job import CALIBRATING
-from persistill.pipeline.stage_jobs import WEIGHTS
+from persistill.pipeline.network_stage import WEIGHTS
+from persistill.pipeline.stages.export import CALIBRATING
 from persistill.report.export_text import int8_sentence, processor_sentence
 from persistill.run_folder import RunFolder
 
@@ -65,27 +65,27 @@ def test_without_it_nothing_but_the_export_has_another_key() -> None:
 
 def test_the_stage_goes_on_with_the_objective_of_the_arm(finished: tuple[Pipeline, RunFolder]) -> None:
     pipeline, _ = finished
-    assert pipeline.quantized is not None
-    folder = RunFolder.open(pipeline.out / pipeline.quantized.folder_name)
+    assert pipeline.graph.quantized is not None
+    folder = RunFolder.open(pipeline.out / pipeline.graph.quantized.folder_name)
     epochs = [record for record in folder.records() if record["type"] == "epoch"]
     assert len(epochs) == 3
     assert epochs[0]["weights"] == {"ce": 0.2, "kd": 0.9}
     rates = [record["lr"] for record in folder.records()]
     assert max(rates) <= 0.2 * 0.05
     assert rates[-1] < 0.1 * max(rates)
-    student = RunFolder.open(pipeline.out / pipeline.students["kd", 3].folder_name)
+    student = RunFolder.open(pipeline.out / pipeline.graph.students["kd", 3].folder_name)
     # It begins where the student ended, and not anew.
     assert epochs[0]["loss"] < student.records()[0]["loss"]
 
 
 def test_the_copy_is_an_ordinary_network_with_other_weights(finished: tuple[Pipeline, RunFolder]) -> None:
     pipeline, _ = finished
-    assert pipeline.quantized is not None
-    copy = load_file(pipeline.out / pipeline.quantized.folder_name / WEIGHTS)
-    student = load_file(pipeline.out / pipeline.students["kd", 3].folder_name / WEIGHTS)
+    assert pipeline.graph.quantized is not None
+    copy = load_file(pipeline.out / pipeline.graph.quantized.folder_name / WEIGHTS)
+    student = load_file(pipeline.out / pipeline.graph.students["kd", 3].folder_name / WEIGHTS)
     assert {name: value.shape for name, value in copy.items()} == {name: v.shape for name, v in student.items()}
     assert not torch.equal(copy["classifier.weight"], student["classifier.weight"])
-    network, about = models.load(pipeline.out / pipeline.quantized.folder_name / WEIGHTS)
+    network, about = models.load(pipeline.out / pipeline.graph.quantized.folder_name / WEIGHTS)
     assert network.name == about.get("model", "resnet-8")
 
 
@@ -93,16 +93,16 @@ def test_the_int8_file_is_made_of_the_copy_and_the_float_files_of_the_student(
     finished: tuple[Pipeline, RunFolder], tmp_path: Path
 ) -> None:
     pipeline, _ = finished
-    assert pipeline.quantized is not None
-    export = RunFolder.open(pipeline.out / pipeline.exported.folder_name)
-    student = load_file(pipeline.out / pipeline.students["kd", 3].folder_name / WEIGHTS)
+    assert pipeline.graph.quantized is not None
+    export = RunFolder.open(pipeline.out / pipeline.graph.exported.folder_name)
+    student = load_file(pipeline.out / pipeline.graph.students["kd", 3].folder_name / WEIGHTS)
     delivered = load_file(export.file(WEIGHTS))
     assert all(torch.equal(value, student[name]) for name, value in delivered.items())
     images = torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     train = pipeline.splits.train
     calibration = train.fetch(torch.arange(min(CALIBRATING, len(train))))
     answers = {}
-    for stage in (pipeline.quantized, pipeline.students["kd", 3]):
+    for stage in (pipeline.graph.quantized, pipeline.graph.students["kd", 3]):
         network, about = models.load(pipeline.out / stage.folder_name / WEIGHTS)
         content = onnx_file.content(Student(network, about["mean"], about["std"]).eval(), (1, 8, 8), {})
         int8_file.write(content, {}, calibration, tmp_path / "int8.onnx")
@@ -117,7 +117,7 @@ def test_the_int8_file_is_made_of_the_copy_and_the_float_files_of_the_student(
 
 def test_result_and_report_say_what_the_training_changed(finished: tuple[Pipeline, RunFolder]) -> None:
     pipeline, comparison = finished
-    result = RunFolder.open(pipeline.out / pipeline.exported.folder_name).result()
+    result = RunFolder.open(pipeline.out / pipeline.graph.exported.folder_name).result()
     said = int8_sentence(result)
     assert "by static quantization after quantization-aware training: the checkpoint's class " in said
     for figure in (
@@ -182,18 +182,18 @@ def test_an_interrupted_pipeline_ends_with_the_same_copy(
 
     only = RECIPE.model_copy(update={"seeds": (3,)})
     again = Pipeline(only, tmp_path, device="cpu")
-    assert again.quantized is not None
-    assert pipeline.quantized is not None
-    assert again.quantized.key == pipeline.quantized.key
+    assert again.graph.quantized is not None
+    assert pipeline.graph.quantized is not None
+    assert again.graph.quantized.key == pipeline.graph.quantized.key
     monkeypatch.setattr(Loader, "epoch", stops)
     with pytest.raises(KeyboardInterrupt):
         again.run()
     monkeypatch.undo()
-    cut = tmp_path / again.quantized.folder_name
+    cut = tmp_path / again.graph.quantized.folder_name
     assert any("fake_quantized" in name for name in load_file(cut / "checkpoint.safetensors"))
     assert not (cut / WEIGHTS).exists()
     Pipeline(only, tmp_path, device="cpu").run()
-    expected = load_file(pipeline.out / pipeline.quantized.folder_name / WEIGHTS)
+    expected = load_file(pipeline.out / pipeline.graph.quantized.folder_name / WEIGHTS)
     for name, value in load_file(cut / WEIGHTS).items():
         assert torch.equal(value, expected[name]), name
 
@@ -205,8 +205,8 @@ def test_the_estimate_counts_its_steps(finished: tuple[Pipeline, RunFolder], tmp
     assert cost.seconds > 0
     pipeline, _ = finished
     assert DryRun(pipeline, tmp_path, steps=1).recipe.quantize == Quantize(epochs=1, rate=0.2)
-    assert pipeline.quantized is not None
-    folder = pipeline.out / pipeline.quantized.folder_name
+    assert pipeline.graph.quantized is not None
+    folder = pipeline.out / pipeline.graph.quantized.folder_name
     taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert cost.bytes == pytest.approx(taken, rel=0.25)
 

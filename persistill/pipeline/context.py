@@ -1,0 +1,34 @@
+"""What every stage is worked with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from persistill.config import Recipe
+from persistill.pipeline.data_module import DataModule
+from persistill.utils.progress import Progress
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage is worked with. Two processes that make it of the same arguments do the same work.
+
+    Attributes:
+        recipe: what to do.
+        data: its images.
+        out: where the run folders lie.
+        progress: told of everything that takes time.
+        command: the command line that repeats this, for the report.
+    """
+
+    recipe: Recipe
+    data: DataModule
+    out: Path
+    progress: Progress
+    command: str = ""
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks and batches are."""
+        return self.data.device

@@ -1,0 +1,86 @@
+"""Stages that leave a trained network, and how networks are built, kept and read again."""
+
+import hashlib
+from abc import ABC
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from persistill import models
+from persistill.config import Model
+from persistill.pipeline.context import Context
+from persistill.pipeline.input_view import InputView
+from persistill.pipeline.stage import Stage
+from persistill.run_folder import RunFolder
+from persistill.utils import atomic_io
+
+WEIGHTS = "model.safetensors"
+
+
+class NetworkStage(Stage, ABC):
+    """A stage that leaves a trained network.
+
+    Attributes:
+        view: what the network sees.
+    """
+
+    def __init__(self, name: str, inputs: dict[str, Any], depends_on: Sequence[Stage], view: InputView) -> None:
+        super().__init__(name, inputs, depends_on)
+        self.view = view
+
+    def network(self, context: Context) -> tuple[models.Network, dict[str, Any]]:
+        """The trained network, in evaluation mode, on the CPU, and the header of its weights file."""
+        network = build(context, self.inputs["model"], self.view.name)
+        header = models.load_into(network, self.open(context).file(WEIGHTS))
+        return network.eval(), header
+
+
+def network_inputs(context: Context, model: Model, *, started: bool = False) -> dict[str, Any]:
+    """What a network depends on whichever it is; its initial weights, unless another network's are its start."""
+    mean, std = context.data.normalization
+    inputs = {"data": context.data.splits.fingerprint, "mean": list(mean), "std": list(std), "model": model.name}
+    if model.initial is not None and not started:
+        published = model.initial == models.PRETRAINED
+        inputs["initial"] = models.find_published(model.name).name if published else file_hash(Path(model.initial))
+    return inputs
+
+
+def build(context: Context, model: str, view: str) -> models.Network:
+    """A network for the classes of the recipe's images, with random weights."""
+    channels, height, width = context.data.view_shape(view)
+    return models.build(model, channels, len(context.data.splits.classes), (height, width))
+
+
+def build_initial(context: Context, model: Model, view: str) -> models.Network:
+    """A network as its training starts."""
+    network = build(context, model.name, view)
+    if model.initial is not None:
+        models.start_from(network, model.initial)
+    return network
+
+
+def save(context: Context, network: models.Network, folder: RunFolder, view: str) -> None:
+    """Write a network's weights, with what is needed to use it in their header."""
+    mean, std = context.data.normalization
+    header = {
+        "classes": list(context.data.splits.classes),
+        "mean": list(mean),
+        "std": list(std),
+        "view": view,
+        "shape": list(context.data.view_shape(view)),
+    }
+    with atomic_io.atomic(folder.file(WEIGHTS)) as temporary:
+        models.save(network, temporary, header)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Numbers that the network learned."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def file_hash(path: Path) -> str:
+    """16 hexadecimal digits of the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""Training of one network, whichever stage it is for."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from torch import nn
+
+from persistill import evaluation, metrics, models
+from persistill.config import Train
+from persistill.pipeline.context import Context
+from persistill.pipeline.input_view import InputView, open_views
+from persistill.pipeline.network_stage import count_parameters, save
+from persistill.run_folder import RunFolder
+from persistill.training import Criterion, TeacherCallable, fake_quantized, fit, make_fabric
+
+
+def train_network(
+    context: Context,
+    network: models.Network,
+    criterion: Criterion,
+    settings: Train,
+    folder: RunFolder,
+    *,
+    seed: int,
+    label: str,
+    view: InputView,
+    teachers: Sequence[TeacherCallable] = (),
+    teacher_views: Iterable[InputView] = (),
+    quantized: bool = False,
+) -> dict[str, Any]:
+    """Train a network and write its weights.
+
+    Args:
+        context: for images, device and progress.
+        network: as the training starts.
+        criterion: the loss.
+        settings: of the training.
+        folder: the stage's.
+        seed: of the order of the images and their augmentation.
+        label: of the training, for whoever watches.
+        view: what the network sees.
+        teachers: asked or read once a batch.
+        teacher_views: what has to be loaded for them.
+        quantized: round weights and activations as the int8 file will.
+
+    Returns:
+        The result of the stage.
+    """
+    data = context.data
+    loader = data.training_loader(settings, seed, open_views(context, (view, *teacher_views)))
+    held_out = data.loader(
+        "validation", open_views(context, [view]), batch_size=context.recipe.evaluate.batch_size, shuffle_seed=None
+    )
+
+    def validate(trained: nn.Module) -> Mapping[str, float]:
+        predictions = evaluation.predict(trained, held_out, view.name)
+        return {
+            "accuracy": metrics.accuracy(predictions.logits, predictions.target),
+            "nll": metrics.nll(predictions.logits, predictions.target),
+        }
+
+    with fake_quantized(network) if quantized else nullcontext():
+        record = fit(
+            network,
+            loader,
+            objective=criterion,
+            settings=settings,
+            folder=folder,
+            fabric=make_fabric(context.device.type, settings),
+            view=view.name,
+            teachers=teachers,
+            validate=validate,
+            progress=context.progress,
+            label=label,
+        )
+    save(context, network, folder, view.name)
+    return {
+        "epochs": settings.epochs,
+        "parameters": count_parameters(network),
+        "train_accuracy": record["train_accuracy"],
+        "validation": record["validation"],
+        "seconds": record["seconds"],
+    }

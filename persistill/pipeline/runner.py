@@ -1,0 +1,121 @@
+"""A recipe, run: its stages are walked through, and the report is written."""
+
+from pathlib import Path
+
+import torch
+
+from persistill import report
+from persistill.config import Recipe
+from persistill.data import Splits
+from persistill.errors import UserError, unknown
+from persistill.pipeline.context import Context
+from persistill.pipeline.data_module import DataModule, Normalization
+from persistill.pipeline.executors import local
+from persistill.pipeline.graph import StageGraph
+from persistill.pipeline.shape_check import check_shapes
+from persistill.pipeline.stage import Stage
+from persistill.pipeline.validate import problems
+from persistill.run_folder import RunFolder
+from persistill.training import make_fabric
+from persistill.utils.progress import Progress, Silent
+
+
+class Pipeline:
+    """A recipe on its way through the stages. A stage whose run folder is complete is passed over.
+
+    Args:
+        recipe: what to do.
+        out: where the run folders lie.
+        device: "auto", "cpu", "cuda" or "mps".
+        progress: told of everything that takes time.
+        command: the command line that repeats this, for the report.
+        splits: the recipe's images, if they were read already or others shall stand in for them.
+
+    Attributes:
+        recipe: what to do.
+        out: where the run folders lie.
+        context: what every stage is worked with.
+        graph: the stages.
+
+    Raises:
+        UserError: if the recipe asks for what does not exist or does not fit together. Found before any training.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        *,
+        device: str = "auto",
+        progress: Progress | None = None,
+        command: str = "",
+        splits: Splits | None = None,
+    ) -> None:
+        found = problems(recipe)
+        if found:
+            raise UserError("\n".join(found))
+        self.recipe, self.out = recipe, out
+        progress = progress or Silent()
+        data = DataModule(recipe, make_fabric(device, recipe.train).device, progress, splits)
+        self.context = Context(recipe, data, out, progress, command)
+        self.graph = StageGraph(self.context)
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks and batches are."""
+        return self.context.device
+
+    @property
+    def splits(self) -> Splits:
+        """The images, on the device where they are small."""
+        return self.context.data.splits
+
+    @property
+    def normalization(self) -> Normalization:
+        """Channel means and standard deviations of the images: stated by the recipe or measured on training data."""
+        return self.context.data.normalization
+
+    def stages(self) -> list[Stage]:
+        """All stages in the order in which they run."""
+        return self.graph.stages()
+
+    def probe(self) -> None:
+        """Send two random images through every arm, untrained: what does not fit shows now, not after the teachers.
+
+        Raises:
+            UserError: if networks, views and methods do not fit together.
+        """
+        check_shapes(self.context)
+
+    def run(self) -> RunFolder:
+        """Run what is not complete, and write the report.
+
+        Returns:
+            The comparison's folder.
+
+        Raises:
+            UserError: if a folder was written by another recipe, or a stage finds a mistake that its user can mend.
+        """
+        self.probe()
+        local.run([self.graph.comparison], self.context)
+        folder = self.graph.comparison.open(self.context)
+        self.context.progress.start("report", 1)
+        report.write(folder.path)
+        self.context.progress.finish()
+        return folder
+
+    def run_stage(self, folder_name: str) -> RunFolder:
+        """Run one stage; the stages that it depends on must be complete.
+
+        Recipe, place and this name are all that another process needs to do a part of the work.
+
+        Args:
+            folder_name: of the stage.
+
+        Raises:
+            UserError: if the recipe has no such stage.
+        """
+        stages = {stage.folder_name: stage for stage in self.stages()}
+        if folder_name not in stages:
+            raise unknown("stage of this recipe:", folder_name, stages)
+        return stages[folder_name].run(self.context)

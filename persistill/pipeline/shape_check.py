@@ -1,0 +1,52 @@
+"""Whether the networks, views and methods of a recipe fit together, before anything is trained."""
+
+import torch
+
+from persistill import models
+from persistill.config import Model
+from persistill.data import IMAGE
+from persistill.errors import UserError
+from persistill.pipeline.arm_criterion import arm_criterion
+from persistill.pipeline.context import Context
+from persistill.pipeline.network_stage import build
+from persistill.training import Frozen, OnlineTeacher, TeacherCallable
+
+
+def check_shapes(context: Context) -> None:
+    """Send two random images through every arm, untrained: what does not fit shows now, not after the teachers.
+
+    Initial weights are tried as well, because they may have to be downloaded.
+
+    Raises:
+        UserError: if networks, views and methods do not fit together.
+    """
+    recipe = context.recipe
+    for who, model, view in _networks(context):
+        if model.initial is not None:
+            context.progress.start(f"initial weights of the {who}", 1)
+            notes = models.start_from(build(context, model.name, view), model.initial)
+            context.progress.finish("; ".join(notes))
+    student = build(context, recipe.student.name, IMAGE).to(context.device)
+    example = context.data.example()
+    for name, arm in recipe.arms.items():
+        teachers: list[TeacherCallable] = []
+        for teacher_name in arm.teachers:
+            teacher = recipe.teachers[teacher_name]
+            network = build(context, teacher.model.name, teacher.view).to(context.device)
+            teachers.append(OnlineTeacher(Frozen(network), teacher.view))
+        try:
+            criterion = arm_criterion(context, arm, student, IMAGE, teachers, [None] * len(arm.methods))
+            with torch.no_grad():
+                taught = [teacher(example) for teacher in teachers]
+                criterion.to(context.device).terms(student(example.inputs[IMAGE]), taught, example)
+        except UserError as error:
+            raise UserError(f"arm {name!r}: {error}") from None
+
+
+def _networks(context: Context) -> list[tuple[str, Model, str]]:
+    """What to call a network, its model, and the view that it sees."""
+    teachers = context.recipe.teachers.items()
+    return [
+        *((f"teacher {name}", teacher.model, teacher.view) for name, teacher in teachers),
+        ("student", context.recipe.student, IMAGE),
+    ]

@@ -1,0 +1,46 @@
+"""One network, measured on the test images."""
+
+from typing import Any, ClassVar
+
+from persistill import evaluation
+from persistill.pipeline.context import Context
+from persistill.pipeline.input_view import open_views
+from persistill.pipeline.network_stage import NetworkStage
+from persistill.pipeline.stage import Stage
+from persistill.run_folder import Kind, RunFolder
+
+
+class EvaluationStage(Stage):
+    """Measures a teacher or a student on the test images, once.
+
+    Args:
+        context: of the recipe.
+        trained: the stage that leaves the network.
+    """
+
+    kind: ClassVar[Kind] = "evaluation"
+
+    def __init__(self, context: Context, trained: NetworkStage) -> None:
+        self.trained = trained
+        inputs = {
+            "network": trained.key,
+            "settings": context.recipe.evaluate.to_json(),
+            "data": context.data.splits.fingerprint,
+        }
+        # Images of other things have no stored view.
+        if not trained.view.stored and context.data.ood is not None:
+            inputs["ood"] = context.data.ood.fingerprint
+        super().__init__(trained.name, inputs, (*trained.view.stages, trained))
+
+    def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
+        """Measure."""
+        network, _ = self.trained.network(context)
+        return evaluation.evaluate(
+            network.to(context.device),
+            context.data.evaluation_loaders(open_views(context, [self.trained.view])),
+            self.trained.view.name,
+            context.recipe.evaluate,
+            folder.path,
+            context.progress,
+            label=f"evaluation of {self.trained.kind} {self.trained.name}",
+        )

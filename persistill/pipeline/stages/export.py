@@ -1,0 +1,86 @@
+"""The student that leaves, as files that need nothing of this package."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from persistill import exporters, models
+from persistill.data import ImageDataset, Splits
+from persistill.pipeline.context import Context
+from persistill.pipeline.stage import Stage
+from persistill.pipeline.stages.evaluation import EvaluationStage
+from persistill.pipeline.stages.quantized import QuantizedStage
+from persistill.pipeline.stages.student import StudentStage
+from persistill.run_folder import Kind, RunFolder
+
+COMPARED, CALIBRATING = 512, 256
+"""Test images that every file answers, and training images on which int8 ranges are measured."""
+
+
+class ExportStage(Stage):
+    """Writes a student in all formats, with the temperature of its evaluation.
+
+    Args:
+        student: that is exported.
+        measured: its evaluation.
+        quantized: the copy that was trained for the int8 file; None to round the student as it is.
+    """
+
+    kind: ClassVar[Kind] = "export"
+
+    def __init__(self, student: StudentStage, measured: EvaluationStage, quantized: QuantizedStage | None) -> None:
+        self.student, self.measured, self.quantized = student, measured, quantized
+        inputs = {"network": student.key, "evaluation": measured.key, "format": 3}
+        if quantized is not None:
+            inputs["quantized"] = quantized.key
+        super().__init__(student.name, inputs, (student, measured, *([quantized] if quantized else [])))
+
+    def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
+        """Write all files, and compare each with the checkpoint."""
+        network, about = self.student.network(context)
+        about["temperature"] = self.measured.open(context).result()["metrics"]["calibrated"]["temperature"]
+        for_int8 = None if self.quantized is None else self.quantized.network(context)[0]
+        context.progress.start(f"export of {self.name}", 1)
+        result = write_export(network, about, context.data.splits, folder.path, for_int8)
+        context.progress.finish()
+        return result
+
+
+def write_export(
+    network: models.Network,
+    about: Mapping[str, Any],
+    splits: Splits,
+    folder: Path,
+    for_int8: models.Network | None = None,
+) -> dict[str, Any]:
+    """Write a trained network in all formats, compared on test images, int8 calibrated on training images.
+
+    Args:
+        network: sees images.
+        about: from its weights file.
+        splits: the images that it was trained on.
+        folder: exists, and receives the files.
+        for_int8: a copy of it that was trained on for the int8 file.
+
+    Returns:
+        What ``exporters.export_student`` returns.
+    """
+    compared, calibrating = _spread(splits.test, COMPARED), _spread(splits.train, CALIBRATING)
+    return exporters.export_student(
+        network,
+        about,
+        splits.test.fetch(compared).cpu(),
+        folder,
+        targets=splits.test.targets.cpu()[compared],
+        calibration=splits.train.fetch(calibrating).cpu(),
+        for_int8=for_int8,
+    )
+
+
+def _spread(images: ImageDataset, most: int) -> Tensor:
+    """Evenly spaced positions."""
+    count = min(most, len(images))
+    return torch.arange(count) * len(images) // count

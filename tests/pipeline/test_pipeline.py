@@ -405,7 +405,7 @@ def test_crops_and_flips_reach_the_topology_teacher(tmp_path: Path) -> None:
     made = RunFolder.open(tmp_path / pipeline.graph.views["persistence"].folder_name)
     view = open_view(made.path, made.result(), pipeline.splits)
     (mean,), (std,) = pipeline.normalization
-    assert list(next(loaders["student alone, seed 0"].epoch(0)).views) == ["image"]
+    assert list(next(loaders["student alone, seed 0"].epoch(0)).inputs) == ["image"]
     for label in ("teacher topology", "student tgd, seed 0"):
         for batch in loaders[label].epoch(0):
             pixels = ((batch.inputs["image"] * std + mean) * 255).round().to(torch.uint8)
@@ -413,7 +413,7 @@ def test_crops_and_flips_reach_the_topology_teacher(tmp_path: Path) -> None:
             assert sum(not torch.equal(one, other) for one, other in zip(pixels, whole, strict=True)) > 20
             unit = batch.inputs["persistence"] * torch.tensor(view.std)[:, None, None]
             unit += torch.tensor(view.mean)[:, None, None]
-            torch.testing.assert_close(unit, view.drawn.draw(pixels))
+            torch.testing.assert_close(unit, view.online(pipeline.graph.views["persistence"].view).compute(pixels))
 
 
 def test_a_stored_teacher_and_augmentation_exclude_each_other(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Everything is taken but the classifier, where the classes are others, and the fi
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,9 +15,14 @@ from persistill.models.checkpoint import read_any, refuse_pickle
 from persistill.models.feature_extraction import timm_metadata
 from persistill.models.feature_extraction.wrapper import Adapted, plain
 from persistill.models.pretrained import PRETRAINED, Numbers, fetch_published, find_published
+from persistill.models.registry import split_decoder
+from persistill.models.segmentation.encoder import Encoder
+from persistill.models.segmentation.lraspp import LRASPP
 
-_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-"""Heads of GoogLeNet and Inception that help to train them from scratch, and that ours are made without."""
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.")
+"""Heads of GoogLeNet, Inception and DeepLab that help to train them from scratch, and that ours are made without."""
+_TWO_HEADS = ("classifier.low_classifier", "classifier.high_classifier")
+"""torchvision's LR-ASPP adds the logits of two."""
 _PUBLISHED = "what is published"
 _COUNTER = "num_batches_tracked"
 
@@ -64,6 +70,8 @@ def start_from(network: Network, initial: str) -> tuple[str, ...]:
     if initial != PRETRAINED:
         path = Path(initial)
         header, tensors = read_any(path)
+        if isinstance(network, LRASPP) and _is_encoder(header, network.encoder):
+            return _take_encoder(network.encoder, tensors, f"the file {path}")
         if header is not None and _architecture(header["model"]) != _architecture(network.name):
             raise UserError(
                 f"{path} holds {header['model']!r}, and {network.name!r} is to start from it. Give a file of that "
@@ -73,10 +81,13 @@ def start_from(network: Network, initial: str) -> tuple[str, ...]:
             tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
         return _take(network, tensors, f"the file {path}")
     published, tensors = find_published(network.name), fetch_published(network)
-    notes = _take(network, tensors, _PUBLISHED)
-    if network.name.startswith("timm/"):  # has fitted them to the network already
-        spec = network.spec
-        if published.classes != spec.num_classes:
+    spec = network.spec
+    if isinstance(network, LRASPP):
+        notes = _take_encoder(network.encoder, tensors, _PUBLISHED)
+    else:
+        notes = _take(network, tensors, _PUBLISHED)
+    if published.name.startswith("timm/"):  # has fitted them to the network already
+        if published.classes != spec.num_classes and not isinstance(network, LRASPP):
             notes += (_classes(published.classes, spec.num_classes, _PUBLISHED),)
         if published.channels != spec.in_channels:
             notes += (f"timm made {spec.in_channels} of the {published.channels} channels of the first convolution",)
@@ -116,7 +127,7 @@ def usual_normalization(model: str) -> tuple[Numbers, Numbers, str] | None:
     Returns:
         Means, deviations, and who states them in words; None for networks of no library.
     """
-    library, _, name = model.partition("/")
+    library, _, name = split_decoder(model)[1].partition("/")
     if library == "timm":
         import timm  # noqa: PLC0415  slow to import
 
@@ -176,6 +187,49 @@ def _take(network: Network, tensors: Mapping[str, Tensor], source: str) -> tuple
     return tuple(notes)
 
 
+def _is_encoder(header: Mapping[str, Any] | None, encoder: Encoder) -> bool:
+    """Whether a file holds the network that an encoder is a part of; one without a header may."""
+    return header is None or _architecture(header["model"]) == _architecture(encoder.name)
+
+
+def _take_encoder(encoder: Encoder, tensors: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
+    """Copy the weights of an encoder out of those of a network, after everything was looked at.
+
+    timm writes some dots in the names of an encoder's tensors as underscores. What the encoder does not have, the
+    classifier above all, is passed over.
+
+    Args:
+        encoder: takes them.
+        tensors: by the names of the network's own module, or with "module." before them.
+        source: what to call where they come from.
+
+    Returns:
+        What was not taken.
+
+    Raises:
+        UserError: if something does not fit that has to.
+    """
+    state, stems = encoder.module.state_dict(), _first_convolutions(encoder.module)
+    by_words = {name.removeprefix("module.").replace(".", "_"): tensor for name, tensor in tensors.items()}
+    taken, notes, wrong = dict[str, Tensor](), [f"the decoder starts fresh: {source} is an encoder"], list[str]()
+    for name, wanted in state.items():
+        given = by_words.get(name.replace(".", "_"))
+        if given is not None and _fits(wanted, given):
+            taken[name] = given
+        elif given is not None and name in stems and _but_channels(wanted, given):
+            notes.append(f"the first convolution starts fresh: {source} is for images of other channels")
+        elif not _unneeded(name, wanted, given):
+            wrong.append(f"{name} is {_said(wanted)} here and {_said(given)} there")
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(
+            f"the encoder {encoder.name!r} cannot start from {source}: {'; '.join(wrong[:3])}{more}. Give weights "
+            "of this very network."
+        )
+    encoder.module.load_state_dict(taken, strict=False)
+    return tuple(notes)
+
+
 def _classes(theirs: int, ours: int, source: str) -> str:
     what = f"has {theirs} classes, the data {ours}" if theirs and theirs != ours else "has none that fits"
     return f"the classifier starts fresh: {source} {what}"
@@ -185,7 +239,8 @@ def _heads(network: Network) -> tuple[str, ...]:
     """How the names of the classifiers' tensors begin."""
     if not isinstance(network, Adapted):
         return ("classifier.",)
-    return tuple(f"{path}." for path in (network.head, *timm_metadata.paths(network.module, "classifier")))
+    heads = _TWO_HEADS if network.head in _TWO_HEADS else (network.head,)
+    return tuple(f"{path}." for path in (*heads, *timm_metadata.paths(network.module, "classifier")))
 
 
 def _first_convolutions(module: nn.Module) -> set[str]:

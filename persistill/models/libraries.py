@@ -7,7 +7,9 @@ from torch import nn
 
 from persistill.errors import UserError
 from persistill.models.close_match import mistaken
+from persistill.models.feature_extraction.default_layers import default_taps
 from persistill.models.feature_extraction.feature_layout import Size
+from persistill.models.feature_extraction.trace import probe
 from persistill.models.feature_extraction.wrapper import Adapted, adapt
 
 # timm and torchvision are imported where they are used: together they take seconds, which who uses neither is spared.
@@ -58,20 +60,20 @@ def build_timm(name: str, in_channels: int, num_classes: int, image_size: Size |
 
 
 def check_torchvision(name: str) -> None:
-    """Say whether torchvision knows a classifier.
+    """Say whether torchvision knows a network that classifies images or their pixels.
 
     Raises:
         UserError: if it is unknown, with the near names.
     """
     from torchvision import models  # noqa: PLC0415
 
-    known = models.list_models(module=models)
+    known = [*models.list_models(module=models), *models.list_models(module=models.segmentation)]
     if name not in known:
         raise mistaken("torchvision model", name, known, "torchvision.models.list_models() lists them all.")
 
 
 def build_torchvision(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> Adapted:
-    """A classifier of torchvision, without auxiliary heads.
+    """A network of torchvision that classifies images or, as deeplabv3_resnet50 does, their pixels; no auxiliary heads.
 
     torchvision's networks see three channels. For another number the first convolution gives way to one that is like
     it but for its channels, with PyTorch's default weights.
@@ -91,7 +93,12 @@ def build_torchvision(name: str, in_channels: int, num_classes: int, image_size:
     native = 299 if name == "inception_v3" else 224
     size = image_size or (native, native)
     options: dict[str, Any] = {}
-    if name in ("googlenet", "inception_v3"):
+    segments = name in models.list_models(module=models.segmentation)
+    if segments:
+        options = {"weights": None, "weights_backbone": None}  # which would be downloaded
+        if not name.startswith("lraspp"):
+            options["aux_loss"] = False
+    elif name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}
     elif name.startswith("vit_"):
         if size[0] != size[1]:
@@ -102,7 +109,12 @@ def build_torchvision(name: str, in_channels: int, num_classes: int, image_size:
     module = _make(f"torchvision/{name}", size, models.get_model, name, num_classes=num_classes, **options)
     if in_channels != 3:
         _replace_first_convolution(module, in_channels)
-    return adapt(module, in_channels, num_classes, image_size=size, name=f"torchvision/{name}")
+    taps = None
+    if segments:  # the encoder's stages alone; the decoder has layers of the same strides
+        backbone = module.get_submodule("backbone")
+        calls, _ = probe(backbone, in_channels, size)
+        taps = [f"backbone.{path}" for path in default_taps(backbone, calls, size)]
+    return adapt(module, in_channels, num_classes, taps, image_size=size, name=f"torchvision/{name}")
 
 
 def _make(name: str, size: Size, function: Any, *arguments: Any, **options: Any) -> nn.Module:

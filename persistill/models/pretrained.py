@@ -11,6 +11,7 @@ from persistill.errors import UserError
 from persistill.models.base import Network
 from persistill.models.close_match import mistaken
 from persistill.models.feature_extraction.feature_layout import Size
+from persistill.models.registry import split_decoder
 
 # timm, torchvision and the hub's client are imported where they are used: they take seconds.
 
@@ -52,24 +53,26 @@ def find_published(model: str) -> Published:
     """What a library publishes for a network, its default where there are several. Nothing is downloaded.
 
     Args:
-        model: "timm/NAME", with a tag for others than the default ("timm/resnet50.a1_in1k"), or "torchvision/NAME".
+        model: "timm/NAME", with a tag for others than the default ("timm/resnet50.a1_in1k"), or "torchvision/NAME"; of
+            "lraspp:timm/NAME" the weights of the encoder.
 
     Raises:
         UserError: if nobody publishes weights of such a network.
     """
-    library, _, name = model.partition("/")
+    library, _, name = split_decoder(model)[1].partition("/")
     if library == "timm":
         return _of_timm(name)
     if library == "torchvision":
         weights = _torchvision_weights(name)
         settings = weights.transforms()
+        side = (getattr(settings, "crop_size", None) or settings.resize_size)[0]  # segmentation crops nothing
         half = (0.5, 0.5, 0.5)
         return Published(
             f"torchvision/{weights}",
             weights.url,
             len(weights.meta["categories"]),
             3,
-            (settings.crop_size[0], settings.crop_size[0]),
+            (side, side),
             half if name in _TRANSFORMS else tuple(settings.mean),
             half if name in _TRANSFORMS else tuple(settings.std),
         )
@@ -84,13 +87,13 @@ def fetch_published(network: Network) -> dict[str, Tensor]:
     """Published weights by the names of the library's own module, downloaded or from the library's cache.
 
     timm's are brought to the classes, channels and size of image of the network by timm itself; torchvision's are as
-    they are.
+    they are. Of a network with a decoder they are those of its encoder's module.
 
     Raises:
         UserError: if nobody publishes any, or they cannot be downloaded.
     """
     found = find_published(network.name)
-    library, _, name = network.name.partition("/")
+    library, _, name = split_decoder(network.name)[1].partition("/")
     try:
         return _from_timm(name, network) if library == "timm" else _from_torchvision(name)
     except Exception as error:  # of the network, the hub, the disk or the library
@@ -146,13 +149,8 @@ def _from_timm(name: str, network: Network) -> dict[str, Tensor]:
     if config.hf_hub_id and not config.file:
         options |= _at_hand(config)
     with torch.random.fork_rng([]):  # what comes after draws the same numbers as without published weights
-        made = timm.create_model(
-            name,
-            pretrained=True,
-            in_chans=network.spec.in_channels,
-            num_classes=network.spec.num_classes,
-            **options,
-        )
+        whole = {"features_only": True} if split_decoder(network.name)[0] else {"num_classes": network.spec.num_classes}
+        made = timm.create_model(name, pretrained=True, in_chans=network.spec.in_channels, **whole, **options)
     tensors: dict[str, Tensor] = made.state_dict()
     return tensors
 

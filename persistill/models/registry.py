@@ -13,6 +13,8 @@ from persistill.models.cifar.vgg import VGG
 from persistill.models.cifar.wide_resnet import WideResNet
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.libraries import build_timm, build_torchvision, check_timm, check_torchvision
+from persistill.models.segmentation.encoder import Encoder, OwnEncoder, TimmEncoder
+from persistill.models.segmentation.lraspp import LRASPP
 from persistill.models.user_code import build_own, find_factory
 
 _TABLE: dict[str, Callable[[int, int], Network]] = {
@@ -50,7 +52,10 @@ _TABLE: dict[str, Callable[[int, int], Network]] = {
 }
 
 NAMES = tuple(_TABLE)
-"""Our own networks. Those of others: "timm/NAME", "torchvision/NAME", "package.module:function"."""
+"""Our own classifiers. Networks of others: "timm/NAME", "torchvision/NAME", "package.module:function"."""
+
+_DECODERS: dict[str, Callable[[str, Encoder, int], Network]] = {"lraspp": LRASPP}
+"""Before the name of an encoder, as in "lraspp:timm/NAME" and "lraspp:wrn-16-1": networks that classify pixels."""
 
 _LIBRARIES: dict[str, tuple[Callable[[str], None], Callable[[str, int, int, Size | None], Network]]] = {
     "timm": (check_timm, build_timm),
@@ -62,11 +67,18 @@ def check(name: str) -> None:
     """Say whether ``build`` knows a name, without building. A user's own module is imported, and so runs.
 
     Args:
-        name: one of ``NAMES``, "timm/NAME", "torchvision/NAME" or "package.module:function".
+        name: one of ``NAMES``, "timm/NAME", "torchvision/NAME" or "package.module:function"; or "lraspp:ENCODER".
 
     Raises:
         UserError: if there is no network of that name, with the near ones.
     """
+    decoder, encoder = split_decoder(name)
+    if decoder:
+        if encoder.startswith("timm/"):
+            check_timm(encoder.removeprefix("timm/"))
+        elif encoder not in _TABLE:
+            raise unknown(f"encoder for {decoder}", encoder, NAMES, f"Or one of timm: {decoder}:timm/NAME.")
+        return
     library, _, rest = name.partition("/")
     if library in _LIBRARIES and rest:
         _LIBRARIES[library][0](rest)
@@ -84,7 +96,8 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
     Args:
         name: one of ``NAMES``, "timm/NAME", "torchvision/NAME", or "package.module:function" for a function or class
             that is called with ``in_channels`` and ``num_classes`` (and ``image_size``, if it takes that) and returns
-            any ``nn.Module``, or what ``adapt`` makes of one.
+            any ``nn.Module``, or what ``adapt`` makes of one. "lraspp:" before one of ``NAMES`` or "timm/NAME" for a
+            network that classifies every pixel, with that one as its encoder.
         in_channels: channels of the images that it will see, 1 or more.
         num_classes: number of classes, 2 or more.
         image_size: height and width of the images. Our own networks take any. Those of others are made for it where
@@ -100,6 +113,14 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
             f"model {name!r} needs 1 or more channels and 2 or more classes; "
             f"{in_channels} channels and {num_classes} classes were given."
         )
+    decoder, encoder = split_decoder(name)
+    if decoder:
+        made: Encoder
+        if encoder in _TABLE:
+            made = OwnEncoder(_TABLE[encoder](in_channels, num_classes))
+        else:
+            made = TimmEncoder(encoder.removeprefix("timm/"), in_channels, image_size)
+        return _DECODERS[decoder](name, made, num_classes)
     if name in _TABLE:
         return _TABLE[name](in_channels, num_classes)
     if is_own(name):
@@ -110,7 +131,13 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
 
 def is_own(name: str) -> bool:
     """Whether a name is that of a user's own code, "package.module:function", which runs when the network is built."""
-    return ":" in name and "/" not in name
+    return ":" in name and "/" not in name and not split_decoder(name)[0]
+
+
+def split_decoder(name: str) -> tuple[str, str]:
+    """The decoder and the encoder in a name, "lraspp" and "wrn-16-1" in "lraspp:wrn-16-1"; "" and the name without."""
+    decoder, _, encoder = name.partition(":")
+    return (decoder, encoder) if decoder in _DECODERS else ("", name)
 
 
 def _knows(library: str, name: str) -> bool:

@@ -445,19 +445,19 @@ def test_torchvisions_networks():
 def test_tokens_of_any_grid_are_read_in_their_order(size, stride, channels, extra, known):
     height, width = size
     image = (height * stride, width * stride)
-    grid = torch.arange(2.0 * channels * height * width).reshape(2, channels, height, width)
-    tokens = torch.cat([torch.full((2, extra, channels), -1.0), grid.flatten(2).transpose(1, 2)], 1)
+    values = torch.arange(2.0 * channels * height * width).reshape(2, channels, height, width)
+    tokens = torch.cat([torch.full((2, extra, channels), -1.0), values.flatten(2).transpose(1, 2)], 1)
     layout = recognize(tokens.shape, image, channels, extra if known else None)
     assert layout is not None
     found = as_map(tokens, layout, image)
     if known:
-        assert torch.equal(found, grid)
+        assert torch.equal(found, values)
     else:
         # The fewest extra tokens that leave a grid; ours, unless fewer do.
         assert layout.extra <= extra
         assert layout.extra == extra or grid(height * width + extra - layout.extra, image) is not None
         if layout.extra == extra:
-            assert torch.equal(found, grid)
+            assert torch.equal(found, values)
 
 
 def test_what_is_no_map_is_not_taken_for_one():
@@ -527,8 +527,8 @@ def test_tokens_that_stop_forming_a_grid():
 def test_heads_that_do_not_fit():
     assert "ConvNet has 5 classes and 9 are needed" in error(num_classes=9)
     assert "ConvNet has 5 classes and 2 are needed" in error(num_classes=2)
-    assert "returns (2, 4, 8, 8)" in error(nn.Sequential(nn.Conv2d(3, 4, 1)), num_classes=4)
-    assert "does not return logits" in error(type("Silent", (ConvNet,), {"forward": lambda self, x: {"out": x}})())
+    assert "returns (2, 4, 6, 6)" in error(nn.Sequential(nn.Conv2d(3, 4, 3)), num_classes=4)
+    assert "does not return logits" in error(type("Silent", (ConvNet,), {"forward": lambda self, x: {"answer": x}})())
     message = error(nn.Sequential(nn.Conv2d(3, 5, 8), nn.Flatten()))
     assert "called no linear layer with 5 outputs" in message
     assert "head=" in message

@@ -1,4 +1,4 @@
-"""Any ``nn.Module`` that classifies images as a network of ours, without a line of it changed."""
+"""Any ``nn.Module`` that classifies images, or their pixels, as a network of ours, without a line of it changed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,7 +47,7 @@ class Adapted(Network):
             x: (B, in_channels, H, W), normalized, of a size that the module takes.
 
         Returns:
-            Logits (B, num_classes), embedding (B, D) and the tapped maps.
+            Logits (B, num_classes) or (B, num_classes, H, W), embedding (B, D) and the tapped maps.
 
         Raises:
             UserError: if a tapped module was not called this time, or its tokens form no grid for this image.
@@ -81,7 +81,7 @@ def adapt(
     image_size: Size,
     name: str | None = None,
 ) -> Adapted:
-    """Make a network of any module that classifies images, by watching it at work.
+    """Make a network of any module that classifies images, or every pixel of them, by watching it at work.
 
     The module is called once, on noise, in evaluation mode and without gradients; its modes, buffers and the random
     state are put back. It is not copied and not changed: ``plain`` gives it back as it is.
@@ -97,8 +97,9 @@ def adapt(
     one), unless ``head`` names another.
 
     Args:
-        module: takes images (B, in_channels, H, W) and returns logits (B, num_classes): as a tensor, as attribute or
-            entry "logits" of what it returns, or as the first entry of a tuple.
+        module: takes images (B, in_channels, H, W) and returns logits (B, num_classes), or (B, num_classes, H, W) for
+            the pixels: as a tensor, as attribute or entry "logits" of what it returns, as entry "out", or as the first
+            entry of a tuple.
         in_channels: channels of the images.
         num_classes: number of classes.
         taps: paths of the modules whose results are the maps, as ``named_modules`` gives them; an empty sequence for no
@@ -117,7 +118,7 @@ def adapt(
     kind = type(module).__name__
     _check_paths(module, [*(taps or ()), *([] if head is None else [head])])
     calls, output = probe(module, in_channels, image_size)
-    _check_logits(kind, _logits(output), num_classes)
+    _check_logits(kind, _logits(output), num_classes, image_size)
     head = _find_head(module, calls, num_classes) if head is None else _called(kind, head, calls).path
     layouts, maps = {}, {}
     for path in default_taps(module, calls, image_size) if taps is None else taps:
@@ -169,26 +170,27 @@ def _logits(output: Any) -> Tensor | None:
     if isinstance(output, Tensor):
         return output
     if isinstance(output, Mapping):
-        output = output.get("logits")
+        output = output.get("logits", output.get("out"))  # torchvision's segmentation says "out"
     return first(getattr(output, "logits", output))
 
 
-def _check_logits(kind: str, logits: Tensor | None, num_classes: int) -> None:
+def _check_logits(kind: str, logits: Tensor | None, num_classes: int, image: Size) -> None:
     if logits is None:
         raise UserError(
             f"{kind} does not return logits: give a module that returns a tensor (B, {num_classes}), or one under the "
             'name "logits", or first in a tuple.'
         )
-    if logits.shape == (BATCH, num_classes):
+    if logits.shape in ((BATCH, num_classes), (BATCH, num_classes, *image)):
         return
-    if logits.ndim == 2 and logits.shape[0] == BATCH:
+    if logits.ndim in (2, 4) and logits.shape[0] == BATCH and logits.shape[2:] in ((), image):
         raise UserError(
             f"{kind} has {logits.shape[1]} classes and {num_classes} are needed. Make it with that many, or put a last "
             f"layer with {num_classes} outputs in the place of its own."
         )
     raise UserError(
-        f"{kind} returns {tuple(logits.shape)} for {BATCH} images, where logits ({BATCH}, {num_classes}) are needed. "
-        "Give a module that classifies whole images."
+        f"{kind} returns {tuple(logits.shape)} for {BATCH} images of {image[0]}x{image[1]}, where logits ({BATCH}, "
+        f"{num_classes}) are needed, or ({BATCH}, {num_classes}, {image[0]}, {image[1]}) for every pixel. Give a "
+        "module that classifies whole images, or enlarge the logits to the size of the image."
     )
 
 

@@ -1,6 +1,7 @@
 """The arrows between the rooms run one way. What a file imports is read from its syntax tree, wherever it stands."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -191,3 +192,108 @@ def test_light_rooms_stay_light(room, forbidden):
     code = f"import sys, {', '.join(modules)}; print(sorted({forbidden!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# --- between files ----------------------------------------------------------------------------------------------------
+
+LAZY = {
+    (
+        "persistill/topology/persistence_image/config.py",
+        "persistill/topology/_triton/persistence_image.py",
+    ): "the kernels of a GPU need the settings, whose method calls them; without a GPU they are never imported",
+}
+"""Imports inside functions that close a circle of files, and why they may."""
+
+MOST_FLOORS = 10
+
+
+def ran(source: str, file: str, *, lazy: bool) -> set[str]:
+    """The files of ours that a file imports where its code runs: nothing below ``if TYPE_CHECKING`` does.
+
+    Args:
+        source: its text.
+        file: its path.
+        lazy: count imports inside functions as well, which run when the function is called.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        for_types = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        if for_types or (not lazy and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+            node.body = [ast.Pass()]
+    modules = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in FILES}
+    paths = set()
+    for found in imports(ast.unparse(tree), file):
+        # "from persistill.data import load" means data/__init__.py, "... import splits" the file of that name.
+        path = modules.get(f"{found.module}.{found.name}", modules.get(found.module))
+        if path not in (None, file):
+            paths.add(path)
+    return paths
+
+
+def drawn(*, lazy: bool) -> dict[str, set[str]]:
+    """File -> files that it imports."""
+    return {file: ran((ROOT / file).read_text(encoding="utf-8"), file, lazy=lazy) for file in FILES}
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """A circle among arrows, the first again at its end; empty if there is none."""
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def longest_chain(arrows: dict[str, set[str]]) -> list[str]:
+    """The longest way along arrows that form no circle."""
+    chains: dict[str, list[str]] = {}
+    for name in graphlib.TopologicalSorter(arrows).static_order():
+        chains[name] = [name, *max((chains[other] for other in arrows.get(name, ())), key=len, default=[])]
+    return max(chains.values(), key=len)
+
+
+def between_rooms(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Package or module -> the others that its files import. What is reached through the package itself is left out."""
+    rooms: dict[str, set[str]] = {}
+    for file, others in arrows.items():
+        room, *found = (path.split("/")[1].removesuffix(".py") for path in (file, *others))
+        rooms.setdefault(room, set()).update(other for other in found if other not in (room, "__init__"))
+    rooms.pop("__init__")
+    return rooms
+
+
+def test_files_import_in_no_circle():
+    assert circle(drawn(lazy=False)) == []
+
+
+def test_files_import_lazily_in_no_circle_but_those_that_say_why():
+    arrows = drawn(lazy=True)
+    for file, other in LAZY:
+        arrows[file].discard(other)
+    assert circle(arrows) == []
+
+
+def test_there_are_at_most_ten_floors():
+    chain = longest_chain(between_rooms(drawn(lazy=True)))
+    assert len(chain) <= MOST_FLOORS, " -> ".join(chain)
+
+
+def test_a_circle_of_files_can_be_seen():
+    splits, loader = "persistill/data/splits.py", "persistill/data/dataloader.py"
+    assert circle({splits: ran("from persistill.data import dataloader", splits, lazy=False), loader: {splits}})
+    inside = "def f():\n    from persistill.data.dataloader import Loader"
+    assert ran(inside, splits, lazy=False) == set()
+    assert ran(inside, splits, lazy=True) == {loader}
+    assert ran("if TYPE_CHECKING:\n    from . import dataloader", splits, lazy=True) == set()
+    assert ran("class A:\n    from . import dataloader", splits, lazy=False) == {loader}
+    arrows = drawn(lazy=False)
+    arrows["persistill/errors.py"] = {"persistill/pipeline/runner.py"}
+    assert circle(arrows)[0] == circle(arrows)[-1]
+
+
+def test_floors_can_be_counted():
+    assert longest_chain({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == ["a", "b", "c"]
+    rooms = between_rooms(drawn(lazy=True))
+    assert {"config", "data", "training"} <= rooms["pipeline"]
+    above = longest_chain(rooms)
+    assert longest_chain({**rooms, "roof": {above[0]}}) == ["roof", *above]

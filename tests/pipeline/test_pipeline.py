@@ -1,6 +1,7 @@
 """What depends on what, and what is found out before any training."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +17,7 @@ from persistill.errors import UserError
 from persistill.losses import KD, SP, TGD
 from persistill.pipeline import Pipeline, network_training
 from persistill.pipeline.network_stage import WEIGHTS
+from persistill.pipeline.stage import Stage, in_order
 from persistill.run_folder import RunFolder
 from persistill.settings import Settings
 from persistill.training import OnlineTeacher, fit
@@ -102,6 +104,46 @@ def test_a_run_leaves_what_the_contract_names(finished: RunFolder) -> None:
         if not path.parent.name.startswith("comparison")
     )
     assert result["seconds"] == pytest.approx(total)
+
+
+def test_stages_run_one_by_one_as_in_processes_of_their_own(finished: RunFolder, tmp_path: Path) -> None:
+    def fresh() -> Pipeline:
+        return Pipeline(recipe(), tmp_path, device="cpu", command="persistill run test")
+
+    names = [stage.folder_name for stage in fresh().stages()]
+    for name in names[: names.index(fresh().graph.exported.folder_name)]:
+        assert fresh().run_stage(name).complete
+    for name in ("alone", "tgd"):
+        stage = fresh().graph.students[name, 0]
+        ours, theirs = (load_file(root / stage.folder_name / WEIGHTS) for root in (tmp_path, finished.path.parent))
+        assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+    with pytest.raises(UserError, match=r"unknown stage of this recipe: 'student-alone'.*student-alone-seed0-"):
+        fresh().run_stage("student-alone")
+
+
+def test_a_stage_holds_nothing_but_settings_and_stages() -> None:
+    """So it can be sent to another process as it is."""
+    pipeline = Pipeline(recipe(), Path("nowhere"), device="cpu")
+    sent = pickle.loads(pickle.dumps(pipeline.graph.comparison))
+    assert [stage.folder_name for stage in in_order([sent])] == [stage.folder_name for stage in pipeline.stages()]
+    assert len(pickle.dumps(sent)) < 100_000
+
+
+def test_stages_come_after_what_they_depend_on_and_once() -> None:
+    class Step(Stage):
+        kind = "view"
+
+        def __init__(self, name: str, *depends_on: Stage) -> None:
+            super().__init__(name, {"name": name}, depends_on)
+
+        def work(self, context, folder):
+            raise AssertionError
+
+    first, second = Step("first"), Step("second")
+    both = Step("both", second, first)
+    last = Step("last", both, Step("first"))
+    assert [stage.name for stage in in_order([last, first])] == ["second", "first", "both", "last"]
+    assert in_order([]) == []
 
 
 def test_errors_under_corruption_are_set_beside_those_of_the_first_arm(finished: RunFolder) -> None:

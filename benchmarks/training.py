@@ -21,19 +21,18 @@ import torch
 from topology import real_images
 from torch import Tensor, nn
 
-from persistill.data import DrawnView, augment, open_features, write_features
-from persistill.data.views.online import Drawing
+from persistill.data import OnlineView, PersistenceView, augment, open_features, write_features
+from persistill.data.views.online import ViewTransform
 from persistill.losses import TGD
 from persistill.models import build
 from persistill.structures import Batch, ModelOutput, OutputField
-from persistill.topology import PersistenceImages
 from persistill.training import Criterion, Frozen
 
 BATCH, IMAGES, ROUND = 128, 2048, 256
 READS: frozenset[OutputField] = frozenset({"logits", "feature_maps"})
-IMAGES = {
-    "published": PersistenceImages.tgd(),
-    "small": PersistenceImages(pixels=(32, 32), births=(0.0, 0.8), persistences=(0.0, 0.6), grid="tiled"),
+VIEWS = {
+    "published": PersistenceView(),
+    "small": PersistenceView(pixels=(32, 32), births=(0.0, 0.8), persistences=(0.0, 0.6), grid="tiled"),
 }
 
 
@@ -43,11 +42,12 @@ class ImageDataset:
     def __init__(self, pixels: Tensor) -> None:
         self.pixels = pixels
         self.target = torch.arange(len(pixels), device=pixels.device) % 10
-        self.drawn = {
-            name: DrawnView(Drawing(images, ("rows", "columns"), 1.0, "uint8"), (0.05,) * 6, (0.125,) * 6)
-            for name, images in IMAGES.items()
+        sample = pixels[:1].cpu().numpy()
+        self.online = {
+            name: OnlineView(ViewTransform(view, view.fit(sample), 1.0), (0.05,) * 6, (0.125,) * 6)
+            for name, view in VIEWS.items()
         }
-        self.stored = torch.cat([self.drawn["published"].draw(part) for part in pixels.split(ROUND)])
+        self.stored = torch.cat([self.online["published"].compute(part) for part in pixels.split(ROUND)])
         self.generator = torch.Generator().manual_seed(0)
 
     def __len__(self) -> int:
@@ -63,8 +63,8 @@ class ImageDataset:
 
     def moved(self, index: Tensor, *views: str) -> Batch:
         pixels, target = augment(self.pixels[index], self.target[index], ("crop", "flip"), 4, self.generator)
-        drawn = {view: (self.drawn[view].draw(pixels) - 0.05) / 0.125 for view in views}
-        return Batch({"image": pixels / 255 - 0.5, **drawn}, target, index)
+        online = {view: (self.online[view].compute(pixels) - 0.05) / 0.125 for view in views}
+        return Batch({"image": pixels / 255 - 0.5, **online}, target, index)
 
 
 def main() -> None:

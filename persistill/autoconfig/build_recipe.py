@@ -228,10 +228,10 @@ def _reasons(
     if TOPOLOGY in recipe.teachers:
         said.append(f"A second teacher, {TOPOLOGY_TEACHER}, is trained on persistence images of the same images.")
     if train.augment:
+        words = " and ".join({"crop": "cropped", "flip": "flipped"}.get(name, "changed") for name in train.augment)
         said.append(
-            f"Images are {' and '.join({'crop': 'cropped', 'flip': 'flipped'}[name] for name in train.augment)} at "
-            "random, so teachers are asked at every step; --no-augment asks each once and stores its answers: quicker, "
-            "often less accurate."
+            f"Images are {words} at random, so teachers are asked at every step; --no-augment asks each once and "
+            "stores its answers: quicker, often less accurate."
         )
     elif recipe.teacher_cache == "off":
         said.append(

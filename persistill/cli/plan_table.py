@@ -6,6 +6,7 @@ from rich.table import Table
 
 from persistill.cli.run_recipe import cells, console
 from persistill.config import Model, Recipe
+from persistill.utils.registry import named
 
 if TYPE_CHECKING:
     from persistill.data import Splits
@@ -57,11 +58,11 @@ def overview(recipe: Recipe, splits: "Splits") -> Table:
     seeds = ", ".join(map(str, recipe.seeds))
     table.add_row("Students", f"{first}, and with {', '.join(others)}; seed{'s' * (len(recipe.seeds) > 1)} {seeds}")
     train = recipe.train
-    augment = f", {' and '.join(train.augment)}" if train.augment else ", images as they are"
+    augment = f", {' and '.join(map(named, train.augment))}" if train.augment else ", images as they are"
     epochs = f"{train.epochs} epoch{'s' * (train.epochs > 1)}"
     table.add_row(
         "Training",
-        f"{epochs} in batches of {train.batch_size}, {train.optimizer}, {train.schedule}, peak rate "
+        f"{epochs} in batches of {train.batch_size}, {named(train.optimizer)}, {named(train.schedule)}, peak rate "
         f"{train.lr:g}{augment}",
     )
     return table

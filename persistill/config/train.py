@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from persistill.config.fields import Positive, Weight
+from persistill.config.fields import Named, Positive, Weight
 from persistill.settings import Settings
 
 
@@ -12,9 +12,13 @@ class Train(Settings):
     """How a network is trained.
 
     Attributes:
+        optimizer: "sgd", "adamw", "torch.optim:NAME", or one of your own (see ``training.OPTIMIZERS``).
+        schedule: of the learning rate: "constant", "step", "cosine", "one-cycle", or one of your own, called with
+            (settings, step, steps_per_epoch).
         milestones: epochs after which the step schedule multiplies the learning rate by ``gamma``.
         warmup_epochs: epochs of linear warm-up before the schedule (one-cycle: the share that rises).
-        augment: random crops (padded by ``crop_padding``) and horizontal flips, in batch on the device.
+        augment: "crop" (random, padded by ``crop_padding``) and "flip" (left and right), in batch on the device, and
+            any of your own after them (see ``data.AUGMENTATIONS``).
         crop_size: (height, width) of the crops; None for those of the images. Only networks that take images of any
             size can be trained on smaller ones.
         precision: of forward and backward passes; losses are computed in fp32 whatever it is.
@@ -24,16 +28,16 @@ class Train(Settings):
 
     epochs: Positive = 200
     batch_size: Annotated[int, Field(ge=2)] = 128
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Named = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False
     weight_decay: Weight = 1e-4
-    schedule: Literal["constant", "step", "cosine", "one-cycle"] = "step"
+    schedule: Named = "step"
     milestones: tuple[Positive, ...] = (40, 80, 120, 160)
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.2
     warmup_epochs: Weight = 0.0
-    augment: tuple[Literal["crop", "flip"], ...] = ()
+    augment: tuple[Named, ...] = ()
     crop_padding: Positive = 4
     crop_size: tuple[Positive, Positive] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

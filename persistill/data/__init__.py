@@ -1,6 +1,6 @@
 """Sources of images, their three splits, augmentation, views and batches."""
 
-from persistill.data.augmentation import augment
+from persistill.data.augmentation import AUGMENTATIONS, augment
 from persistill.data.dataloader import Loader
 from persistill.data.dataset import ImageDataset, InMemoryDataset, StreamedDataset
 from persistill.data.feature_cache import StoredFeatures, open_features, write_features
@@ -19,6 +19,7 @@ from persistill.data.views.registry import VIEWS
 from persistill.data.views.storage import OpenView, make_view, open_view
 
 __all__ = [
+    "AUGMENTATIONS",
     "IMAGE",
     "VIEWS",
     "BettiCurveView",

@@ -1,33 +1,39 @@
-"""Random crops and flips of a whole batch at once, on its device."""
+"""Random crops, flips and augmentations of one's own, of a whole batch at once, on its device."""
 
-from collections.abc import Sequence
-from typing import Literal
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from persistill.errors import UserError
 from persistill.structures import IGNORE_INDEX
+from persistill.utils.registry import Registry, named
+
+_CROP, _FLIP = "crop", "flip"
 
 
 def augment(
     images: Tensor,
     target: Tensor,
-    names: Sequence[Literal["crop", "flip"]],
+    names: Sequence[Any],
     padding: int,
     generator: torch.Generator,
     crop_size: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Crop and flip every image of a batch at random, each differently, and its mask with it.
+    """Augment every image of a batch at random, each differently, and its mask with it.
 
     * "crop": pad by ``padding`` zeros (black) on all four sides, and cut a window at a place drawn uniformly, as
       torchvision's ``RandomCrop(size, padding)`` does with one image.
     * "flip": mirror left and right with probability one half.
+    * Others, in their order after these: see ``AUGMENTATIONS``.
 
     Args:
         images: (B, C, H, W) pixels of any dtype, before normalization, so that zero is black.
         target: (B,) classes of the images, which stay as they are, or (B, H, W) classes of their pixels.
-        names: which of the two; their order makes no difference.
+        names: what is done; the order of "crop" and "flip" makes no difference.
         padding: of the crop, in pixels. Padded pixels have no class.
         generator: draws places and flips, on the CPU, so that every device sees the same ones.
         crop_size: (h, w) of the crop; None for (H, W).
@@ -36,16 +42,34 @@ def augment(
         (B, C, h, w) in the dtype and on the device of ``images``, and the target: (B,) or (B, h, w).
 
     Raises:
-        ValueError: for an unknown name, a negative padding, or a crop that is larger than the padded image.
+        UserError: for an unknown name, or an augmentation that gives something else than images.
+        ValueError: for a negative padding, or a crop that is larger than the padded image.
     """
-    strange = sorted(set(names) - {"crop", "flip"})
-    if strange:
-        raise ValueError(f"names must be of 'crop' and 'flip'; {strange[0]!r} was given.")
+    own = [(name, AUGMENTATIONS.find(name)) for name in names if name not in (_CROP, _FLIP)]
     if padding < 0:
         raise ValueError(f"padding must be 0 or more; {padding} was given.")
+    crop, flip = _CROP in names, _FLIP in names
+    if crop or flip:
+        images, target = crop_and_flip(images, target, generator, padding, crop_size, crop=crop, flip=flip)
+    for name, function in own:
+        images, target = _applied(function, named(name), images, target, generator)
+    return images, target
+
+
+def crop_and_flip(
+    images: Tensor,
+    target: Tensor,
+    generator: torch.Generator,
+    padding: int = 4,
+    crop_size: tuple[int, int] | None = None,
+    *,
+    crop: bool = True,
+    flip: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Crops and flips, gathered at once; see ``augment``. Flips are drawn first, then rows, then columns."""
     count, dense = len(images), target.ndim == 3
     height, width = size = images.shape[2:]
-    if "crop" in names:
+    if crop:
         height, width = crop_size or size
         if height > size[0] + 2 * padding or width > size[1] + 2 * padding:
             raise ValueError(
@@ -54,10 +78,10 @@ def augment(
             )
     rows = torch.arange(height).expand(count, height)
     columns = torch.arange(width).expand(count, width)
-    if "flip" in names:
+    if flip:
         mirrored = torch.rand(count, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
-    if "crop" in names:
+    if crop:
         frame = (padding, padding, padding, padding)
         images = F.pad(images, frame)
         if dense:
@@ -69,3 +93,33 @@ def augment(
     # Indexing around the channel axis puts it last: (B, H, W, C).
     picked = images[samples, :, rows, columns].permute(0, 3, 1, 2).contiguous()
     return picked, target[samples, rows, columns] if dense else target
+
+
+AUGMENTATIONS: Registry[Callable[..., Any]] = Registry(
+    "augmentation",
+    {_CROP: crop_and_flip, _FLIP: crop_and_flip},
+    contract="An augmentation is called with (images, generator) and returns images; one that takes target as well "
+    "returns (images, target).",
+)
+"""``train.augment`` holds "crop", "flip", and functions or objects of one's own, in the recipe file or by
+"package.module:Name". One's own is called with ``images`` ((B, C, H, W) uint8, on the device) and ``generator`` (on the
+CPU; all that is random must be drawn from it, so that a resumed training sees the same) and returns images of the same
+type. One that moves pixels takes ``target`` too, and returns (images, target): masks must move with their images."""
+
+
+def _applied(
+    function: Callable[..., Any], name: str, images: Tensor, target: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    with_target = "target" in inspect.signature(function).parameters
+    if with_target:
+        changed, target = function(images, target=target, generator=generator)
+    else:
+        changed = function(images, generator=generator)
+    wanted = (len(images), images.shape[1])
+    if not isinstance(changed, Tensor) or changed.dtype != images.dtype or tuple(changed.shape[:2]) != wanted:
+        given = f"{tuple(changed.shape)} {changed.dtype}" if isinstance(changed, Tensor) else type(changed).__name__
+        raise UserError(
+            f"the augmentation {name} must return (B, C, H, W) images like those that it was given, "
+            f"{tuple(images.shape)} {images.dtype}; it returned {given}."
+        )
+    return changed, target

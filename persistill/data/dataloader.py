@@ -4,7 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class Loader:
         mean: channel means by which "image" is normalized, pixels in [0, 1].
         std: channel standard deviations, likewise.
         shuffle_seed: draws the order; None for the stored order without augmentation.
-        augment: "crop" and "flip", see ``augment``.
+        augment: "crop", "flip" and others, see ``augment``.
         crop_padding: of the crop, in pixels.
         crop_size: height and width of the crop; None for those of the images.
         drop_last: leave out a last batch that is smaller than the others.
@@ -80,7 +80,7 @@ class Loader:
         mean: Sequence[float],
         std: Sequence[float],
         shuffle_seed: int | None,
-        augment: Sequence[Literal["crop", "flip"]] = (),
+        augment: Sequence[Any] = (),
         crop_padding: int = 4,
         crop_size: tuple[int, int] | None = None,
         drop_last: bool = False,

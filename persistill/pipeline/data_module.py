@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -76,7 +76,7 @@ class DataModule:
         split: str,
         views: Mapping[str, OpenView],
         *,
-        augment: Sequence[Literal["crop", "flip"]] = (),
+        augment: Sequence[Any] = (),
         **options: Any,
     ) -> Loader:
         """Batches of a split: its images, and the given views of them.

@@ -1,12 +1,16 @@
 """What a recipe cannot know of itself: which models exist, and what goes together."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from persistill import exporters, models
 from persistill.config import Recipe
-from persistill.data import VIEWS
+from persistill.data import AUGMENTATIONS, VIEWS
 from persistill.errors import UserError
 from persistill.perturbations import corruption_names
+from persistill.training import OPTIMIZERS, SCHEDULES
+from persistill.utils.registry import Registry, named
 
 
 def problems(recipe: Recipe) -> list[str]:
@@ -20,11 +24,11 @@ def problems(recipe: Recipe) -> list[str]:
                 models.check_initial(model.name, model.initial)
         except UserError as error:
             found.append(f"{role}: {error}")
-    for name, view in recipe.views.items():
+    for where, registry, given in _own_parts(recipe):
         try:
-            VIEWS.find(view)
+            registry.find(given)
         except UserError as error:
-            found.append(f"views.{name}: {error}")
+            found.append(f"{where}: {error}")
     try:
         corruption_names(recipe.evaluate.corruptions)
     except UserError as error:
@@ -42,6 +46,21 @@ def problems(recipe: Recipe) -> list[str]:
         if arm.teachers and augmented and recipe.teacher_cache != "off":
             found.append(
                 f"arm {name!r}: teacher_cache={recipe.teacher_cache!r} stores what teachers say of whole images, and "
-                f"train.augment={augmented} shows other crops and flips at every epoch; set teacher_cache=off."
+                f"train.augment={tuple(map(named, augmented))} shows other crops and flips at every "
+                "epoch; set teacher_cache=off."
             )
     return found
+
+
+def _own_parts(recipe: Recipe) -> Iterator[tuple[str, Registry[Any], object]]:
+    """What a recipe names out of a registry: where that stands in it, the registry, and what it holds there."""
+    for name, view in recipe.views.items():
+        yield f"views.{name}", VIEWS, view
+    stated = {"train": recipe.train}
+    stated |= {f"teachers.{name}.train": part.train for name, part in recipe.teachers.items() if part.train}
+    stated |= {f"arms.{name}.train": part.train for name, part in recipe.arms.items() if part.train}
+    for where, train in stated.items():
+        yield f"{where}.optimizer", OPTIMIZERS, train.optimizer
+        yield f"{where}.schedule", SCHEDULES, train.schedule
+        for augmentation in train.augment:
+            yield f"{where}.augment", AUGMENTATIONS, augmentation

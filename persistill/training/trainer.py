@@ -1,7 +1,7 @@
 """The training loop, readable from top to bottom."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from persistill.training import checkpoint as checkpoints
 from persistill.training.criterion import Criterion, NonFiniteGuard
 from persistill.training.logger import MetricLogger
 from persistill.training.lr_schedule import learning_rate
+from persistill.training.optimizers import build_optimizer
 from persistill.training.sigint import interruption
 from persistill.training.teachers import TeacherCallable
 from persistill.utils.progress import Progress, Silent
@@ -98,7 +99,10 @@ def fit(
     network.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
     objective.to(fabric.device)
     trained = {"network": network, "objective": objective}
-    plain = _optimizer(trained.values(), settings)
+    plain = build_optimizer(
+        [parameter for module in trained.values() for parameter in module.parameters() if parameter.requires_grad],
+        settings,
+    )
     model, optimizer = fabric.setup(network, plain)
 
     state: dict[str, Any] = {
@@ -196,19 +200,6 @@ def fit(
     journal.close()
     progress.finish()
     return record or {**folder.records()[-1], "seconds": state["seconds"]}
-
-
-def _optimizer(modules: Iterable[nn.Module], settings: Train) -> torch.optim.Optimizer:
-    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(
-        parameters,
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-    )
 
 
 def _fp32(features: ModelOutput) -> ModelOutput:

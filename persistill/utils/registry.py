@@ -24,7 +24,8 @@ class Registry(Generic[Thing]):
         kind: what one of them is called in messages ("view", "optimizer").
         own: name -> those of the package, in the order in which messages list them. Where ``base`` is a class, they
             may be subclasses of it, of which one with default settings is made.
-        base: the class of all of them; None for anything that can be called.
+        base: the class of all of them; None for anything that can be called: a function, a class whose objects are
+            what is called for, or an object with ``__call__``.
         contract: one sentence for messages: what one's own must look like.
     """
 
@@ -55,7 +56,9 @@ class Registry(Generic[Thing]):
         raise unknown(f"{self.kind}:", given, self._own, f"Your own: package.module:Name. {self._contract}")
 
     def _checked(self, found: Any, name: str) -> Thing:
-        if isinstance(found, type) and (self._base is None or issubclass(found, self._base)):
+        if isinstance(found, type) and (
+            _makes_callables(found) if self._base is None else issubclass(found, self._base)
+        ):
             try:
                 found = found()
             except TypeError as error:
@@ -65,6 +68,11 @@ class Registry(Generic[Thing]):
             raise UserError(f"{name} is no {self.kind} but a {type(found).__name__}. {self._contract}")
         thing: Thing = found
         return thing
+
+
+def _makes_callables(found: type) -> bool:
+    """Whether it is the objects of a class that are called, and not the class itself, as torch's optimizers are."""
+    return any("__call__" in vars(above) for above in found.__mro__)
 
 
 def is_own_code(given: object) -> bool:

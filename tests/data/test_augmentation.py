@@ -3,6 +3,8 @@ import pytest
 import torch
 
 from persistill.data.augmentation import augment as augment_with_target
+from persistill.errors import UserError
+from persistill.settings import Settings
 
 IGNORE = -100
 
@@ -70,8 +72,8 @@ def test_the_input_is_left_alone():
 
 
 def test_unknown_names_and_paddings_are_refused():
-    with pytest.raises(ValueError, match="'blur' was given"):
-        augment(torch.zeros(1, 1, 2, 2), ("blur",), 1, seeded())  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"unknown augmentation: 'flp'\. Did you mean 'flip'"):
+        augment(torch.zeros(1, 1, 2, 2), ("flp",), 1, seeded())
     with pytest.raises(ValueError, match="padding must be 0 or more; -1"):
         augment(torch.zeros(1, 1, 2, 2), ("crop",), -1, seeded())
 
@@ -111,3 +113,44 @@ def test_small_windows_come_from_everywhere():
 def test_windows_must_fit():
     with pytest.raises(ValueError, match="6x6; 7x3 was given"):
         augment_with_target(torch.zeros(1, 1, 4, 4), torch.zeros(1), ("crop",), 1, seeded(), (7, 3))
+
+
+def invert(images, generator):
+    """Negatives of half of the images."""
+    chosen = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(chosen.to(images.device), 255 - images, images)
+
+
+class Shift(Settings):
+    """Rolls images and masks to the right."""
+
+    by: int = 1
+
+    def __call__(self, images, target, generator):
+        return images.roll(self.by, 3), target.roll(self.by, 2) if target.ndim == 3 else target
+
+
+def test_ones_own_come_after_crops_and_flips_and_change_none_of_their_draws():
+    images = torch.randint(0, 256, (30, 1, 5, 4), dtype=torch.uint8, generator=seeded())
+    plain = augment(images, ("crop", "flip"), 2, seeded(1))
+    both = augment(images, (invert, "flip", "crop"), 2, seeded(1))
+    changed = (both != plain).flatten(1).any(1)
+    assert 5 < changed.sum() < 25
+    assert torch.equal(both, torch.where(changed[:, None, None, None], 255 - plain, plain))
+
+
+def test_ones_own_move_masks_if_they_take_them():
+    images = torch.randint(0, 256, (6, 1, 5, 4), dtype=torch.uint8, generator=seeded())
+    masks = images[:, 0].long()
+    moved, target = augment_with_target(images, masks, (Shift(by=2), "flip"), 0, seeded(1))
+    assert torch.equal(target, moved[:, 0].long())
+    assert not torch.equal(moved, augment(images, ("flip",), 0, seeded(1)))
+    moved, target = augment_with_target(images, masks, (invert,), 0, seeded(1))
+    assert torch.equal(target, masks)
+
+
+def test_ones_own_must_return_images():
+    images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    for wrong in (lambda images, generator: images.float(), lambda images, generator: images[:1]):
+        with pytest.raises(UserError, match=r"the augmentation <lambda> must return \(B, C, H, W\) images"):
+            augment(images, (wrong,), 0, seeded())

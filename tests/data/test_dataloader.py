@@ -31,12 +31,12 @@ class MadeUpView:
 
 
 class Mirror:
-    """A view that is drawn: the pixels, and what they lack of 1."""
+    """A view that is computed online: the pixels, and what they lack of 1."""
 
     mean = (0.25,) * 6
     std = (0.5,) * 6
 
-    def draw(self, pixels):
+    def compute(self, pixels):
         levels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
         return torch.cat([levels, 1 - levels], 1)
 
@@ -80,7 +80,7 @@ def test_an_epoch_sees_every_image_once_in_an_order_of_its_own():
 def test_a_resumed_epoch_goes_on_with_the_same_bits(stream, tmp_path):
     data = streamed(tmp_path, 23) if stream else images()
     make = lambda: loader(
-        data, {"persistence": MadeUpView()}, drawn={"drawn": Mirror()}, augment=("crop", "flip"), crop_padding=2
+        data, {"persistence": MadeUpView()}, online={"online": Mirror()}, augment=("crop", "flip"), crop_padding=2
     )
     whole = list(make().epoch(3))
     for start in range(len(whole) + 1):
@@ -98,30 +98,30 @@ def test_views_belong_to_their_images_and_are_normalized():
         torch.testing.assert_close(batch.inputs["persistence"], expected)
 
 
-def test_drawn_views_are_of_the_images_that_the_batch_shows():
+def test_online_views_are_of_the_images_that_the_batch_shows():
     """Cropped, flipped and transformed as "image" is, in every batch; the transform sees no view."""
     whole = images().fetch(torch.arange(23)) / 255
     for transform in (None, lambda pixels, number: pixels * 0.5):
         changed = 0
-        for batch in loader(drawn={"drawn": Mirror()}, augment=("crop", "flip"), transform=transform).epoch(1):
+        for batch in loader(online={"online": Mirror()}, augment=("crop", "flip"), transform=transform).epoch(1):
             shown = batch.inputs["image"] * 0.25 + 0.5
             expected = (torch.cat([shown, 1 - shown], 1) - 0.25) / 0.5
-            torch.testing.assert_close(batch.inputs["drawn"], expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(batch.inputs["online"], expected, atol=1e-5, rtol=0)
             changed += sum(not torch.allclose(a, b) for a, b in zip(shown, whole[batch.index], strict=True))
         assert changed > 20
 
 
-def test_the_loop_does_not_wait_for_drawn_views():
+def test_the_loop_does_not_wait_for_online_views():
     class Watched(Mirror):
         def __init__(self):
             self.threads = []
 
-        def draw(self, pixels):
+        def compute(self, pixels):
             self.threads.append(threading.current_thread())
-            return super().draw(pixels)
+            return super().compute(pixels)
 
     view = Watched()
-    assert len(list(loader(drawn={"drawn": view}).epoch(1))) == 5
+    assert len(list(loader(online={"online": view}).epoch(1))) == 5
     assert len(view.threads) == 5
     assert threading.main_thread() not in view.threads
 

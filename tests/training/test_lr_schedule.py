@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from persistill.config import Train
+from persistill.errors import UserError
+from persistill.settings import Settings
 from persistill.training import learning_rate
 
 
@@ -63,3 +65,37 @@ def test_all_rates_are_positive_and_finite_for_one_step_in_all() -> None:
         rate = learning_rate(Train(epochs=1, schedule=schedule), 0, 1)
         assert rate > 0
         assert math.isfinite(rate)
+
+
+def halving(settings: Train, step: int, steps_per_epoch: int) -> float:
+    return settings.lr * 0.5 ** (step // steps_per_epoch)
+
+
+class Polynomial(Settings):
+    """Falls to 0 as a power of what is left."""
+
+    power: float = 2.0
+
+    def __call__(self, settings: Train, step: int, steps_per_epoch: int) -> float:
+        return settings.lr * (1 - step / (settings.epochs * steps_per_epoch)) ** self.power
+
+
+def test_a_schedule_of_ones_own_is_a_function_or_settings_that_can_be_called() -> None:
+    assert ours(Train(epochs=3, lr=0.8, schedule=halving), 2) == [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
+    assert ours(Train(epochs=2, lr=1.0, schedule=Polynomial), 2) == [1.0, 0.5625, 0.25, 0.0625]
+    assert ours(Train(epochs=2, lr=1.0, schedule=Polynomial(power=1.0)), 2) == [1.0, 0.75, 0.5, 0.25]
+    assert ours(Train(epochs=1, lr=1.0, schedule="persistill.training.lr_schedule:constant"), 2) == [1.0, 1.0]
+    assert Train(schedule=Polynomial(power=3.0)).to_json()["schedule"] == {
+        "is": "test_lr_schedule:Polynomial",
+        "power": 3.0,
+    }
+
+
+def test_schedules_that_cannot_be_are_named() -> None:
+    with pytest.raises(UserError, match=r"unknown schedule: 'cosin'\. Did you mean 'cosine'"):
+        learning_rate(Train(schedule="cosin"), 0, 1)
+    with pytest.raises(UserError, match=r"must be a name, .*or a class, function or settings of your own; 3 was given"):
+        Train(schedule=3)
+    for wrong in (-1.0, math.inf, None):
+        with pytest.raises(UserError, match="must return a finite learning rate of 0 or more"):
+            learning_rate(Train(schedule=lambda settings, step, steps, wrong=wrong: wrong), 0, 1)

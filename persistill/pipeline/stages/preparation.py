@@ -33,7 +33,7 @@ class PreparationStage(Stage):
             "teachers": teacher_inputs(context, teachers),
             "batches": {
                 "size": self.settings.batch_size,
-                "augment": list(self.settings.augment),
+                "augment": self.settings.to_json()["augment"],
                 "padding": self.settings.crop_padding,
                 "crop_size": self.settings.crop_size,
             },

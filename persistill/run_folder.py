@@ -11,7 +11,6 @@ on. A folder holds
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -107,6 +106,8 @@ class RunFolder:
         about = read_json(path / "run.json")
         if not isinstance(about, dict) or about.get("format") != FORMAT or about.get("kind") not in get_args(Kind):
             raise UserError(f"{path / 'run.json'} is not of format {FORMAT}, the one this version of persistill reads.")
+        if absent := [name for name in ("name", "key", "inputs", "created") if name not in about]:
+            raise UserError(f"{path / 'run.json'} is damaged: it lacks {', '.join(absent)}. Move that folder away.")
         return cls(path, about)
 
     @property
@@ -165,14 +166,31 @@ def place(root: Path, kind: Kind, name: str, key: str) -> Path:
     return root / f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}-{key}"
 
 
+def scan(root: Path) -> tuple[list[RunFolder], list[Path]]:
+    """What lies directly below ``root``.
+
+    Returns:
+        The run folders, oldest first; and the folders of runs that this version cannot read, because another one
+        wrote them or because they are damaged.
+    """
+    readable, others = [], []
+    for path in sorted(root.glob("*/run.json")):
+        try:
+            readable.append(RunFolder.open(path.parent))
+        except (UserError, OSError):
+            others.append(path.parent)
+    return sorted(readable, key=lambda folder: str(folder.about["created"])), others
+
+
 def find(root: Path, keep: Callable[[RunFolder], bool] = lambda _: True) -> list[RunFolder]:
-    """All run folders directly below ``root``, oldest first, that ``keep`` keeps."""
-    folders = [RunFolder.open(path.parent) for path in root.glob("*/run.json")]
-    return sorted((folder for folder in folders if keep(folder)), key=lambda folder: str(folder.about["created"]))
+    """The run folders directly below ``root`` that ``keep`` keeps, oldest first; what cannot be read is passed over."""
+    return [folder for folder in scan(root)[0] if keep(folder)]
 
 
 def circumstances() -> dict[str, Any]:
     """Date, versions and hardware, for whoever wants to repeat a number."""
+    import importlib.metadata  # noqa: PLC0415 - slow to import, and only writers need it
+
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

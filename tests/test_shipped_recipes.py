@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from persistill.cli import recipes
+from persistill.api import recipe_files
 from persistill.config import Recipe
 from persistill.pipeline import Pipeline
 
-SHIPPED = recipes.shipped()
+SHIPPED = recipe_files.shipped()
 EACH = 6  # training images a class
 
 
@@ -70,7 +70,7 @@ def tiny(recipe: Recipe, folder: Path) -> Recipe:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_recipe_takes_a_few_steps(name: str, tmp_path: Path) -> None:
-    first, *others = recipes.defined(SHIPPED[name]).values()
+    first, *others = recipe_files.defined(SHIPPED[name]).values()
     for recipe in (first, *others):
         if recipe.small:
             assert recipe.smaller().name.endswith("_small")
@@ -85,7 +85,7 @@ def test_a_shipped_recipe_takes_a_few_steps(name: str, tmp_path: Path) -> None:
 
 
 def test_the_table_of_baselines_is_whole_and_agrees_with_itself() -> None:
-    pairs = recipes.defined(SHIPPED["baselines_cifar100"])
+    pairs = recipe_files.defined(SHIPPED["baselines_cifar100"])
     assert len(pairs) == 13
     taught: dict[str, set[float]] = {}
     for recipe in pairs.values():

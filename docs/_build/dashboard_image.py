@@ -15,13 +15,13 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from persistill.dashboard import ViewServer
+from persistill.dashboard import DashboardServer
 
 WIDTH, LEVEL = 1180, 90
 
 
 def main(target: str) -> None:
-    with tempfile.TemporaryDirectory() as folder, ViewServer(Path(folder)) as server, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, DashboardServer(Path(folder)) as server, sync_playwright() as playwright:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]

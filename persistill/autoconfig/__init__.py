@@ -5,6 +5,7 @@ from persistill.autoconfig.initial_weights import Initial, Role, look_at_initial
 from persistill.autoconfig.method_defaults import names
 from persistill.autoconfig.options import Options
 from persistill.autoconfig.teacher_checkpoint import TeacherCheckpoint, look_at_weights, try_teacher
+from persistill.autoconfig.to_command import as_command
 from persistill.autoconfig.to_python import as_python
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Options",
     "Role",
     "TeacherCheckpoint",
+    "as_command",
     "as_python",
     "choose_size",
     "look_at_initial",

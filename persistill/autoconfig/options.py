@@ -1,8 +1,8 @@
 """What somebody asks for who has images and two networks in mind, and no recipe."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from persistill.settings import Settings
 
@@ -16,8 +16,8 @@ class Options(Settings):
         data: as ``Data.source``: a folder of class folders, a folder of Parquet files, a hub name, "digits".
         teacher: a network's name, as in ``Model``.
         student: likewise.
-        methods: names of methods (``arms.names()``), each a student of its own beside the one that is trained alone;
-            "kd+at" adds up two in one student.
+        methods: names of methods (``autoconfig.names()``), each a student of its own beside the one that is trained
+            alone; "kd+at" adds up two in one student.
         teacher_weights: a safetensors file; None to train the teacher on the data first.
         teacher_initial: weights from which that training starts, as in ``Model.initial``: "pretrained", or a
             safetensors file; None for random ones.
@@ -41,7 +41,25 @@ class Options(Settings):
     size: tuple[Positive, Positive] | None = None
     epochs: Positive | None = None
     batch_size: Annotated[int, Field(ge=2)] | None = None
-    lr: Annotated[float, Field(gt=0)] | None = None
+    lr: float | None = None
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     augment: bool | None = None
     int8_epochs: Positive | None = None
+
+    @field_validator("lr")
+    @classmethod
+    def _positive(cls, value: float | None) -> float | None:
+        if value is not None and value <= 0:
+            raise ValueError(
+                f"--lr {value:g}: a learning rate is larger than 0; 0.1 is usual for SGD, 0.001 for AdamW."
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _trained_or_started(self) -> Self:
+        if self.teacher_weights is not None and self.teacher_initial is not None:
+            raise ValueError(
+                "--teacher-weights names a teacher that is trained already, for these classes; --teacher-initial, "
+                "weights from which it is trained here. Give one of the two."
+            )
+        return self

@@ -2,25 +2,24 @@
 
 import contextlib
 import errno
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from persistill import __version__, report, run_folder
-from persistill.cli import dashboard, distill, export_table, metrics_table, predict, push, recipes, run_recipe, topology
-from persistill.cli import reproduce as reproduction
-from persistill.cli.progress import Bars
-from persistill.cli.run_recipe import console, quiet_start
-from persistill.config import Evaluate
+from persistill import __version__, run_folder
+from persistill.api import recipe_files
+from persistill.cli import dashboard, distill, predict, push, topology
+from persistill.cli.console import console, in_columns, quiet_start
+from persistill.cli.options import Changes, Device, DryRun, Out, Seeds, Small, examples, parse_changes, parse_seeds
 from persistill.errors import UserError, unknown
-from persistill.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from persistill.api.result import Result
 
 app = typer.Typer(
     name="persistill",
@@ -33,24 +32,6 @@ app = typer.Typer(
 )
 errors = Console(stderr=True, soft_wrap=True)
 
-Out = Annotated[Path, typer.Option("--out", help="Where run folders are written and looked for.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
-]
-Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="One student per arm and seed.")]
-Small = Annotated[
-    bool, typer.Option("--small", help="The recipe's sibling for two cores: fewer images, epochs, smaller networks.")
-]
-DryRunFlag = Annotated[
-    bool, typer.Option("--dry-run", help="Measure a few steps, print the plan with its costs, and stop.")
-]
-
-
-def examples(*lines: str) -> str:
-    """The end of a help text."""
-    return "[bold]Examples[/bold]\n\n" + "\n\n".join(lines)
-
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, and leave with 0, with 2 after a user's mistake, with 1 after a fault.
@@ -58,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: instead of those of the process.
     """
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # ours tell more
     code = 0
     try:
         app(args=None if arguments is None else list(arguments), prog_name="persistill")
@@ -76,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         if code == 130:
             errors.print("Interrupted. Run the same command again, and it goes on where it stopped.")
-    except Exception as error:  # noqa: BLE001 - the last line of defense
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        import traceback  # noqa: PLC0415
+
         code = 1
         log = Path("persistill-fault.log")
         with contextlib.suppress(OSError):
@@ -92,16 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 @app.command(
     epilog=examples("persistill demo", "persistill demo --seeds 0 --out /tmp/demo"),
-    short_help="Distil a topology-guided student on handwritten digits, in minutes.",
+    short_help="Distill a topology-guided student on handwritten digits, in minutes.",
 )
 def demo(
     out: Out = Path("runs"),
     device: Device = "auto",
     seeds: Seeds = None,
     changes: Changes = None,
-    dry_run: DryRunFlag = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Distil a topology-guided student on handwritten digits, in minutes.
+    """Distill a topology-guided student on handwritten digits, in minutes.
 
     The digits ship with scikit-learn; nothing is downloaded. Two teachers are trained, one on the images and one on
     their persistence images, then students alone, with KD and with TGD, each on three seeds. It ends with a table, an
@@ -124,7 +106,7 @@ def run(
     seeds: Seeds = None,
     changes: Changes = None,
     small: Small = False,
-    dry_run: DryRunFlag = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused."""
     _run(recipe, f"persistill run {recipe}", out, device, seeds, changes, small=small, dry_run=dry_run)
@@ -147,15 +129,17 @@ def reproduce(
     Ours are of the last epoch, test images read once; how the published epoch was chosen, and what else differs
     between the two protocols, is printed below. Most rows want a GPU and hours; --small shows that a row runs.
     """
+    with quiet_start():
+        from persistill.cli import reproduce as reproduction  # noqa: PLC0415 - torch is slow to import
     known = reproduction.rows()
     if name is None:
         reproduction.print_rows(console, known)
         return
     if name not in known:
         raise unknown("published row", name, known, "persistill reproduce lists them.")
-    folder = _run(name, f"persistill reproduce {name}", out, device, seeds, changes, small=small)
-    assert folder is not None
-    reproduction.print_beside(console, folder, small=small)
+    result = _run(name, f"persistill reproduce {name}", out, device, seeds, changes, small=small)
+    assert result is not None
+    reproduction.print_beside(console, result.comparison, small=small)
 
 
 @app.command(
@@ -170,7 +154,9 @@ def check(
     small: Small = False,
 ) -> None:
     """Check a recipe without training: its fields, its data, and whether networks, views and methods fit together."""
-    run_recipe.check(recipes.read(recipe, changes or [], small=small), out, device)
+    with quiet_start():
+        from persistill.cli import run_recipe  # noqa: PLC0415 - torch is slow to import
+    run_recipe.check(recipe_files.read(recipe, parse_changes(changes), small=small), out, device)
     console.print(f"{recipe}: no problem found.", highlight=False)
 
 
@@ -178,16 +164,24 @@ def check(
 def ls(out: Out = Path("runs")) -> None:
     """List the recipes that come with persistill, and the runs below a folder with their state."""
     table = Table("Recipe", "What it does", box=None, header_style="bold")
-    for name, path in recipes.shipped().items():
-        table.add_row(name, recipes.summary(path))
+    for name, path in recipe_files.shipped().items():
+        table.add_row(name, recipe_files.summary(path))
     console.print(table)
-    folders = run_folder.find(out) if out.is_dir() else []
-    if folders:
+    readable, others = run_folder.scan(out)
+    if readable:
         table = Table("Run folder", "State", box=None, header_style="bold")
-        for folder in folders:
+        for folder in readable:
             table.add_row(folder.path.name, "complete" if folder.complete else "to be continued")
         console.print()
         console.print(table)
+    if others:
+        names = ", ".join(path.name for path in others[:3]) + (", ..." if len(others) > 3 else "")
+        console.print(
+            f"Passed over {len(others)} run folder(s) of another version of persistill, or damaged: {names}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @app.command(
@@ -199,7 +193,7 @@ def cp(
     target: Annotated[Path, typer.Argument(help="A file or folder; nothing is overwritten.")] = Path(),
 ) -> None:
     """Copy a recipe, to be edited."""
-    written = recipes.copy(name, target)
+    written = recipe_files.copy(name, target)
     console.print(f"Wrote {written}. Edit it, then: persistill check {written}", highlight=False)
 
 
@@ -226,16 +220,13 @@ def evaluate(
     Nothing is trained; the figures are printed, and kept in an evaluation folder beside the network's. Interrupted and
     run again, it goes on where it stopped.
     """
-    settings = Evaluate().with_value("noise", f"({noise},)")
-    settings = settings.with_value("noise_seed", noise_seed).with_value("ece_bins", ece_bins)
-    for field, value in map(recipes.parted, changes or []):
-        settings = settings.with_value(field, value)
+    settings = {"noise": f"({noise},)", "noise_seed": noise_seed, "ece_bins": ece_bins, **parse_changes(changes)}
     with quiet_start():
-        from persistill.pipeline.standalone import evaluate_network  # noqa: PLC0415 - torch is slow to import
-        from persistill.training import find_device  # noqa: PLC0415
+        from persistill.api.progress_bars import Bars  # noqa: PLC0415 - torch is slow to import
+        from persistill.api.trained_network import evaluate as measure  # noqa: PLC0415
     with Bars(console) as bars:
-        metrics = evaluate_network(network, settings, find_device(device), bars)["metrics"]
-    console.print(metrics_table.table(metrics, settings))
+        measured = measure(network, changes=settings, device=device, progress=bars)
+    console.print(in_columns(measured.table))
 
 
 @app.command(
@@ -255,6 +246,8 @@ def write_report(
     ] = None,
 ) -> None:
     """Write the HTML report of a comparison again, from its run folders alone."""
+    with quiet_start():
+        from persistill import report  # noqa: PLC0415 - matplotlib is slow to import
     console.print(f"Wrote {report.write(comparison, output)}", highlight=False)
     if paper is not None:
         written = report.write_paper(report.read(comparison), paper)
@@ -277,13 +270,13 @@ def export_run(
 
     Each file is loaded again, compared with the checkpoint on test images, and timed.
     """
-    from persistill.pipeline.standalone import export_network  # noqa: PLC0415 - torch is slow to import
-
-    target = output or network / "exported"
+    with quiet_start():
+        from persistill.api.progress_bars import Bars  # noqa: PLC0415 - torch is slow to import
+        from persistill.api.trained_network import export  # noqa: PLC0415
     with Bars(console) as bars:
-        result = export_network(network, target, bars)
-    console.print(export_table.table(result))
-    for line in export_table.remarks(result, target):
+        written = export(network, output, progress=bars)
+    console.print(in_columns(written.table))
+    for line in written.remarks:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -291,7 +284,7 @@ app.command("distill", epilog=examples(*distill.EXAMPLES), short_help=distill.SU
 app.command("predict", epilog=examples(*predict.EXAMPLES), short_help=predict.SUMMARY)(predict.predict)
 app.command("push", epilog=examples(*push.EXAMPLES), short_help=push.SUMMARY)(push.push)
 app.command("topology", epilog=examples(*topology.EXAMPLES), short_help=topology.SUMMARY)(topology.topology)
-app.command("view", epilog=examples(*dashboard.EXAMPLES), short_help=dashboard.SUMMARY)(dashboard.view)
+app.command("dashboard", epilog=examples(*dashboard.EXAMPLES), short_help=dashboard.SUMMARY)(dashboard.dashboard)
 
 
 @app.callback(invoke_without_command=True)
@@ -314,9 +307,11 @@ def _run(
     *,
     small: bool = False,
     dry_run: bool = False,
-) -> RunFolder | None:
-    changed = [*(changes or []), *([f"seeds=({seeds},)"] if seeds else [])]
-    recipe = recipes.read(name, changed, small=small)
+) -> "Result | None":
+    changed = {**parse_changes(changes), **({"seeds": parse_seeds(seeds)} if seeds else {})}
+    with quiet_start():
+        from persistill.cli import run_recipe  # noqa: PLC0415 - torch is slow to import
+    recipe = recipe_files.read(name, changed, small=small)
     if dry_run:
         run_recipe.plan(recipe, out, device)
         return None

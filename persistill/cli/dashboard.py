@@ -1,4 +1,4 @@
-"""`persistill view`: run folders and the explorer in a browser."""
+"""`persistill dashboard`: run folders and the explorer in a browser."""
 
 import webbrowser
 from pathlib import Path
@@ -8,12 +8,12 @@ import typer
 from rich.console import Console
 
 SUMMARY = "Watch run folders in a browser while training goes on; explore images."
-EXAMPLES = ("persistill view", "persistill view --out runs --port 0 --no-browser")
+EXAMPLES = ("persistill dashboard", "persistill dashboard --out runs --port 0 --no-browser")
 
 console = Console()
 
 
-def view(
+def dashboard(
     out: Annotated[Path, typer.Option("--out", help="Where run folders are looked for.")] = Path("runs"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8765,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
@@ -22,9 +22,9 @@ def view(
 
     The server answers this machine alone (127.0.0.1), writes nothing, and needs no network. Ctrl-C ends it.
     """
-    from persistill.dashboard import ViewServer  # noqa: PLC0415 - plotly is slow to import
+    from persistill.dashboard import DashboardServer  # noqa: PLC0415 - plotly is slow to import
 
-    with ViewServer(out, port) as server:
+    with DashboardServer(out, port) as server:
         console.print(f"{server.url}  (runs of {out}; ctrl-C ends)", highlight=False, markup=False, soft_wrap=True)
         if not no_browser:
             webbrowser.open(server.url)

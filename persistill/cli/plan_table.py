@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from persistill.cli.run_recipe import cells, console
+from persistill.cli.console import console
+from persistill.cli.run_recipe import cells
 from persistill.config import Model, Recipe
 from persistill.utils.registry import named
 
@@ -42,7 +43,7 @@ def overview(recipe: Recipe, splits: "Splits") -> Table:
     large, small = parameters(teacher.model.name), parameters(recipe.student.name)
     table = Table.grid(padding=(0, 2))
     table.add_row(
-        "ImageDataset",
+        "Images",
         f"{len(splits.train):,} to train on, {len(splits.validation):,} to choose with, {len(splits.test):,} to test "
         f"on; {len(splits.classes)} classes; {height}x{width}, {'gray' if channels == 1 else 'color'}",
     )

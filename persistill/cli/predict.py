@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from persistill.cli.progress import Bars
-from persistill.cli.run_recipe import console, quiet_start
+from persistill.cli.console import console, quiet_start
 from persistill.errors import UserError
 from persistill.utils.atomic_io import atomic
 
 if TYPE_CHECKING:
-    from persistill.cli.predict_files import Answered, Unread
-    from persistill.exporters import Predictor
+    from persistill.inference import ImagePrediction, Predictor, UnreadableImage
 
 SUMMARY = "Classify images with a trained student."
 EXAMPLES = (
@@ -56,13 +54,14 @@ def predict(
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise UserError(f"--sheet {sheet}: the contact sheet is a PNG; give a name that ends in .png.")
     with quiet_start():
-        from persistill.cli.predict_files import ask, find_images  # noqa: PLC0415 - torch is slow to import
-        from persistill.exporters import Predictor  # noqa: PLC0415
+        from persistill.api.progress_bars import Bars  # noqa: PLC0415 - numpy is slow to import, and --help needs none
+        from persistill.inference import Predictor, find_images, predict_files  # noqa: PLC0415
+
+        student = Predictor.load(model)
     aside = Console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
-    student = Predictor.load(model)
     files = find_images(images)
     with Bars(aside) as bars:
-        answered, unread = ask(student, files, top, bars)
+        answered, unread = predict_files(student, files, top, bars)
     for file, why in unread:
         aside.print(f"Left out: {_printable(file)} ({why})", markup=False, highlight=False)
     if not answered:
@@ -99,7 +98,7 @@ def _require_new(option: str, file: Path | None) -> None:
         raise UserError(f"{option} {file}: there is no folder {file.parent}. Make it first, or give another name.")
 
 
-def _print(answered: "Sequence[Answered]") -> None:
+def _print(answered: "Sequence[ImagePrediction]") -> None:
     """A line an image; never wrapped, so that other programs can read it."""
     lines = [
         [_printable(file), *(text for guess in answer.guesses for text in (guess.name, f"{guess.confidence:.1%}"))]
@@ -119,8 +118,8 @@ def _printable(name: Path | str) -> str:
     return str(name).encode("utf-8", "replace").decode()
 
 
-def _write_csv(path: Path, answered: "Sequence[Answered]") -> None:
-    count = len(answered[0].answer.guesses)
+def _write_csv(path: Path, answered: "Sequence[ImagePrediction]") -> None:
+    count = len(answered[0].prediction.guesses)
     titles = ["class", "confidence", *(f"{name}_{k}" for k in range(2, count + 1) for name in ("class", "confidence"))]
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -129,7 +128,9 @@ def _write_csv(path: Path, answered: "Sequence[Answered]") -> None:
             writer.writerow([image, *(text for guess in answer.guesses for text in (guess.name, guess.confidence))])
 
 
-def _print_json(student: "Predictor", answered: "Sequence[Answered]", unread: "Sequence[Unread]") -> None:
+def _print_json(
+    student: "Predictor", answered: "Sequence[ImagePrediction]", unread: "Sequence[UnreadableImage]"
+) -> None:
     said: dict[str, Any] = {
         "model": str(student.file),
         "temperature": student.temperature,
@@ -147,13 +148,13 @@ def _print_json(student: "Predictor", answered: "Sequence[Answered]", unread: "S
     console.print(json.dumps(said, indent=2), markup=False, highlight=False, soft_wrap=True)
 
 
-def _draw(path: Path, answered: "Sequence[Answered]") -> None:
-    from persistill.cli.contact_sheets import draw_answers  # noqa: PLC0415
-    from persistill.cli.predict_files import small  # noqa: PLC0415
+def _draw(path: Path, answered: "Sequence[ImagePrediction]") -> None:
+    from persistill.cli.prediction_sheet import draw_predictions  # noqa: PLC0415 - matplotlib is slow to import
+    from persistill.inference.image_files import thumbnail  # noqa: PLC0415
 
     shown = answered[:SHEET]
-    draw_answers(
+    draw_predictions(
         path,
-        [small(file, _SIDE) for file, _ in shown],
+        [thumbnail(file, _SIDE) for file, _ in shown],
         [(answer.name, f"{answer.confidence:.1%}", _printable(file.name)) for file, answer in shown],
     )

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from persistill import report
-from persistill.cli.run_recipe import console, quiet_start
+from persistill.cli.console import console, quiet_start
 from persistill.run_folder import RunFolder, find
 
 SUMMARY = "Upload a student and its model card to the Hugging Face Hub."
@@ -34,6 +33,8 @@ def push(
 
 def find_card(folder: Path) -> str | None:
     """The model card of a student's or export's run folder, from the newest comparison beside it that shows it."""
+    from persistill import report  # noqa: PLC0415 - matplotlib is slow to import
+
     if not (folder / "run.json").is_file():
         return None
     run = RunFolder.open(folder)

@@ -6,16 +6,15 @@ from rich.console import Console
 from rich.table import Table
 
 from persistill import report
-from persistill.cli import recipes
+from persistill.api import recipe_files
 from persistill.config import Recipe
-from persistill.run_folder import RunFolder
 
 
 def rows() -> dict[str, Recipe]:
     """The name by which ``persistill reproduce`` knows it -> recipe, of all that name a publication."""
     found = {}
-    for name, path in recipes.shipped().items():
-        defined = recipes.defined(path)
+    for name, path in recipe_files.shipped().items():
+        defined = recipe_files.defined(path)
         for part, recipe in defined.items():
             if recipe.published:
                 found[name if len(defined) == 1 else f"{name}:{part}"] = recipe
@@ -32,9 +31,8 @@ def print_rows(console: Console, known: dict[str, Recipe]) -> None:
     console.print(table)
 
 
-def print_beside(console: Console, folder: RunFolder, *, small: bool) -> None:
+def print_beside(console: Console, comparison: report.Comparison, *, small: bool) -> None:
     """Ours beside the published figures, and what keeps them apart."""
-    comparison = report.read(folder.path)
     for shown in report.published(comparison):
         _print(console, shown.caption, shown.header, shown.rows)
     if small:

@@ -1,36 +1,23 @@
-"""What the commands that run a recipe share: the console, the plan, the run, and what is printed at its end."""
+"""What the commands that run a recipe share: the plan, the run, and what is printed at its end."""
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from persistill import report
-from persistill.cli.progress import Bars
+from persistill.api.progress_bars import Bars
+from persistill.api.recipe_run import run
+from persistill.api.result import Result
+from persistill.cli.console import console
 from persistill.config import Recipe
+from persistill.pipeline import Pipeline
+from persistill.pipeline.cost_estimate import Cost, Estimate, estimate
 from persistill.report.export_text import int8_sentence
-from persistill.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from persistill.data import Splits
-    from persistill.pipeline.cost_estimate import Cost, Estimate
-
-console = Console(width=None if sys.stdout.isatty() else 160)
+from persistill.utils.units import duration, file_size
 
 
-@contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """Show that something happens while torch is imported."""
-    with console.status("starting"):
-        yield
-
-
-def execute(recipe: Recipe, command: str, out: Path, device: str, splits: "Splits | None" = None) -> RunFolder:
+def execute(recipe: Recipe, command: str, out: Path, device: str) -> Result:
     """Run a recipe and print what came of it.
 
     Args:
@@ -38,23 +25,15 @@ def execute(recipe: Recipe, command: str, out: Path, device: str, splits: "Split
         command: the command line that repeats this.
         out: where the run folders lie.
         device: "auto", "cpu", "cuda" or "mps".
-        splits: the images, if they were read already.
-
-    Returns:
-        The comparison's folder.
     """
-    with quiet_start():
-        from persistill.pipeline import Pipeline  # noqa: PLC0415 - torch is slow to import; --help must not wait for it
     with Bars(console) as bars:
-        folder = Pipeline(recipe, out, device=device, progress=bars, command=command, splits=splits).run()
-    print_comparison(folder)
-    return folder
+        result = run(recipe, out=out, device=device, progress=bars, command=command)
+    print_result(result)
+    return result
 
 
 def check(recipe: Recipe, out: Path, device: str) -> None:
     """Find what does not fit, and print the stages with their state."""
-    with quiet_start():
-        from persistill.pipeline import Pipeline  # noqa: PLC0415
     with Bars(console) as bars:
         pipeline = Pipeline(recipe, out, device=device, progress=bars)
         pipeline.probe()
@@ -68,9 +47,6 @@ def check(recipe: Recipe, out: Path, device: str) -> None:
 
 def plan(recipe: Recipe, out: Path, device: str) -> None:
     """Measure what a recipe will cost, and print its stages with their state, time and disk."""
-    with quiet_start():
-        from persistill.pipeline import Pipeline  # noqa: PLC0415
-        from persistill.pipeline.cost_estimate import estimate  # noqa: PLC0415
     with Bars(console) as bars:
         costs = estimate(Pipeline(recipe, out, device=device, progress=bars), bars)
     table = Table("Stage", "Run folder", "State", box=None, header_style="bold")
@@ -82,33 +58,33 @@ def plan(recipe: Recipe, out: Path, device: str) -> None:
     print_totals(costs)
 
 
-def cells(costs: "list[Cost]") -> tuple[str, str, str]:
+def cells(costs: list[Cost]) -> tuple[str, str, str]:
     """Steps, time and disk of some stages together; "done" in place of the time if all are complete."""
     steps = sum(cost.steps or 0 for cost in costs)
     time = "done" if all(cost.complete for cost in costs) else duration(sum(cost.seconds for cost in costs))
     taken = sum(cost.bytes for cost in costs)
-    return f"{steps:,}" if steps else "", time, size(taken) if taken else ""
+    return f"{steps:,}" if steps else "", time, file_size(taken) if taken else ""
 
 
-def print_totals(found: "Estimate") -> None:
+def print_totals(found: Estimate) -> None:
     """Print what all stages together will cost, and how that is known."""
     if not found.dry_run_seconds:
         console.print("Nothing is left to train.", highlight=False)
         return
     console.print(
-        f"In all about {duration(found.seconds)} and {size(found.bytes)} of disk: measured just now on a few steps of "
-        f"each stage, in {duration(found.dry_run_seconds)}, beside whatever else runs here.",
+        f"In all about {duration(found.seconds)} and {file_size(found.bytes)} of disk: measured just now on a few "
+        f"steps of each stage, in {duration(found.dry_run_seconds)}, beside whatever else runs here.",
         highlight=False,
     )
-    reached = [f"{size(found.memory)} of memory"] if found.memory else []
-    reached += [f"{size(found.device_memory)} of the GPU's"] if found.device_memory else []
+    reached = [f"{file_size(found.memory)} of memory"] if found.memory else []
+    reached += [f"{file_size(found.device_memory)} of the GPU's"] if found.device_memory else []
     if reached:
         console.print(f"These steps needed up to {' and '.join(reached)}.", highlight=False)
 
 
-def print_comparison(folder: RunFolder) -> None:
+def print_result(result: Result) -> None:
     """Print the table of a comparison, what the differences say, and where its report and its student lie."""
-    comparison = report.read(folder.path)
+    comparison = result.comparison
     titles, rows = report.header(comparison), report.rows(comparison)
     # A narrow terminal shows what matters most; the report has the rest.
     shown = [i for i, title in enumerate(titles) if console.width >= 130 or "noise" not in title]
@@ -120,31 +96,13 @@ def print_comparison(folder: RunFolder) -> None:
     console.print()
     console.print(table)
     console.print(report.note(comparison), style="dim", highlight=False)
-    for line in report.verdicts(comparison):
+    for line in result.verdict.splitlines():
         console.print(escape(line), highlight=False)
     console.print()
-    console.print(f"Report            {folder.path / 'report.html'}", highlight=False)
-    result = folder.result()
-    console.print(f"Exported student  {folder.path.parent / result['export']}", highlight=False)
+    console.print(f"Report            {result.report}", highlight=False)
+    console.print(f"Exported student  {result.exported}", highlight=False)
     if comparison.export is not None and (made := int8_sentence(comparison.export)):
         console.print(made, highlight=False)
-    if result["unreadable"]:
-        names, count = ", ".join(result["unreadable"][:3]), len(result["unreadable"])
+    if result.unreadable:
+        names, count = ", ".join(result.unreadable[:3]), len(result.unreadable)
         console.print(f"Left out          {count} unreadable image(s): {names}", highlight=False)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that reads best, with two digits."""
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
-
-
-def size(count: int) -> str:
-    """Bytes in the unit that reads best, powers of ten."""
-    for unit, name in ((10**9, "GB"), (10**6, "MB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}" if count < 10 * unit else f"{count / unit:.0f} {name}"
-    return f"{max(1, round(count / 1000))} kB"

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from persistill.cli.progress import Bars
 from persistill.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -182,6 +181,7 @@ def topology(
         if min_persistence is not None and not 0 <= min_persistence < float("inf"):
             raise UserError(f"--min-persistence must be 0 or more, and finite; got {min_persistence}.")
     with console.status("starting"):
+        from persistill.api.progress_bars import Bars  # noqa: PLC0415
         from persistill.cli.topology_run import Extraction, Wishes  # noqa: PLC0415 - torch is slow to import
         from persistill.data.streaming.files import open_stream  # noqa: PLC0415
     _check_images(preset, settings, dtype)

@@ -1,6 +1,6 @@
 """Run folders and the explorer of persistent homology in a browser, on this machine alone."""
 
 from persistill.dashboard.live import Live
-from persistill.dashboard.server import ViewServer
+from persistill.dashboard.server import DashboardServer
 
-__all__ = ["Live", "ViewServer"]
+__all__ = ["DashboardServer", "Live"]

@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
     policy: str | None = _POLICY
 
 
-class ViewServer(ThreadingHTTPServer):
+class DashboardServer(ThreadingHTTPServer):
     """Serves run folders and the explorer on 127.0.0.1.
 
     It answers GET and POST from this machine whose Host header names this machine, so that no page of another site can
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.OK, found)
 
     def _from_here(self) -> bool:
-        port = cast("ViewServer", self.server).server_port
+        port = cast("DashboardServer", self.server).server_port
         hosts = {f"{name}:{port}" for name in (LOOPBACK, "localhost")}
         origin = self.headers.get("Origin")
         return (
@@ -115,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _get(self, path: str, query: dict[str, list[str]]) -> Prediction | None:
-        live = cast("ViewServer", self.server).live
+        live = cast("DashboardServer", self.server).live
         if path in _PAGES:
             return Prediction(_page(_PAGES[path]), _HTML)
         if path == "/static/view.css":

@@ -2,16 +2,12 @@
 
 from persistill.exporters.exporter import TOLERANCE, export_student
 from persistill.exporters.formats import FORMATS
-from persistill.exporters.predictor import ClassProbability, Prediction, Predictor
 from persistill.exporters.student import Student, load_student
 from persistill.exporters.temperature import fitted_temperature
 
 __all__ = [
     "FORMATS",
     "TOLERANCE",
-    "ClassProbability",
-    "Prediction",
-    "Predictor",
     "Student",
     "export_student",
     "fitted_temperature",

@@ -8,7 +8,7 @@ from persistill.report.paper import write_paper
 from persistill.report.published import differences, published
 from persistill.report.significance import Difference, paired_difference, sentence
 from persistill.report.similarity import Similarity, SimilarityStage, similarity_maps
-from persistill.report.table import Table, header, markdown, note, rows
+from persistill.report.table import Table, header, markdown, note, overview, rows
 
 __all__ = [
     "ArmSummary",
@@ -27,6 +27,7 @@ __all__ = [
     "markdown",
     "model_card",
     "note",
+    "overview",
     "paired_difference",
     "published",
     "read",

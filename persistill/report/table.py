@@ -1,5 +1,6 @@
 """The comparison as a table of text: one wording for the command line, for Markdown and for the page."""
 
+import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ NOTHING = "—"
 _MOST = 6  # arms that a sentence can hold
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
-    """Cells of text under a header; the first column names the row.
+    """Cells of text under a header; the first column names the row. It shows itself in a console and in a notebook.
 
     Attributes:
         caption: what the table shows, one sentence.
@@ -25,6 +26,34 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     words: bool = False
+
+    def __str__(self) -> str:
+        """Columns of text, numbers to the right."""
+        lines = (self.header, *self.rows)
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        left = [self.words or position == 0 for position in range(len(widths))]
+        shown = (
+            "  ".join(
+                cell.ljust(width) if to_left else cell.rjust(width)
+                for cell, width, to_left in zip(line, widths, left, strict=True)
+            ).rstrip()
+            for line in lines
+        )
+        return "\n".join(shown)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def line(cells: Sequence[str], tag: str) -> str:
+            first, *others = (html.escape(cell) for cell in cells)
+            side = "left" if self.words else "right"
+            shown = "".join(f'<{tag} style="text-align:{side}">{cell}</{tag}>' for cell in others)
+            return f'<tr><{tag} style="text-align:left">{first}</{tag}>{shown}</tr>'
+
+        return (
+            f"<table><thead>{line(self.header, 'th')}</thead>"
+            f"<tbody>{''.join(line(row, 'td') for row in self.rows)}</tbody></table>"
+        )
 
 
 def overview(comparison: Comparison) -> Table:

@@ -8,20 +8,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from persistill.api import recipe_files
 from persistill.autoconfig import as_python
-from persistill.cli import recipes
 from persistill.config import Arm, Data, Model, Published, Recipe, Train
 
 
 def read(text: str, folder: Path) -> Recipe:
     path = folder / "written.py"
     path.write_text(text, encoding="utf-8")
-    return recipes.read(str(path))
+    return recipe_files.read(str(path))
 
 
-@pytest.mark.parametrize("name", [name for name, path in recipes.shipped().items() if len(recipes.defined(path)) == 1])
+@pytest.mark.parametrize(
+    "name", [name for name, path in recipe_files.shipped().items() if len(recipe_files.defined(path)) == 1]
+)
 def test_every_shipped_recipe_comes_back(name: str, tmp_path: Path) -> None:
-    recipe = recipes.read(name)
+    recipe = recipe_files.read(name)
     text = as_python(recipe, "A recipe.")
     assert read(text, tmp_path) == recipe
     assert max(map(len, text.splitlines())) <= 120 or recipe.published
@@ -29,7 +31,7 @@ def test_every_shipped_recipe_comes_back(name: str, tmp_path: Path) -> None:
 
 def test_it_is_laid_out_as_the_formatter_does(tmp_path: Path) -> None:
     path = tmp_path / "written.py"
-    path.write_text(as_python(recipes.read("tgd_cifar10_small"), "One line.\n\nAnd more."), encoding="utf-8")
+    path.write_text(as_python(recipe_files.read("tgd_cifar10_small"), "One line.\n\nAnd more."), encoding="utf-8")
     command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "120", "--check", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

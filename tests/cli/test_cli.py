@@ -28,6 +28,7 @@ COMMANDS = (
     "push",
     "topology",
     "distill",
+    "dashboard",
 )
 TINY = ["--set", "data.train=240", "--set", "data.test=100", "--set", "train.epochs=1", "--seeds", "0"]
 
@@ -255,7 +256,7 @@ def test_a_bug_is_a_fault_with_its_story_in_a_file(persistill, tmp_path: Path, m
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("persistill.cli.recipes.shipped", broken)
+    monkeypatch.setattr("persistill.api.recipe_files.shipped", broken)
     answer = persistill("ls")
     assert answer.code == 1
     assert "ZeroDivisionError" in answer.err
@@ -279,7 +280,7 @@ def test_ctrl_c_says_how_to_go_on(persistill, monkeypatch) -> None:
     def pressed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("persistill.cli.recipes.shipped", pressed)
+    monkeypatch.setattr("persistill.api.recipe_files.shipped", pressed)
     answer = persistill("ls")
     assert answer.code == 130
     assert "goes on where it stopped" in answer.err
@@ -331,7 +332,7 @@ def test_an_empty_folder_is_named(persistill, tmp_path: Path) -> None:
 def test_recipes_cannot_be_imported() -> None:
     import importlib.util
 
-    from persistill.cli.recipes import shipped
+    from persistill.api.recipe_files import shipped
 
     folder = next(iter(shipped().values())).parent
     spec = importlib.util.spec_from_file_location("recipes", folder / "__init__.py")

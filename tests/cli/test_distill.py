@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from persistill import models, report
-from persistill.cli import main, recipes
+from persistill.api import recipe_files
+from persistill.cli import main
 
 SIMPLE = ["--teacher", "resnet-8", "--student", "resnet-8", "--method", "kd", "--device", "cpu"]
 QUICK = ["--epochs", 1, "--seeds", 0, "--set", "evaluate.noise=()", "--set", "evaluate.attacks=()"]
@@ -89,7 +90,7 @@ def test_it_plans_runs_reports_and_exports(distill, images: Path, tmp_path: Path
     assert again.code == 0
     assert "Nothing is left to train" in again.out
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/done.json")} == done
-    recipe = recipes.read(str(file))
+    recipe = recipe_files.read(str(file))
     assert recipe.to_json() == json.loads((comparison / "run.json").read_text())["inputs"]["recipe"]
 
 
@@ -191,7 +192,7 @@ def test_nothing_is_overwritten(distill, images: Path, tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_on_the_disk_is_not_begun(distill, images: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("persistill.cli.distill.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr("persistill.api.distillation.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     answer = distill("--data", images, *SIMPLE, *QUICK, "--out", tmp_path / "runs")
     assert answer.code == 2
     assert "1 kB are free there" in answer.err

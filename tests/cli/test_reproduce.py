@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from persistill.cli import main, recipes
+from persistill.api import recipe_files
+from persistill.cli import main
 from persistill.config import Published
 from persistill.errors import UserError
 
@@ -49,14 +50,14 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
 
 
 def test_a_file_may_define_several_recipes(file: Path) -> None:
-    assert recipes.read(f"{file}:ten").student.name == "wrn-10-1"
+    assert recipe_files.read(f"{file}:ten").student.name == "wrn-10-1"
     with pytest.raises(UserError, match=r"2 recipes; name one of them: .*:eight, .*:ten"):
-        recipes.read(str(file))
+        recipe_files.read(str(file))
     with pytest.raises(UserError, match="Did you mean 'ten'"):
-        recipes.read(f"{file}:tenn")
+        recipe_files.read(f"{file}:tenn")
     file.write_text(FILE.replace("recipes = {", "recipes = {'bad': 3,"))
     with pytest.raises(UserError, match="defines no recipe"):
-        recipes.read(f"{file}:ten")
+        recipe_files.read(f"{file}:ten")
 
 
 def test_a_path_may_hold_a_colon(file: Path) -> None:
@@ -64,12 +65,12 @@ def test_a_path_may_hold_a_colon(file: Path) -> None:
     path.write_text(
         FILE.replace('recipes = {"eight": row("resnet-8", 0.9125), "ten": ', "recipe = (").replace("92)}", "92))")
     )
-    assert recipes.read(str(path)).student.name == "wrn-10-1"
+    assert recipe_files.read(str(path)).student.name == "wrn-10-1"
 
 
 def test_the_small_sibling_is_the_recipe_with_its_changes(file: Path) -> None:
-    whole = recipes.read(f"{file}:eight")
-    small = recipes.read(f"{file}:eight", ["train.epochs=2"], small=True)
+    whole = recipe_files.read(f"{file}:eight")
+    small = recipe_files.read(f"{file}:eight", {"train.epochs": 2}, small=True)
     assert (small.name, small.data.train, small.train.epochs) == ("row_resnet-8_small", 240, 2)
     assert small.teachers["image"].model.name == "resnet-8"
     assert whole.smaller().with_value("train.epochs", 2).to_json() == small.to_json()
@@ -80,7 +81,7 @@ def test_the_small_sibling_is_the_recipe_with_its_changes(file: Path) -> None:
 
 
 def test_published_figures_belong_to_arms_or_teachers(file: Path) -> None:
-    whole = recipes.read(f"{file}:eight")
+    whole = recipe_files.read(f"{file}:eight")
     entry = Published(source="x", accuracies={"kdd": 0.5}, chosen="last epoch")
     with pytest.raises(UserError, match=r"published arm or teacher.*'kdd'.*Did you mean 'kd'"):
         whole.with_value("published", (entry,))
@@ -91,7 +92,7 @@ def test_published_figures_belong_to_arms_or_teachers(file: Path) -> None:
 def test_ours_stand_beside_the_published_figures(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persistill.cli.recipes.shipped", lambda: {"rows": file})
+    monkeypatch.setattr("persistill.api.recipe_files.shipped", lambda: {"rows": file})
     code, out, _ = call(capsys, "reproduce")
     assert code == 0
     assert "rows:eight" in out

@@ -4,13 +4,13 @@ import http.client
 import json
 from typing import Any
 
-from persistill.dashboard import ViewServer
+from persistill.dashboard import DashboardServer
 
 
 class Client:
     """Asks a server, as a browser would or as no browser would."""
 
-    def __init__(self, server: ViewServer) -> None:
+    def __init__(self, server: DashboardServer) -> None:
         self.server = server
         self.url = server.url
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from asking import Client, epoch
 
-from persistill.dashboard import ViewServer
+from persistill.dashboard import DashboardServer
 from persistill.run_folder import RunFolder
 
 
@@ -20,7 +20,7 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(runs: Path) -> Iterator[Client]:
-    with ViewServer(runs) as server:
+    with DashboardServer(runs) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

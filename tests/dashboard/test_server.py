@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from persistill.dashboard import ViewServer
+from persistill.dashboard import DashboardServer
 from persistill.dashboard.images import from_json, sample, to_json
 from persistill.errors import UserError
 from persistill.run_folder import RunFolder
@@ -137,7 +137,7 @@ def test_it_listens_on_loopback_alone(client):
 
 def test_a_taken_port(client, runs):
     with pytest.raises(UserError, match=r"is taken already\. Give another with --port"):
-        ViewServer(runs, client.server.server_port)
+        DashboardServer(runs, client.server.server_port)
 
 
 def test_uploads_are_answered_and_not_stored(client, runs):
@@ -215,11 +215,11 @@ def test_the_command(runs, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("webbrowser.open", opened.append)
-    monkeypatch.setattr(ViewServer, "serve_forever", interrupted)
-    done = CliRunner().invoke(app, ["view", "--out", str(runs), "--port", "0"])
+    monkeypatch.setattr(DashboardServer, "serve_forever", interrupted)
+    done = CliRunner().invoke(app, ["dashboard", "--out", str(runs), "--port", "0"])
     assert done.exit_code == 0
     assert re.match(r"http://127\.0\.0\.1:\d+/ ", done.output)
     assert "Ended." in done.output
     assert opened == [done.output.split()[0]]
-    CliRunner().invoke(app, ["view", "--out", str(runs), "--port", "0", "--no-browser"])
+    CliRunner().invoke(app, ["dashboard", "--out", str(runs), "--port", "0", "--no-browser"])
     assert len(opened) == 1

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from persistill.cli import main, predict_files
-from persistill.exporters import Predictor, export_student
+from persistill.cli import main
+from persistill.exporters import export_student
+from persistill.inference import Predictor, image_files
 from persistill.models import build
 
 
@@ -47,7 +48,7 @@ def predict(capsys):
 
 def expected(model, digits):
     """File name -> (class, confidence)."""
-    answers = Predictor.load(model).answer(digits[0][:3])
+    answers = Predictor.load(model).predict_pixels(digits[0][:3])
     return dict(zip(("b.png", "a.png", "c.bmp"), ((a.name, a.confidence) for a in answers), strict=True))
 
 
@@ -112,7 +113,7 @@ def test_many_images_are_answered_in_batches_alike(predict, model, digits, tmp_p
     for k, pixels in enumerate(digits[0][:7, 0].numpy()):
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")
     whole = json.loads(predict(model, tmp_path, "--json")[1])["images"]
-    monkeypatch.setattr(predict_files, "BATCH", 3)
+    monkeypatch.setattr(image_files, "BATCH", 3)
     parts = json.loads(predict(model, tmp_path, "--json")[1])["images"]
     assert [(p["file"], p["class"]) for p in parts] == [(p["file"], p["class"]) for p in whole]
     assert len(parts) == 7
@@ -139,7 +140,7 @@ def test_color_turned_and_of_another_size(predict, tmp_path):
     turned = Image.fromarray(np.rot90(seen[0].permute(1, 2, 0).numpy()).copy())
     turned.save(tmp_path / "turned.tif", exif=exif)
     code, out, _ = predict(tmp_path / "model", tmp_path / "turned.tif", "--json")
-    (known,) = Predictor.load(tmp_path / "model").answer(seen)
+    (known,) = Predictor.load(tmp_path / "model").predict_pixels(seen)
     (entry,) = json.loads(out)["images"]
     assert (code, entry["class"]) == (0, known.name)
     assert entry["confidence"] == pytest.approx(known.confidence, abs=1e-6)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from persistill.errors import UserError
-from persistill.exporters import Predictor, export_student, fitted_temperature
+from persistill.exporters import export_student, fitted_temperature
+from persistill.inference import Predictor
 from persistill.models import save
 from persistill.run_folder import RunFolder
 
@@ -50,7 +51,7 @@ def test_answers_are_the_softmax_of_the_networks_logits(folder, trained, digits,
     student = Predictor.load(folder / file if file else folder)
     images = digits[0][:20]
     expected = by_hand(trained, images, 1.5)
-    answers = student.answer(images, top=3)
+    answers = student.predict_pixels(images, top=3)
     assert [answer.name for answer in answers] == [str(k) for k in expected.argmax(1)]
     found = [[guess.confidence for guess in answer.guesses] for answer in answers]
     assert np.array(found) == pytest.approx(-np.sort(-expected, 1)[:, :3], abs=1e-4)
@@ -60,10 +61,10 @@ def test_answers_are_the_softmax_of_the_networks_logits(folder, trained, digits,
 
 
 def test_at_most_as_many_guesses_as_classes(folder, digits):
-    (answer,) = Predictor.load(folder).answer(digits[0][:1], top=99)
+    (answer,) = Predictor.load(folder).predict_pixels(digits[0][:1], top=99)
     assert sorted(guess.name for guess in answer.guesses) == list("0123456789")
     assert sum(guess.confidence for guess in answer.guesses) == pytest.approx(1)
-    assert Predictor.load(folder).answer(digits[0][:0]) == []
+    assert Predictor.load(folder).predict_pixels(digits[0][:0]) == []
 
 
 def test_a_run_folder_takes_the_temperature_of_its_newest_evaluation(trained, digits, settings, tmp_path):
@@ -82,7 +83,7 @@ def test_a_run_folder_takes_the_temperature_of_its_newest_evaluation(trained, di
     assert fitted_temperature(run) == 3.0
     student = Predictor.load(run.path)
     assert student.temperature == 3.0
-    confidences = [answer.confidence for answer in student.answer(digits[0][:5])]
+    confidences = [answer.confidence for answer in student.predict_pixels(digits[0][:5])]
     assert confidences == pytest.approx(by_hand(trained, digits[0][:5], 3.0).max(1), abs=1e-5)
 
 
@@ -92,7 +93,7 @@ def test_what_is_no_student_is_named(trained, settings, folder, tmp_path):
             Predictor.load(path)
 
     refused(tmp_path / "nowhere", "there is no file or folder")
-    refused(tmp_path, r"holds no student: none of model\.safetensors, model\.onnx, model\.int8\.onnx is there")
+    refused(tmp_path, r"holds no student: none of model\.onnx, model\.safetensors, model\.int8\.onnx is there")
     refused(run_of(tmp_path, "comparison", "c", {}, {}).path, "kind 'comparison' and holds no network")
     refused(run_of(tmp_path, "student", "s", {"begun": 1}).path, "is not complete")
     refused(student_run(tmp_path, trained, settings, view="persistence").path, "see images but the view 'persistence'")
@@ -121,10 +122,10 @@ def test_weights_that_are_not_finite(trained, digits, settings, tmp_path):
     torch.nn.init.constant_(next(network.parameters()), float("nan"))
     save(network, path, about)
     with pytest.raises(UserError, match="not finite"):
-        Predictor.load(path).answer(digits[0][:2])
+        Predictor.load(path).predict_pixels(digits[0][:2])
 
 
 @pytest.mark.parametrize("make", [lambda p: p.float(), lambda p: p[:, :, :7], lambda p: p[0]])
 def test_images_of_another_form(folder, digits, make):
     with pytest.raises(ValueError, match=r"must be uint8 of shape \(N, 1, 8, 8\)"):
-        Predictor.load(folder).answer(make(digits[0][:2]))
+        Predictor.load(folder).predict_pixels(make(digits[0][:2]))

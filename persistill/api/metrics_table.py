@@ -1,11 +1,10 @@
-"""The figures of one network as a table in a terminal."""
+"""The figures of one network as a table."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.table import Table
-
 from persistill.config import Evaluate
+from persistill.report import Table
 
 _NONE = "not finite"
 
@@ -17,13 +16,12 @@ def table(metrics: Mapping[str, Any], settings: Evaluate) -> Table:
         metrics: as ``evaluation.evaluate`` returns them.
         settings: what was asked for.
     """
-    found = Table(box=None, header_style="bold")
-    found.add_column("Metric")
-    found.add_column("Value", justify="right")
-    found.add_column("Calibrated", justify="right")
-    for row in (*_answers(metrics, settings.ece_bins), *_robustness(metrics)):
-        found.add_row(*row)
-    return found
+    rows = (*_answers(metrics, settings.ece_bins), *_robustness(metrics))
+    return Table(
+        caption="Measured on the test images.",
+        header=("Metric", "Value", "Calibrated"),
+        rows=tuple((*row, "")[:3] for row in rows),
+    )
 
 
 def _answers(metrics: Mapping[str, Any], bins: int) -> Iterator[tuple[str, ...]]:

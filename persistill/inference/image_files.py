@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, UnidentifiedImageError
 
 from persistill.errors import UserError
-from persistill.exporters import Prediction, Predictor
+from persistill.inference.predictor import Prediction, Predictor
 from persistill.utils.image_reader import SUFFIXES, read_header, read_pixels
 from persistill.utils.progress import Progress
 from persistill.utils.threads import in_threads
@@ -23,18 +22,18 @@ BATCH = 64
 Pixels = npt.NDArray[np.uint8]
 
 
-class Answered(NamedTuple):
+class ImagePrediction(NamedTuple):
     """An image file, and what the student says of it."""
 
     file: Path
-    answer: Prediction
+    prediction: Prediction
 
 
-class Unread(NamedTuple):
+class UnreadableImage(NamedTuple):
     """A file that could not be read as an image, and why."""
 
     file: Path
-    why: str
+    reason: str
 
 
 def find_images(places: Iterable[Path]) -> list[Path]:
@@ -52,8 +51,10 @@ def find_images(places: Iterable[Path]) -> list[Path]:
     return found
 
 
-def ask(student: Predictor, files: Sequence[Path], top: int, progress: Progress) -> tuple[list[Answered], list[Unread]]:
-    """Read and answer images, in the order of the files.
+def predict_files(
+    student: Predictor, files: Sequence[Path], top: int, progress: Progress
+) -> tuple[list[ImagePrediction], list[UnreadableImage]]:
+    """Read and classify images, in the order of the files.
 
     Args:
         student: is asked.
@@ -61,23 +62,23 @@ def ask(student: Predictor, files: Sequence[Path], top: int, progress: Progress)
         top: guesses for each.
         progress: told how many files were dealt with.
     """
-    answered: list[Answered] = []
-    unread: list[Unread] = []
+    predicted: list[ImagePrediction] = []
+    unreadable: list[UnreadableImage] = []
     progress.start("images", len(files))
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
         read = in_threads(partial(_read, some, student.shape), len(some))
-        unread += [one for one in read if isinstance(one, Unread)]
-        good = [(file, one) for file, one in zip(some, read, strict=True) if not isinstance(one, Unread)]
+        unreadable += [image for image in read if isinstance(image, UnreadableImage)]
+        good = [(file, image) for file, image in zip(some, read, strict=True) if not isinstance(image, UnreadableImage)]
         if good:
-            answers = student.answer(torch.from_numpy(np.stack([pixels for _, pixels in good])), top)
-            answered += [Answered(file, answer) for (file, _), answer in zip(good, answers, strict=True)]
+            answers = student.predict_pixels(np.stack([pixels for _, pixels in good]), top)
+            predicted += [ImagePrediction(file, answer) for (file, _), answer in zip(good, answers, strict=True)]
         progress.advance(len(some))
-    progress.finish(f"{len(answered):,} answered")
-    return answered, unread
+    progress.finish(f"{len(predicted):,} answered")
+    return predicted, unreadable
 
 
-def small(file: Path, longest: int) -> Pixels:
+def thumbnail(file: Path, longest: int) -> Pixels:
     """The whole image in a file as (3, H, W), no side longer than ``longest`` pixels."""
     with Image.open(file) as image:
         header = read_header(image)
@@ -96,12 +97,12 @@ def _files(place: Path) -> Iterator[Path]:
     yield from sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
-def _read(files: Sequence[Path], shape: tuple[int, int, int], place: int) -> Pixels | Unread:
+def _read(files: Sequence[Path], shape: tuple[int, int, int], place: int) -> Pixels | UnreadableImage:
     try:
         with Image.open(files[place]) as image:
             read_header(image)  # refuses what has no known range
             return read_pixels(image, shape)
     except UnidentifiedImageError:
-        return Unread(files[place], "no image in a known format")  # Pillow's own words repeat the name
+        return UnreadableImage(files[place], "no image in a known format")  # Pillow's own words repeat the name
     except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
-        return Unread(files[place], str(error) or type(error).__name__)
+        return UnreadableImage(files[place], str(error) or type(error).__name__)

@@ -1,14 +1,19 @@
-"""Recipes as files: where the shipped ones lie, how one is read, copied and changed."""
+"""Recipes as files: where the shipped ones lie, how one is read, copied and changed.
+
+Finding, listing and copying need no torch; reading a recipe does.
+"""
 
 import ast
 import runpy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from persistill.config import Recipe
 from persistill.errors import UserError, unknown
-from persistill.settings import collecting
+
+if TYPE_CHECKING:
+    from persistill.config import Recipe
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -43,12 +48,12 @@ def locate(given: str) -> Path:
     raise unknown("recipe", given, recipes, "Or give the path of a recipe file.")
 
 
-def read(given: str, changes: Sequence[str] = (), *, small: bool = False) -> Recipe:
-    """Read a recipe, apply ``field=value`` changes, and check all of it.
+def read(given: str, changes: Mapping[str, Any] | None = None, *, small: bool = False) -> "Recipe":
+    """Read a recipe, change some of its fields, and check all of it.
 
     Args:
         given: a path or a name; "FILE:NAME" for one of the recipes of a file that defines several.
-        changes: "field=value" each.
+        changes: as for ``changed``.
         small: take the recipe's small sibling, before the changes.
 
     Raises:
@@ -63,42 +68,33 @@ def read(given: str, changes: Sequence[str] = (), *, small: bool = False) -> Rec
     if colon and name not in recipes:
         raise unknown(f"recipe in {path.name}:", name, recipes)
     recipe = recipes[name or next(iter(recipes))]
-    return changed(recipe.smaller() if small else recipe, changes)
+    return changed(recipe.smaller() if small else recipe, changes or {})
 
 
-def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+def changed(recipe: "Recipe", changes: Mapping[str, Any]) -> "Recipe":
     """A recipe with some fields changed.
 
     Args:
         recipe: the recipe.
-        changes: "field=value" each, as ``--set`` takes them.
+        changes: field path -> value, or the text of one, as ``Settings.with_value`` takes them.
 
     Raises:
-        UserError: if one lacks "=", leads nowhere or has a value that is not allowed there.
+        UserError: if a path leads nowhere or a value is not allowed there.
     """
-    for field, value in map(parted, changes):
-        recipe = recipe.with_value(field, value)
+    for path, value in changes.items():
+        recipe = recipe.with_value(path, value)
     return recipe
 
 
-def parted(change: str) -> tuple[str, str]:
-    """Field and value of a "field=value".
-
-    Raises:
-        UserError: if it lacks "=".
-    """
-    field, equals, value = change.partition("=")
-    if not equals:
-        raise UserError(f"--set {change!r} lacks '=': write --set field=value, e.g. --set train.epochs=5.")
-    return field.strip(), value.strip()
-
-
-def defined(path: Path) -> dict[str, Recipe]:
+def defined(path: Path) -> "dict[str, Recipe]":
     """The recipes of a file: its ``recipe`` under its own name, or all of its ``recipes``.
 
     Raises:
         UserError: with all problems of the file at once, or if it defines none.
     """
+    from persistill.config import Recipe  # noqa: PLC0415 - torch is slow to import
+    from persistill.settings import collecting  # noqa: PLC0415
+
     try:
         with collecting():
             names = runpy.run_path(str(path))

@@ -1,13 +1,12 @@
-"""What an export wrote, as a table in a terminal."""
+"""What an export wrote, as a table and in words."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from persistill.cli.run_recipe import size
+from persistill.report import Table
 from persistill.report.export_text import int8_sentence, processor_sentence
+from persistill.utils.units import file_size
 
 
 def table(result: Mapping[str, Any]) -> Table:
@@ -16,29 +15,28 @@ def table(result: Mapping[str, Any]) -> Table:
     Args:
         result: as ``exporters.export_student`` returns it.
     """
-    found = Table(box=None, header_style="bold")
-    found.add_column("File")
-    titles = ("Size", "Same class %", "Largest difference", "Accuracy %", "ms for 1 image", "ms for 64")
-    for title in titles:
-        found.add_column(title, justify="right")
+    rows = []
     for name, agreement in result["agreement"].items():
         times = result["milliseconds"][name]
-        found.add_row(
-            result["files"][name],
-            size(result["bytes"][name]),
-            f"{100 * agreement:.2f}",
-            f"{result['difference'][name]:.1e}",
-            _percent(result["accuracy"].get(name)),
-            *(f"{times[batch]:.2f}" if batch in times else "" for batch in ("1", "64")),
+        rows.append(
+            (
+                result["files"][name],
+                file_size(result["bytes"][name]),
+                f"{100 * agreement:.2f}",
+                f"{result['difference'][name]:.1e}",
+                _percent(result["accuracy"].get(name)),
+                *(f"{times[batch]:.2f}" if batch in times else "" for batch in ("1", "64")),
+            )
         )
-    return found
+    header = ("File", "Size", "Same class %", "Largest difference", "Accuracy %", "ms for 1 image", "ms for 64")
+    return Table(caption="Each file beside the checkpoint.", header=header, rows=tuple(rows))
 
 
 def remarks(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
     """What there is to say below the table.
 
     Args:
-        result: as ``finished.export_network`` returns it.
+        result: as ``pipeline.standalone.export_network`` returns it.
         folder: where the files lie.
     """
     known = f" The checkpoint's accuracy on them: {_percent(result['accuracy'].get('checkpoint'))} %."

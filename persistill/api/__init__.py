@@ -1,0 +1,1 @@
+"""What the commands do, as functions of Python; ``persistill`` gives them lazily, the command line calls them."""

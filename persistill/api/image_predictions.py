@@ -1,0 +1,45 @@
+"""A trained student is asked about image files from Python. Exported ONNX files need no torch for it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from persistill.api.progress_bars import watched
+from persistill.errors import UserError
+from persistill.inference import ImagePrediction, Predictor, find_images, predict_files
+from persistill.utils.progress import Progress
+
+
+def predict(
+    model: Predictor | str | Path,
+    images: str | Path | Iterable[str | Path],
+    *,
+    top: int = 1,
+    skip_unreadable: bool = False,
+    progress: Progress | None = None,
+) -> list[ImagePrediction]:
+    """Classify image files with a trained student.
+
+    Args:
+        model: what ``load`` gives, or what it takes.
+        images: files, and folders that are searched for images at any depth.
+        top: so many classes for each image.
+        skip_unreadable: pass over files that cannot be read.
+        progress: told how many files were dealt with; None for bars in a terminal or notebook.
+
+    Returns:
+        Each file with its prediction, in order; a folder's sorted by name.
+
+    Raises:
+        UserError: if there is no such student or file, or a file cannot be read.
+    """
+    student = model if isinstance(model, Predictor) else Predictor.load(model)
+    files = find_images([Path(images)] if isinstance(images, str | Path) else map(Path, images))
+    with watched(progress) as bars:
+        predicted, unreadable = predict_files(student, files, top, bars)
+    if unreadable and not skip_unreadable:
+        first = unreadable[0]
+        raise UserError(
+            f"{len(unreadable):,} of {len(files):,} files cannot be read as images, the first is {first.file} "
+            f"({first.reason}). Leave them out, or pass over them with skip_unreadable=True."
+        )
+    return predicted

@@ -1,0 +1,173 @@
+"""Progress bars for people: in a terminal, in a notebook, or one line a stage."""
+
+import contextlib
+import html
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+from persistill.utils.progress import Progress, Silent
+
+_SECONDS = 0.2  # between two looks of a bar in a notebook
+
+
+class Bars:
+    """Draws each stage as a bar with its epoch, loss terms and time left; finished stages stay, with their time.
+
+    Where the console is no terminal, each finished stage is a line.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = console.is_terminal
+        self._bars = RichProgress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=console,
+            expand=False,
+        )
+        self._task: TaskID | None = None
+        self._stage, self._began, self._values = "", 0.0, ""
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._bars.stop()
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        """Begin a stage."""
+        self._stage, self._began, self._values = stage, time.perf_counter(), ""
+        if self._live:
+            self._task = self._bars.add_task(stage, total=total, completed=done, note="")
+
+    def advance(self, units: int, note: str = "", values: Mapping[str, float] | None = None) -> None:
+        """Move the bar, and show what is given."""
+        self._values = _told(note, values) or self._values
+        if self._live and self._task is not None:
+            self._bars.update(self._task, advance=units, note=self._values)
+
+    def finish(self, note: str = "") -> None:
+        """End the stage; where there is no terminal, say so in a line."""
+        seconds = time.perf_counter() - self._began
+        if self._live and self._task is not None:
+            total = self._bars.tasks[self._bars.task_ids.index(self._task)].total
+            self._bars.update(self._task, completed=total, note=note or self._values)
+        elif not self._live:
+            tail = note or self._values
+            self._console.print(f"{self._stage}: {seconds:.1f} s{'  ' + tail if tail else ''}", highlight=False)
+        self._task = None
+
+
+class NotebookBars:
+    """Draws all stages below a notebook's cell, in one output that stays when the notebook is saved.
+
+    It needs IPython alone: the bars of rich and tqdm are widgets, which show nothing without ipywidgets, and nothing
+    in a saved notebook.
+    """
+
+    def __init__(self) -> None:
+        from IPython.display import DisplayHandle  # noqa: PLC0415 - only a notebook has it
+
+        self._handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
+        self._shown = False
+        self._finished: list[str] = []
+        self._stage, self._total, self._done, self._note = "", 0, 0, ""
+        self._began = self._drawn = 0.0
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        """Begin a stage."""
+        self._stage, self._total, self._done, self._note = stage, total, done, ""
+        self._began = time.perf_counter()
+        self._draw(self._line(finished=False))
+
+    def advance(self, units: int, note: str = "", values: Mapping[str, float] | None = None) -> None:
+        """Move the bar, and show what is given."""
+        self._done += units
+        self._note = _told(note, values) or self._note
+        if time.perf_counter() - self._drawn > _SECONDS:
+            self._draw(self._line(finished=False))
+
+    def finish(self, note: str = "") -> None:
+        """End the stage."""
+        self._note = note or self._note
+        self._done = self._total
+        self._finished.append(self._line(finished=True))
+        self._draw("")
+
+    def _line(self, *, finished: bool) -> str:
+        seconds = time.perf_counter() - self._began
+        bar = "✓" if finished else f'<progress value="{self._done}" max="{max(1, self._total)}"></progress>'
+        cells = (bar, html.escape(self._stage), f"{self._done:,}/{self._total:,}", f"{seconds:.0f} s")
+        shown = "".join(f'<td style="text-align:left">{cell}</td>' for cell in (*cells, html.escape(self._note)))
+        return f"<tr>{shown}</tr>"
+
+    def _draw(self, last: str) -> None:
+        from IPython.display import HTML  # noqa: PLC0415
+
+        self._drawn = time.perf_counter()
+        content = HTML(f"<table>{''.join(self._finished)}{last}</table>")  # type: ignore[no-untyped-call]
+        if self._shown:
+            self._handle.update(content)
+        else:
+            self._handle.display(content)
+            self._shown = True
+
+
+@contextlib.contextmanager
+def watched(progress: Progress | None) -> Iterator[Progress]:
+    """The progress that a caller gave, or the bars that suit where the call is made.
+
+    Bars below the cell of a notebook, on standard error in a terminal, and none elsewhere: a library call prints
+    nothing into a file or a pipe.
+
+    Args:
+        progress: receives the progress; None to choose as above.
+    """
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # ours tell more
+    if progress is not None:
+        yield progress
+    elif in_notebook():
+        yield NotebookBars()
+    elif sys.stderr.isatty():
+        with Bars(Console(stderr=True)) as bars:
+            yield bars
+    else:
+        yield Silent()
+
+
+def in_notebook() -> bool:
+    """Whether this interpreter is the kernel of a notebook."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython.core.getipython import get_ipython  # noqa: PLC0415
+
+    shell: Any = get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def _told(note: str, values: Mapping[str, float] | None) -> str:
+    shown = "  ".join(f"{name} {value:.3g}" for name, value in (values or {}).items())
+    return "  ".join(part for part in (note, shown) if part)

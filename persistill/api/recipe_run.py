@@ -1,0 +1,56 @@
+"""A recipe is run from Python."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from persistill.api import recipe_files
+from persistill.api.progress_bars import watched
+from persistill.api.result import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from persistill.config import Recipe
+    from persistill.data import Splits
+    from persistill.utils.progress import Progress
+
+
+def run(
+    recipe: "Recipe | str | Path",
+    *,
+    out: str | Path = "runs",
+    device: str = "auto",
+    small: bool = False,
+    changes: "Mapping[str, Any] | None" = None,
+    progress: "Progress | None" = None,
+    command: str = "",
+    splits: "Splits | None" = None,
+) -> Result:
+    """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused.
+
+    Args:
+        recipe: a recipe, its file, or the name of a shipped one (``persistill ls``).
+        out: where run folders are written and looked for.
+        device: "auto", "cpu", "cuda" or "mps".
+        small: take the recipe's sibling for two cores.
+        changes: field path -> value: ``{"train.epochs": 5, "seeds": (0, 1)}``.
+        progress: told of everything that takes time; None for bars in a terminal or notebook.
+        command: the command line that repeats this, for the report.
+        splits: the recipe's images, if they were read already.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        UserError: if the recipe is wrong or does not fit its data; found before any training.
+    """
+    from persistill.config import Recipe  # noqa: PLC0415 - torch is slow to import
+    from persistill.pipeline import Pipeline  # noqa: PLC0415
+
+    if isinstance(recipe, Recipe):
+        recipe = recipe_files.changed(recipe.smaller() if small else recipe, changes or {})
+    else:
+        recipe = recipe_files.read(str(recipe), changes, small=small)
+    with watched(progress) as bars:
+        folder = Pipeline(recipe, Path(out), device=device, progress=bars, command=command, splits=splits).run()
+    return Result(folder.path)

@@ -1,0 +1,86 @@
+"""What a comparison found: its table, its verdict, its report and the exported student, from its run folder alone."""
+
+import html
+import os
+from pathlib import Path
+
+from persistill import report
+from persistill.run_folder import RunFolder
+
+
+class Result:
+    """A finished comparison; in a console and in a notebook it shows its table and what that means.
+
+    It reads run folders and computes nothing, so ``Result("runs/comparison-...")`` opens an old one.
+
+    Attributes:
+        folder: the comparison's run folder.
+        comparison: all figures of all networks, as the report reads them.
+
+    Args:
+        folder: as above.
+
+    Raises:
+        UserError: if the folder is no finished comparison.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._stored = RunFolder.open(self.folder).result()
+        self.comparison = report.read(self.folder)
+
+    @property
+    def table(self) -> report.Table:
+        """Students in the order of the recipe, then teachers: accuracy, NLL, ECE, noise, parameters, time."""
+        return report.overview(self.comparison)
+
+    @property
+    def verdict(self) -> str:
+        """A sentence for each arm: whether it differs from the baseline by more than chance."""
+        return "\n".join(report.verdicts(self.comparison))
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.folder / "report.html"
+
+    @property
+    def exported(self) -> Path:
+        """The folder of the exported student, which ``persistill.load`` takes."""
+        return self.folder.parent / str(self._stored["export"])
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Images that were left out because they cannot be read."""
+        return tuple(self._stored["unreadable"])
+
+    def student(self, arm: str, seed: int = 0) -> Path:
+        """The run folder of a student, which ``persistill.evaluate``, ``export`` and ``load`` take.
+
+        Args:
+            arm: its name in the table.
+            seed: from which it was trained.
+
+        Raises:
+            KeyError: if there is no such student.
+        """
+        runs = {(row["arm"], row["seed"]): row["run"] for row in self._stored["rows"]}
+        return self.folder.parent / str(runs[arm, seed])
+
+    def __repr__(self) -> str:
+        parts = (
+            self.table.caption,
+            self.verdict,
+            f"Report            {self.report}\nExported student  {self.exported}",
+        )
+        return "\n\n".join((str(self.table), *(part for part in parts if part)))
+
+    def _repr_html_(self) -> str:
+        sentences = (self.table.caption, *self.verdict.splitlines())
+        link = os.path.relpath(self.report).replace(os.sep, "/")
+        return (
+            f"{self.table._repr_html_()}"
+            f"{''.join(f'<p>{html.escape(sentence)}</p>' for sentence in sentences)}"
+            f'<p><a href="{html.escape(link)}" target="_blank">Report</a> · exported student: '
+            f"<code>{html.escape(str(self.exported))}</code></p>"
+        )

@@ -1,0 +1,69 @@
+"""Options that several commands share, and what is typed for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from persistill.errors import UserError
+
+Out = Annotated[Path, typer.Option("--out", help="Where run folders are written and looked for.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="One student per arm and seed.")]
+Small = Annotated[
+    bool, typer.Option("--small", help="The recipe's sibling for two cores: fewer images, epochs, smaller networks.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Measure a few steps, print the plan with its costs, and stop.")
+]
+
+
+def examples(*lines: str) -> str:
+    """The end of a help text."""
+    return "[bold]Examples[/bold]\n\n" + "\n\n".join(lines)
+
+
+def parse_changes(texts: Sequence[str] | None) -> dict[str, str]:
+    """Field path -> text of its value, from "field=value" each.
+
+    Raises:
+        UserError: if one lacks "=".
+    """
+    changes = {}
+    for text in texts or ():
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text!r} lacks '=': write --set field=value, e.g. --set train.epochs=5.")
+        changes[field.strip()] = value.strip()
+    return changes
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from "224" or "120x160".
+
+    Raises:
+        UserError: if it is neither.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise UserError(f"--size {text!r} is no size: write --size 224, or height x width, --size 120x160.")
+    return int(parts[0]), int(parts[-1])
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from "0,1,2".
+
+    Raises:
+        UserError: if these are not different whole numbers.
+    """
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {text!r}: write different whole numbers with commas between them, --seeds 0,1,2.")
+    return seeds

@@ -1,0 +1,233 @@
+"""A trained student, found where it lies, that names what images show and says how sure it is."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from persistill.errors import UserError
+from persistill.inference import onnx_model
+from persistill.run_folder import RunFolder
+from persistill.utils.image_reader import read_header, read_pixels
+
+WEIGHTS, ONNX, INT8 = "model.safetensors", "model.onnx", "model.int8.onnx"
+"""The files of an export that say by themselves what goes in and comes out."""
+
+
+class ClassProbability(NamedTuple):
+    """A class, and the probability that the student gives it.
+
+    Attributes:
+        name: of the class.
+        confidence: 0 to 1, ``softmax(logits / temperature)``.
+    """
+
+    name: str
+    confidence: float
+
+
+class Prediction(NamedTuple):
+    """What a student says of an image.
+
+    Attributes:
+        guesses: the most confident first.
+    """
+
+    guesses: tuple[ClassProbability, ...]
+
+    @property
+    def name(self) -> str:
+        """The class."""
+        return self.guesses[0].name
+
+    @property
+    def confidence(self) -> float:
+        """How sure the student is of it."""
+        return self.guesses[0].confidence
+
+
+ImageLike = str | Path | Image.Image
+"""An image file, or an image that Pillow has opened."""
+
+
+class Predictor:
+    """A student that is asked about images; ``persistill.load`` makes one.
+
+    Attributes:
+        file: where its weights lie.
+        classes: K names.
+        shape: (C, H, W) of the images that it sees.
+        temperature: that divides its logits; None where none was fitted, and confidences are those of the bare logits.
+
+    Args:
+        file: as above.
+        about: "classes", "shape" and, if it was fitted, "temperature".
+        logits: float32 images (B, C, H, W) in [0, 1] -> logits (B, K).
+    """
+
+    def __init__(
+        self, file: Path, about: Mapping[str, Any], logits: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    ) -> None:
+        channels, height, width = about["shape"]
+        self.file = file
+        self.classes = tuple(map(str, about["classes"]))
+        self.shape: tuple[int, int, int] = (channels, height, width)
+        self.temperature: float | None = about.get("temperature")
+        self._logits = logits
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Find the student in a folder or file, on the CPU.
+
+        Args:
+            path: an export's folder, a student's run folder, or a file in one of them (``model.safetensors``,
+                ``model.onnx``, ``model.int8.onnx``). Of an export's folder ``model.onnx`` is taken where ONNX Runtime
+                is installed: it needs no torch, and runs no code of somebody's own. The temperature is in exported
+                files; for a student's run folder it is that of the newest evaluation beside it.
+
+        Raises:
+            UserError: if there is no student, it is not finished or damaged, does not see images but a view of
+                them, or needs packages that are not installed.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise UserError(
+                f"there is no file or folder {path}. Give an exported student's folder, a student's run folder "
+                "(persistill ls), or a model.safetensors or model.onnx."
+            )
+        file = _in_folder(path) if path.is_dir() else path
+        run = RunFolder.open(file.parent) if (file.parent / "run.json").is_file() else None
+        about, logits = _open(file, None if run is None else run.inputs.get("model"))
+        if run is not None and about.get("temperature") is None and run.kind in ("student", "teacher"):
+            from persistill.exporters import fitted_temperature  # noqa: PLC0415 - torch is slow to import
+
+            about["temperature"] = fitted_temperature(run)
+        return cls(file, about, logits)
+
+    @overload  # a string is one file, and no series of them
+    def predict(self, images: ImageLike, top: int = 1) -> Prediction: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(self, images: Iterable[ImageLike], top: int = 1) -> list[Prediction]: ...
+
+    def predict(self, images: ImageLike | Iterable[ImageLike], top: int = 1) -> Prediction | list[Prediction]:
+        """Classify images of any size and format; each is scaled until it covers what the student sees, and cropped.
+
+        Args:
+            images: an image file or an image of Pillow's, or several.
+            top: so many guesses for each, at most as many as there are classes.
+
+        Returns:
+            What the student says of the image; for several a list.
+
+        Raises:
+            UserError: if a file is missing or cannot be read as an image, or the weights are of no use.
+        """
+        if isinstance(images, ImageLike):
+            return self.predict_pixels(read_image(images, self.shape)[None], top)[0]
+        pixels = [read_image(image, self.shape) for image in images]
+        return self.predict_pixels(np.stack(pixels), top) if pixels else []
+
+    def predict_pixels(self, images: ArrayLike, top: int = 1) -> list[Prediction]:
+        """Classify images that have the student's shape.
+
+        Args:
+            images: (N, C, H, W) uint8, an array or a tensor on the CPU.
+            top: so many guesses for each, at most as many as there are classes.
+
+        Raises:
+            UserError: if an answer is not finite: the weights are of no use.
+            ValueError: if the images are not uint8 of the student's shape.
+        """
+        pixels = np.asarray(images)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.shape:
+            raise ValueError(
+                f"images must be uint8 of shape (N, {', '.join(map(str, self.shape))}); {pixels.dtype} of shape "
+                f"{pixels.shape} was given."
+            )
+        if len(pixels) == 0:
+            return []
+        logits = self._logits(pixels.astype(np.float32) / np.float32(255)).astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise UserError(f"the answers of {self.file} are not finite numbers: its weights are damaged.")
+        shares = _softmax(logits / (self.temperature or 1.0))
+        count = min(max(1, top), len(self.classes))
+        best = np.argsort(-shares, axis=1, kind="stable")[:, :count]
+        return [
+            Prediction(tuple(ClassProbability(self.classes[place], float(row[place])) for place in places))
+            for row, places in zip(shares, best, strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        channels, height, width = self.shape
+        return f"Predictor({str(self.file)!r}: {len(self.classes)} classes, images of {channels}x{height}x{width})"
+
+
+def load(path: str | Path) -> Predictor:
+    """A trained student, ready to be asked: ``load("my_student").predict("cat.jpg")``. See ``Predictor.load``."""
+    return Predictor.load(path)
+
+
+def read_image(image: ImageLike, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """An image as a student sees it, read as training reads it.
+
+    Args:
+        image: a file, or an image of Pillow's.
+        shape: (C, H, W) of the answer.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    if isinstance(image, Image.Image):
+        read_header(image)  # refuses what has no known range
+        return read_pixels(image.copy(), shape)
+    path = Path(image)
+    if not path.is_file():
+        raise UserError(f"there is no file {path}.")
+    try:
+        with Image.open(path) as opened:
+            read_header(opened)  # refuses what has no known range
+            return read_pixels(opened, shape)
+    except Exception as error:  # decoders raise whatever comes to hand on damaged files
+        raise UserError(f"{path} cannot be read as an image ({error}).") from error
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    raised = np.exp(logits - logits.max(1, keepdims=True))
+    shares: NDArray[np.float64] = raised / raised.sum(1, keepdims=True)
+    return shares
+
+
+def _open(file: Path, model: str | None) -> tuple[dict[str, Any], Callable[[NDArray[np.float32]], NDArray[np.float32]]]:
+    if file.suffix == ".onnx":
+        return onnx_model.open_onnx(file)
+    if file.suffix != ".safetensors":
+        raise UserError(
+            f"{file} is no model that can be read here: give {WEIGHTS}, {ONNX} or {INT8}, or the folder that holds "
+            "one of them."
+        )
+    from persistill.inference.weights import open_weights  # noqa: PLC0415 - torch is slow to import
+
+    return open_weights(file, model)
+
+
+def _in_folder(folder: Path) -> Path:
+    """The file that holds the student of a folder."""
+    if (folder / "run.json").is_file():
+        run = RunFolder.open(folder)
+        if run.kind not in ("student", "teacher", "quantized", "export"):
+            raise UserError(
+                f"{folder} is the folder of a run of kind {run.kind!r} and holds no network. Give a student's run "
+                "folder or an export's (persistill ls)."
+            )
+        run.result()  # raises, if the stage has not finished
+    names = (ONNX, WEIGHTS, INT8) if onnx_model.installed() else (WEIGHTS, ONNX, INT8)
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(
+        f"{folder} holds no student: none of {', '.join(names)} is there. Give an exported student's folder or a "
+        "student's run folder (persistill ls)."
+    )

@@ -1,0 +1,18 @@
+"""Numbers for people."""
+
+
+def file_size(count: int) -> str:
+    """Bytes in the unit that reads best, powers of ten."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}" if count < 10 * unit else f"{count / unit:.0f} {name}"
+    return f"{max(1, round(count / 1000))} kB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads best, with two digits."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

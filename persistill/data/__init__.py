@@ -2,7 +2,13 @@
 
 from persistill.data.augmentation import AUGMENTATIONS, augment
 from persistill.data.dataloader import Loader
-from persistill.data.dataset import ImageDataset, InMemoryDataset, StreamedDataset
+from persistill.data.dataset import (
+    ImageDataset,
+    InMemoryDataset,
+    InMemoryMaskDataset,
+    StreamedDataset,
+    StreamedMaskDataset,
+)
 from persistill.data.feature_cache import StoredFeatures, open_features, write_features
 from persistill.data.normalization import measure_normalization
 from persistill.data.sources.registry import load
@@ -28,6 +34,7 @@ __all__ = [
     "ImageDataset",
     "ImageView",
     "InMemoryDataset",
+    "InMemoryMaskDataset",
     "LandscapeView",
     "Loader",
     "OnlineView",
@@ -36,6 +43,7 @@ __all__ = [
     "Splits",
     "StoredFeatures",
     "StreamedDataset",
+    "StreamedMaskDataset",
     "View",
     "augment",
     "load",

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,11 +23,13 @@ class ImageDataset(ABC):
     """Images of one size, with their classes.
 
     Attributes:
+        dense: whether every pixel has a class, and not every image.
         targets: (N,) int64 class numbers, on ``device``; absent where every pixel has a class.
         shape: (C, H, W) of every image.
         device: where ``fetch`` puts images.
     """
 
+    dense: ClassVar[bool] = False
     targets: Tensor
     shape: tuple[int, int, int]
     device: torch.device
@@ -187,8 +190,10 @@ class InMemoryMaskDataset(ImageDataset):
 
     Args:
         pixels: (N, C, H, W) uint8.
-        masks: (N, H, W) uint8 as ``decoding.read_mask`` gives them.
+        masks: (N, H, W) uint8 as ``image_reader.read_mask`` gives them.
     """
+
+    dense = True
 
     def __init__(self, pixels: Tensor, masks: Tensor) -> None:
         if not pixels.dtype == masks.dtype == torch.uint8 or masks.shape != (len(pixels), *pixels.shape[2:]):
@@ -248,6 +253,8 @@ class StreamedMaskDataset(ImageDataset):
         ignore: the value of pixels without a class, in the files.
         device: where both are put.
     """
+
+    dense = True
 
     def __init__(
         self,

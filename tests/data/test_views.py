@@ -13,6 +13,7 @@ from persistill.data import (
     CubicalView,
     FittedPersistenceView,
     InMemoryDataset,
+    InMemoryMaskDataset,
     LandscapeView,
     Loader,
     PersistenceView,
@@ -191,6 +192,21 @@ def test_a_fitted_window_holds_what_lasts(tmp_path):
     (low, high), (_, top) = result["settings"]["births"], result["settings"]["persistences"]
     inside = (values[:, 0] >= low) & (values[:, 0] <= high) & (lengths <= top)
     assert lengths[inside].sum() > 0.95 * lengths.sum()
+
+
+def test_images_with_masks_have_views_and_a_gallery(tmp_path):
+    splits = made_up(validation=30)
+    masks = [
+        InMemoryMaskDataset(everything(one), torch.zeros(len(one), 7, 5, dtype=torch.uint8))
+        for one in (splits.train, splits.validation, splits.test)
+    ]
+    result = make_view(PersistenceView(), Splits(*masks, ("a", "b")), tmp_path)
+    gallery = np.load(tmp_path / "gallery.npz")
+    assert "target" not in gallery
+    spaced = [i * 30 // 12 for i in range(12)]
+    assert np.array_equal(gallery["images"], everything(splits.validation)[spaced].numpy())
+    assert np.array_equal(gallery["view"], np.load(tmp_path / "validation.npy")[spaced].astype(np.float32) / 255)
+    assert result["count"]["train"] == 30
 
 
 def test_the_gallery_shows_images_with_their_diagrams_and_images(tmp_path):

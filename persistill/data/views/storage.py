@@ -163,15 +163,20 @@ def _peak(transform: ViewTransform, sample: npt.NDArray[np.uint8]) -> float:
 
 
 def _write_gallery(file: Path, view: View, images: ImageDataset, array: npt.NDArray[Any]) -> None:
-    """The first validation image of each class, up to ``GALLERY_IMAGES``, with its view and diagrams."""
-    _, first = np.unique(images.targets.cpu().numpy(), return_index=True)
-    index = first[:GALLERY_IMAGES]
+    """Up to ``GALLERY_IMAGES`` validation images with their view and diagrams.
+
+    They are the first of each class or, where pixels have classes, evenly spaced ones.
+    """
+    if images.dense:
+        count = min(len(images), GALLERY_IMAGES)
+        index = np.arange(count) * len(images) // count
+        kept = {}
+    else:
+        targets = images.targets.cpu().numpy()
+        index = np.unique(targets, return_index=True)[1][:GALLERY_IMAGES]
+        kept = {"target": targets[index]}
     pixels = images.fetch(torch.from_numpy(index)).cpu().numpy()
-    kept = {
-        "images": pixels,
-        "target": images.targets.cpu().numpy()[index],
-        "view": unit(torch.from_numpy(array[index])).numpy(),
-    }
+    kept |= {"images": pixels, "view": unit(torch.from_numpy(array[index])).numpy()}
     diagrams = view.diagrams(pixels)
     if diagrams is not None:
         kept |= {"values": diagrams.values.astype(np.float32) / np.float32(255), "offsets": diagrams.offsets}

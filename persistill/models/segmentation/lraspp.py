@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from persistill.models.base import Network, initialize
+from persistill.models.base import Network
 from persistill.models.segmentation.encoder import Encoder
 from persistill.structures import FeatureSpec, ModelOutput
 
@@ -45,8 +45,6 @@ class LRASPP(Network):
                 "high": nn.Conv2d(_WIDTH, num_classes, 1),
             }
         )
-        for part in (self.project, self.gate, self.classifier):
-            initialize(part)
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Classify the pixels of images.

@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     """One image of the gallery.
 
     Attributes:
-        name: its class.
+        name: its class, or its number where images have none.
         image: itself.
         points: its diagram, one entry a group of channels; none for a view without diagrams.
         channels: of the view.
@@ -60,9 +60,9 @@ def gallery(comparison: Comparison) -> Section | str:
         name="gallery",
         title="What the views show",
         text=(
-            "One validation image of each class, and what each view shows of it, with the persistence diagram "
-            "behind it where there is one: a point for each component or hole, the further above the diagonal the "
-            "longer it lived."
+            "Some validation images, one of each class where images have one, and what each view shows of them, with "
+            "the persistence diagram behind it where there is one: a point for each component or hole, the further "
+            "above the diagonal the longer it lived."
         ),
         template="gallery.html",
         content={"views": shown},
@@ -82,7 +82,7 @@ def _view(comparison: Comparison, view: View) -> dict[str, Any]:
     low, high = min(low, 0.0), max(high, 1.0)
     entries = []
     for number, image in enumerate(images):
-        name = comparison.class_name(int(found["target"][number]))
+        name = comparison.class_name(int(found["target"][number])) if "target" in found else f"image {number + 1}"
         diagrams = []
         if "offsets" in found:
             first = found["offsets"][number * channels : (number + 1) * channels + 1]

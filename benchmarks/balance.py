@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from persistill import losses
-from persistill.config import Data, as_methods
+from persistill.config import Data
 from persistill.data import Loader, load
+from persistill.losses import MethodContext
 from persistill.models import build
 from persistill.models import load as load_network
 from persistill.run_folder import RunFolder
-from persistill.structures import MethodContext, ModelOutput
+from persistill.structures import ModelOutput
 from persistill.training import Criterion
 
 SEEDS = (0, 1, 2)
@@ -47,7 +48,7 @@ def main() -> None:
     spec = getattr(losses, options.method)()
     for change in options.set:
         spec = spec.with_value(*change.split("=", 1))
-    used = as_methods([spec])
+    used = [spec]
 
     run = RunFolder.open(options.teacher)
     splits = load(Data.from_json(run.about["context"]["recipe"]["data"]))
@@ -70,15 +71,15 @@ def main() -> None:
         with torch.no_grad():
             taught = [teacher(images)]
         seen = student(images)
-        objective = Criterion(used, settings=[MethodContext(seen, taught, splits.train.targets)])
-        for name, ratio in norms(objective, seen, objective.terms(seen, taught, batch)).items():
+        criterion = Criterion(used, contexts=[MethodContext(seen, taught, splits.train.targets)])
+        for name, ratio in norms(criterion, seen, criterion(seen, taught, batch).terms).items():
             ratios.setdefault(name, []).append(ratio)
     print(f"{run.inputs['model']} -> {options.student}, {spec}")
     print()
     print("| term | gradient, unweighted | weight | weighted |")
     print("|---|--:|--:|--:|")
     for name, values in ratios.items():
-        mean, weight = statistics.mean(values), objective.weights[name]
+        mean, weight = statistics.mean(values), criterion.weights[name]
         print(f"| {name} | {mean:.3g} ({min(values):.3g} to {max(values):.3g}) | {weight:g} | {weight * mean:.2f} |")
 
 

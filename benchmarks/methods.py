@@ -20,10 +20,9 @@ import torch
 import torch.nn.functional as F
 
 from persistill import losses
-from persistill.config import as_methods
+from persistill.losses import DistillationLoss, MethodContext
 from persistill.models import build
-from persistill.settings import Settings
-from persistill.structures import Batch, Method, MethodContext, ModelOutput
+from persistill.structures import Batch, ModelOutput
 from persistill.training import Criterion, Frozen
 
 BATCH, CLASSES = 128, 10
@@ -57,7 +56,7 @@ class Bench:
         F.cross_entropy(self.student(self.views[0]).logits, self.batch.target).backward()
         return self.now() - begun
 
-    def objective(self, used: list[Method]) -> Criterion:
+    def criterion(self, used: DistillationLoss) -> Criterion:
         """Cross-entropy with a method."""
         with torch.no_grad():
             features = self.student.eval()(self.views[0][:2])
@@ -65,11 +64,11 @@ class Bench:
             ModelOutput(t.logits[:2], t.embedding[:2], {k: m[:2] for k, m in t.feature_maps.items()})
             for t in self.stored
         ]
-        settings = [MethodContext(features, taught[: m.teachers_needed], torch.arange(5000) % CLASSES) for m in used]
+        context = MethodContext(features, taught[: used.num_teachers], torch.arange(5000) % CLASSES)
         self.student.train()
-        return Criterion(used, settings=settings).to(self.device)
+        return Criterion([used], contexts=[context]).to(self.device)
 
-    def loss(self, objective: Criterion, count: int) -> tuple[float, int]:
+    def loss(self, criterion: Criterion, count: int) -> tuple[float, int]:
         """Seconds of a loss on given features, forward and backward, and the bytes kept for the backward pass."""
         kept: dict[int, int] = {}
         known = {tensor.untyped_storage().data_ptr() for features in self.stored for tensor in leaves(features)}
@@ -80,7 +79,7 @@ class Bench:
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        objective.zero_grad()
+        criterion.zero_grad()
         with torch.no_grad():
             seen = self.student(self.views[0])
         seen = ModelOutput(
@@ -89,7 +88,7 @@ class Bench:
         known |= {tensor.untyped_storage().data_ptr() for tensor in leaves(seen)}
         begun = self.now()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = objective.total(objective.terms(seen, self.stored[:count], self.batch))
+            loss = criterion(seen, self.stored[:count], self.batch).total
         loss.backward()
         return self.now() - begun, sum(kept.values())
 
@@ -106,11 +105,11 @@ def leaves(features: ModelOutput) -> list[torch.Tensor]:
     return [features.logits, features.embedding, *features.feature_maps.values()]
 
 
-def classes() -> Iterator[type[Settings]]:
+def classes() -> Iterator[type[DistillationLoss]]:
     """All losses of the package."""
     for name in losses.__all__:
         found = getattr(losses, name)
-        if isinstance(found, type) and issubclass(found, Settings) and hasattr(found, "weights"):
+        if isinstance(found, type) and issubclass(found, DistillationLoss) and found is not DistillationLoss:
             yield found
 
 
@@ -121,8 +120,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of methods")
     options = parser.parse_args()
     bench = Bench(torch.device(options.device))
-    used = {one.__name__: as_methods([one()]) for one in classes() if not options.only or one.__name__ in options.only}
-    objectives = {name: bench.objective(specs) for name, specs in used.items()}
+    used = {one.__name__: one() for one in classes() if not options.only or one.__name__ in options.only}
+    criteria = {name: bench.criterion(loss) for name, loss in used.items()}
     labels = Criterion().to(bench.device)
     plain, own, asked = list[float](), list[float](), [list[float](), list[float]()]
     times: dict[str, list[float]] = {name: [] for name in used}
@@ -134,8 +133,8 @@ def main() -> None:
             begun = bench.now()
             bench.ask(teacher)
             rounds.append((asked[teacher], bench.now() - begun))
-        for name, objective in objectives.items():
-            seconds, memory[name] = bench.loss(objective, used[name][0].teachers_needed)
+        for name, criterion in criteria.items():
+            seconds, memory[name] = bench.loss(criterion, used[name].num_teachers)
             rounds.append((times[name], seconds))
         if number:  # the first is warm-up
             for series, seconds in rounds:
@@ -147,10 +146,10 @@ def main() -> None:
     print()
     print("| method | teachers | adds, ms | step, stored | step, asked | memory, MB | parameters |")
     print("|---|--:|--:|--:|--:|--:|--:|")
-    for name, objective in objectives.items():
-        needed = used[name][0].teachers_needed
+    for name, criterion in criteria.items():
+        needed = used[name].num_teachers
         adds = statistics.median(times[name]) - labeled
-        parameters = sum(parameter.numel() for parameter in objective.parameters())
+        parameters = sum(parameter.numel() for parameter in criterion.parameters())
         print(
             f"| {name} | {needed} | {1e3 * adds:.1f} | {1 + adds / step:.2f} | "
             f"{1 + (adds + sum(teachers[:needed])) / step:.2f} | {memory[name] / 1e6:.1f} | {parameters:,} |"

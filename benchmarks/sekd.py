@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from persistill.config import Data, as_methods
+from persistill.config import Data
 from persistill.data import Loader, load
-from persistill.losses import SEKD, attention_masks
+from persistill.losses import SEKD, MethodContext, attention_masks
 from persistill.models import build
 from persistill.models import load as load_network
 from persistill.run_folder import RunFolder
-from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.structures import Batch, ModelOutput
 from persistill.training import Criterion
 
 PAIRS = (("wrn-16-1", 128), ("resnet-8x4", 256), ("vgg-8", 512))
@@ -52,7 +52,7 @@ def masks(folder: Path, batch_size: int) -> None:
         device=torch.device("cpu"),
     )
     with torch.no_grad():
-        maps = list(teacher.eval()(next(iter(loader.epoch(0))).views["image"]).feature_maps.values())[-1]
+        maps = list(teacher.eval()(next(iter(loader.epoch(0))).inputs["image"]).feature_maps.values())[-1]
     for relative in (False, True):
         shares = attention_masks(maps, relative=relative).channels / maps.shape[1]
         count = (1 / shares.square().sum(1)).mean().item()
@@ -86,7 +86,7 @@ def main() -> None:
         F.cross_entropy(student(images).logits, target).backward()
         return now() - begun
 
-    def loss(objective: Criterion, seen: ModelOutput, taught: ModelOutput) -> tuple[float, int]:
+    def loss_of(criterion: Criterion, seen: ModelOutput, taught: ModelOutput) -> tuple[float, int]:
         kept: dict[int, int] = {}
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -95,7 +95,7 @@ def main() -> None:
 
         begun = now()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            total = objective.total(objective.terms(seen, [taught], batch))
+            total = criterion(seen, [taught], batch).total
         total.backward()
         return now() - begun, sum(kept.values())
 
@@ -116,17 +116,13 @@ def main() -> None:
             features.logits, features.embedding, {last: torch.randn(shape[0], channels, *shape[2:], device=device)}
         )
         seen = features._replace(feature_maps={last: features.feature_maps[last].detach().requires_grad_()})
-        objectives = [
-            Criterion(as_methods([spec]), cross_entropy=0.0, settings=[MethodContext(seen, [taught], target)]).to(
-                device
-            )
-            for _, spec in VARIANTS
-        ]
+        context = MethodContext(seen, [taught], target)
+        criteria = [Criterion([loss], cross_entropy=0.0, contexts=[context]).to(device) for _, loss in VARIANTS]
         steps, times, memory = list[float](), [list[float]() for _ in VARIANTS], [0 for _ in VARIANTS]
         for number in range(6):
             taken = [plain(student, images)]
-            for position, objective in enumerate(objectives):
-                seconds, memory[position] = loss(objective, seen, taught)
+            for position, criterion in enumerate(criteria):
+                seconds, memory[position] = loss_of(criterion, seen, taught)
                 taken.append(seconds)
             if number:  # the first is warm-up
                 for series, seconds in zip([steps, *times], taken, strict=True):

@@ -129,7 +129,7 @@ def main() -> None:
             "TGD on crops and flips, a small topology teacher": lambda i: asked(
                 images.moved(i, "small"), "small", small
             ),
-            "crops, flips and the image teacher's answer alone": lambda i: image(images.moved(i).views["image"]),
+            "crops, flips and the image teacher's answer alone": lambda i: image(images.moved(i).inputs["image"]),
         }
         one = device.type == "cpu" and torch.get_num_threads() == 1
         seconds: dict[str, list[float]] = {way: [] for way in ways}

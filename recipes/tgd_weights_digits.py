@@ -9,13 +9,12 @@ cores.
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView
-from persistill.losses import TGD, LearnedTGD, WeightedTGD
-from persistill.settings import Settings
+from persistill.losses import TGD, DistillationLoss, LearnedTGD, WeightedTGD
 
 BOTH = ("image", "topology")
 
 
-def arm(method: Settings, teachers: tuple[str, ...] = BOTH) -> Arm:
+def arm(method: DistillationLoss, teachers: tuple[str, ...] = BOTH) -> Arm:
     """All arms differ in the weights of teachers alone."""
     return Arm(cross_entropy=0.1, methods=(method,), teachers=teachers, start="alone")
 

@@ -17,7 +17,7 @@ from persistill.autoconfig.method_defaults import ALONE, IMAGE, TOPOLOGY, make_a
 from persistill.autoconfig.options import Options
 from persistill.autoconfig.teacher_checkpoint import TeacherCheckpoint
 from persistill.autoconfig.train_defaults import choose_batch_size, choose_epochs, choose_training
-from persistill.config import Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train, as_methods
+from persistill.config import Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView
 from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
@@ -162,7 +162,7 @@ def _cache(
     total = 0
     for name, teacher in teachers.items():
         parts = {
-            part for arm in arms.values() if name in arm.teachers for m in as_methods(arm.methods) for part in m.reads
+            part for arm in arms.values() if name in arm.teachers for m in arm.methods for part in m.required_outputs
         }
         channels = 1 if seen.gray else 3
         view = (channels, *size) if teacher.view == "image" else (2 * channels, *_VIEW)

@@ -14,8 +14,8 @@ from persistill.config.fields import Named, Weight
 from persistill.config.model import Model
 from persistill.config.train import Quantize, Train
 from persistill.errors import UserError, unknown
+from persistill.losses import DistillationLoss
 from persistill.settings import Settings
-from persistill.structures import LearningMethod, Method, PureMethod
 
 
 class Teacher(Settings):
@@ -48,7 +48,7 @@ class Arm(Settings):
 
     Attributes:
         cross_entropy: weight of the cross-entropy with the labels.
-        methods: distillation methods, whose weighted terms are added.
+        methods: distillation losses, whose weighted terms are added.
         teachers: names in ``Recipe.teachers``, in the order in which the methods receive them.
         start: another arm, whose trained student of the same seed this one starts from (TGD's "annealing" start);
             None for the weights from which the student's model starts.
@@ -56,17 +56,17 @@ class Arm(Settings):
     """
 
     cross_entropy: Weight = 1.0
-    methods: tuple[Settings, ...] = ()
+    methods: tuple[DistillationLoss, ...] = ()
     teachers: tuple[str, ...] = ()
     start: str | None = None
     train: Train | None = None
 
     @model_validator(mode="after")
     def _teachers_suffice(self) -> Self:
-        for method in as_methods(self.methods):
-            if len(self.teachers) < method.teachers_needed:
+        for method in self.methods:
+            if len(self.teachers) < method.num_teachers:
                 raise ValueError(
-                    f"{type(method).__name__} needs {method.teachers_needed} teacher(s), "
+                    f"{type(method).__name__} needs {method.num_teachers} teacher(s), "
                     f"and this arm names {len(self.teachers)}."
                 )
         if not self.methods and self.cross_entropy == 0:
@@ -165,19 +165,3 @@ class Recipe(Settings):
         if problems:
             raise ValueError(" ".join(problems))
         return self
-
-
-def as_methods(specs: Sequence[Settings]) -> list[Method]:
-    """The methods of an arm, typed as such.
-
-    Raises:
-        ValueError: if one of them is something else.
-    """
-    methods: list[Method] = []
-    for spec in specs:
-        if not isinstance(spec, PureMethod | LearningMethod):
-            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
-                f"methods must hold distillation methods; {type(spec).__name__} is none."
-            )
-        methods.append(spec)
-    return methods

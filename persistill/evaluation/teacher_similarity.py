@@ -64,8 +64,8 @@ def measure_similarity(teacher: Path, student: Path) -> dict[str, float]:
         )
     few = sample(len(ours.rows), POINTS)
     return {
-        "agreement": agreement(theirs.logits, ours.logits),
-        "kl": mean_kl(theirs.logits, ours.logits),
+        "agreement": agreement(ours.logits, theirs.logits),
+        "kl": mean_kl(ours.logits, theirs.logits),
         "cka": cka(theirs.embedding, ours.embedding),
         "diagram_distance": diagram_distance(theirs.embedding[few], ours.embedding[few]),
     }

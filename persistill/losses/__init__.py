@@ -1,9 +1,19 @@
-"""Distillation methods: one file each, pure functions first, then settings that name terms and weights."""
+"""Distillation losses: one file each, pure functions first, then settings that name terms and weights."""
 
 from persistill.losses.ab import AB, activation_boundary
 from persistill.losses.amd import AMD, angular_margin
 from persistill.losses.at import AT, attention, attention_transfer
 from persistill.losses.averaged_kd import AveragedKD, averaged_kl
+from persistill.losses.base import (
+    AutoconfigContext,
+    DistillationLoss,
+    LossModule,
+    LossOutput,
+    MethodContext,
+    Preparation,
+    Suggestion,
+    weighted_sum,
+)
 from persistill.losses.cc import CC, correlation_congruence, neighbor_congruence
 from persistill.losses.crd import CRD, contrastive_estimation
 from persistill.losses.dist import DIST, correlation_distance, relational_match
@@ -62,11 +72,18 @@ __all__ = [
     "SP",
     "TGD",
     "VID",
+    "AutoconfigContext",
     "AveragedKD",
+    "DistillationLoss",
     "FitNet",
     "LearnedTGD",
+    "LossModule",
+    "LossOutput",
+    "MethodContext",
+    "Preparation",
     "Reduction",
     "ReviewKD",
+    "Suggestion",
     "TopKD",
     "WeightedTGD",
     "activation_boundary",
@@ -113,4 +130,5 @@ __all__ = [
     "to_common_size",
     "topology_loss",
     "vertex_difference",
+    "weighted_sum",
 ]

@@ -1,6 +1,6 @@
 """AB: activation boundaries (Heo, Lee, Yun and Choi 2019, AAAI, arXiv 1811.03233)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses.adapters import ConvNorm
+from persistill.losses.base import AutoconfigContext, DistillationLoss, LossModule, MethodContext, Suggestion
 from persistill.losses.functional import full_precision, match_maps, to_common_size
-from persistill.settings import Settings
-from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
+from persistill.structures import Batch, ModelOutput
 
 
 def activation_boundary(student: Tensor, teacher: Tensor, margin: float = 1.0) -> Tensor:
@@ -41,7 +41,7 @@ def activation_boundary(student: Tensor, teacher: Tensor, margin: float = 1.0) -
     return missing.square().flatten(1).sum(1).mean()
 
 
-class AB(Settings):
+class AB(DistillationLoss):
     """Neurons that are active where the first teacher's are, after a 1x1 convolution that learns along. One term, "ab".
 
     The term is the sum over the stages that can be paired, the last with weight 1, each one before with half of that.
@@ -52,41 +52,33 @@ class AB(Settings):
         margin: by which neurons shall be on the right side.
     """
 
+    required_outputs = frozenset({"feature_maps"})
+
     weight: Annotated[float, Field(ge=0)] = 0.003
     margin: Annotated[float, Field(gt=0)] = 1.0
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
+    @classmethod
+    def autoconfig(cls, context: AutoconfigContext) -> Suggestion:  # noqa: ARG003 - the same for all images
+        """A training that comes before the others, as published."""
+        return Suggestion(cls(), before_others=True)
 
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"feature_maps"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "ab"."""
-        return {"ab": self.weight}
-
-    def learner(self, setting: MethodContext) -> nn.Module:
+    def build(self, context: MethodContext) -> LossModule:
         """The connectors, a convolution and batch normalization for each stage.
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        return _Connectors(self, setting)
+        return _Connectors(self, context)
 
 
-class _Connectors(nn.Module):
-    def __init__(self, settings: AB, setting: MethodContext) -> None:
-        super().__init__()
-        self._margin = settings.margin
-        pairs = match_maps(setting.student.feature_maps, setting.teachers[0].feature_maps)
+class _Connectors(LossModule):
+    def __init__(self, loss: AB, context: MethodContext) -> None:
+        super().__init__(loss)
+        self._margin = loss.margin
+        pairs = match_maps(context.student.feature_maps, context.teachers[0].feature_maps)
         self.connectors = nn.ModuleList(ConvNorm(one.shape[1], other.shape[1]) for one, other in pairs)
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         pairs = [to_common_size(*pair) for pair in match_maps(student.feature_maps, teachers[0].feature_maps)]
         stages = [
             activation_boundary(connector(one), other, self._margin)

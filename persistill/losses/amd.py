@@ -3,7 +3,7 @@
 After the authors' published loss code; the text of the paper was not at hand.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from persistill.errors import UserError
 from persistill.losses.at import attention
+from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion, two_digits
 from persistill.losses.functional import match_maps, normalize_rows, to_common_size
-from persistill.settings import Settings
-from persistill.structures import ModelOutput, OutputField
+from persistill.structures import ModelOutput
 
 
 def angular_margin(
@@ -75,7 +75,7 @@ def _on_the_sphere(attended: Tensor, margin: float, scale: float) -> list[Tensor
     return [normalize_rows(map_) for map_ in (both, positive, negative)]
 
 
-class AMD(Settings):
+class AMD(DistillationLoss):
     """The student looks where its first teacher looks, in angles with a margin. One term, "amd", the mean over stages.
 
     Attributes:
@@ -85,25 +85,17 @@ class AMD(Settings):
         local: share of the four quadrants beside the whole map; 0.2 in the authors' "global + local" code.
     """
 
+    required_outputs = frozenset({"feature_maps"})
+
     weight: Annotated[float, Field(ge=0)] = 5000.0
     margin: Annotated[float, Field(gt=0, le=2)] = 1.35
     scale: Annotated[float, Field(gt=0)] = 64.0
     local: Annotated[float, Field(ge=0, le=1)] = 0.0
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"feature_maps"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "amd"."""
-        return {"amd": self.weight}
+    @classmethod
+    def autoconfig(cls, context: AutoconfigContext) -> Suggestion:
+        """The usual weight, lowered for images below 32 x 32: the term grows as maps get smaller."""
+        return Suggestion(cls(weight=two_digits(5000.0 * context.relative_area**2)))
 
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "amd": mean over stages of ``angular_margin``, a scalar.

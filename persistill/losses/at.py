@@ -1,6 +1,6 @@
 """AT: attention transfer (Zagoruyko and Komodakis 2017, "Paying More Attention to Attention")."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion, two_digits
 from persistill.losses.functional import full_precision, match_maps, normalize_rows, to_common_size
-from persistill.settings import Settings
-from persistill.structures import ModelOutput, OutputField
+from persistill.structures import ModelOutput
 
 
 def attention(features: Tensor) -> Tensor:
@@ -41,29 +41,21 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(attention(one), attention(other))
 
 
-class AT(Settings):
+class AT(DistillationLoss):
     """The student looks where its first teacher looks. One term, "at", the sum over all stages that can be paired.
 
     Attributes:
         weight: of the term; 1000 is usual for this form, a mean over positions and a sum over stages (RepDistiller).
     """
 
+    required_outputs = frozenset({"feature_maps"})
+
     weight: Annotated[float, Field(ge=0)] = 1000.0
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"feature_maps"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "at"."""
-        return {"at": self.weight}
+    @classmethod
+    def autoconfig(cls, context: AutoconfigContext) -> Suggestion:
+        """The published weight, lowered for images below 32 x 32: the term grows as maps get smaller."""
+        return Suggestion(cls(weight=two_digits(1000.0 * context.relative_area)))
 
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "at": sum over stages of ``attention_transfer``, a scalar.

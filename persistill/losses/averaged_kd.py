@@ -10,20 +10,20 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
+from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion
 from persistill.losses.functional import check_logits, full_precision, standardize_logits
-from persistill.settings import Settings
-from persistill.structures import ModelOutput, OutputField
+from persistill.structures import ModelOutput
 
 
-def averaged_kl(teachers: Sequence[Tensor], student_logits: Tensor, temperature: float) -> Tensor:
+def averaged_kl(student_logits: Tensor, teacher_logits: Sequence[Tensor], temperature: float) -> Tensor:
     """Temperature squared times KL(mean of the teachers || student) at that temperature.
 
     The mean is that of class probabilities. Its gradient is that of the mean of KL(teacher || student) over the
     teachers, from which it differs by what the teachers disagree.
 
     Args:
-        teachers: logits (B, K), one tensor a teacher.
         student_logits: (B, K).
+        teacher_logits: (B, K), one tensor a teacher.
         temperature: divides all logits, above 0.
 
     Returns:
@@ -32,18 +32,18 @@ def averaged_kl(teachers: Sequence[Tensor], student_logits: Tensor, temperature:
     Raises:
         UserError: if there is no teacher, the shapes differ, or the temperature is not above 0.
     """
-    if not teachers:
+    if not teacher_logits:
         raise UserError("the mean of several teachers is wanted, and none was given.")
-    for logits in teachers:
-        check_logits(logits, student_logits, temperature)
+    for logits in teacher_logits:
+        check_logits(student_logits, logits, temperature)
     with torch.autocast(student_logits.device.type, enabled=False):
-        each = torch.stack([F.log_softmax(full_precision(logits) / temperature, dim=1) for logits in teachers])
-        teacher = each.logsumexp(0) - math.log(len(teachers))
+        each = torch.stack([F.log_softmax(full_precision(logits) / temperature, dim=1) for logits in teacher_logits])
+        teacher = each.logsumexp(0) - math.log(len(teacher_logits))
         student = F.log_softmax(full_precision(student_logits) / temperature, dim=1)
         return temperature**2 * (teacher.exp() * (teacher - student)).sum(1).mean()
 
 
-class AveragedKD(Settings):
+class AveragedKD(DistillationLoss):
     """Softened class probabilities follow the mean of those of all teachers of the arm. One term, "averaged_kd".
 
     Attributes:
@@ -52,19 +52,16 @@ class AveragedKD(Settings):
         standardize: compare the z-scores of the logits instead of the logits (see ``losses.standardize_logits``).
     """
 
+    num_teachers = 2
+
     weight: Annotated[float, Field(ge=0)] = 0.9
     temperature: Annotated[float, Field(gt=0)] = 4.0
     standardize: bool = False
 
-    @property
-    def teachers_needed(self) -> int:
-        """Two; it takes as many as there are."""
-        return 2
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"logits"})
+    @classmethod
+    def autoconfig(cls, context: AutoconfigContext) -> Suggestion:  # noqa: ARG003 - the same for all images
+        """Most of the loss: a tenth of it is left to the labels, as published for KD."""
+        return Suggestion(cls(), cross_entropy=0.1)
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -75,4 +72,4 @@ class AveragedKD(Settings):
         """The term "averaged_kd": ``averaged_kl`` over all teachers, a scalar."""
         seen = standardize_logits if self.standardize else full_precision
         taught = [seen(teacher.logits) for teacher in teachers]
-        return {"averaged_kd": averaged_kl(taught, seen(student.logits), self.temperature)}
+        return {"averaged_kd": averaged_kl(seen(student.logits), taught, self.temperature)}

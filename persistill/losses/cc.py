@@ -1,7 +1,7 @@
 """CC: correlation congruence (Peng et al. 2019, ICCV, arXiv 1904.01802), in the paper's form and a benchmark's."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses.adapters import apply
+from persistill.losses.base import DistillationLoss, LossModule, MethodContext
 from persistill.losses.functional import check_batches, full_precision, gram, normalize_rows
-from persistill.settings import Settings
-from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
+from persistill.structures import Batch, ModelOutput
 
 
 def correlation_congruence(student: Tensor, teacher: Tensor, gamma: float = 0.4, order: int = 2) -> Tensor:
@@ -67,7 +67,7 @@ def neighbor_congruence(student: Tensor, teacher: Tensor) -> Tensor:
     return (distance[:-1] * distance[1:]).sum() / max(len(distance) - 1, 1)
 
 
-class CC(Settings):
+class CC(DistillationLoss):
     """Embeddings that correlate over the batch as the first teacher's do. One term, "cc".
 
     Attributes:
@@ -80,50 +80,37 @@ class CC(Settings):
         order: of the last term of its Taylor series ("kernel").
     """
 
+    required_outputs = frozenset({"embedding"})
+
     weight: Annotated[float, Field(ge=0)] = 0.02
     form: Literal["neighbors", "kernel"] = "neighbors"
     dim: Annotated[int, Field(ge=1)] = 128
     gamma: Annotated[float, Field(gt=0)] = 0.4
     order: Annotated[int, Field(ge=1)] = 2
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"embedding"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "cc"."""
-        return {"cc": self.weight}
-
-    def learner(self, setting: MethodContext) -> nn.Module:
+    def build(self, context: MethodContext) -> LossModule:
         """The two linear layers; nothing that learns for the form "kernel"."""
         if self.form == "kernel":
-            return _Kernel(self.gamma, self.order)
-        return _Layers(setting.student.embedding.shape[1], setting.teachers[0].embedding.shape[1], self.dim)
+            return _Kernel(self)
+        return _Layers(self, context.student.embedding.shape[1], context.teachers[0].embedding.shape[1])
 
 
-class _Kernel(nn.Module):
-    def __init__(self, gamma: float, order: int) -> None:
-        super().__init__()
-        self._gamma, self._order = gamma, order
+class _Kernel(LossModule):
+    def __init__(self, loss: CC) -> None:
+        super().__init__(loss)
+        self._gamma, self._order = loss.gamma, loss.order
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         pair = student.embedding, teachers[0].embedding
         return {"cc": correlation_congruence(*pair, self._gamma, self._order)}
 
 
-class _Layers(nn.Module):
-    def __init__(self, width: int, teacher_width: int, dim: int) -> None:
-        super().__init__()
-        self.student, self.teacher = nn.Linear(width, dim), nn.Linear(teacher_width, dim)
+class _Layers(LossModule):
+    def __init__(self, loss: CC, width: int, teacher_width: int) -> None:
+        super().__init__(loss)
+        self.student, self.teacher = nn.Linear(width, loss.dim), nn.Linear(teacher_width, loss.dim)
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         check_batches(student.embedding, teachers[0].embedding, "embeddings")
         pair = apply(self.student, student.embedding), apply(self.teacher, teachers[0].embedding)
         return {"cc": neighbor_congruence(*pair)}

@@ -1,7 +1,7 @@
 """CRD: contrastive representation distillation (Tian, Krishnan and Isola 2020, ICLR, arXiv 1910.10699)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses.adapters import apply
+from persistill.losses.base import DistillationLoss, LossModule, MethodContext
 from persistill.losses.functional import check_batches, full_precision, normalize_rows
-from persistill.settings import Settings
-from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
+from persistill.structures import Batch, ModelOutput
 
 _MOST_BYTES = 16 * 2**30
 _BATCH = 128
@@ -39,7 +39,7 @@ def contrastive_estimation(positive: Tensor, negative: Tensor, noise: float) -> 
     return -(told + others).mean()
 
 
-class CRD(Settings):
+class CRD(DistillationLoss):
     """Embeddings by which an image is told from those of other classes, across both networks. One term, "crd".
 
     Attributes:
@@ -50,37 +50,24 @@ class CRD(Settings):
         momentum: share of the old in what is remembered of an image, when it is seen again.
     """
 
+    required_outputs = frozenset({"embedding"})
+
     weight: Annotated[float, Field(ge=0)] = 0.8
     negatives: Annotated[int, Field(ge=1)] = 16384
     dim: Annotated[int, Field(ge=1)] = 128
     temperature: Annotated[float, Field(gt=0)] = 0.07
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"embedding"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "crd"."""
-        return {"crd": self.weight}
-
-    def learner(self, setting: MethodContext) -> nn.Module:
+    def build(self, context: MethodContext) -> LossModule:
         """Two linear layers, and the memory of all training images.
 
         Raises:
             UserError: if all images are of one class, or the memory would not fit into any machine.
         """
-        if len(setting.targets) and setting.targets.min() == setting.targets.max():
+        if len(context.targets) and context.targets.min() == context.targets.max():
             raise UserError("CRD sets each image against images of other classes, and all training images are of one.")
-        self._check_memory(len(setting.targets))
-        return _Memory(self, setting)
+        self._check_memory(len(context.targets))
+        return _Memory(self, context)
 
     def _check_memory(self, images: int) -> None:
         """Two memories, their copies while they change, and the scores of a batch, with gradients and drawn numbers."""
@@ -94,7 +81,7 @@ class CRD(Settings):
             )
 
 
-class _Memory(nn.Module):
+class _Memory(LossModule):
     memory_student: Tensor
     memory_teacher: Tensor
     log_z: Tensor
@@ -103,12 +90,12 @@ class _Memory(nn.Module):
     counts: Tensor
     starts: Tensor
 
-    def __init__(self, settings: CRD, setting: MethodContext) -> None:
-        super().__init__()
-        self._settings = settings
-        targets, dim = setting.targets, settings.dim
-        self.student = nn.Linear(setting.student.embedding.shape[1], dim)
-        self.teacher = nn.Linear(setting.teachers[0].embedding.shape[1], dim)
+    def __init__(self, loss: CRD, context: MethodContext) -> None:
+        super().__init__(loss)
+        self._settings = loss
+        targets, dim = context.targets, loss.dim
+        self.student = nn.Linear(context.student.embedding.shape[1], dim)
+        self.teacher = nn.Linear(context.teachers[0].embedding.shape[1], dim)
         # Numbers of variance 1 / dim, so that rows have about unit norm.
         edge = math.sqrt(3 / dim)
         for name in ("memory_student", "memory_teacher"):
@@ -123,7 +110,7 @@ class _Memory(nn.Module):
         ):
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         check_batches(student.embedding, teachers[0].embedding, "embeddings")
         own = normalize_rows(apply(self.student, student.embedding))
         taught = normalize_rows(apply(self.teacher, teachers[0].embedding))

@@ -7,14 +7,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from persistill.losses.base import DistillationLoss
 from persistill.losses.functional import (
     check_logits,
     full_precision,
     normalize_deviations,
     standardize_logits,
 )
-from persistill.settings import Settings
-from persistill.structures import ModelOutput, OutputField
+from persistill.structures import ModelOutput
 
 
 def correlation_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -33,12 +33,12 @@ def correlation_distance(student: Tensor, teacher: Tensor) -> Tensor:
     return 1 - correlations.mean()
 
 
-def relational_match(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def relational_match(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """How far the relations between classes, and between images, are from the teacher's.
 
     Args:
-        teacher_logits: (B, K).
         student_logits: (B, K).
+        teacher_logits: (B, K).
         temperature: divides the logits, above 0.
 
     Returns:
@@ -48,16 +48,16 @@ def relational_match(teacher_logits: Tensor, student_logits: Tensor, temperature
     Raises:
         UserError: if the shapes differ, or the temperature is not above 0.
     """
-    check_logits(teacher_logits, student_logits, temperature)
-    teacher, student = (
-        torch.softmax(full_precision(logits) / temperature, dim=1) for logits in (teacher_logits, student_logits)
+    check_logits(student_logits, teacher_logits, temperature)
+    student, teacher = (
+        torch.softmax(full_precision(logits) / temperature, dim=1) for logits in (student_logits, teacher_logits)
     )
     return temperature**2 * correlation_distance(student, teacher), temperature**2 * correlation_distance(
         student.T, teacher.T
     )
 
 
-class DIST(Settings):
+class DIST(DistillationLoss):
     """Class probabilities that correlate with the first teacher's. Terms "dist_inter" and "dist_intra".
 
     Attributes:
@@ -73,16 +73,6 @@ class DIST(Settings):
     standardize: bool = False
 
     @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"logits"})
-
-    @property
     def weights(self) -> Mapping[str, float]:
         """The weights of "dist_inter" and "dist_intra"."""
         return {"dist_inter": self.inter, "dist_intra": self.intra}
@@ -90,5 +80,5 @@ class DIST(Settings):
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The terms "dist_inter" and "dist_intra" of ``relational_match``, each a scalar."""
         seen = standardize_logits if self.standardize else full_precision
-        inter, intra = relational_match(seen(teachers[0].logits), seen(student.logits), self.temperature)
+        inter, intra = relational_match(seen(student.logits), seen(teachers[0].logits), self.temperature)
         return {"dist_inter": inter, "dist_intra": intra}

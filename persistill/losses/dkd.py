@@ -8,13 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
+from persistill.losses.base import DistillationLoss
 from persistill.losses.functional import check_logits, full_precision, kl, standardize_logits
-from persistill.settings import Settings
-from persistill.structures import ModelOutput, OutputField
+from persistill.structures import ModelOutput
 
 
 def decoupled_kl(
-    teacher_logits: Tensor, student_logits: Tensor, target: Tensor, temperature: float
+    student_logits: Tensor, teacher_logits: Tensor, target: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """The two divergences that make up KD's: target class against the rest, and among the rest.
 
@@ -22,8 +22,8 @@ def decoupled_kl(
     KL(teacher || student) = first + (1 - p) second. The factor silences the second where the teacher is sure.
 
     Args:
-        teacher_logits: (B, K), K at least 2.
-        student_logits: (B, K).
+        student_logits: (B, K), K at least 2.
+        teacher_logits: (B, K).
         target: (B,) class numbers.
         temperature: divides the logits, above 0.
 
@@ -35,7 +35,7 @@ def decoupled_kl(
     Raises:
         UserError: if the shapes differ, there is one class alone, or the temperature is not above 0.
     """
-    check_logits(teacher_logits, student_logits, temperature)
+    check_logits(student_logits, teacher_logits, temperature)
     classes = teacher_logits.shape[1]
     if classes < 2:
         raise UserError("DKD sets the target class against the others, and the logits hold 1 class. Use KD.")
@@ -43,7 +43,7 @@ def decoupled_kl(
     others = others + (others >= target[:, None]).long()
     split = [
         (logits.gather(1, target[:, None]), logits.gather(1, others))
-        for logits in (full_precision(teacher_logits), full_precision(student_logits))
+        for logits in (full_precision(student_logits), full_precision(teacher_logits))
     ]
     # The softmax of these two logits is (p, 1 - p), without taking a logarithm of a probability that underflowed.
     binary = [torch.cat([of_target, _joint(of_others, temperature)], dim=1) for of_target, of_others in split]
@@ -55,7 +55,7 @@ def _joint(logits: Tensor, temperature: float) -> Tensor:
     return temperature * torch.logsumexp(logits / temperature, dim=1, keepdim=True)
 
 
-class DKD(Settings):
+class DKD(DistillationLoss):
     """KD whose two parts have weights of their own. Terms "tckd" and "nckd".
 
     Attributes:
@@ -71,16 +71,6 @@ class DKD(Settings):
     standardize: bool = False
 
     @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"logits"})
-
-    @property
     def weights(self) -> Mapping[str, float]:
         """The weights of "tckd" and "nckd"."""
         return {"tckd": self.alpha, "nckd": self.beta}
@@ -88,5 +78,5 @@ class DKD(Settings):
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The terms "tckd" and "nckd" of ``decoupled_kl``, each a scalar."""
         seen = standardize_logits if self.standardize else full_precision
-        of_target, of_others = decoupled_kl(seen(teachers[0].logits), seen(student.logits), target, self.temperature)
+        of_target, of_others = decoupled_kl(seen(student.logits), seen(teachers[0].logits), target, self.temperature)
         return {"tckd": of_target, "nckd": of_others}

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses.adapters import ConvNorm
+from persistill.losses.base import DistillationLoss, LossModule, MethodContext
 from persistill.losses.functional import full_precision, match_maps, to_common_size
-from persistill.settings import Settings
-from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
+from persistill.structures import Batch, ModelOutput
 
 
 def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(full_precision(one), full_precision(other))
 
 
-class FitNet(Settings):
+class FitNet(DistillationLoss):
     """Maps that are the first teacher's after a 1x1 convolution that learns along. One term, "fitnet".
 
     Attributes:
@@ -48,41 +48,28 @@ class FitNet(Settings):
             None for the middle one of those that have such a partner. The term is the mean over them.
     """
 
+    required_outputs = frozenset({"feature_maps"})
+
     weight: Annotated[float, Field(ge=0)] = 100.0
     maps: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"feature_maps"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "fitnet"."""
-        return {"fitnet": self.weight}
-
-    def learner(self, setting: MethodContext) -> nn.Module:
+    def build(self, context: MethodContext) -> LossModule:
         """The regressors, a convolution and batch normalization for each stage that is compared.
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        return _Regressors(setting, self.maps)
+        return _Regressors(self, context)
 
 
-class _Regressors(nn.Module):
-    def __init__(self, setting: MethodContext, maps: tuple[str, ...] | None) -> None:
-        super().__init__()
-        self._maps = maps
-        pairs = self._pairs(setting.student.feature_maps, setting.teachers[0].feature_maps)
+class _Regressors(LossModule):
+    def __init__(self, loss: FitNet, context: MethodContext) -> None:
+        super().__init__(loss)
+        self._maps = loss.maps
+        pairs = self._pairs(context.student.feature_maps, context.teachers[0].feature_maps)
         self.regressors = nn.ModuleList(ConvNorm(one.shape[1], other.shape[1]) for one, other in pairs)
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         pairs = [to_common_size(*pair) for pair in self._pairs(student.feature_maps, teachers[0].feature_maps)]
         differences = [
             hint_loss(regressor(one), other) for regressor, (one, other) in zip(self.regressors, pairs, strict=True)

@@ -23,7 +23,7 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def check_logits(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> None:
+def check_logits(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> None:
     """See that two networks' logits can be compared at a temperature.
 
     Raises:
@@ -31,23 +31,23 @@ def check_logits(teacher_logits: Tensor, student_logits: Tensor, temperature: fl
     """
     if teacher_logits.ndim != 2 or teacher_logits.shape != student_logits.shape:
         raise UserError(
-            f"the logits of teacher and student must have one shape (B, K); {tuple(teacher_logits.shape)} "
-            f"and {tuple(student_logits.shape)} were given. Do both know the same classes?"
+            f"the logits of student and teacher must have one shape (B, K); {tuple(student_logits.shape)} "
+            f"and {tuple(teacher_logits.shape)} were given. Do both know the same classes?"
         )
     if not temperature > 0:
         raise UserError(f"the temperature must be above 0; {temperature} was given.")
 
 
 def kl(
-    teacher_logits: Tensor, student_logits: Tensor, temperature: float, reduction: Reduction = "batchmean"
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float, reduction: Reduction = "batchmean"
 ) -> Tensor:
     """Temperature squared times KL(teacher || student) at that temperature (Hinton et al. 2015).
 
     The square keeps the gradient's size comparable over temperatures. The value is 0 for equal logits.
 
     Args:
-        teacher_logits: (B, K).
         student_logits: (B, K).
+        teacher_logits: (B, K).
         temperature: divides the logits, above 0.
         reduction: "batchmean": sum over classes, mean over the batch, which is the divergence. "mean": mean
             over classes too, K times less, as in published code that calls ``nn.KLDivLoss()`` bare.
@@ -60,18 +60,18 @@ def kl(
     """
     if reduction not in ("batchmean", "mean"):
         raise unknown("reduction", reduction, ("batchmean", "mean"))
-    divergence = divergences(teacher_logits, student_logits, temperature).mean()
+    divergence = divergences(student_logits, teacher_logits, temperature).mean()
     if reduction == "mean":
         divergence = divergence / teacher_logits.shape[1]
     return temperature**2 * divergence
 
 
-def divergences(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
+def divergences(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """KL(teacher || student) of each image at a temperature, without the factor of ``kl``.
 
     Args:
-        teacher_logits: (B, K).
         student_logits: (B, K).
+        teacher_logits: (B, K).
         temperature: divides the logits, above 0.
 
     Returns:
@@ -80,7 +80,7 @@ def divergences(teacher_logits: Tensor, student_logits: Tensor, temperature: flo
     Raises:
         UserError: if the shapes differ or the temperature is not above 0.
     """
-    check_logits(teacher_logits, student_logits, temperature)
+    check_logits(student_logits, teacher_logits, temperature)
     with torch.autocast(student_logits.device.type, enabled=False):
         teacher = F.log_softmax(full_precision(teacher_logits) / temperature, dim=1)
         student = F.log_softmax(full_precision(student_logits) / temperature, dim=1)
@@ -100,7 +100,7 @@ def check_batches(student: Tensor, teacher: Tensor, what: str) -> None:
     """
     if len(student) != len(teacher):
         raise UserError(
-            f"teacher and student must see the same batch; the teacher's {what} hold {len(teacher)} samples, "
+            f"student and teacher must see the same batch; the teacher's {what} hold {len(teacher)} samples, "
             f"the student's {len(student)}."
         )
 

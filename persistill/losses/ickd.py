@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses.adapters import ConvNorm
+from persistill.losses.base import DistillationLoss, LossModule, MethodContext
 from persistill.losses.functional import full_precision, match_maps, normalize_rows
-from persistill.settings import Settings
-from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
+from persistill.structures import Batch, ModelOutput
 
 
 def channel_correlation(student: Tensor, teacher: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def _products(features: Tensor) -> Tensor:
         return normalize_rows((flat @ flat.transpose(1, 2)).flatten(0, 1))
 
 
-class ICKD(Settings):
+class ICKD(DistillationLoss):
     """Channels that relate to each other as the first teacher's do, after a 1x1 convolution. One term, "ickd".
 
     Attributes:
@@ -54,41 +54,28 @@ class ICKD(Settings):
             None for the last. The term is the mean over them.
     """
 
+    required_outputs = frozenset({"feature_maps"})
+
     weight: Annotated[float, Field(ge=0)] = 2.5
     maps: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"feature_maps"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "ickd"."""
-        return {"ickd": self.weight}
-
-    def learner(self, setting: MethodContext) -> nn.Module:
+    def build(self, context: MethodContext) -> LossModule:
         """The adapters, a convolution and batch normalization for each stage that is compared.
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        return _Adapters(setting, self.maps)
+        return _Adapters(self, context)
 
 
-class _Adapters(nn.Module):
-    def __init__(self, setting: MethodContext, maps: tuple[str, ...] | None) -> None:
-        super().__init__()
-        self._maps = maps
-        pairs = self._pairs(setting.student.feature_maps, setting.teachers[0].feature_maps)
+class _Adapters(LossModule):
+    def __init__(self, loss: ICKD, context: MethodContext) -> None:
+        super().__init__(loss)
+        self._maps = loss.maps
+        pairs = self._pairs(context.student.feature_maps, context.teachers[0].feature_maps)
         self.adapters = nn.ModuleList(ConvNorm(one.shape[1], other.shape[1]) for one, other in pairs)
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         pairs = self._pairs(student.feature_maps, teachers[0].feature_maps)
         distances = [
             channel_correlation(adapter(one), other) for adapter, (one, other) in zip(self.adapters, pairs, strict=True)

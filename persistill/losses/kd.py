@@ -3,18 +3,18 @@
 The function is ``persistill.losses.kl``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
+from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion
 from persistill.losses.functional import Reduction, full_precision, kl, standardize_logits
-from persistill.settings import Settings
-from persistill.structures import ModelOutput, OutputField
+from persistill.structures import ModelOutput
 
 
-class KD(Settings):
+class KD(DistillationLoss):
     """The student's softened class probabilities follow those of its first teacher. One term, "kd".
 
     Attributes:
@@ -29,22 +29,12 @@ class KD(Settings):
     kl_reduction: Reduction = "batchmean"
     standardize: bool = False
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"logits"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "kd"."""
-        return {"kd": self.weight}
+    @classmethod
+    def autoconfig(cls, context: AutoconfigContext) -> Suggestion:  # noqa: ARG003 - the same for all images
+        """Most of the loss: a tenth of it is left to the labels, as published."""
+        return Suggestion(cls(), cross_entropy=0.1)
 
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "kd": temperature squared times KL(teacher || student), a scalar."""
         seen = standardize_logits if self.standardize else full_precision
-        return {"kd": kl(seen(teachers[0].logits), seen(student.logits), self.temperature, self.kl_reduction)}
+        return {"kd": kl(seen(student.logits), seen(teachers[0].logits), self.temperature, self.kl_reduction)}

@@ -1,15 +1,15 @@
 """NST: neuron selectivity transfer (Huang and Wang 2017, "Like What You Like", arXiv 1707.01219)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from persistill.losses.base import DistillationLoss
 from persistill.losses.functional import full_precision, match_maps, normalize_rows, to_common_size
-from persistill.settings import Settings
-from persistill.structures import ModelOutput, OutputField
+from persistill.structures import ModelOutput
 
 
 def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
@@ -41,29 +41,16 @@ def _mean_kernel(one: Tensor, other: Tensor) -> Tensor:
         return (one @ other.transpose(1, 2)).square().mean()
 
 
-class NST(Settings):
+class NST(DistillationLoss):
     """Channels are selective for the same places as the first teacher's. One term, "nst", the sum over stages.
 
     Attributes:
         weight: of the term; 50 is usual (RepDistiller).
     """
 
+    required_outputs = frozenset({"feature_maps"})
+
     weight: Annotated[float, Field(ge=0)] = 50.0
-
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"feature_maps"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "nst"."""
-        return {"nst": self.weight}
 
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "nst": sum over stages of ``neuron_selectivity``, a scalar.

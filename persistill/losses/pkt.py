@@ -1,14 +1,14 @@
 """PKT: probabilistic knowledge transfer (Passalis and Tefas 2018, ECCV, arXiv 1803.10837)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
+from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion
 from persistill.losses.functional import check_batches, gram, normalize_rows
-from persistill.settings import Settings
-from persistill.structures import ModelOutput, OutputField
+from persistill.structures import ModelOutput
 
 
 def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -38,29 +38,21 @@ def _neighbors(features: Tensor) -> Tensor:
     return affinity / affinity.sum(1, keepdim=True)
 
 
-class PKT(Settings):
+class PKT(DistillationLoss):
     """Images choose their neighbors as in the first teacher's embedding. One term, "pkt".
 
     Attributes:
         weight: of the term; 30000 is usual (RepDistiller).
     """
 
+    required_outputs = frozenset({"embedding"})
+
     weight: Annotated[float, Field(ge=0)] = 30000.0
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"embedding"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "pkt"."""
-        return {"pkt": self.weight}
+    @classmethod
+    def autoconfig(cls, context: AutoconfigContext) -> Suggestion:
+        """The published weight, lowered with batches below 64: the term grows as one over the batch."""
+        return Suggestion(cls(weight=context.per_pair(30000.0, 64)))
 
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "pkt": ``pkt_loss`` of the embeddings, a scalar.

@@ -1,6 +1,6 @@
 """ReviewKD: distilling knowledge via knowledge review (Chen, Liu, Zhao and Jia 2021, CVPR, arXiv 2104.09044)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses.adapters import ConvNorm, apply
+from persistill.losses.base import DistillationLoss, LossModule, MethodContext
 from persistill.losses.functional import check_batches, full_precision, match_maps
-from persistill.settings import Settings
-from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
+from persistill.structures import Batch, ModelOutput
 
 _LEVELS = (4, 2, 1)
 _MOST_CHANNELS = 512
@@ -47,50 +47,37 @@ def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
     return torch.stack(differences).sum() / sum(weights)
 
 
-class ReviewKD(Settings):
+class ReviewKD(DistillationLoss):
     """Maps of the first teacher from the student's maps of the same stage and all later ones. One term, "reviewkd".
 
     Attributes:
         weight: of the term; the authors' are 0.6 to 8 by pair, and most often 5.
     """
 
+    required_outputs = frozenset({"feature_maps", "embedding"})
+
     weight: Annotated[float, Field(ge=0)] = 5.0
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"feature_maps", "embedding"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "reviewkd"."""
-        return {"reviewkd": self.weight}
-
-    def learner(self, setting: MethodContext) -> nn.Module:
+    def build(self, context: MethodContext) -> LossModule:
         """The fusions, one for each stage that can be paired and one for the embedding.
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        return _Review(setting)
+        return _Review(self, context)
 
 
-class _Review(nn.Module):
-    def __init__(self, setting: MethodContext) -> None:
-        super().__init__()
-        pairs = _pairs(setting.student, setting.teachers[0])
-        between = min(_MOST_CHANNELS, setting.student.embedding.shape[1])
+class _Review(LossModule):
+    def __init__(self, loss: ReviewKD, context: MethodContext) -> None:
+        super().__init__(loss)
+        pairs = _pairs(context.student, context.teachers[0])
+        between = min(_MOST_CHANNELS, context.student.embedding.shape[1])
         self.fusions = nn.ModuleList(
             _Fusion(one.shape[1], between, other.shape[1], fuse=position > 0)
             for position, (one, other) in enumerate(pairs)
         )
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         differences, later = [], None
         for fusion, (own, wanted) in zip(self.fusions, _pairs(student, teachers[0]), strict=True):
             reached, later = fusion(own, later, wanted.shape[2:])

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from persistill.losses.base import DistillationLoss
 from persistill.losses.functional import check_batches, full_precision, normalize_rows, rounding
-from persistill.settings import Settings
-from persistill.structures import ModelOutput, OutputField
+from persistill.structures import ModelOutput
 
 
 def distance_relation(student: Tensor, teacher: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def _angles(features: Tensor) -> Tensor:
         return directions @ directions.transpose(1, 2)
 
 
-class RKD(Settings):
+class RKD(DistillationLoss):
     """Embeddings lie to each other as the first teacher's do. Terms "rkd_distance" and "rkd_angle".
 
     Attributes:
@@ -78,18 +78,10 @@ class RKD(Settings):
         angle: weight of "rkd_angle"; 50 is usual.
     """
 
+    required_outputs = frozenset({"embedding"})
+
     distance: Annotated[float, Field(ge=0)] = 25.0
     angle: Annotated[float, Field(ge=0)] = 50.0
-
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"embedding"})
 
     @property
     def weights(self) -> Mapping[str, float]:

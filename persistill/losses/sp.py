@@ -1,6 +1,6 @@
 """SP: similarity-preserving distillation (Tung and Mori 2019, "Similarity-Preserving Knowledge Distillation")."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion
 from persistill.losses.functional import match_maps, similarity
-from persistill.settings import Settings
-from persistill.structures import ModelOutput, OutputField
+from persistill.structures import ModelOutput
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(similarity(student), similarity(teacher))
 
 
-class SP(Settings):
+class SP(DistillationLoss):
     """Images that are alike for the first teacher become alike for the student. One term, "sp".
 
     Attributes:
@@ -35,23 +35,15 @@ class SP(Settings):
             None for all that have such a partner. The term is the mean over them.
     """
 
+    required_outputs = frozenset({"feature_maps"})
+
     weight: Annotated[float, Field(ge=0)] = 3000.0
     maps: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"feature_maps"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "sp"."""
-        return {"sp": self.weight}
+    @classmethod
+    def autoconfig(cls, context: AutoconfigContext) -> Suggestion:
+        """The published weight, lowered with batches below 128: the term grows as one over the batch."""
+        return Suggestion(cls(weight=context.per_pair(3000.0, 128)))
 
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "sp": mean over stages of ``similarity_preserving``, a scalar.

@@ -1,7 +1,7 @@
 """VID: variational information distillation (Ahn, Hu, Damianou, Lawrence and Dai 2019, CVPR, arXiv 1904.05835)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from persistill.losses.adapters import apply
+from persistill.losses.base import DistillationLoss, LossModule, MethodContext
 from persistill.losses.functional import full_precision, match_maps, to_common_size
-from persistill.settings import Settings
-from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
+from persistill.structures import Batch, ModelOutput
 
 _FIRST_VARIANCE = 5.0
 _LEAST_VARIANCE = 1e-5
@@ -37,46 +37,33 @@ def gaussian_nll(mean: Tensor, variance: Tensor, teacher: Tensor) -> Tensor:
     return ((squares / spread + spread.log()) / 2).mean()
 
 
-class VID(Settings):
+class VID(DistillationLoss):
     """Maps from which the first teacher's can be guessed. One term, "vid", the sum over all stages that can be paired.
 
     Attributes:
         weight: of the term; 1 is usual (RepDistiller).
     """
 
+    required_outputs = frozenset({"feature_maps"})
+
     weight: Annotated[float, Field(ge=0)] = 1.0
 
-    @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"feature_maps"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "vid"."""
-        return {"vid": self.weight}
-
-    def learner(self, setting: MethodContext) -> nn.Module:
+    def build(self, context: MethodContext) -> LossModule:
         """The guesses, one a stage: three 1x1 convolutions for the mean, and a variance for each of its channels.
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        return _Guesses(setting)
+        return _Guesses(self, context)
 
 
-class _Guesses(nn.Module):
-    def __init__(self, setting: MethodContext) -> None:
-        super().__init__()
-        pairs = match_maps(setting.student.feature_maps, setting.teachers[0].feature_maps)
+class _Guesses(LossModule):
+    def __init__(self, loss: VID, context: MethodContext) -> None:
+        super().__init__(loss)
+        pairs = match_maps(context.student.feature_maps, context.teachers[0].feature_maps)
         self.guesses = nn.ModuleList(_Guess(one.shape[1], other.shape[1]) for one, other in pairs)
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         surprises = []
         for guess, pair in zip(self.guesses, match_maps(student.feature_maps, teachers[0].feature_maps), strict=True):
             seen, wanted = to_common_size(*pair)

@@ -11,12 +11,12 @@ from persistill.metrics._checks import check_finite
 from persistill.topology import rips_persistence, wasserstein
 
 
-def agreement(teacher_logits: Tensor, student_logits: Tensor) -> float:
+def agreement(student_logits: Tensor, teacher_logits: Tensor) -> float:
     """Share of images that both networks put into the same class, rightly or not; the lower class wins a tie.
 
     Args:
-        teacher_logits: (N, K).
         student_logits: (N, K).
+        teacher_logits: (N, K).
 
     Returns:
         A fraction in [0, 1].
@@ -24,16 +24,16 @@ def agreement(teacher_logits: Tensor, student_logits: Tensor) -> float:
     Raises:
         UserError: if the shapes differ, or logits are NaN or +inf.
     """
-    _check(teacher_logits, student_logits)
-    return float((teacher_logits.argmax(1) == student_logits.argmax(1)).double().mean())
+    _check(student_logits, teacher_logits)
+    return float((student_logits.argmax(1) == teacher_logits.argmax(1)).double().mean())
 
 
-def mean_kl(teacher_logits: Tensor, student_logits: Tensor) -> float:
+def mean_kl(student_logits: Tensor, teacher_logits: Tensor) -> float:
     """KL(teacher || student) of the probabilities, at temperature 1, in nats: its mean over images.
 
     Args:
-        teacher_logits: (N, K), finite.
         student_logits: (N, K), finite.
+        teacher_logits: (N, K), finite.
 
     Returns:
         A number >= 0, and 0 for equal probabilities.
@@ -41,9 +41,9 @@ def mean_kl(teacher_logits: Tensor, student_logits: Tensor) -> float:
     Raises:
         UserError: if the shapes differ, or logits are NaN or +inf.
     """
-    _check(teacher_logits, student_logits)
+    _check(student_logits, teacher_logits)
     # A sum of rounded terms may end a hair below 0.
-    return max(0.0, float(kl(teacher_logits.double(), student_logits.double(), 1.0)))
+    return max(0.0, float(kl(student_logits.double(), teacher_logits.double(), 1.0)))
 
 
 def cka(first: Tensor, second: Tensor) -> float:
@@ -126,8 +126,8 @@ def v_measure(embedding: Tensor, target: Tensor, clusters: int) -> float:
     return float(v_measure_score(target.cpu().numpy(), found))
 
 
-def _check(teacher_logits: Tensor, student_logits: Tensor) -> None:
-    check_logits(teacher_logits, student_logits, 1.0)
+def _check(student_logits: Tensor, teacher_logits: Tensor) -> None:
+    check_logits(student_logits, teacher_logits, 1.0)
     for logits in (teacher_logits, student_logits):
         check_finite(logits)
 

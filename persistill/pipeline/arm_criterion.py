@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from persistill import models
-from persistill.config import Arm, as_methods
+from persistill.config import Arm
+from persistill.losses import MethodContext
 from persistill.pipeline.context import Context
-from persistill.structures import MethodContext
 from persistill.training import Criterion, TeacherCallable
 
 
@@ -38,8 +38,8 @@ def arm_criterion(
     with torch.no_grad():
         features = student(example.inputs[view]), [teacher(example) for teacher in teachers]
     return Criterion(
-        as_methods(arm.methods),
+        arm.methods,
         cross_entropy=arm.cross_entropy,
         label_smoothing=context.recipe.training_of(arm).label_smoothing,
-        settings=[MethodContext(*features, context.data.splits.train.targets, path) for path in prepared],
+        contexts=[MethodContext(*features, context.data.splits.train.targets, path) for path in prepared],
     )

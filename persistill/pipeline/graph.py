@@ -6,7 +6,7 @@ recipe -> views -> teachers (-> features, preparations) -> students (arms x seed
 
 from functools import cached_property
 
-from persistill.config import Arm, as_methods
+from persistill.config import Arm
 from persistill.data import IMAGE
 from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView
@@ -23,7 +23,7 @@ from persistill.pipeline.stages.student import StudentStage
 from persistill.pipeline.stages.teacher import TeacherStage
 from persistill.pipeline.stages.view import ViewStage
 from persistill.pipeline.teacher_ref import TeacherRef
-from persistill.structures import OutputField, PreparedMethod
+from persistill.structures import OutputField
 
 
 class StageGraph:
@@ -61,7 +61,7 @@ class StageGraph:
         arms = self._recipe.arms.values()
         fields = {
             name: frozenset[OutputField]().union(
-                *(method.reads for arm in arms if name in arm.teachers for method in as_methods(arm.methods))
+                *(loss.required_outputs for arm in arms if name in arm.teachers for loss in arm.methods)
             )
             for name in self._recipe.teachers
         }
@@ -75,8 +75,8 @@ class StageGraph:
         return {
             (name, position): PreparationStage(self._context, arm, method.preparation, self._teachers_of(arm))
             for name, arm in self._recipe.arms.items()
-            for position, method in enumerate(as_methods(arm.methods))
-            if isinstance(method, PreparedMethod) and method.preparation is not None
+            for position, method in enumerate(arm.methods)
+            if method.preparation is not None
         }
 
     @cached_property

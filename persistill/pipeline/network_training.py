@@ -64,7 +64,7 @@ def train_network(
         record = fit(
             network,
             loader,
-            objective=criterion,
+            criterion=criterion,
             settings=settings,
             folder=folder,
             fabric=make_fabric(context.device.type, settings),

@@ -38,7 +38,7 @@ def check_shapes(context: Context) -> None:
             criterion = arm_criterion(context, arm, student, IMAGE, teachers, [None] * len(arm.methods))
             with torch.no_grad():
                 taught = [teacher(example) for teacher in teachers]
-                criterion.to(context.device).terms(student(example.inputs[IMAGE]), taught, example)
+                criterion.to(context.device)(student(example.inputs[IMAGE]), taught, example)
         except UserError as error:
             raise UserError(f"arm {name!r}: {error}") from None
 

@@ -8,82 +8,102 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persistill.errors import UserError
-from persistill.structures import Batch, LearningMethod, Method, MethodContext, ModelOutput, PureMethod
+from persistill.losses import DistillationLoss, LossModule, LossOutput, MethodContext, weighted_sum
+from persistill.structures import Batch, ModelOutput
 
 
 class Criterion(nn.Module):
-    """``cross_entropy * CE + sum(weight * term)`` over all terms of all methods.
+    """``cross_entropy * CE + sum(weight * term)`` over all terms of all distillation losses.
 
-    Its parameters are the trainable parts of the methods; most have none.
+    Its parameters are the trainable parts of the losses; most have none.
 
     Args:
-        methods: pure ones, or with parts that learn.
+        losses: distillation losses.
         cross_entropy: weight of the cross-entropy.
         label_smoothing: share of the target that is spread over all classes there.
-        settings: what parts that learn are built for, one a method; empty where no method has any.
+        contexts: what the losses are built for, one a loss; may be left out where none has trainable parts.
 
     Attributes:
-        weights: term name -> weight; the cross-entropy is called "ce". Where two methods share a term's name, the
-            method's name stands before it ("KD.kd").
+        weights: term name -> weight, without the factors of a schedule; the cross-entropy is called "ce". Where two
+            losses share a term's name, the loss's name stands before it ("KD.kd").
     """
 
     def __init__(
         self,
-        methods: Sequence[Method] = (),
+        losses: Sequence[DistillationLoss] = (),
         *,
         cross_entropy: float = 1.0,
         label_smoothing: float = 0.0,
-        settings: Sequence[MethodContext] = (),
+        contexts: Sequence[MethodContext] = (),
     ) -> None:
         super().__init__()
-        self._methods = tuple(methods)
-        self._label_smoothing = label_smoothing
-        self._learners = nn.ModuleDict()
-        for position, method in enumerate(self._methods):
-            if isinstance(method, LearningMethod):
-                if len(settings) != len(self._methods):
-                    raise UserError(
-                        f"{type(method).__name__} has parts that learn, and needs to know what for: {len(settings)} "
-                        f"setting(s) were given for {len(self._methods)} method(s); give one each."
-                    )
-                self._learners[str(position)] = method.learner(settings[position])
-        counts = Counter(name for method in methods for name in method.weights)
+        self._label_smoothing, self._settings = label_smoothing, tuple(losses)
+        self._losses = nn.ModuleList(_build(loss, losses, contexts, position) for position, loss in enumerate(losses))
+        counts = Counter(name for loss in losses for name in loss.weights)
         self._names = [
-            {name: name if counts[name] == 1 else f"{type(method).__name__}.{name}" for name in method.weights}
-            for method in methods
+            {name: name if counts[name] == 1 else f"{type(loss).__name__}.{name}" for name in loss.weights}
+            for loss in losses
         ]
         self.weights: dict[str, float] = {"ce": cross_entropy}
-        for method, names in zip(self._methods, self._names, strict=True):
-            for name, weight in method.weights.items():
+        for loss, names in zip(losses, self._names, strict=True):
+            for name, weight in loss.weights.items():
                 if names[name] in self.weights:
                     raise UserError(f"two methods of one arm are both {names[name]!r}; use one, with the sum of both.")
                 self.weights[names[name]] = weight
 
-    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
-        """All unweighted terms, scalars of float32, in the order of ``weights``.
+    def weights_at(self, step: int, epoch: int) -> dict[str, float]:
+        """The weights times the factors of the losses' schedules.
 
         Args:
-            student: features of the batch with gradient.
-            teachers: features of the same images, in the arm's order.
-            batch: the batch itself.
+            step: of the whole training, from 0.
+            epoch: from 0.
         """
-        logits = student.logits.float()
-        terms = {"ce": F.cross_entropy(logits, batch.target, label_smoothing=self._label_smoothing)}
-        for position, (method, names) in enumerate(zip(self._methods, self._names, strict=True)):
-            if isinstance(method, PureMethod):
-                found = method.terms(student, teachers, batch.target)
-            else:
-                found = self._learners[str(position)](student, teachers, batch)
-            for name, value in found.items():
-                terms[names[name]] = value.float()
-        return terms
+        weights = {"ce": self.weights["ce"]}
+        for loss, names in zip(self._settings, self._names, strict=True):
+            weights |= {names[name]: weight for name, weight in loss.weights_at(step, epoch).items()}
+        return weights
 
-    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum. A term of weight zero is left out, so that it cannot spoil the gradient."""
-        weighted = [self.weights[name] * value for name, value in terms.items() if self.weights[name] > 0]
-        if not weighted:
-            raise UserError("all weights of the arm are zero: there is nothing to learn from.")
-        return torch.stack(weighted).sum()
+    def supervised(self, student: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the labels alone."""
+        logits = student.logits.float()
+        return {"ce": F.cross_entropy(logits, batch.target, label_smoothing=self._label_smoothing)}
+
+    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> LossOutput:
+        """The weighted sum, and all unweighted terms: scalars of float32, in the order of ``weights``.
+
+        A term of weight zero is left out of the sum, so that it cannot spoil the gradient.
+
+        Args:
+            student: outputs for the batch, with gradient.
+            teachers: outputs for the same images, in the arm's order.
+            batch: the batch itself, with its step and epoch.
+
+        Raises:
+            UserError: if no term has a weight at this step.
+        """
+        terms = self.supervised(student, batch)
+        for module, names in zip(self._losses, self._names, strict=True):
+            terms |= {names[name]: value.float() for name, value in module(student, teachers, batch).terms.items()}
+        weights = self.weights_at(batch.step, batch.epoch)
+        if not any(weights.values()):
+            raise UserError(
+                "all weights of the arm are zero: there is nothing to learn from. Where a schedule begins at zero, "
+                "give the cross-entropy a weight."
+            )
+        return LossOutput(weighted_sum(terms, weights), terms)
+
+
+def _build(
+    loss: DistillationLoss, losses: Sequence[DistillationLoss], contexts: Sequence[MethodContext], position: int
+) -> LossModule:
+    if len(contexts) == len(losses):
+        return loss.build(contexts[position])
+    if type(loss).build is DistillationLoss.build:
+        return LossModule(loss)
+    raise UserError(
+        f"{type(loss).__name__} has parts that are trained along, and needs to know what for: {len(contexts)} "
+        f"context(s) were given for {len(losses)} loss(es); give one each."
+    )
 
 
 class NonFiniteGuard:

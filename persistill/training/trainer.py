@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ def fit(
     network: nn.Module,
     loader: Batches,
     *,
-    objective: Criterion,
+    criterion: Criterion,
     settings: Train,
     folder: RunFolder,
     fabric: Fabric,
@@ -77,7 +78,7 @@ def fit(
     Args:
         network: returns ``ModelOutput``; trained in place. It keeps the weights of the last epoch.
         loader: yields batches that hold ``view`` and the views of all teachers.
-        objective: the loss; its own parameters are trained along.
+        criterion: the loss; its own parameters are trained along.
         settings: optimizer, schedule, precision.
         folder: receives ``log.jsonl`` and, until the training ends, ``checkpoint.safetensors``.
         fabric: from ``make_fabric``.
@@ -97,8 +98,8 @@ def fit(
     progress = progress or Silent()
     steps, layout = len(loader), torch.channels_last if settings.channels_last else torch.contiguous_format
     network.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
-    objective.to(fabric.device)
-    trained = {"network": network, "objective": objective}
+    criterion.to(fabric.device)
+    trained = {"network": network, "criterion": criterion}
     plain = build_optimizer(
         [parameter for module in trained.values() for parameter in module.parameters() if parameter.requires_grad],
         settings,
@@ -122,7 +123,7 @@ def fit(
     first, began = state["step"], time.perf_counter() - state["seconds"]
     sums = {name: torch.tensor(value, device=fabric.device) for name, value in state["sums"].items()}
     right, seen = torch.tensor(float(state["right"]), device=fabric.device), state["seen"]
-    health = NonFiniteGuard(objective.weights)
+    health = NonFiniteGuard(criterion.weights)
     journal, saved, record = MetricLogger(folder), time.perf_counter(), dict[str, Any]()
 
     def checkpoint(step: int) -> None:
@@ -139,15 +140,15 @@ def fit(
         step = first
         for epoch in range(first // steps, settings.epochs):
             model.train()
-            objective.train()
-            for batch in loader.epoch(epoch, start=step - epoch * steps):
+            criterion.train()
+            for loaded in loader.epoch(epoch, start=step - epoch * steps):
+                batch = replace(loaded, step=step, epoch=epoch)
                 plain.param_groups[0]["lr"] = lr = learning_rate(settings, step, steps)
                 with fabric.autocast(), torch.no_grad():
                     taught = [_fp32(teacher(batch)) for teacher in teachers]
                 features: ModelOutput = model(batch.inputs[view].contiguous(memory_format=layout))
-                terms = objective.terms(features, taught, batch)
+                loss, terms = criterion(features, taught, batch)
                 health.observe(terms)
-                loss = objective.total(terms)
                 optimizer.zero_grad(set_to_none=True)
                 fabric.backward(loss)
                 if settings.clip_norm is not None:
@@ -172,7 +173,7 @@ def fit(
                             "epoch": epoch + 1,
                             "loss": loss.item(),
                             "terms": now,
-                            "weights": objective.weights,
+                            "weights": criterion.weights_at(batch.step, epoch),
                             "lr": lr,
                             "seconds": time.perf_counter() - began,
                         },
@@ -186,7 +187,7 @@ def fit(
                 "epochs": settings.epochs,
                 "loss": means.pop("loss"),
                 "terms": means,
-                "weights": objective.weights,
+                "weights": criterion.weights_at(step - 1, epoch),
                 "lr": lr,
                 "train_accuracy": right.item() / seen,
                 "validation": dict(validate(network)) if validate else {},

@@ -32,7 +32,7 @@ def test_images_and_normalization(splits):
         return images
 
     loader = Loader(splits.train, {}, batch_size=7, mean=(0.3,), std=(0.2,), shuffle_seed=None, transform=look)
-    image = next(loader.epoch(0)).views["image"]
+    image = next(loader.epoch(0)).inputs["image"]
     assert seen[0].dtype == torch.float32
     expected = pixels.numpy().astype(np.float64) / 255
     assert seen[0].numpy() == pytest.approx(expected, abs=1e-6)

@@ -25,25 +25,25 @@ def logits():
 def test_kl_direction(logits):
     teacher, student = logits
     one, other = torch.tensor(teacher[:1]), torch.tensor(student[:1])
-    assert float(kl(one, other, 1.0)) == pytest.approx(divergence(teacher[0], student[0]))
-    assert float(kl(other, one, 1.0)) == pytest.approx(divergence(student[0], teacher[0]))
+    assert float(kl(other, one, 1.0)) == pytest.approx(divergence(teacher[0], student[0]))
+    assert float(kl(one, other, 1.0)) == pytest.approx(divergence(student[0], teacher[0]))
     assert divergence(teacher[0], student[0]) != pytest.approx(divergence(student[0], teacher[0]), rel=0.01)
 
 
 def test_kl_temperature(logits):
     teacher, student = logits
-    found = float(kl(torch.tensor(teacher[:1]), torch.tensor(student[:1]), 4.0))
+    found = float(kl(torch.tensor(student[:1]), torch.tensor(teacher[:1]), 4.0))
     assert found == pytest.approx(16 * divergence(teacher[0] / 4, student[0] / 4))
 
 
 def test_kl_reduction(logits):
     teacher, student = logits
     mean = sum(divergence(p, q) for p, q in zip(teacher, student, strict=True)) / 6
-    tensors = torch.tensor(teacher), torch.tensor(student)
+    tensors = torch.tensor(student), torch.tensor(teacher)
     assert float(kl(*tensors, 1.0)) == pytest.approx(mean)
     assert float(kl(*tensors, 1.0, "mean")) == pytest.approx(mean / 4)
     # What ``nn.KLDivLoss()`` without arguments computes.
-    bare = F.kl_div(tensors[1].log_softmax(1), tensors[0].softmax(1), reduction="none").mean()
+    bare = F.kl_div(tensors[0].log_softmax(1), tensors[1].softmax(1), reduction="none").mean()
     assert float(bare) == pytest.approx(mean / 4)
     assert (KD().kl_reduction, TGD().kl_reduction) == ("batchmean", "batchmean")
     assert TGD.published().kl_reduction == "mean"
@@ -76,10 +76,10 @@ def test_stages_pair_from_the_last():
 
 def test_losses_in_float32(logits):
     teacher, student = (torch.tensor(z, dtype=torch.bfloat16) for z in logits)
-    expected = kl(teacher.float(), student.float(), 4.0)
+    expected = kl(student.float(), teacher.float(), 4.0)
     features = torch.randn(5, 300, dtype=torch.float16) * 100
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found, similar = kl(teacher, student, 4.0), similarity(features)
+        found, similar = kl(student, teacher, 4.0), similarity(features)
     assert (found.dtype, similar.dtype) == (torch.float32, torch.float32)
     assert torch.equal(found, expected)
     assert torch.equal(similar, similarity(features.float()))

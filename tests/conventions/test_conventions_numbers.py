@@ -68,7 +68,7 @@ def test_noise_on_images(splits):
         Loader(splits.test, {}, batch_size=50, mean=mean, std=std, shuffle_seed=None, transform=noise)
         for mean, std in [((0.0,), (1.0,)), ((0.3,), (0.2,))]
     ]
-    plain_view, normalized = (next(loader.epoch(0)).views["image"] for loader in loaders)
+    plain_view, normalized = (next(loader.epoch(0)).inputs["image"] for loader in loaders)
     assert (plain_view.min(), plain_view.max()) == (0, 1)
     assert torch.allclose(normalized, (plain_view - 0.3) / 0.2, atol=1e-5)
 

@@ -18,12 +18,12 @@ def test_the_loss_is_the_weighted_sum(run):
     torch.manual_seed(0)
     logits, target = torch.randn(2, 6, 5), torch.arange(6) % 5
     student, teacher = (ModelOutput(z, z, {"stage": z[:, :, None, None]}) for z in logits)
-    objective = Criterion([KD(weight=0.3, temperature=2.0), SP(weight=7.0)], cross_entropy=0.25)
-    terms = objective.terms(student, [teacher], Batch({}, target, torch.arange(6)))
-    kd = kl(teacher.logits, student.logits, 2.0)
+    criterion = Criterion([KD(weight=0.3, temperature=2.0), SP(weight=7.0)], cross_entropy=0.25)
+    total, _ = criterion(student, [teacher], Batch({}, target, torch.arange(6)))
+    kd = kl(student.logits, teacher.logits, 2.0)
     sp = (similarity(student.feature_maps["stage"]) - similarity(teacher.feature_maps["stage"])).square().mean()
     expected = 0.25 * F.cross_entropy(student.logits, target) + 0.3 * kd + 7.0 * sp
-    assert float(objective.total(terms)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(total) == pytest.approx(float(expected), rel=1e-5)
 
     records = run.folder("student", "started-seed3").records()
     assert {"ce", "kd", "sp"} == set(records[0]["terms"])

@@ -31,7 +31,7 @@ def trained():
     def train(learner, optimizer, steps, student, teacher, batch):
         values = []
         for _ in range(steps):
-            (value,) = learner(student, [teacher], batch).values()
+            (value,) = learner.terms(student, [teacher], batch).values()
             optimizer.zero_grad()
             value.backward()
             assert all(parameter.grad.any() for parameter in learner.parameters())

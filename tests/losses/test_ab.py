@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import AB, activation_boundary
-from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.losses import AB, MethodContext, activation_boundary
+from persistill.structures import Batch, ModelOutput
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
@@ -28,7 +27,7 @@ def looped(student, teacher, margin):
 
 
 def learner_of(method, student, teacher):
-    return method.learner(MethodContext(student, [teacher], BATCH.target)).double()
+    return method.build(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 @pytest.mark.parametrize("margin", [0.3, 1.0, 2.5])
@@ -73,10 +72,10 @@ def test_term_is_the_weighed_sum_over_stages(made_up):
     student, teacher = made_up(0), made_up(1, channels=3, sides=(7, 3, 1))
     method = AB(weight=5.0, margin=0.7)
     learner = learner_of(method, student, teacher)
-    found = learner(student, [teacher, made_up(2)], BATCH)
+    found = learner.terms(student, [teacher, made_up(2)], BATCH)
     assert method.weights == {"ab": 5.0}
     assert list(found) == ["ab"]
-    assert as_methods([method])[0].teachers_needed == 1
+    assert method.num_teachers == 1
     expected = 0.0
     for (stage, own), connector, share in zip(
         student.feature_maps.items(), learner.connectors, (1 / 4, 1 / 2, 1), strict=True

@@ -10,15 +10,19 @@ import pytest
 import torch
 
 from persistill import losses
-from persistill.config import Arm, as_methods
+from persistill.config import Arm
 from persistill.errors import UserError
+from persistill.losses import DistillationLoss, MethodContext
 from persistill.models import build
-from persistill.settings import Settings
-from persistill.structures import Batch, LearningMethod, MethodContext, ModelOutput
+from persistill.structures import Batch, ModelOutput
 from persistill.training import Criterion
 
 ROOT = Path(__file__).resolve().parents[2]
-CLASSES = [value for value in vars(losses).values() if inspect.isclass(value) and issubclass(value, Settings)]
+CLASSES = [
+    value
+    for value in vars(losses).values()
+    if inspect.isclass(value) and issubclass(value, DistillationLoss) and value is not DistillationLoss
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +40,20 @@ def seen():
 BATCH = Batch({}, torch.arange(4), torch.arange(4))
 
 
-def terms_of(method, student, teachers):
-    """What gives the method's terms: itself, or the part that learns, afresh each time."""
-    if not isinstance(method, LearningMethod):
-        return lambda student, teachers: method.terms(student, teachers, BATCH.target)
-    learner = method.learner(MethodContext(student, teachers, torch.arange(8) % 5))
-    return lambda student, teachers: copy.deepcopy(learner)(student, teachers, BATCH)  # it may remember what it saw
+def terms_of(loss, student, teachers):
+    """What gives the loss's terms: built for these shapes, and afresh each time, for it may remember what it saw."""
+    module = loss.build(MethodContext(student, teachers, torch.arange(8) % 5))
+    return lambda student, teachers: copy.deepcopy(module)(student, teachers, BATCH).terms
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("method", CLASSES)
 def test_terms_are_named_scalars_that_teach(method, dtype, seen):
     network, images, teachers = seen
-    (used,) = as_methods([method()])
+    used = method()
     network.zero_grad()
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        student, teachers = network(images), teachers[: used.teachers_needed]
+        student, teachers = network(images), teachers[: used.num_teachers]
         terms = terms_of(used, student, teachers)(student, teachers)
     assert list(terms) == list(used.weights)
     assert all(value.shape == () and value.dtype == torch.float32 and value.isfinite() for value in terms.values())
@@ -65,17 +67,19 @@ def test_terms_are_named_scalars_that_teach(method, dtype, seen):
 @pytest.mark.parametrize("method", CLASSES)
 def test_terms_read_no_more_of_a_teacher_than_they_say(method, seen):
     network, images, teachers = seen
-    (used,) = as_methods([method()])
-    teachers = teachers[: used.teachers_needed]
+    used = method()
+    teachers = teachers[: used.num_teachers]
     nothing = ModelOutput(torch.zeros(0), torch.zeros(0), {})
-    stored = [nothing._replace(**{part: getattr(teacher, part) for part in used.reads}) for teacher in teachers]
+    stored = [
+        nothing._replace(**{part: getattr(teacher, part) for part in used.required_outputs}) for teacher in teachers
+    ]
     student = network(images)
     terms = terms_of(used, student, teachers)
     torch.manual_seed(0)
     expected = terms(student, teachers)
     torch.manual_seed(0)
     assert terms(student, stored) == expected
-    for part in used.reads:
+    for part in used.required_outputs:
         blank = [teacher._replace(**{part: getattr(nothing, part)}) for teacher in stored]
         with pytest.raises((UserError, RuntimeError, IndexError)):
             terms(student, blank)
@@ -116,24 +120,24 @@ def blocks(page):
 @pytest.fixture(scope="module")
 def page():
     """All names of docs/add_a_method.md, its code run from top to bottom."""
-    smallest, in_a_recipe, with_a_learner, in_the_package = blocks("add_a_method.md")
+    smallest, in_a_recipe, in_a_loop, with_trained_parts, in_the_package = blocks("add_a_method.md")
     names = {}
-    exec(compile(smallest + in_a_recipe + with_a_learner, "add_a_method.md", "exec"), names)
+    exec(compile(smallest + in_a_recipe + in_a_loop + with_trained_parts, "add_a_method.md", "exec"), names)
     exec(compile(in_the_package, "add_a_method.md", "exec"), {})
     return names
 
 
-def trained(objective, seen, term, teacher, steps=10):
+def trained(criterion, seen, term, teacher, steps=10):
     _, images, _ = seen
     torch.manual_seed(1)
     network = build("resnet-8", 3, 5)
-    optimizer = torch.optim.SGD([*network.parameters(), *objective.parameters()], lr=0.02)
+    optimizer = torch.optim.SGD([*network.parameters(), *criterion.parameters()], lr=0.02)
     values = []
     for _ in range(steps):
-        terms = objective.terms(network(images), [teacher], BATCH)
+        total, terms = criterion(network(images), [teacher], BATCH)
         values.append(terms[term].item())
         optimizer.zero_grad()
-        objective.total(terms).backward()
+        total.backward()
         optimizer.step()
     return values
 
@@ -141,9 +145,9 @@ def trained(objective, seen, term, teacher, steps=10):
 def test_the_smallest_method_of_the_page_works(page, seen):
     arm = page["arm"]
     assert isinstance(arm, Arm)
-    objective = Criterion(as_methods(arm.methods), cross_entropy=arm.cross_entropy)
-    assert objective.weights == {"ce": 0.5, "logits": 2.0}
-    values = trained(objective, seen, "logits", seen[2][0])
+    criterion = Criterion(arm.methods, cross_entropy=arm.cross_entropy)
+    assert criterion.weights == {"ce": 0.5, "logits": 2.0}
+    values = trained(criterion, seen, "logits", seen[2][0])
     assert values[-1] < values[0] / 2
     with pytest.raises(UserError, match=r"Logits\.weight"):
         page["Logits"](weight=-1.0)
@@ -151,13 +155,13 @@ def test_the_smallest_method_of_the_page_works(page, seen):
 
 def test_the_method_of_the_page_with_a_part_that_learns_works(page, seen):
     network, images, teachers = seen
-    setting = MethodContext(network(images), teachers[:1], BATCH.target)
+    context = MethodContext(network(images), teachers[:1], BATCH.target)
     torch.manual_seed(0)
-    objective = Criterion(as_methods([page["Hint"](weight=5.0)]), settings=[setting])
-    before = [parameter.clone() for parameter in objective.parameters()]
-    values = trained(objective, seen, "hint", teachers[0], 20)
+    criterion = Criterion([page["Hint"](weight=5.0)], contexts=[context])
+    before = [parameter.clone() for parameter in criterion.parameters()]
+    values = trained(criterion, seen, "hint", teachers[0], 20)
     assert values[-1] < values[0] / 2
-    assert all(not torch.equal(old, new) for old, new in zip(before, objective.parameters(), strict=True))
+    assert all(not torch.equal(old, new) for old, new in zip(before, criterion.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("method", CLASSES)

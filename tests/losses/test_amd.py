@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import AMD, angular_margin, normalize_rows
 from persistill.structures import ModelOutput
@@ -103,7 +102,7 @@ def test_term_is_the_mean_over_stages_with_the_settings(made_up):
     method = AMD(weight=7.0, margin=1.7, scale=9.0, local=0.3)
     terms = method.terms(student, [teacher], TARGET)
     assert method.weights == {"amd": 7.0}
-    assert as_methods([method])[0].teachers_needed == 1
+    assert method.num_teachers == 1
     expected = (
         sum(
             looped(student.feature_maps[name], teacher.feature_maps[name], 1.7, 9.0, 0.3)

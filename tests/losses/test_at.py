@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import AT, attention, attention_transfer
 from persistill.structures import ModelOutput
@@ -65,7 +64,7 @@ def test_term_is_the_sum_over_stages(made_up):
     method = AT(weight=5.0)
     terms = method.terms(student, [teacher], torch.zeros(4))
     assert method.weights == {"at": 5.0}
-    assert as_methods([method])[0].teachers_needed == 1
+    assert method.num_teachers == 1
     expected = sum(looped(student.feature_maps[name], teacher.feature_maps[name]) for name in student.feature_maps)
     assert terms["at"].item() == pytest.approx(expected)
 

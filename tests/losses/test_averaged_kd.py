@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import AveragedKD, averaged_kl, kl
 from persistill.structures import ModelOutput
@@ -37,14 +36,14 @@ def test_function_is_its_loop(batch, count, temperature):
     torch.manual_seed(0)
     *teachers, student = torch.randn(count + 1, batch, 6, dtype=torch.float64) * 2
     expected = looped(teachers, student, temperature)
-    assert averaged_kl(teachers, student, temperature).item() == pytest.approx(expected, rel=1e-9)
+    assert averaged_kl(student, teachers, temperature).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_function_by_hand():
     # Teachers (1/2, 1/2) and (1, 0) up to e^-100: mean (3/4, 1/4); student (1/4, 3/4).
     teachers = [torch.tensor([[0.0, 0.0]]), torch.tensor([[100.0, 0.0]])]
     student = torch.tensor([[1.0, 3.0]]).log()
-    assert averaged_kl(teachers, student, 1.0).item() == pytest.approx(0.5 * math.log(3), rel=1e-5)
+    assert averaged_kl(student, teachers, 1.0).item() == pytest.approx(0.5 * math.log(3), rel=1e-5)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.5, 8))
@@ -53,15 +52,15 @@ def test_it_teaches_what_the_mean_divergence_teaches(seed, temperature):
     torch.manual_seed(seed)
     *teachers, student = torch.randn(4, 3, 5, dtype=torch.float64)
     student.requires_grad_()
-    value = averaged_kl(teachers, student, temperature)
+    value = averaged_kl(student, teachers, temperature)
     (gradient,) = torch.autograd.grad(value, student)
-    mean = torch.stack([kl(teacher, student, temperature) for teacher in teachers]).mean()
+    mean = torch.stack([kl(student, teacher, temperature) for teacher in teachers]).mean()
     torch.testing.assert_close(gradient, torch.autograd.grad(mean, student)[0])
     assert 0 <= value <= mean
-    torch.testing.assert_close(averaged_kl(teachers[::-1], student, temperature), value)
-    torch.testing.assert_close(averaged_kl([t + 3 for t in teachers], student - 7, temperature), value)
+    torch.testing.assert_close(averaged_kl(student, teachers[::-1], temperature), value)
+    torch.testing.assert_close(averaged_kl(student - 7, [t + 3 for t in teachers], temperature), value)
     torch.testing.assert_close(
-        averaged_kl(teachers[:1] * 3, student, temperature), kl(teachers[0], student, temperature)
+        averaged_kl(student, teachers[:1] * 3, temperature), kl(student, teachers[0], temperature)
     )
 
 
@@ -70,7 +69,7 @@ def test_term_is_the_function_with_the_settings(made_up):
     method = AveragedKD(weight=0.3, temperature=2.5)
     terms = method.terms(student, teachers, TARGET)
     assert method.weights == {"averaged_kd": 0.3}
-    assert as_methods([method])[0].teachers_needed == 2
+    assert method.num_teachers == 2
     assert list(terms) == ["averaged_kd"]
     expected = looped([teacher.logits for teacher in teachers], student.logits, 2.5)
     assert terms["averaged_kd"].item() == pytest.approx(expected)
@@ -108,7 +107,7 @@ def test_gradients_are_finite(kind, dtype):
     if kind == "certain":  # of different classes, each with all its probability
         teachers = [6e4 * torch.nn.functional.one_hot(torch.tensor([c] * 4), 10).float() for c in (2, 7)]
     student = student.to(dtype).requires_grad_()
-    value = averaged_kl([teacher[: len(student)].to(dtype) for teacher in teachers], student, 4.0)
+    value = averaged_kl(student, [teacher[: len(student)].to(dtype) for teacher in teachers], 4.0)
     value.backward()
     assert value.dtype == torch.float32
     assert value.isfinite()
@@ -119,25 +118,25 @@ def test_everything_is_fp32_under_autocast():
     torch.manual_seed(2)
     logits = (torch.randn(3, 4, 10) * 5).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        inside = averaged_kl(list(logits[:2]), logits[2], 4.0)
-    assert inside == averaged_kl(list(logits[:2].float()), logits[2].float(), 4.0)
+        inside = averaged_kl(logits[2], list(logits[:2]), 4.0)
+    assert inside == averaged_kl(logits[2].float(), list(logits[:2].float()), 4.0)
 
 
 def test_gradient_is_that_of_finite_differences():
     torch.manual_seed(3)
     logits = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda each: averaged_kl(list(each[:2]), each[2], 4.0), logits)
+    assert torch.autograd.gradcheck(lambda each: averaged_kl(each[2], list(each[:2]), 4.0), logits)
 
 
 def test_what_does_not_fit_is_named():
     logits = torch.zeros(2, 3)
-    with pytest.raises(UserError, match=r"\(2, 4\) and \(2, 3\) were given"):
+    with pytest.raises(UserError, match=r"\(2, 3\) and \(2, 4\) were given"):
         nothing = ModelOutput(logits, logits, {})
         AveragedKD().terms(nothing, [nothing, ModelOutput(torch.zeros(2, 4), logits, {})], TARGET[:2])
     with pytest.raises(UserError, match="none was given"):
-        averaged_kl([], logits, 4.0)
+        averaged_kl(logits, [], 4.0)
     with pytest.raises(UserError, match=r"temperature must be above 0; 0\.0"):
-        averaged_kl([logits], logits, 0.0)
+        averaged_kl(logits, [logits], 0.0)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import CC, correlation_congruence, neighbor_congruence
-from persistill.structures import Batch, MethodContext
+from persistill.losses import CC, MethodContext, correlation_congruence, neighbor_congruence
+from persistill.structures import Batch
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
@@ -43,7 +42,7 @@ def looped_neighbors(student, teacher):
 
 
 def learner_of(method, student, teacher):
-    return method.learner(MethodContext(student, [teacher], BATCH.target)).double()
+    return method.build(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 @pytest.mark.parametrize(("gamma", "order"), [(0.4, 2), (1.0, 1), (0.1, 4)])
@@ -99,14 +98,14 @@ def test_terms_are_the_functions_with_the_settings(made_up):
     student, teacher, other = made_up(0), made_up(1), made_up(2)
     kernel = CC(weight=100.0, form="kernel", gamma=0.7, order=3)
     assert kernel.weights == {"cc": 100.0}
-    assert as_methods([kernel])[0].teachers_needed == 1
-    learner = kernel.learner(MethodContext(student, [teacher, other], BATCH.target))
-    found = learner(student, [teacher, other], BATCH)
+    assert kernel.num_teachers == 1
+    learner = kernel.build(MethodContext(student, [teacher, other], BATCH.target))
+    found = learner.terms(student, [teacher, other], BATCH)
     assert not list(learner.parameters())
     assert found["cc"].item() == pytest.approx(looped_kernel(student.embedding, teacher.embedding, 0.7, 3))
 
     learner = learner_of(CC(dim=7), student, teacher)
-    found = learner(student, [teacher, other], BATCH)
+    found = learner.terms(student, [teacher, other], BATCH)
     pair = [
         features.embedding @ layer.weight.T + layer.bias
         for layer, features in ((learner.student, student), (learner.teacher, teacher))

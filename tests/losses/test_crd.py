@@ -6,10 +6,9 @@ import math
 import pytest
 import torch
 
-from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import CRD, contrastive_estimation
-from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.losses import CRD, MethodContext, contrastive_estimation
+from persistill.structures import Batch, ModelOutput
 
 TARGETS = torch.tensor([2, 0, 1, 2, 0, 0, 3, 2, 1, 0, 3, 2])
 INDEX = torch.tensor([3, 6, 0, 9])
@@ -18,7 +17,7 @@ BATCH = Batch({}, TARGETS[INDEX], INDEX)
 
 def learner_of(method, student, teacher, targets=TARGETS):
     torch.manual_seed(7)
-    return method.learner(MethodContext(student, [teacher], targets)).double()
+    return method.build(MethodContext(student, [teacher], targets)).double()
 
 
 def estimated(positive, negative, noise):
@@ -57,13 +56,13 @@ def test_term_is_the_published_formula(made_up):
     student, teacher = made_up(0), made_up(1)._replace(embedding=torch.randn(4, 5, dtype=torch.float64))
     method = CRD(weight=2.0, negatives=6, dim=7, temperature=0.3, momentum=0.2)
     assert method.weights == {"crd": 2.0}
-    assert as_methods([method])[0].teachers_needed == 1
+    assert method.num_teachers == 1
     learner = learner_of(method, student, teacher)
     constants = None
     for _ in range(2):  # the second time with what is remembered, and the constants of the first
         before = copy.deepcopy(learner)
         state = torch.get_rng_state()
-        found = learner(student, [teacher, made_up(2)], BATCH)
+        found = learner.terms(student, [teacher, made_up(2)], BATCH)
         torch.set_rng_state(state)
         drawn = before.draw(INDEX)
         assert list(found) == ["crd"]
@@ -98,7 +97,7 @@ def test_only_training_changes_what_is_remembered(made_up):
     student, teacher = made_up(0), made_up(1)
     learner = learner_of(CRD(negatives=3, dim=4), student, teacher).eval()
     before = copy.deepcopy(learner.state_dict())
-    learner(student, [teacher], BATCH)
+    learner.terms(student, [teacher], BATCH)
     assert torch.equal(before["memory_student"], learner.memory_student)
 
 
@@ -126,16 +125,16 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(made_up):
     student, teacher = made_up(0), made_up(1)
     method = CRD(negatives=5, dim=4)
     learner = learner_of(method, student, teacher)
-    learner(student, [teacher], BATCH)
+    learner.terms(student, [teacher], BATCH)
     saved, state = copy.deepcopy(learner.state_dict()), torch.get_rng_state()
     assert {"memory_student", "memory_teacher", "log_z"} <= set(saved)
     assert not {"targets", "by_class", "counts", "starts"} & set(saved)
-    expected = learner(student, [teacher], BATCH)
+    expected = learner.terms(student, [teacher], BATCH)
     torch.manual_seed(99)
-    resumed = method.learner(MethodContext(student, [teacher], TARGETS)).double()
+    resumed = method.build(MethodContext(student, [teacher], TARGETS)).double()
     resumed.load_state_dict(saved)
     torch.set_rng_state(state)
-    assert resumed(student, [teacher], BATCH) == expected
+    assert resumed.terms(student, [teacher], BATCH) == expected
     assert torch.equal(resumed.memory_teacher, learner.memory_teacher)
 
 
@@ -157,9 +156,9 @@ def test_the_layers_learn_to_tell_images_apart(made_up, trained):
 def test_gradients_are_finite_where_the_layer_gives_zero(dtype):
     student = torch.zeros(4, 6, dtype=dtype, requires_grad=True)
     features = [ModelOutput(one, one, {}) for one in (student, torch.randn(4, 6).to(dtype))]
-    learner = CRD(negatives=8).learner(MethodContext(features[0], features[1:], TARGETS))
+    learner = CRD(negatives=8).build(MethodContext(features[0], features[1:], TARGETS))
     torch.nn.init.zeros_(learner.student.bias)
-    value = learner(features[0], features[1:], BATCH)["crd"]
+    value = learner.terms(features[0], features[1:], BATCH)["crd"]
     value.backward()
     assert value.isfinite()
     assert student.grad.isfinite().all()
@@ -178,11 +177,11 @@ def test_the_function_computes_in_fp32():
 def test_gradient_is_that_of_finite_differences(made_up):
     student, teacher = made_up(0), made_up(1)
     learner = learner_of(CRD(negatives=5, dim=4), student, teacher).eval()
-    learner(student, [teacher], BATCH)  # sets the constants, which are no functions of later embeddings
+    learner.terms(student, [teacher], BATCH)  # sets the constants, which are no functions of later embeddings
 
     def term(embedding):
         torch.manual_seed(8)
-        return learner(student._replace(embedding=embedding), [teacher], BATCH)["crd"]
+        return learner.terms(student._replace(embedding=embedding), [teacher], BATCH)["crd"]
 
     assert torch.autograd.gradcheck(term, student.embedding.clone().requires_grad_())
 
@@ -191,9 +190,9 @@ def test_a_memory_that_fits_into_no_machine_is_refused(made_up):
     student, teacher = made_up(0), made_up(1)
     expanded = torch.arange(2).repeat(7_000_000)  # 14 million images
     with pytest.raises(UserError, match=r"about 53 GiB: .*14,000,000 training images.*16,384 drawn.*Lower dim"):
-        CRD().learner(MethodContext(student, [teacher], expanded))
+        CRD().build(MethodContext(student, [teacher], expanded))
     with pytest.raises(UserError, match="Lower dim, negatives or"):
-        CRD(negatives=10**8).learner(MethodContext(student, [teacher], TARGETS))
+        CRD(negatives=10**8).build(MethodContext(student, [teacher], TARGETS))
 
 
 def test_what_does_not_fit_is_named(made_up):
@@ -201,7 +200,7 @@ def test_what_does_not_fit_is_named(made_up):
     with pytest.raises(UserError, match="all training images are of one"):
         learner_of(CRD(), student, teacher, torch.full((9,), 2))
     with pytest.raises(UserError, match="the teacher's embeddings hold 3 samples, the student's 4"):
-        learner_of(CRD(negatives=2), student, teacher)(student, [made_up(1, batch=3)], BATCH)
+        learner_of(CRD(negatives=2), student, teacher).terms(student, [made_up(1, batch=3)], BATCH)
 
 
 @pytest.mark.parametrize(

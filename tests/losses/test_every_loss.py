@@ -1,6 +1,6 @@
-"""What holds at the edges for every method of the package, whichever there are; each one's own file tests the rest.
+"""What holds at the edges for every loss of the package, whichever there are; each one's own file tests the rest.
 
-A method is covered as soon as ``persistill.losses`` exports it. Forms that are not the default stand in ``FORMS``.
+A loss is covered as soon as ``persistill.losses`` exports it. Forms that are not the default stand in ``FORMS``.
 """
 
 import copy
@@ -10,23 +10,26 @@ import pytest
 import torch
 
 from persistill import losses
-from persistill.config import as_methods
-from persistill.losses import CC
-from persistill.settings import Settings
-from persistill.structures import Batch, LearningMethod, MethodContext, ModelOutput, PureMethod
+from persistill.errors import UserError
+from persistill.losses import CC, AutoconfigContext, DistillationLoss, MethodContext
+from persistill.structures import Batch, ModelOutput
 
 FORMS = (CC(form="kernel"),)
-DEFAULTS = [value() for value in vars(losses).values() if inspect.isclass(value) and issubclass(value, Settings)]
-EVERY = as_methods([*DEFAULTS, *FORMS])
-LEARNING = [method for method in EVERY if isinstance(method, LearningMethod)]
-PURE = [method for method in EVERY if isinstance(method, PureMethod)]
+DEFAULTS = [
+    value()
+    for value in vars(losses).values()
+    if inspect.isclass(value) and issubclass(value, DistillationLoss) and value is not DistillationLoss
+]
+EVERY = [*DEFAULTS, *FORMS]
+PURE = [loss for loss in EVERY if type(loss).build is DistillationLoss.build]
+BUILT = [loss for loss in EVERY if loss not in PURE]
 TARGETS = torch.arange(20) % 5  # of all training images; a batch holds some of the first
 KINDS = ("zero", "constant", "equal", "large", "one sample", "one place", "one dead channel", "one dead sample")
 
 
-def named(method):
-    form = f"-{method.form}" if method in FORMS else ""
-    return type(method).__name__ + form
+def named(loss):
+    form = f"-{loss.form}" if loss in FORMS else ""
+    return type(loss).__name__ + form
 
 
 def drawn(seed, batch=4, channels=(4, 6), sides=(5, 3), width=6):
@@ -49,7 +52,7 @@ def tensors(features):
     return [features.logits, features.embedding, *features.feature_maps.values()]
 
 
-def learnt(features, dtype=torch.float32):
+def leaves(features, dtype=torch.float32):
     """Features of a student: leaves that keep their gradient."""
     return each(features, lambda one: one.to(dtype, copy=True).requires_grad_())
 
@@ -59,18 +62,16 @@ def batch_of(student):
     return Batch({}, TARGETS[index], index)
 
 
-def learner_of(method, student, teachers):
-    """The part that learns, the same at every call; a pure method has none."""
+def built(loss, student, teachers):
+    """The loss as a module, the same at every call."""
     torch.manual_seed(3)
-    return method.learner(MethodContext(student, teachers, TARGETS)) if isinstance(method, LearningMethod) else None
+    return loss.build(MethodContext(student, teachers, TARGETS))
 
 
-def terms_of(method, learner, student, teachers):
+def terms_of(module, student, teachers):
     """The terms, the same at every call: what is drawn is drawn from one seed, what is remembered is forgotten."""
     torch.manual_seed(4)
-    if learner is None:
-        return method.terms(student, teachers, batch_of(student).target)
-    return learner(student, teachers, batch_of(student))
+    return module(student, teachers, batch_of(student)).terms
 
 
 def at_the_edge(kind):
@@ -96,65 +97,93 @@ def at_the_edge(kind):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", EVERY, ids=named)
-def test_terms_and_gradients_are_finite(method, kind, dtype):
+@pytest.mark.parametrize("loss", EVERY, ids=named)
+def test_terms_and_gradients_are_finite(loss, kind, dtype):
     student, teacher = at_the_edge(kind)
-    student = learnt(student, dtype)
-    teachers = [each(teacher, lambda one: one.to(dtype))] * method.teachers_needed
-    learner = learner_of(method, student, teachers)
-    terms = terms_of(method, learner, student, teachers)
-    assert list(terms) == list(method.weights)
+    student = leaves(student, dtype)
+    teachers = [each(teacher, lambda one: one.to(dtype))] * loss.num_teachers
+    module = built(loss, student, teachers)
+    terms = terms_of(module, student, teachers)
+    assert list(terms) == list(loss.weights)
     assert all(term.shape == () and term.dtype == torch.float32 and term.isfinite() for term in terms.values())
-    total = sum(method.weights[name] * term for name, term in terms.items())
+    total = sum(loss.weights[name] * term for name, term in terms.items())
     total.backward()
     gradients = [one.grad for one in tensors(student) if one.grad is not None]
-    if learner is not None:
-        gradients += [parameter.grad for parameter in learner.parameters() if parameter.grad is not None]
-        assert all(one.isfinite().all() for one in learner.state_dict().values())
+    gradients += [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    assert all(one.isfinite().all() for one in module.state_dict().values())
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-@pytest.mark.parametrize("method", EVERY, ids=named)
-def test_everything_is_fp32_under_autocast(method):
+@pytest.mark.parametrize("loss", EVERY, ids=named)
+def test_everything_is_fp32_under_autocast(loss):
     student, teacher = (each(drawn(seed), lambda one: one.bfloat16()) for seed in (0, 1))
-    learner = learner_of(method, student, [teacher] * method.teachers_needed)
-    other = copy.deepcopy(learner)
+    module = built(loss, student, [teacher] * loss.num_teachers)
+    other = copy.deepcopy(module)
     with torch.autocast("cpu", torch.bfloat16):
-        inside = terms_of(method, learner, student, [teacher] * method.teachers_needed)
+        inside = terms_of(module, student, [teacher] * loss.num_teachers)
     student, teacher = (each(features, torch.Tensor.float) for features in (student, teacher))
-    assert inside == terms_of(method, other, student, [teacher] * method.teachers_needed)
+    assert inside == terms_of(other, student, [teacher] * loss.num_teachers)
 
 
-@pytest.mark.parametrize("method", PURE, ids=named)
-def test_a_student_that_equals_its_teachers_has_nothing_to_learn(method):
-    student = learnt(each(drawn(0), torch.Tensor.double), torch.float64)
-    terms = terms_of(method, None, student, [each(student, torch.Tensor.detach)] * method.teachers_needed)
-    assert all(abs(term.item()) < 1e-9 for term in terms.values())
+@pytest.mark.parametrize("loss", PURE, ids=named)
+def test_a_student_that_equals_its_teachers_has_nothing_to_learn(loss):
+    student = leaves(each(drawn(0), torch.Tensor.double), torch.float64)
+    teachers = [each(student, torch.Tensor.detach)] * loss.num_teachers
+    terms = loss.terms(student, teachers, batch_of(student).target)
     sum(terms.values()).backward()
-    assert all(one.grad is None or one.grad.abs().max() < 1e-6 for one in tensors(student))
+    at_rest = all(one.grad is None or one.grad.abs().max() < 1e-6 for one in tensors(student))
+    vanishes = at_rest and all(abs(term.item()) < 1e-9 for term in terms.values())
+    assert vanishes == loss.vanishes_at_equality
 
 
-@pytest.mark.parametrize("method", LEARNING, ids=named)
-def test_gradients_reach_all_that_learns(method):
-    student = learnt(drawn(0))
-    teachers = [learnt(drawn(seed)) for seed in range(1, 1 + method.teachers_needed)]
-    learner = learner_of(method, student, [each(one, torch.Tensor.detach) for one in teachers])
-    terms = terms_of(method, learner, student, [each(one, torch.Tensor.detach) for one in teachers])
-    sum(method.weights[name] * term for name, term in terms.items()).backward()
+@pytest.mark.parametrize("loss", PURE, ids=named)
+def test_a_pure_loss_is_called_as_it_is(loss):
+    student = leaves(drawn(0))
+    teachers = [drawn(seed) for seed in range(1, 1 + loss.num_teachers)]
+    total, terms = loss(student, teachers, batch_of(student).target)
+    factors = loss.weights_at(0, 0)
+    torch.testing.assert_close(total, sum((factors[name] * term for name, term in terms.items()), torch.tensor(0.0)))
+    assert terms == built(loss, student, teachers)(student, teachers, batch_of(student)).terms
+    with pytest.raises(UserError, match=f"{type(loss).__name__} needs the outputs of {loss.num_teachers} teacher"):
+        loss(student, teachers[1:], batch_of(student).target)
+
+
+@pytest.mark.parametrize("loss", BUILT, ids=named)
+def test_a_loss_that_has_to_be_built_says_so(loss):
+    student, teachers = drawn(0), [drawn(seed) for seed in range(1, 1 + loss.num_teachers)]
+    with pytest.raises(UserError, match=f"{type(loss).__name__} has parts that are trained along.*loss.build"):
+        loss(student, teachers, batch_of(student).target)
+
+
+@pytest.mark.parametrize("loss", EVERY, ids=named)
+def test_a_suggestion_is_of_the_loss_itself(loss):
+    suggestion = type(loss).autoconfig(AutoconfigContext((8, 8), 16))
+    assert type(suggestion.loss) is type(loss)
+    assert 0 <= suggestion.cross_entropy <= 1
+    assert all(value <= type(loss)().weights[name] for name, value in suggestion.loss.weights.items())
+
+
+@pytest.mark.parametrize("loss", BUILT, ids=named)
+def test_gradients_reach_all_that_learns(loss):
+    student = leaves(drawn(0))
+    teachers = [each(drawn(seed), torch.Tensor.detach) for seed in range(1, 1 + loss.num_teachers)]
+    module = built(loss, student, teachers)
+    terms = terms_of(module, student, teachers)
+    sum(loss.weights[name] * term for name, term in terms.items()).backward()
     assert any(one.grad is not None and one.grad.abs().max() > 0 for one in tensors(student))
-    for name, parameter in learner.named_parameters():
+    for name, parameter in module.named_parameters():
         assert not parameter.requires_grad or parameter.grad.abs().max() > 0, name
 
 
-@pytest.mark.parametrize("method", LEARNING, ids=named)
-def test_a_learner_goes_on_from_its_state(method):
-    student, teachers = drawn(0), [drawn(seed) for seed in range(1, 1 + method.teachers_needed)]
-    learner = learner_of(method, student, teachers)
-    optimizer = torch.optim.SGD([*learner.parameters(), torch.zeros(1, requires_grad=True)], lr=0.1)
-    sum(terms_of(method, learner, learnt(student), teachers).values()).backward()
+@pytest.mark.parametrize("loss", BUILT, ids=named)
+def test_a_module_goes_on_from_its_state(loss):
+    student, teachers = drawn(0), [drawn(seed) for seed in range(1, 1 + loss.num_teachers)]
+    module = built(loss, student, teachers)
+    optimizer = torch.optim.SGD([*module.parameters(), torch.zeros(1, requires_grad=True)], lr=0.1)
+    sum(terms_of(module, leaves(student), teachers).values()).backward()
     optimizer.step()
     torch.manual_seed(5)
-    other = method.learner(MethodContext(student, teachers, TARGETS))
-    other.load_state_dict(copy.deepcopy(learner.state_dict()))
-    assert terms_of(method, other, student, teachers) == terms_of(method, learner, student, teachers)
+    other = loss.build(MethodContext(student, teachers, TARGETS))
+    other.load_state_dict(copy.deepcopy(module.state_dict()))
+    assert terms_of(other, student, teachers) == terms_of(module, student, teachers)

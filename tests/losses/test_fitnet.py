@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import FitNet, hint_loss
-from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.losses import FitNet, MethodContext, hint_loss
+from persistill.structures import Batch, ModelOutput
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
@@ -21,7 +20,7 @@ def looped(student, teacher):
 
 
 def learner_of(method, student, teacher):
-    return method.learner(MethodContext(student, [teacher], BATCH.target)).double()
+    return method.build(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 def test_function_is_its_loop_and_by_hand():
@@ -60,10 +59,10 @@ def test_term_is_the_mean_over_the_chosen_stages(made_up, maps, stages):
     student, teacher = made_up(0), made_up(1, channels=3, sides=(7, 3, 1))
     method = FitNet(weight=5.0, maps=maps)
     learner = learner_of(method, student, teacher)
-    found = learner(student, [teacher, made_up(2)], BATCH)
+    found = learner.terms(student, [teacher, made_up(2)], BATCH)
     assert method.weights == {"fitnet": 5.0}
     assert list(found) == ["fitnet"]
-    assert as_methods([method])[0].teachers_needed == 1
+    assert method.num_teachers == 1
     expected = 0.0
     for stage, regressor in zip(stages, learner.regressors, strict=True):
         convolution, norm = regressor.layers
@@ -92,7 +91,7 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     convolution, norm = learner.regressors[0].layers
     torch.nn.init.dirac_(convolution.weight)
     norm.eps = 0.0
-    value = learner(student, [made_up(0)], BATCH)["fitnet"]
+    value = learner.terms(student, [made_up(0)], BATCH)["fitnet"]
     assert value.item() == pytest.approx(0, abs=1e-12)
     value.backward()
     assert all(parameter.grad.abs().max() < 1e-12 for parameter in learner.parameters())

@@ -45,24 +45,24 @@ def test_kl_is_its_double_loop(batch, temperature):
     torch.manual_seed(0)
     teacher, student = torch.randn(2, batch, 7, dtype=torch.float64) * 3
     expected = looped_kl(teacher, student, temperature)
-    assert kl(teacher, student, temperature).item() == pytest.approx(expected, rel=1e-12)
-    assert kl(teacher, student, temperature, "mean").item() == pytest.approx(expected / 7, rel=1e-12)
+    assert kl(student, teacher, temperature).item() == pytest.approx(expected, rel=1e-12)
+    assert kl(student, teacher, temperature, "mean").item() == pytest.approx(expected / 7, rel=1e-12)
 
 
 def test_kl_by_hand():
     # Teacher (3/4, 1/4), student (1/2, 1/2): 3/4 ln 3/2 + 1/4 ln 1/2 = 3/4 ln 3 - ln 2, times 4 at temperature 2.
     teacher, student = torch.tensor([[2 * math.log(3.0), 0.0]]), torch.tensor([[1.0, 1.0]])
-    assert kl(teacher, student, 2.0).item() == pytest.approx(4 * (0.75 * math.log(3) - math.log(2)), rel=1e-6)
-    assert kl(student, teacher, 2.0).item() == pytest.approx(2 * math.log(4 / 3), rel=1e-6), "the other direction"
+    assert kl(student, teacher, 2.0).item() == pytest.approx(4 * (0.75 * math.log(3) - math.log(2)), rel=1e-6)
+    assert kl(teacher, student, 2.0).item() == pytest.approx(2 * math.log(4 / 3), rel=1e-6), "the other direction"
 
 
 def test_kl_reductions_are_those_of_torch():
     torch.manual_seed(1)
     teacher, student = torch.randn(2, 6, 10)
     inputs = (torch.log_softmax(student / 4, 1), torch.softmax(teacher / 4, 1))
-    torch.testing.assert_close(kl(teacher, student, 4.0), 16 * nn.KLDivLoss(reduction="batchmean")(*inputs))
+    torch.testing.assert_close(kl(student, teacher, 4.0), 16 * nn.KLDivLoss(reduction="batchmean")(*inputs))
     element_mean = (inputs[1] * (inputs[1].log() - inputs[0])).mean()  # what nn.KLDivLoss() without arguments gives
-    torch.testing.assert_close(kl(teacher, student, 4.0, "mean"), 16 * element_mean)
+    torch.testing.assert_close(kl(student, teacher, 4.0, "mean"), 16 * element_mean)
 
 
 @given(seeds, st.floats(0.1, 20), st.floats(0.01, 50), st.integers(1, 6), st.integers(2, 12))
@@ -70,12 +70,12 @@ def test_kl_reductions_are_those_of_torch():
 def test_kl_is_a_divergence(seed, temperature, spread, batch, classes):
     torch.manual_seed(seed)
     teacher, student = torch.randn(2, batch, classes, dtype=torch.float64) * spread
-    value = kl(teacher, student, temperature)
+    value = kl(student, teacher, temperature)
     assert value >= -1e-12
     assert kl(student, student, temperature) == 0
     shift, order = torch.randn(batch, 1, dtype=torch.float64), torch.randperm(classes)
-    torch.testing.assert_close(kl(teacher + shift, student, temperature), value)
-    torch.testing.assert_close(kl(teacher[:, order], student[:, order], temperature), value)
+    torch.testing.assert_close(kl(student, teacher + shift, temperature), value)
+    torch.testing.assert_close(kl(student[:, order], teacher[:, order], temperature), value)
 
 
 def test_kl_square_of_the_temperature_keeps_the_gradient():
@@ -87,7 +87,7 @@ def test_kl_square_of_the_temperature_keeps_the_gradient():
     centered = (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
     limit = centered.detach() / (5 * 3)
     for temperature in (1e3, 1e4):
-        (gradient,) = torch.autograd.grad(kl(teacher, student, temperature), student)
+        (gradient,) = torch.autograd.grad(kl(student, teacher, temperature), student)
         torch.testing.assert_close(gradient, limit, rtol=1e-2, atol=1e-3)
 
 
@@ -97,7 +97,7 @@ def test_kl_is_finite_for_any_logits(dtype, size):
     torch.manual_seed(3)
     teacher = (torch.randn(4, 10).sign() * size).to(dtype)
     student = (torch.randn(4, 10).sign() * size).to(dtype).requires_grad_()
-    value = kl(teacher, student, 4.0)
+    value = kl(student, teacher, 4.0)
     value.backward()
     assert value.dtype == torch.float32
     assert value.isfinite()
@@ -107,7 +107,7 @@ def test_kl_is_finite_for_any_logits(dtype, size):
 def test_kl_survives_the_largest_floats():
     teacher = torch.tensor([[1e30, -1e30, 0.0]])
     student = torch.tensor([[-1e30, 1e30, 0.0]], requires_grad=True)
-    value = kl(teacher, student, 1.0)
+    value = kl(student, teacher, 1.0)
     value.backward()
     assert value.isfinite()
     assert student.grad.isfinite().all()
@@ -117,8 +117,8 @@ def test_everything_is_fp32_under_autocast():
     torch.manual_seed(4)
     teacher, student, features = torch.randn(4, 10), torch.randn(4, 10), torch.randn(4, 100)
     with torch.autocast("cpu", torch.bfloat16):
-        inside = kl(teacher, student, 4.0), gram(features), similarity(features)
-    outside = kl(teacher, student, 4.0), gram(features), similarity(features)
+        inside = kl(student, teacher, 4.0), gram(features), similarity(features)
+    outside = kl(student, teacher, 4.0), gram(features), similarity(features)
     for one, other in zip(inside, outside, strict=True):
         assert one.dtype == torch.float32
         assert torch.equal(one, other)

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import ICKD, channel_correlation
-from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.losses import ICKD, MethodContext, channel_correlation
+from persistill.structures import Batch, ModelOutput
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
@@ -33,7 +32,7 @@ def looped(student, teacher):
 
 
 def learner_of(method, student, teacher):
-    return method.learner(MethodContext(student, [teacher], BATCH.target)).double()
+    return method.build(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -70,10 +69,10 @@ def test_term_is_the_mean_over_the_chosen_stages(made_up, maps, stages):
     student, teacher = made_up(0), made_up(1, channels=3, sides=(7, 3, 1))
     method = ICKD(weight=5.0, maps=maps)
     learner = learner_of(method, student, teacher)
-    found = learner(student, [teacher, made_up(2)], BATCH)
+    found = learner.terms(student, [teacher, made_up(2)], BATCH)
     assert method.weights == {"ickd": 5.0}
     assert list(found) == ["ickd"]
-    assert as_methods([method])[0].teachers_needed == 1
+    assert method.num_teachers == 1
     expected = 0.0
     for stage, adapter in zip(stages, learner.adapters, strict=True):
         convolution, norm = adapter.layers
@@ -87,7 +86,7 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(made_up):
     student = made_up(0)
     learner = learner_of(ICKD(), student, student).eval()
     torch.nn.init.dirac_(learner.adapters[0].layers[0].weight)
-    value = learner(student, [made_up(0)], BATCH)["ickd"]
+    value = learner.terms(student, [made_up(0)], BATCH)["ickd"]
     assert value.item() == pytest.approx(0, abs=1e-12)
     value.backward()
     assert student.feature_maps["stage2"].grad.abs().max() < 1e-9

@@ -6,7 +6,7 @@ import statistics
 import pytest
 import torch
 
-from persistill.config import Arm, as_methods
+from persistill.config import Arm
 from persistill.errors import UserError
 from persistill.losses import KD, kl
 from persistill.structures import ModelOutput
@@ -18,7 +18,7 @@ def test_term_is_the_function_with_the_settings(made_up):
     terms = method.terms(student, [teacher, other], torch.zeros(4, dtype=torch.long))
     assert list(terms) == list(method.weights)
     assert method.weights == {"kd": 0.3}
-    assert torch.equal(terms["kd"], kl(teacher.logits, student.logits, 2.5, "mean"))
+    assert torch.equal(terms["kd"], kl(student.logits, teacher.logits, 2.5, "mean"))
 
 
 def standardized(logits):
@@ -30,7 +30,7 @@ def standardized(logits):
 def test_standardized_logits_are_compared_where_it_is_asked_for(made_up):
     student, teacher = made_up(0), made_up(1)
     found = KD(temperature=2.5, standardize=True).terms(student, [teacher], None)["kd"]
-    torch.testing.assert_close(found, kl(standardized(teacher.logits), standardized(student.logits), 2.5))
+    torch.testing.assert_close(found, kl(standardized(student.logits), standardized(teacher.logits), 2.5))
     # Size and mean of either network's logits say nothing any more.
     louder = student._replace(logits=3 * student.logits + 7)
     torch.testing.assert_close(KD(temperature=2.5, standardize=True).terms(louder, [teacher], None)["kd"], found)
@@ -56,7 +56,7 @@ def test_gradient_by_hand():
 
 
 def test_it_is_a_method_and_needs_one_teacher():
-    assert as_methods([KD()])[0].teachers_needed == 1
+    assert KD().num_teachers == 1
     with pytest.raises(UserError, match=r"KD needs 1 teacher\(s\), and this arm names 0"):
         Arm(methods=(KD(),))
 

@@ -7,16 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from persistill.errors import UserError
-from persistill.losses import TGD, LearnedTGD, mixture_cross_entropy
-from persistill.structures import Batch, MethodContext, ModelOutput
-from persistill.training import Criterion
+from persistill.losses import TGD, LearnedTGD, MethodContext, mixture_cross_entropy
+from persistill.structures import Batch, ModelOutput
 
 TARGET = torch.tensor([0, 3, 1, 4])
 BATCH = Batch({}, TARGET, torch.arange(4))
 
 
 def learner_of(method, student, teachers):
-    return method.learner(MethodContext(student, teachers, TARGET)).double()
+    return method.build(MethodContext(student, teachers, TARGET)).double()
 
 
 def looped_weights(trust, logits, alphas):
@@ -43,7 +42,7 @@ def test_mixture_by_hand():
 def test_it_begins_as_tgd_with_the_alphas(made_up, alphas):
     student, teachers = made_up(0), [made_up(i + 1) for i in range(len(alphas))]
     settings = {"alphas": alphas, "merge": "normalized", "temperature": 2.5, "kl_reduction": "mean"}
-    terms = learner_of(LearnedTGD(**settings), student, teachers)(student, teachers, BATCH)
+    terms = learner_of(LearnedTGD(**settings), student, teachers).terms(student, teachers, BATCH)
     assert list(terms) == ["kd", "sp", "mix", "anchor"]
     expected = TGD(**settings).terms(student, teachers, TARGET)
     torch.testing.assert_close({name: terms[name] for name in ("kd", "sp")}, expected, rtol=1e-6, atol=0)
@@ -61,7 +60,7 @@ def test_rule_and_terms_are_their_loops(made_up):
     logits = [teacher.logits.detach() for teacher in teachers]
     weights = looped_weights(learner.trust, logits, (0.6, 0.4))
     torch.testing.assert_close(learner.trust(logits).exp(), weights, rtol=1e-6, atol=1e-7)
-    terms = learner(student, teachers, BATCH)
+    terms = learner.terms(student, teachers, BATCH)
     mix = anchor = 0.0
     for i, label in enumerate(TARGET.tolist()):
         mix -= math.log(
@@ -76,7 +75,7 @@ def test_rule_and_terms_are_their_loops(made_up):
 def test_weights_learn_from_labels_alone_and_the_student_from_its_teachers_alone(made_up):
     student, teachers = made_up(0), [made_up(1), made_up(2)]
     learner = learner_of(LearnedTGD(), student, teachers)
-    terms = learner(student, teachers, BATCH)
+    terms = learner.terms(student, teachers, BATCH)
     for name in ("kd", "sp"):
         found = torch.autograd.grad(terms[name], list(learner.parameters()), retain_graph=True, allow_unused=True)
         assert found == (None, None)
@@ -90,21 +89,19 @@ def run(method, teachers, steps=300, batch=64):
     """The rule after training beside a student that already equals the first teacher. Teachers are logits of labels."""
     torch.manual_seed(0)
     maps = {"last": torch.randn(batch, 2, 3, 3)}
-    objective, optimizer = None, None
+    module, optimizer = None, None
     for _ in range(steps):
         target = torch.randint(5, (batch,))
         taught = [ModelOutput(teacher(target), torch.zeros(batch, 1), maps) for teacher in teachers]
         step = Batch({}, target, torch.arange(batch))
-        if objective is None:
-            objective = Criterion([method], settings=[MethodContext(taught[0], taught, target)])
-            optimizer = torch.optim.SGD(objective.parameters(), lr=0.1, momentum=0.9)
+        if module is None:
+            module = method.build(MethodContext(taught[0], taught, target))
+            optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
         optimizer.zero_grad()
-        objective.total(objective.terms(taught[0], taught, step)).backward()
+        module(taught[0], taught, step).total.backward()
         optimizer.step()
-    (learner,) = objective.children()
-    trust = next(iter(learner.values())).trust
     target = torch.randint(5, (batch,))
-    return trust([teacher(target) for teacher in teachers]).exp()
+    return module.trust([teacher(target) for teacher in teachers]).exp()
 
 
 def guesses(target):
@@ -156,8 +153,8 @@ def test_gradients_are_finite(made_up, size, dtype):
 
     student, *teachers = (changed(made_up(i, batch=1)) for i in range(3))
     method = LearnedTGD()
-    learner = method.learner(MethodContext(student, teachers, TARGET))
-    terms = learner(student, teachers, Batch({}, TARGET[:1], TARGET[:1]))
+    learner = method.build(MethodContext(student, teachers, TARGET))
+    terms = learner.terms(student, teachers, Batch({}, TARGET[:1], TARGET[:1]))
     assert all(value.isfinite() and value.dtype == torch.float32 for value in terms.values())
     torch.stack(list(terms.values())).sum().backward()
     for tensor in (student.logits, *student.feature_maps.values(), *learner.parameters()):
@@ -166,7 +163,7 @@ def test_gradients_are_finite(made_up, size, dtype):
 
 def test_teachers_and_alphas_must_agree(made_up):
     with pytest.raises(UserError, match=r"LearnedTGD has 2 alphas \(0.5, 0.5\), one for each teacher, and 1"):
-        LearnedTGD().learner(MethodContext(made_up(0), [made_up(1)], TARGET))
+        LearnedTGD().build(MethodContext(made_up(0), [made_up(1)], TARGET))
 
 
 @pytest.mark.parametrize(

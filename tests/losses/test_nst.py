@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import NST, neuron_selectivity
 from persistill.structures import ModelOutput
@@ -71,7 +70,7 @@ def test_term_is_the_sum_over_stages(made_up):
     method = NST(weight=5.0)
     terms = method.terms(student, [teacher], TARGET)
     assert method.weights == {"nst": 5.0}
-    assert as_methods([method])[0].teachers_needed == 1
+    assert method.num_teachers == 1
     expected = sum(looped(student.feature_maps[name], teacher.feature_maps[name]) for name in student.feature_maps)
     assert terms["nst"].item() == pytest.approx(expected)
 

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import ReviewKD, hierarchical_context
-from persistill.structures import Batch, MethodContext
+from persistill.losses import MethodContext, ReviewKD, hierarchical_context
+from persistill.structures import Batch
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
@@ -32,7 +31,7 @@ def looped(student, teacher, sides):
 
 
 def learner_of(student, teacher):
-    return ReviewKD().learner(MethodContext(student, [teacher], BATCH.target)).double()
+    return ReviewKD().build(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 @pytest.mark.parametrize(
@@ -86,10 +85,10 @@ def test_term_is_the_sum_over_embedding_and_stages(made_up, sides):
     teacher = teacher._replace(embedding=torch.randn(4, 7, dtype=torch.float64))
     method = ReviewKD(weight=3.0)
     learner = learner_of(student, teacher)
-    found = learner(student, [teacher, made_up(2)], BATCH)
+    found = learner.terms(student, [teacher, made_up(2)], BATCH)
     assert method.weights == {"reviewkd": 3.0}
     assert list(found) == ["reviewkd"]
-    assert as_methods([method])[0].teachers_needed == 1
+    assert method.num_teachers == 1
 
     first, *others = learner.fusions
     assert len(others) == len(sides)

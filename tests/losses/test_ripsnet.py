@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from persistill.errors import UserError
-from persistill.losses import TopKD
+from persistill.losses import MethodContext, TopKD
 from persistill.losses.topkd import ripsnet
 from persistill.losses.topkd.persistence_images import CloudImages
 from persistill.losses.topkd.ripsnet import (
@@ -18,7 +18,7 @@ from persistill.losses.topkd.ripsnet import (
     fit_ripsnet,
     load_ripsnet,
 )
-from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.structures import Batch, ModelOutput
 from persistill.utils.progress import Silent
 
 SMALL = Surrogate(cloud_epochs=3, batch_size=4, epochs=4, patience=2)
@@ -170,19 +170,19 @@ def test_the_published_form_is_the_frozen_network_behind_an_adapter(tmp_path, ma
     student, teacher = made_up(0, dtype=torch.float32), made_up(1, dtype=torch.float32)
     method, batch = TopKD.published(SMALL), Batch({}, torch.zeros(4), torch.arange(4))
     network, _ = load_ripsnet(tmp_path / NETWORK)
-    same = method.learner(MethodContext(student, [teacher], batch.target, tmp_path))
+    same = method.build(MethodContext(student, [teacher], batch.target, tmp_path))
     assert [parameter for parameter in same.parameters() if parameter.requires_grad] == []
     expected = (network(student.embedding) - network(teacher.embedding)).square().mean()
-    assert same(student, [teacher], batch)["topkd"].item() == pytest.approx(expected.item())
-    assert same(teacher, [teacher], batch)["topkd"] == 0
+    assert same.terms(student, [teacher], batch)["topkd"].item() == pytest.approx(expected.item())
+    assert same.terms(teacher, [teacher], batch)["topkd"] == 0
 
     wide = student._replace(embedding=torch.randn(4, 5, requires_grad=True))
-    other = method.learner(MethodContext(wide, [teacher], batch.target, tmp_path))
+    other = method.build(MethodContext(wide, [teacher], batch.target, tmp_path))
     trained = {name for name, parameter in other.named_parameters() if parameter.requires_grad}
     assert trained == {"adapter.weight", "adapter.bias"}
     brought = wide.embedding @ other.adapter.weight.T + other.adapter.bias
     expected = (network(brought) - network(teacher.embedding)).square().mean()
-    term = other(wide, [teacher], batch)["topkd"]
+    term = other.terms(wide, [teacher], batch)["topkd"]
     assert term.item() == pytest.approx(expected.item())
     term.backward()
     assert wide.embedding.grad.abs().max() > 0
@@ -193,9 +193,9 @@ def test_the_published_form_is_the_frozen_network_behind_an_adapter(tmp_path, ma
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_full(made_up, dtype):
     student, teacher = made_up(0, dtype=dtype), made_up(1, dtype=dtype)
-    learner = TopKD.published().learner(MethodContext(student, [teacher], torch.zeros(4)))
+    learner = TopKD.published().build(MethodContext(student, [teacher], torch.zeros(4)))
     with torch.autocast("cpu", torch.bfloat16):
-        term = learner(student, [teacher], Batch({}, torch.zeros(4), torch.arange(4)))["topkd"]
+        term = learner.terms(student, [teacher], Batch({}, torch.zeros(4), torch.arange(4)))["topkd"]
     expected = (learner.network(student.embedding.float()) - learner.network(teacher.embedding.float())).square()
     assert term.dtype == torch.float32
     assert term == expected.mean()
@@ -205,11 +205,11 @@ def test_sums_take_batches_of_one_size_only(tmp_path, made_up):
     surrogate = SMALL.with_value("pooling", "sum")
     prepare(tmp_path, surrogate)
     student, teacher = made_up(0), made_up(1)
-    learner = TopKD.published(surrogate).learner(MethodContext(student, [teacher], torch.zeros(4), tmp_path))
+    learner = TopKD.published(surrogate).build(MethodContext(student, [teacher], torch.zeros(4), tmp_path))
     with pytest.raises(UserError, match="was fitted to batches of 8; this one holds 4"):
-        learner(student, [teacher], Batch({}, torch.zeros(4), torch.arange(4)))
-    untrained = TopKD.published(surrogate).learner(MethodContext(student, [teacher], torch.zeros(4)))
-    assert untrained(student, [teacher], Batch({}, torch.zeros(4), torch.arange(4)))["topkd"] > 0
+        learner.terms(student, [teacher], Batch({}, torch.zeros(4), torch.arange(4)))
+    untrained = TopKD.published(surrogate).build(MethodContext(student, [teacher], torch.zeros(4)))
+    assert untrained.terms(student, [teacher], Batch({}, torch.zeros(4), torch.arange(4)))["topkd"] > 0
 
 
 def test_mistakes_are_told(tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from persistill.errors import UserError
 from persistill.losses import (
     SEKD,
+    MethodContext,
     attention_masks,
     channel_graph,
     edge_difference,
@@ -22,7 +23,7 @@ from persistill.losses import (
 from persistill.losses.sekd import channel_graph as channel_graph_module
 from persistill.losses.sekd import sekd
 from persistill.losses.sekd.channel_graph import eigenpairs
-from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.structures import Batch, ModelOutput
 
 FORMS = ["residual", "heat", "projector", "procrustes", "sign"]
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
@@ -284,7 +285,7 @@ def test_vertices_and_edges_are_their_loops():
 
 def learner_of(method, student, teacher):
     torch.manual_seed(0)
-    return method.learner(MethodContext(student, [teacher], BATCH.target)).double()
+    return method.build(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 def test_terms_are_the_functions_with_the_settings(made_up):
@@ -295,7 +296,7 @@ def test_terms_are_the_functions_with_the_settings(made_up):
     )  # fmt: skip
     learner = learner_of(method, student, teacher)
     assert method.weights == {"vertex": 0.3, "edge": 7.0, "spectral": 0.2}
-    terms = learner(student, [teacher], BATCH)
+    terms = learner.terms(student, [teacher], BATCH)
     expected = {"vertex": 0.0, "edge": 0.0, "spectral": 0.0}
     for name, adapter in zip(student.feature_maps, learner.adapters, strict=True):
         ours, theirs = adapter(student.feature_maps[name]), teacher.feature_maps[name]
@@ -313,7 +314,7 @@ def test_by_default_the_last_stage_and_the_mean_graph_count(made_up):
     student, teacher = made_up(0, channels=4), made_up(1, channels=3)
     for count in (2, 8):
         learner = learner_of(SEKD(eigenpairs=count, masks="none"), student, teacher)
-        terms = learner(student, [teacher], BATCH)
+        terms = learner.terms(student, [teacher], BATCH)
         (adapter,) = learner.adapters
         ours, theirs = adapter(student.feature_maps["stage2"]), teacher.feature_maps["stage2"]
         graphs = [channel_graph(maps) for maps in (ours, theirs)]
@@ -326,10 +327,10 @@ def test_by_default_the_last_stage_and_the_mean_graph_count(made_up):
 @pytest.mark.parametrize("masks", ["fgd", "none"])
 def test_where_channels_are_many_not_all_images_get_a_graph(made_up, monkeypatch, masks):
     student, teacher = made_up(0), made_up(1)
-    whole = learner_of(SEKD(masks=masks), student, teacher)(student, [teacher], BATCH)
+    whole = learner_of(SEKD(masks=masks), student, teacher).terms(student, [teacher], BATCH)
     monkeypatch.setattr(sekd, "GRAPH_ENTRIES", 8 * 8 * 3 - 1)
     learner = learner_of(SEKD(masks=masks), student, teacher)
-    part = learner(student, [teacher], BATCH)
+    part = learner.terms(student, [teacher], BATCH)
     ours, theirs = learner.adapters[0](student.feature_maps["stage2"])[:2], teacher.feature_maps["stage2"][:2]
     graphs = [channel_graph(maps) for maps in (ours, theirs)]
     weights = attention_masks(theirs) if masks == "fgd" else None
@@ -339,7 +340,7 @@ def test_where_channels_are_many_not_all_images_get_a_graph(made_up, monkeypatch
         spectral_residual(*(g.mean(0, keepdim=True) for g in graphs)).item()
     )
     monkeypatch.setattr(sekd, "GRAPH_ENTRIES", 1)
-    assert learner(student, [teacher], BATCH)["edge"].isfinite()  # one image always gets one
+    assert learner.terms(student, [teacher], BATCH)["edge"].isfinite()  # one image always gets one
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -350,7 +351,7 @@ def test_a_student_that_equals_its_teacher_through_an_adapter_that_changes_nothi
         convolution, normalization = adapter.layers
         torch.nn.init.dirac_(convolution.weight)
         normalization.eps = 0.0
-    for value in learner(student, [made_up(0)], BATCH).values():
+    for value in learner.terms(student, [made_up(0)], BATCH).values():
         assert value.item() == pytest.approx(0, abs=1e-12)
 
 
@@ -358,7 +359,7 @@ def test_the_adapter_learns_and_lies_in_the_state(made_up):
     student, teacher = made_up(0), made_up(1, channels=3)
     learner = learner_of(SEKD(), student, teacher)
     assert [tuple(p.shape) for p in learner.parameters()] == [(12, 8, 1, 1), (12,), (12,)]
-    torch.stack(list(learner(student, [teacher], BATCH).values())).sum().backward()
+    torch.stack(list(learner.terms(student, [teacher], BATCH).values())).sum().backward()
     assert all(p.grad.abs().max() > 0 for p in learner.parameters())
     assert learner.adapters[0].layers[1].num_batches_tracked == 1
 
@@ -368,7 +369,7 @@ def test_one_image_with_one_place_is_enough(made_up):
     single = [
         ModelOutput(f.logits, f.embedding, {"end": f.feature_maps["stage2"][..., :1, :1]}) for f in (student, teacher)
     ]
-    terms = learner_of(SEKD(), *single)(single[0], single[1:], BATCH)
+    terms = learner_of(SEKD(), *single).terms(single[0], single[1:], BATCH)
     assert all(value.isfinite() for value in terms.values())
 
 

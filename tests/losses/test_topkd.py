@@ -10,12 +10,11 @@ from gudhi.representations import PersistenceImage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import TopKD, topology_loss
+from persistill.losses import MethodContext, TopKD, topology_loss
 from persistill.losses.topkd.persistence_images import CloudImages
 from persistill.losses.topkd.ripsnet import Surrogate
-from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.structures import Batch, ModelOutput
 from persistill.utils.progress import Silent
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
@@ -207,9 +206,9 @@ def test_the_exact_form_is_the_function_with_images_of_all_the_teachers_clouds(t
         assert result["images"]["bandwidth"] == images.bandwidth
     else:
         assert method.preparation is None
-    learner = method.learner(MethodContext(student, [teacher, other], BATCH.target, prepared))
+    learner = method.build(MethodContext(student, [teacher, other], BATCH.target, prepared))
     assert list(learner.parameters()) == []
-    terms = learner(student, [teacher, other], BATCH)
+    terms = learner.terms(student, [teacher, other], BATCH)
     expected = topology_loss(student.embedding, teacher.embedding, compare=compare, dimension=dimension, images=images)
     assert terms == {"topkd": expected}
     assert expected > 0
@@ -217,15 +216,15 @@ def test_the_exact_form_is_the_function_with_images_of_all_the_teachers_clouds(t
 
 def test_without_a_preparation_images_are_fitted_to_the_batch(made_up):
     student, teacher = made_up(0), made_up(1)
-    learner = TopKD().learner(MethodContext(student, [teacher], BATCH.target))
+    learner = TopKD().build(MethodContext(student, [teacher], BATCH.target))
     expected = topology_loss(student.embedding, teacher.embedding, images=CloudImages.fit([teacher.embedding]))
-    assert learner(student, [teacher], BATCH)["topkd"] == expected
+    assert learner.terms(student, [teacher], BATCH)["topkd"] == expected
 
 
 def test_a_method_of_one_teacher_with_the_papers_weight():
-    (method,) = as_methods([TopKD.published()])
+    method = TopKD.published()
     assert method.weights == {"topkd": 5.0}
-    assert method.teachers_needed == 1
+    assert method.num_teachers == 1
     assert TopKD.published().surrogate == Surrogate(
         pooling="mean", cloud_epochs=256, batch_size=64, lr=5e-4, epochs=25_000, patience=50
     )

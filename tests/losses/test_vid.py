@@ -6,10 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from persistill.config import as_methods
 from persistill.errors import UserError
-from persistill.losses import VID, gaussian_nll
-from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.losses import VID, MethodContext, gaussian_nll
+from persistill.structures import Batch, ModelOutput
 
 BATCH = Batch({}, torch.zeros(4, dtype=torch.long), torch.arange(4))
 
@@ -24,7 +23,7 @@ def density(mean, variance, teacher):
 
 
 def learner_of(student, teacher):
-    return VID().learner(MethodContext(student, [teacher], BATCH.target)).double()
+    return VID().build(MethodContext(student, [teacher], BATCH.target)).double()
 
 
 def test_function_is_a_density_and_by_hand():
@@ -58,10 +57,10 @@ def test_term_is_the_sum_over_stages(made_up):
     student, teacher = made_up(0), made_up(1, channels=3, sides=(7, 3, 1))
     method = VID(weight=5.0)
     learner = learner_of(student, teacher)
-    found = learner(student, [teacher, made_up(2)], BATCH)
+    found = learner.terms(student, [teacher, made_up(2)], BATCH)
     assert method.weights == {"vid": 5.0}
     assert list(found) == ["vid"]
-    assert as_methods([method])[0].teachers_needed == 1
+    assert method.num_teachers == 1
     expected = 0.0
     for stage, guess in zip(student.feature_maps, learner.guesses, strict=True):
         size = [

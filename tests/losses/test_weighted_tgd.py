@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistill.config import as_methods
 from persistill.errors import UserError
 from persistill.losses import TGD, WeightedTGD, confidence_weights, normalize_rows, similarity
 from persistill.structures import ModelOutput
@@ -95,7 +94,7 @@ def test_terms_are_their_loops(made_up, merge, reduction):
     )  # fmt: skip
     terms = method.terms(student, teachers, TARGET)
     assert method.weights == {"kd": 0.3, "sp": 7.0}
-    assert as_methods([method])[0].teachers_needed == 2
+    assert method.num_teachers == 2
     weights = looped_weights([t.logits.detach() for t in teachers], TARGET, (0.6, 0.4), 3.0)
     divergence = 0.0
     for i in range(4):

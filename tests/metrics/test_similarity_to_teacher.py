@@ -25,15 +25,15 @@ def cloud(n: int, d: int, seed: int) -> torch.Tensor:
 def test_agreement_and_kl_by_other_means():
     (teacher, _), (student, _) = drawn(200, 7, 0), drawn(200, 7, 1)
     expected = np.mean(teacher.numpy().argmax(1) == student.numpy().argmax(1))
-    assert agreement(teacher, student) == pytest.approx(expected)
-    assert mean_kl(teacher, student) == pytest.approx(np.mean(entropy(shares(teacher), shares(student), axis=1)))
+    assert agreement(student, teacher) == pytest.approx(expected)
+    assert mean_kl(student, teacher) == pytest.approx(np.mean(entropy(shares(teacher), shares(student), axis=1)))
 
 
 def test_the_divergence_is_from_the_teacher():
     # 1/2, 1/2 against 4/5, 1/5 and the other way round.
     even, sure = torch.tensor([[0.0, 0.0]]), torch.tensor([[math.log(4.0), 0.0]])
-    assert mean_kl(even, sure) == pytest.approx(0.5 * math.log(0.5 / 0.8) + 0.5 * math.log(0.5 / 0.2))
-    assert mean_kl(sure, even) == pytest.approx(0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5))
+    assert mean_kl(sure, even) == pytest.approx(0.5 * math.log(0.5 / 0.8) + 0.5 * math.log(0.5 / 0.2))
+    assert mean_kl(even, sure) == pytest.approx(0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5))
 
 
 def test_equal_networks_are_alike():

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView, Loader, open_view
 from persistill.errors import UserError
-from persistill.losses import KD, SP, TGD
+from persistill.losses import KD, SP, TGD, DistillationLoss, LossModule
 from persistill.pipeline import Pipeline, network_training
 from persistill.pipeline.network_stage import WEIGHTS
 from persistill.pipeline.stage import Stage, in_order
@@ -246,36 +246,32 @@ class Centre(Settings):
         return {"images": len(seen)}
 
 
-class Near(Settings):
-    """A method whose part that learns starts from what its preparation left."""
+class Near(DistillationLoss):
+    """A loss whose trainable part starts from what its preparation left."""
+
+    required_outputs: ClassVar[frozenset[str]] = frozenset({"embedding"})
 
     weight: float = 1.0
     factor: float = 1.0
-    teachers_needed: ClassVar[int] = 1
-    reads: ClassVar[frozenset[str]] = frozenset({"embedding"})
-
-    @property
-    def weights(self):
-        return {"near": self.weight}
 
     @property
     def preparation(self):
         return Centre(factor=self.factor) if self.factor else None
 
-    def learner(self, setting):
-        return Bias(setting)
+    def build(self, context):
+        return Bias(self, context)
 
 
-class Bias(torch.nn.Module):
-    def __init__(self, setting):
-        super().__init__()
-        start = torch.zeros(setting.teachers[0].embedding.shape[1])
-        if setting.prepared is not None:
-            start = torch.from_numpy(np.load(setting.prepared / "centre.npy"))
-        SEEN.append((start, setting))
+class Bias(LossModule):
+    def __init__(self, loss, context):
+        super().__init__(loss)
+        start = torch.zeros(context.teachers[0].embedding.shape[1])
+        if context.prepared is not None:
+            start = torch.from_numpy(np.load(context.prepared / "centre.npy"))
+        SEEN.append((start, context))
         self.bias = torch.nn.Parameter(start.clone())
 
-    def forward(self, student, teachers, batch):
+    def terms(self, student, teachers, batch):
         return {"near": (student.embedding + self.bias - teachers[0].embedding).square().mean()}
 
 

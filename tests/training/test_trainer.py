@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_criterion import Adapted, Pull, setting
+from test_criterion import Adapted, Pull, Ramp, context
 from tiny_training import SyntheticBatches, TinyNet
 
 from persistill.config import Train
@@ -21,7 +21,7 @@ def folder_in(root: Path, name: str = "run") -> RunFolder:
 
 
 def train(root: Path, network: TinyNet, *, settings: Train = SETTINGS, name: str = "run", **options) -> dict:
-    options = {"loader": SyntheticBatches(), "objective": Criterion()} | options
+    options = {"loader": SyntheticBatches(), "criterion": Criterion()} | options
     loader = options.pop("loader")
     return fit(
         network, loader, settings=settings, folder=folder_in(root, name), fabric=make_fabric("cpu", settings), **options
@@ -86,13 +86,13 @@ def test_parts_that_learn_are_trained_along_and_come_back_after_an_interruption(
         teacher = Frozen(TinyNet(classes=5))
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            objective = Criterion([Adapted(weight=2.0)], settings=[setting(3, 5)])
+            criterion = Criterion([Adapted(weight=2.0)], contexts=[context(3, 5)])
         teacher.load_state_dict(fixed)
-        return {"objective": objective, "teachers": [OnlineTeacher(teacher)]}
+        return {"criterion": criterion, "teachers": [OnlineTeacher(teacher)]}
 
     fixed = {f"network.{name}": value for name, value in TinyNet(classes=5).state_dict().items()}
     whole, cut, resumed = options(), options(), options()
-    before = copy.deepcopy(whole["objective"].state_dict())
+    before = copy.deepcopy(whole["criterion"].state_dict())
     torch.manual_seed(7)
     train(tmp_path, fresh(), name="whole", **whole)
     torch.manual_seed(7)
@@ -100,9 +100,9 @@ def test_parts_that_learn_are_trained_along_and_come_back_after_an_interruption(
         train(tmp_path, fresh(), name="cut", loader=StopsAfter(8), **cut)
     torch.manual_seed(99)
     train(tmp_path, TinyNet(), name="cut", **resumed)
-    for name, value in whole["objective"].state_dict().items():
+    for name, value in whole["criterion"].state_dict().items():
         assert not torch.equal(value, before[name]), name
-        assert torch.equal(value, resumed["objective"].state_dict()[name]), name
+        assert torch.equal(value, resumed["criterion"].state_dict()[name]), name
 
 
 def test_the_log_after_a_crash_goes_back_to_the_checkpoint(tmp_path: Path) -> None:
@@ -131,14 +131,30 @@ def test_a_run_whose_last_checkpoint_was_written_is_not_trained_again(tmp_path: 
 
 def test_every_term_is_logged_unweighted_with_its_weight(tmp_path: Path) -> None:
     teacher = Frozen(fresh())
-    objective = Criterion([Pull(weight=0.5)], cross_entropy=0.25)
-    train(tmp_path, TinyNet(), objective=objective, teachers=[OnlineTeacher(teacher, "persistence")])
+    criterion = Criterion([Pull(weight=0.5)], cross_entropy=0.25)
+    train(tmp_path, TinyNet(), criterion=criterion, teachers=[OnlineTeacher(teacher, "persistence")])
     for record in folder_in(tmp_path).records():
         total = sum(record["weights"][name] * value for name, value in record["terms"].items())
         assert record["weights"] == {"ce": 0.25, "pull": 0.5}
         assert record["loss"] == pytest.approx(total, rel=1e-5)
         assert record["lr"] > 0
         assert record["seconds"] > 0
+
+
+def test_a_schedule_sees_step_and_epoch_and_is_logged(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watched(Ramp):
+        def schedule(self, step: int, epoch: int) -> float:
+            seen.append((step, epoch))
+            return super().schedule(step, epoch)
+
+    train(tmp_path, TinyNet(), criterion=Criterion([Watched(weight=4.0)]), teachers=[OnlineTeacher(Frozen(fresh()))])
+    assert sorted(set(seen)) == [(step, step // 6) for step in range(18)]
+    for record in folder_in(tmp_path).records():
+        assert record["weights"] == {"ce": 1.0, "pull": 2.0 * (record["epoch"] - 1)}
+        total = sum(record["weights"][name] * value for name, value in record["terms"].items())
+        assert record["loss"] == pytest.approx(total, rel=1e-5)
 
 
 def test_teachers_see_their_view_and_never_change(tmp_path: Path) -> None:
@@ -151,7 +167,7 @@ def test_teachers_see_their_view_and_never_change(tmp_path: Path) -> None:
 
     network = Watching(dropout=0.0)
     before = copy.deepcopy(network.state_dict())
-    train(tmp_path, fresh(), objective=Criterion([Pull()]), teachers=[OnlineTeacher(Frozen(network), "persistence")])
+    train(tmp_path, fresh(), criterion=Criterion([Pull()]), teachers=[OnlineTeacher(Frozen(network), "persistence")])
     batch = next(SyntheticBatches().epoch(0))
     assert torch.equal(seen[0], batch.inputs["persistence"])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -170,7 +186,7 @@ def test_a_diverging_loss_stops_with_the_name_of_its_term(tmp_path: Path) -> Non
             return {"pull": student.logits.sum() * float("inf")}
 
     with pytest.raises(UserError, match=r"were not: pull\."):
-        train(tmp_path, fresh(), objective=Criterion([Explodes()]), teachers=[OnlineTeacher(Frozen(fresh()), "image")])
+        train(tmp_path, fresh(), criterion=Criterion([Explodes()]), teachers=[OnlineTeacher(Frozen(fresh()), "image")])
     assert not folder_in(tmp_path).file(CHECKPOINT).exists()
 
 

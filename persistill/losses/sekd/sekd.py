@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persistill.losses.adapters import ConvNorm
+from persistill.losses.base import DistillationLoss, LossModule, MethodContext
 from persistill.losses.functional import full_precision, match_maps, to_common_size
 from persistill.losses.sekd.channel_graph import Edges, SpectralForm, channel_graph, spectral_difference
-from persistill.settings import Settings
-from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
+from persistill.structures import Batch, ModelOutput
 
 GRAPH_ENTRIES = 2**23
 """Entries of all graphs that a batch may have: of more than 256 channels and 128 images, not all get one."""
@@ -94,7 +94,7 @@ def edge_difference(student: Tensor, teacher: Tensor, masks: Masks | None = None
         return ((squares @ roots.unsqueeze(2)).squeeze(2) * roots).mean() / squares.shape[2]
 
 
-class SEKD(Settings):
+class SEKD(DistillationLoss):
     """The channels' graph of the first teacher: vertices, edges, spectrum. Terms "vertex", "edge" and "spectral".
 
     "SEKD-style": the ideas and the sum are published, the formulas of the terms are ours (see the module). The
@@ -120,6 +120,8 @@ class SEKD(Settings):
         mask_temperature: of that attention; the lower, the sharper.
     """
 
+    required_outputs = frozenset({"feature_maps"})
+
     vertex: Annotated[float, Field(ge=0)] = 0.03
     edge: Annotated[float, Field(ge=0)] = 10.0
     spectral: Annotated[float, Field(ge=0)] = 2.0
@@ -133,27 +135,17 @@ class SEKD(Settings):
     mask_temperature: Annotated[float, Field(gt=0)] = 0.5
 
     @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"feature_maps"})
-
-    @property
     def weights(self) -> Mapping[str, float]:
         """The weights of "vertex", "edge" and "spectral"."""
         return {"vertex": self.vertex, "edge": self.edge, "spectral": self.spectral}
 
-    def learner(self, setting: MethodContext) -> nn.Module:
+    def build(self, context: MethodContext) -> LossModule:
         """One adapter a level, and the terms.
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        pairs = _levels(self, setting.student, setting.teachers[0])
+        pairs = _levels(self, context.student, context.teachers[0])
         return _Terms(self, [(ours.shape[1], theirs.shape[1]) for ours, theirs in pairs])
 
 
@@ -162,13 +154,13 @@ def _levels(settings: SEKD, student: ModelOutput, teacher: ModelOutput) -> list[
     return pairs if settings.levels == "all" else pairs[-1:]
 
 
-class _Terms(nn.Module):
-    def __init__(self, settings: SEKD, channels: Sequence[tuple[int, int]]) -> None:
-        super().__init__()
-        self._settings = settings
+class _Terms(LossModule):
+    def __init__(self, loss: SEKD, channels: Sequence[tuple[int, int]]) -> None:
+        super().__init__(loss)
+        self._settings = loss
         self.adapters = nn.ModuleList(ConvNorm(*pair) for pair in channels)
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         pairs = _levels(self._settings, student, teachers[0])
         found = [
             self._level(adapter(ours), theirs) for adapter, (ours, theirs) in zip(self.adapters, pairs, strict=True)

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from persistill.losses.base import LossModule, MethodContext
 from persistill.losses.functional import full_precision
 from persistill.losses.tgd.weighted_tgd import WeighedTeachers
-from persistill.structures import Batch, MethodContext, ModelOutput
+from persistill.structures import Batch, ModelOutput
 
 
 def mixture_cross_entropy(logits: Sequence[Tensor], target: Tensor, log_weights: Tensor) -> Tensor:
@@ -55,13 +56,13 @@ class LearnedTGD(WeighedTeachers):
         """The weights of "kd", "sp", "mix" and "anchor"."""
         return {"kd": self.kd, "sp": self.similarity, "mix": self.mix, "anchor": self.anchor}
 
-    def learner(self, setting: MethodContext) -> nn.Module:
+    def build(self, context: MethodContext) -> LossModule:
         """The rule, and the terms.
 
         Raises:
             UserError: if there are more or fewer teachers than alphas.
         """
-        self.check_teachers(setting.teachers)
+        self.check_teachers(context.teachers)
         return _Terms(self)
 
 
@@ -87,13 +88,13 @@ class Trust(nn.Module):
         return F.log_softmax(self.prior.log() + self.deviations + self.slope * sureness, dim=0)
 
 
-class _Terms(nn.Module):
-    def __init__(self, settings: LearnedTGD) -> None:
-        super().__init__()
-        self._settings = settings
-        self.trust = Trust(settings.alphas)
+class _Terms(LossModule):
+    def __init__(self, loss: LearnedTGD) -> None:
+        super().__init__(loss)
+        self._settings = loss
+        self.trust = Trust(loss.alphas)
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         self._settings.check_teachers(teachers)
         logits = [teacher.logits for teacher in teachers]
         log_weights: Tensor = self.trust(logits)

@@ -80,7 +80,7 @@ class WeighedTeachers(MergedTeachers):
             UserError: if stages cannot be paired.
         """
         seen = standardize_logits if self.standardize else full_precision
-        apart = torch.stack([divergences(seen(t.logits), seen(student.logits), self.temperature) for t in teachers])
+        apart = torch.stack([divergences(seen(student.logits), seen(t.logits), self.temperature) for t in teachers])
         divergence = self.temperature**2 * (weights * apart).sum(0).mean()
         if self.kl_reduction == "mean":
             divergence = divergence / student.logits.shape[1]

@@ -4,7 +4,7 @@ Not the later method of the same name that distils top-scaled logits (2025, arXi
 published code; the text of the paper was not at hand.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError, unknown
 from persistill.losses.adapters import apply
+from persistill.losses.base import DistillationLoss, LossModule, MethodContext
 from persistill.losses.functional import check_batches, full_precision
 from persistill.losses.topkd.persistence_images import CloudImages, Dimension
 from persistill.losses.topkd.ripsnet import (
@@ -28,7 +29,7 @@ from persistill.losses.topkd.ripsnet import (
     load_ripsnet,
 )
 from persistill.settings import Settings
-from persistill.structures import Batch, MethodContext, ModelOutput, OutputField
+from persistill.structures import Batch, ModelOutput
 from persistill.topology import mst_lengths, rips_persistence, sorted_lifetimes, wasserstein
 from persistill.utils.progress import Progress
 
@@ -95,7 +96,7 @@ def topology_loss(
     raise unknown("comparison", compare, ("image", "lifetimes", "wasserstein"))
 
 
-class TopKD(Settings):
+class TopKD(DistillationLoss):
     """The batch's embeddings have the homology of the first teacher's (Kim et al. 2024). One term, "topkd".
 
     Not the method of the same name that distils top-scaled logits. The paper adds KD, a method of its own here:
@@ -109,6 +110,8 @@ class TopKD(Settings):
             the teacher's embeddings guesses the images of both, and a linear layer that learns along brings the
             student's embeddings to the teacher's width, where they differ.
     """
+
+    required_outputs = frozenset({"embedding"})
 
     weight: Annotated[float, Field(ge=0)] = 5.0
     compare: Comparison = "image"
@@ -131,62 +134,49 @@ class TopKD(Settings):
         return cls(weight=5.0, compare="image", dimension=0, surrogate=surrogate)
 
     @property
-    def teachers_needed(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def reads(self) -> frozenset[OutputField]:
-        """What the terms read of a teacher."""
-        return frozenset({"embedding"})
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of "topkd"."""
-        return {"topkd": self.weight}
-
-    @property
     def preparation(self) -> "TopKDPreparation | None":
         """Where images are compared, they are fitted to the teacher's embeddings first, and a surrogate to them."""
         if self.compare != "image":
             return None
         return TopKDPreparation(dimension=self.dimension, surrogate=self.surrogate)
 
-    def learner(self, setting: MethodContext) -> nn.Module:
+    def build(self, context: MethodContext) -> LossModule:
         """What computes the term. Without a preparation, images are fitted anew to each of the teacher's batches."""
-        folder = setting.prepared
+        folder = context.prepared
         if self.surrogate is None:
             return _Exact(self, CloudImages.load(folder / _IMAGES) if folder else None)
-        widths = setting.student.embedding.shape[1], setting.teachers[0].embedding.shape[1]
+        widths = context.student.embedding.shape[1], context.teachers[0].embedding.shape[1]
         if folder is None:
-            return _Approximate(RipsNet(widths[1], self.surrogate.pooling), *widths)
+            return _Approximate(self, RipsNet(widths[1], self.surrogate.pooling), *widths)
         network, about = load_ripsnet(folder / NETWORK)
-        return _Approximate(network, *widths, about["points"] if self.surrogate.pooling == "sum" else None)
+        return _Approximate(self, network, *widths, about["points"] if self.surrogate.pooling == "sum" else None)
 
 
-class _Exact(nn.Module):
+class _Exact(LossModule):
     """Persistent homology itself."""
 
-    def __init__(self, method: TopKD, images: CloudImages | None) -> None:
-        super().__init__()
-        self._method, self._images = method, images
+    def __init__(self, loss: TopKD, images: CloudImages | None) -> None:
+        super().__init__(loss)
+        self._method, self._images = loss, images
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         method, clouds = self._method, (student.embedding, teachers[0].embedding)
         value = topology_loss(*clouds, compare=method.compare, dimension=method.dimension, images=self._images)
         return {"topkd": value}
 
 
-class _Approximate(nn.Module):
+class _Approximate(LossModule):
     """What a frozen network takes for the persistence images of both; ``points``: in every batch, None for any."""
 
-    def __init__(self, network: RipsNet, width: int, teacher_width: int, points: int | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, loss: TopKD, network: RipsNet, width: int, teacher_width: int, points: int | None = None
+    ) -> None:
+        super().__init__(loss)
         self.network = network.requires_grad_(requires_grad=False)
         self.adapter = nn.Linear(width, teacher_width) if width != teacher_width else None
         self._points = points
 
-    def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         ours, theirs = student.embedding, teachers[0].embedding
         check_batches(ours, theirs, "embeddings")
         if self._points not in (None, len(ours)):

@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 import torch
 
 from persistill.config import Arm
+from persistill.losses import Preparation
 from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import open_views
 from persistill.pipeline.stage import Stage
 from persistill.pipeline.teacher_ref import TeacherRef, teacher_inputs
 from persistill.run_folder import Kind, RunFolder
-from persistill.structures import ModelOutput, Preparation
+from persistill.structures import ModelOutput
 
 
 class PreparationStage(Stage):

@@ -165,20 +165,21 @@ def test_the_ignored_value_can_be_another(tmp_path):
 
 
 def test_images_and_masks_are_brought_to_one_size_in_one_frame(tmp_path):
-    # The left half is red and of class 1. Scaled and cropped, red pixels away from the edge still have class 1.
+    # The left half is red and of class 200. Scaled and cropped, red pixels away from the edge still have class 200, and
+    # nothing is between the classes.
     for name in ("images", "masks"):
         (tmp_path / name).mkdir()
     for i, (height, width) in enumerate([(40, 60), (60, 40), (48, 48), (21, 80)] * 3):
         mask = np.zeros((height, width), np.uint8)
-        mask[:, : width // 2] = 1
+        mask[:, : width // 2] = 200
         image = np.zeros((height, width, 3), np.uint8)
-        image[..., 0] = 255 * mask
+        image[..., 0] = 255 * (mask == 200)
         Image.fromarray(image).save(tmp_path / "images" / f"{i}.png")
         Image.fromarray(mask).save(tmp_path / "masks" / f"{i}.png")
     pixels, target = everything(load(Data(source=str(tmp_path), size=(20, 30)), masks=True).train)
     assert target.shape[1:] == (20, 30)
-    assert set(np.unique(target)) == {0, 1}
-    assert (target[pixels[:, 0] > 230] == 1).all()
+    assert set(np.unique(target)) == {0, 200}
+    assert (target[pixels[:, 0] > 230] == 200).all()
     assert (target[pixels[:, 0] < 25] == 0).all()
 
 

@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "structures": set(),
     "run_folder": {"errors", "utils"},
     "topology": set(),
-    "config": {"errors", "losses", "settings"},
+    "config": {"errors", "losses", "settings", "utils"},
     "models": {"errors", "settings", "structures", "utils"},
     "losses": {"errors", "models", "settings", "structures", "topology", "utils"},
     "perturbations": {"errors"},

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from persistill.config.fields import Positive, Share
+from persistill.config.fields import Named, Positive, Share
 from persistill.settings import Settings
+from persistill.utils.registry import named
 
 
 class Data(Settings):
@@ -14,8 +15,9 @@ class Data(Settings):
 
     Attributes:
         source: "digits" (ships with scikit-learn), a hub name ("uoft-cs/cifar10"), a folder of class folders, or a
-            folder of Parquet files in the Hugging Face image layout. For segmentation: a folder with ``images`` and
-            ``masks``, Parquet files or a hub name with a column of masks.
+            folder of Parquet files in the Hugging Face image layout, an .npz file in the layout of MedMNIST, or your
+            own (see ``data.SOURCES``). For segmentation: a folder with ``images`` and ``masks``, Parquet files or a hub
+            name with a column of masks.
         train: number of training images before validation is taken from them; None for all.
         validation: how many of these are kept for choosing.
         test: number of test images (None: all of the source's test split); for a source without one, how many
@@ -31,7 +33,7 @@ class Data(Settings):
         ignore: value of the pixels of a mask that have no class; neither losses nor metrics count them.
     """
 
-    source: str
+    source: Named
     train: Positive | None = None
     validation: Positive | Share = 0.1
     test: Positive | None = None
@@ -43,3 +45,8 @@ class Data(Settings):
     skip_unreadable: bool = False
     label: str | None = None
     ignore: Annotated[int, Field(ge=0, le=255)] = 255
+
+    @property
+    def where(self) -> str:
+        """What to call the source in messages."""
+        return named(self.source)

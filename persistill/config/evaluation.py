@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from persistill.config.fields import Positive, Share
+from persistill.config.fields import Named, Positive, Share
 from persistill.settings import Settings
 
 
@@ -35,7 +35,7 @@ class Evaluate(Settings):
     embeddings: Positive = 2000
     attacks: tuple[Annotated[float, Field(gt=0, le=255)], ...] = (2.0, 8.0)
     attack_images: Positive = 500
-    ood: str | None = None
+    ood: Named | None = None
     ood_label: str | None = None
     ood_images: Positive = 10_000
     corruptions: tuple[str, ...] = ("standard",)

@@ -11,7 +11,9 @@ from persistill.data.dataset import (
 )
 from persistill.data.feature_cache import StoredFeatures, open_features, write_features
 from persistill.data.normalization import measure_normalization
-from persistill.data.sources.registry import load
+from persistill.data.sources.arrays import ArrayRows
+from persistill.data.sources.base import MaskSource, Source
+from persistill.data.sources.registry import SOURCES, load
 from persistill.data.splits import stratified
 from persistill.data.splits_reader import Splits
 from persistill.data.views.base import View
@@ -27,7 +29,9 @@ from persistill.data.views.storage import OpenView, make_view, open_view
 __all__ = [
     "AUGMENTATIONS",
     "IMAGE",
+    "SOURCES",
     "VIEWS",
+    "ArrayRows",
     "BettiCurveView",
     "CubicalView",
     "FittedPersistenceView",
@@ -37,9 +41,11 @@ __all__ = [
     "InMemoryMaskDataset",
     "LandscapeView",
     "Loader",
+    "MaskSource",
     "OnlineView",
     "OpenView",
     "PersistenceView",
+    "Source",
     "Splits",
     "StoredFeatures",
     "StreamedDataset",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.data.sources.base import IntArray, MaskRows, Rows
+from persistill.data.sources.base import ImageRows, IntArray, MaskRows
 from persistill.errors import UserError
 from persistill.structures import IGNORE_INDEX
 from persistill.utils.image_reader import IGNORED, read_mask, read_pixels
@@ -139,7 +139,7 @@ class StreamedDataset(ImageDataset):
     """
 
     def __init__(
-        self, source: Rows, rows: IntArray, shape: tuple[int, int, int], device: torch.device | str = "cpu"
+        self, source: ImageRows, rows: IntArray, shape: tuple[int, int, int], device: torch.device | str = "cpu"
     ) -> None:
         self._source = source
         self._rows = rows
@@ -343,7 +343,7 @@ def _with_ignore_index(masks: Tensor) -> Tensor:
     return target.masked_fill_(target == IGNORED, IGNORE_INDEX)
 
 
-def _decode_all(decode: Callable[[int], None], source: Rows | MaskRows, rows: Sequence[int]) -> None:
+def _decode_all(decode: Callable[[int], None], source: ImageRows | MaskRows, rows: Sequence[int]) -> None:
     """Call ``decode`` with every position in ``rows``, in threads; name the image where it fails."""
 
     def one(position: int) -> None:

@@ -78,7 +78,7 @@ def draw_splits(parts: Mapping[str, IntArray], settings: Data, classes: Sequence
         UserError: if there are too few images, in all or of one class.
     """
     if "train" not in parts:
-        raise UserError(f"{settings.source} has no training images; its parts are: {', '.join(sorted(parts))}.")
+        raise UserError(f"{settings.where} has no training images; its parts are: {', '.join(sorted(parts))}.")
     draws = [np.random.default_rng([settings.split_seed % 2**64, stage]) for stage in range(3)]
     held_out = "test" if "test" in parts else "validation"
     rest = np.arange(len(parts["train"]))
@@ -117,7 +117,7 @@ def draw_splits(parts: Mapping[str, IntArray], settings: Data, classes: Sequence
 def _enough(settings: Data, field: str, count: int, available: int) -> None:
     if count > available:
         raise UserError(
-            f"data.{field} asks for {count} images, and {settings.source} has {max(available, 0)} to give for it "
+            f"data.{field} asks for {count} images, and {settings.where} has {max(available, 0)} to give for it "
             f"(data.train={settings.train}, data.validation={settings.validation}, data.test={settings.test})."
         )
 
@@ -128,7 +128,7 @@ def _every_class(name: str, split: Drawn, targets: IntArray, settings: Data, cla
         first = int(missing[0])
         raise UserError(
             f"{len(missing)} of {len(classes)} classes have no image in the {name} split: {classes[first]!r} has "
-            f"{int((targets == first).sum())} training images in {settings.source}, too few for "
+            f"{int((targets == first).sum())} training images in {settings.where}, too few for "
             f"data.train={settings.train}, data.validation={settings.validation}, data.test={settings.test}. "
             "Change these, or add images."
         )

@@ -241,7 +241,7 @@ def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int
         given = getattr(settings, field)
         if given is not None and len(given) != channels:
             raise UserError(
-                f"data.{field} must have one value for each of the {channels} channel(s) of {settings.source}; "
+                f"data.{field} must have one value for each of the {channels} channel(s) of {settings.where}; "
                 f"{given} was given."
             )
     if settings.size is not None:
@@ -250,7 +250,7 @@ def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int
     if len(sizes) > 1:
         listing = ", ".join(f"{height} x {width} ({count} images)" for (height, width), count in sizes[:5])
         raise UserError(
-            f"the images of {settings.source} have {len(sizes)} sizes (height x width): {listing}"
+            f"the images of {settings.where} have {len(sizes)} sizes (height x width): {listing}"
             f"{', ...' if len(sizes) > 5 else ''}. Bring them to one, data.size=(h, w): "
             f'--set "data.size={sizes[0][0]}"'
         )
@@ -260,4 +260,4 @@ def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int
 def _listed(problems: Mapping[str, str], total: int, settings: Data) -> str:
     first = "; ".join(f"{name} ({problems[name]})" for name in sorted(problems)[:3])
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return f"{len(problems)} of {total} images of {settings.source} cannot be read: {first}{more}."
+    return f"{len(problems)} of {total} images of {settings.where} cannot be read: {first}{more}."

@@ -14,6 +14,7 @@ from persistill.evaluation.loaders import EvaluationLoaders
 from persistill.evaluation.resumable import measure_parts
 from persistill.evaluation.robustness import attack_part, noise_part, ood_part
 from persistill.utils.progress import Progress, Silent
+from persistill.utils.registry import named
 
 
 def evaluate(
@@ -56,7 +57,7 @@ def evaluate(
         parts += [noise_part(network, material, settings, folder, sigma) for sigma in settings.noise]
         parts += [attack_part(network, material, settings, folder, level) for level in settings.attacks]
         if settings.ood is not None and material.ood is not None:
-            parts.append(ood_part(network, material.ood, settings.ood, folder))
+            parts.append(ood_part(network, material.ood, named(settings.ood), folder))
         parts += corruption_parts(network, material, settings, folder)
     made_of = {"network": _weights(network), "view": view, "settings": settings.to_json()}
     found, seconds = measure_parts(parts, folder, made_of, progress or Silent(), label)

@@ -6,6 +6,7 @@ from persistill.config import Data, Evaluate
 from persistill.data import ImageDataset, InMemoryDataset, load
 from persistill.errors import UserError
 from persistill.utils.progress import Progress, Silent
+from persistill.utils.registry import named
 
 
 def ood_images(evaluate: Evaluate, like: ImageDataset, progress: Progress | None = None) -> InMemoryDataset | None:
@@ -36,7 +37,7 @@ def ood_images(evaluate: Evaluate, like: ImageDataset, progress: Progress | None
     pixels = images.fetch(order)
     if pixels.shape[1] not in (1, channels):
         raise UserError(
-            f"evaluate.ood: images of {evaluate.ood!r} have {pixels.shape[1]} channels, and the network sees "
+            f"evaluate.ood: images of {named(evaluate.ood)!r} have {pixels.shape[1]} channels, and the network sees "
             f"{channels}; choose another source."
         )
     chosen = pixels.expand(-1, channels, -1, -1).contiguous()

@@ -14,6 +14,7 @@ from persistill.pipeline.network_stage import WEIGHTS
 from persistill.pipeline.stages.export import write_export
 from persistill.run_folder import RunFolder, find
 from persistill.utils.progress import Progress
+from persistill.utils.registry import is_own_code
 
 
 def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progress: Progress) -> dict[str, Any]:
@@ -102,7 +103,14 @@ def _trained(path: Path) -> RunFolder:
 
 
 def _same_data(run: RunFolder, progress: Progress) -> Splits:
-    splits = load(Data.from_json(run.about["context"]["recipe"]["data"]), progress)
+    stated = run.about["context"]["recipe"]["data"]
+    if is_own_code(stated["source"]):
+        name = stated["source"] if isinstance(stated["source"], str) else stated["source"].get("is")
+        raise UserError(
+            f"the images of {run.path} come from the code {name}, and code that a run folder names is not run. Run the "
+            "recipe itself: it evaluates and exports."
+        )
+    splits = load(Data.from_json(stated), progress)
     if splits.fingerprint != run.inputs["data"]:
         raise UserError(
             f"the data of {run.path} has changed since it was trained (fingerprint {run.inputs['data']}, now "

@@ -10,8 +10,9 @@ from made_up_images import SUFFIX, array, encoded, make_image, write_folder, wri
 from PIL import Image
 
 from persistill.config import Data
-from persistill.data import InMemoryDataset, StreamedDataset, load, splits_reader
+from persistill.data import ArrayRows, InMemoryDataset, MaskSource, Source, StreamedDataset, load, splits_reader
 from persistill.errors import UserError
+from persistill.settings import Settings
 from persistill.utils.progress import Silent
 
 NAMES = ["cat", "dog"]
@@ -375,3 +376,113 @@ def test_settings_that_do_not_apply(tmp_path):
         load(Data(source="digits", mean=(0.1, 0.2, 0.3)))
     with pytest.raises(UserError, match=r"data\.std must"):
         load(Data(source="digits", std=(0.1, 0.2)))
+
+
+def medmnist(channels=3, seed=0, **changes):
+    """The arrays of a file as MedMNIST has them: classes in a column."""
+    random = np.random.default_rng(seed)
+    arrays = {}
+    for part, count in (("train", 40), ("val", 8), ("test", 12)):
+        arrays[f"{part}_images"] = random.integers(
+            0, 256, (count, 9, 7, channels)[: 3 + (channels > 1)], dtype=np.uint8
+        )
+        arrays[f"{part}_labels"] = (np.arange(count) % 4)[:, None].astype(np.uint8)
+    return {name: array for name, array in {**arrays, **changes}.items() if array is not None}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_file_as_medmnist_has_it(tmp_path, channels, save):
+    arrays = medmnist(channels)
+    save(tmp_path / "blood.npz", **arrays)
+    splits = load(Data(source=str(tmp_path / "blood.npz")))
+    assert splits.classes == ("0", "1", "2", "3")
+    for split, part in ((splits.train, "train"), (splits.validation, "val"), (splits.test, "test")):
+        images = arrays[f"{part}_images"].reshape(-1, 9, 7, channels).transpose(0, 3, 1, 2)
+        assert np.array_equal(everything(split), images)
+        assert np.array_equal(split.targets.numpy(), arrays[f"{part}_labels"][:, 0])
+
+
+def test_a_file_with_a_training_part_alone_is_split(tmp_path):
+    np.savez(tmp_path / "a.npz", **{name: value for name, value in medmnist().items() if name.startswith("train")})
+    splits = load(Data(source=str(tmp_path / "a.npz"), validation=4))
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [28, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train_images": None}, r"no array train_images: .*layout of MedMNIST.*It holds train_labels, val_images"),
+        ({"val_labels": None}, r"has val_images and no val_labels"),
+        (
+            {"test_labels": np.zeros((12, 3), int)},
+            r"test_labels holds int64 of shape \(12, 3\); each image has one class",
+        ),
+        ({"train_labels": np.zeros(40)}, r"train_labels holds float64"),
+        ({"train_labels": np.full(40, -1)}, r"train_labels holds -1; classes are numbered from 0"),
+        ({"train_labels": np.zeros(39, int)}, r"train_images holds 40 images, and train_labels 39"),
+        ({"train_images": np.zeros((40, 9, 7))}, r"train_images holds float64 of shape \(40, 9, 7\); images are uint8"),
+        ({"other_images": np.zeros((4, 9, 7), np.uint8)}, r"other_images belongs to no part"),
+    ],
+)
+def test_files_of_other_layouts_are_told_what_it_is(tmp_path, changes, words):
+    np.savez(tmp_path / "a.npz", **medmnist(**changes))
+    with pytest.raises(UserError, match=words):
+        load(Data(source=str(tmp_path / "a.npz")))
+
+
+def test_files_that_are_no_arrays(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(UserError, match=r"a\.npz cannot be read as \.npz"):
+        load(Data(source=str(tmp_path / "a.npz")))
+    with pytest.raises(UserError, match=r"Leave data\.label out"):
+        load(Data(source=str(tmp_path / "a.npz"), label="kind"))
+
+
+def stripes():
+    """Images of one's own: horizontal and vertical stripes."""
+    across = np.zeros((30, 6, 6), np.uint8)
+    across[:, ::2] = 255
+    pixels = np.concatenate([across, across.transpose(0, 2, 1)])
+    return Source(("across", "down"), {"train": ArrayRows(pixels, np.repeat([0, 1], 30), "stripes {}")})
+
+
+class Stripes(Settings):
+    """The same, less of them."""
+
+    count: int = 20
+
+    def __call__(self):
+        rows = stripes().parts["train"]
+        pixels = np.stack([np.asarray(rows.open(row)) for row in range(0, 60, 60 // self.count)])
+        return Source(
+            ("across", "down"), {"train": ArrayRows(pixels, np.repeat([0, 1], self.count // 2), "stripes {}")}
+        )
+
+
+def test_a_source_of_ones_own_is_a_function_settings_or_named_by_its_module():
+    splits = load(Data(source=stripes, validation=6))
+    assert splits.classes == ("across", "down")
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [42, 6, 12]
+    assert (everything(splits.train)[:, 0, 0].std(1) == 0).tolist() == (splits.train.targets == 0).tolist()
+    assert load(Data(source=f"{__name__}:stripes", validation=6)).fingerprint == splits.fingerprint
+    assert len(load(Data(source=Stripes(count=30), validation=4)).train) == 20
+    assert Data(source=Stripes(count=30)).to_json()["source"] == {"is": f"{__name__}:Stripes", "count": 30}
+    assert Data(source=stripes).to_json()["source"] == {"is": f"{__name__}:stripes"}
+    with pytest.raises(UserError, match=r"data\.train asks for 1000 images, and stripes has 48"):
+        load(Data(source=stripes, train=1000))
+
+
+def test_sources_of_ones_own_that_cannot_be():
+    with pytest.raises(
+        UserError, match=r"the data source <lambda> must return a persistill\.data\.Source; it returned a int"
+    ):
+        load(Data(source=lambda: 3))
+    with pytest.raises(UserError, match=r"<lambda> has masks and no class for an image"):
+        load(Data(source=lambda: MaskSource(None, {})))
+    with pytest.raises(UserError, match=r"digits has a class for each image and no masks"):
+        load(Data(source="digits"), masks=True)
+    with pytest.raises(UserError, match=r"unknown name in .*: 'stripe'\. Did you mean 'stripes'"):
+        load(Data(source=f"{__name__}:stripe"))
+    with pytest.raises(UserError, match="must be a name"):
+        Data(source=3)

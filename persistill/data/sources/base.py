@@ -11,7 +11,7 @@ IntArray = npt.NDArray[np.int64]
 _PART_NAMES = {"train": "train", "val": "validation", "dev": "validation", "test": "test"}
 
 
-class Rows(Protocol):
+class ImageRows(Protocol):
     """One part of a source."""
 
     @property
@@ -55,7 +55,7 @@ class Source(NamedTuple):
     """
 
     classes: tuple[str, ...]
-    parts: dict[str, Rows]
+    parts: dict[str, ImageRows]
 
 
 class MaskSource(NamedTuple):

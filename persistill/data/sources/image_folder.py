@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from persistill.data.sources.base import IntArray, Rows, Source, part_of
+from persistill.data.sources.base import ImageRows, IntArray, Source, part_of
 from persistill.errors import UserError, unknown
 from persistill.utils.image_reader import SUFFIXES
 
@@ -71,7 +71,7 @@ def read_folder(folder: Path) -> Source:
             f"{roots['train']} holds no class folders and no Parquet files: put the images of each class into a "
             "folder of their own."
         )
-    rows: dict[str, Rows] = {}
+    rows: dict[str, ImageRows] = {}
     for part, root in roots.items():
         files: list[Path] = []
         targets: list[int] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from persistill.config import Data
-from persistill.data.sources.base import IntArray, Rows
+from persistill.data.sources.base import ImageRows, IntArray
 from persistill.data.sources.registry import open_source
 from persistill.data.splits import DEFAULT_TEST_SHARE, draw_splits
 from persistill.errors import UserError
@@ -70,7 +70,7 @@ def outline(settings: Data) -> Outline:
 def _several(settings: Data, classes: tuple[str, ...]) -> None:
     if len(classes) < 2:
         raise UserError(
-            f"{settings.source} holds one class only, {classes[0]!r}; a classifier needs two or more. Put the "
+            f"{settings.where} holds one class only, {classes[0]!r}; a classifier needs two or more. Put the "
             "images of each class into a folder of their own, and name the folder above these."
         )
 
@@ -94,13 +94,13 @@ def _shares(settings: Data, targets: Mapping[str, IntArray], classes: tuple[str,
         raise first
     smallest = int(counts.argmin())
     raise UserError(
-        f"the class {classes[smallest]!r} of {settings.source} has {counts[smallest]} image(s), too few to train on "
+        f"the class {classes[smallest]!r} of {settings.where} has {counts[smallest]} image(s), too few to train on "
         "some, to choose with others and to test on the rest: about ten are the least. Add images, or take the "
         "class out."
     )
 
 
-def _headers(settings: Data, rows: Rows) -> list[Header]:
+def _headers(settings: Data, rows: ImageRows) -> list[Header]:
     count = min(len(rows.targets), LOOKED_AT)
     positions = np.arange(count) * len(rows.targets) // count
     problems: list[str] = []
@@ -116,5 +116,5 @@ def _headers(settings: Data, rows: Rows) -> list[Header]:
 
     found = [header for header in in_threads(read, count) if header is not None]
     if not found:
-        raise UserError(f"none of {count} images of {settings.source} can be read: {'; '.join(sorted(problems)[:3])}.")
+        raise UserError(f"none of {count} images of {settings.where} can be read: {'; '.join(sorted(problems)[:3])}.")
     return found

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from persistill.data.sources.base import IntArray, Rows, Source, part_of
+from persistill.data.sources.base import ImageRows, IntArray, Source, part_of
 from persistill.errors import UserError, unknown
 
 _SECONDS = 5
@@ -242,7 +242,7 @@ def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> So
     else:
         values = list(range(len(names)))
     number = {value: i for i, value in enumerate(values)}
-    rows: dict[str, Rows] = {}
+    rows: dict[str, ImageRows] = {}
     for part, found in raw.items():
         targets = np.array([number.get(value, -1) for value in found], dtype=np.int64)
         if part != "train" and (targets < 0).all():

@@ -4,20 +4,25 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from persistill.config import Data
-from persistill.data.sources.base import IntArray, MaskSource, Source
+from persistill.data.sources.base import MaskSource, Source
+from persistill.data.sources.digits import read_digits
 from persistill.data.sources.image_folder import read_folder
 from persistill.data.sources.mask_folder import read_mask_folder
 from persistill.data.sources.mask_parquet import read_mask_hub, read_mask_parquet
+from persistill.data.sources.medmnist import read_npz
 from persistill.data.sources.parquet import parquet_files, read_hub, read_parquet
 from persistill.data.splits import draw_splits
 from persistill.data.splits_reader import Splits, read_splits
 from persistill.errors import UserError, unknown
 from persistill.utils.progress import Progress, Silent
+from persistill.utils.registry import Registry, is_own_code, named
+
+Found = TypeVar("Found", Source, MaskSource)
 
 _SILENT = Silent()
 
@@ -49,34 +54,15 @@ def load(settings: Data, progress: Progress = _SILENT, *, masks: bool = False) -
     return read_splits(source, drawn, settings, progress)
 
 
-class DigitRows:
-    """The 1,797 handwritten digits that come with scikit-learn: 8 x 8 gray images of 17 levels, scaled to 0..255."""
+SOURCES: Registry[Callable[[], Any]] = Registry(
+    "data source",
+    {"digits": read_digits},
+    contract="A source of one's own is called without arguments and returns a persistill.data.Source.",
+)
+"""``data.source`` holds one of these names, a path, a name on the hub, or a function or settings of one's own that are
+called without arguments and return a ``Source`` (or, with masks, a ``MaskSource``): in the recipe file, or by
+"package.module:Name"."""
 
-    def __init__(self) -> None:
-        from sklearn.datasets import load_digits  # noqa: PLC0415  slow to import, and only this source needs it
-
-        digits = load_digits()
-        self._pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-        self.targets: IntArray = digits.target.astype(np.int64)
-
-    def open(self, row: int) -> Image.Image:
-        """A digit."""
-        return Image.fromarray(self._pixels[row])
-
-    def name(self, row: int) -> str:
-        """The number of the digit in scikit-learn's order."""
-        return f"digit {row}"
-
-    def length(self, row: int) -> int:
-        """Bytes of a digit."""
-        return int(self._pixels[row].nbytes)
-
-
-def _digits() -> Source:
-    return Source(tuple("0123456789"), {"train": DigitRows()})
-
-
-_BUILT_IN: dict[str, Callable[[], Source]] = {"digits": _digits}
 _HERE = Path()
 _HUB_NAMES = ("uoft-cs/cifar10", "uoft-cs/cifar100", "ylecun/mnist", "zalando-datasets/fashion_mnist")  # for hints only
 
@@ -87,11 +73,10 @@ def open_source(settings: Data) -> Source:
     Raises:
         UserError: if the source is unknown, empty or damaged.
     """
-    name = settings.source
-    known = (*_BUILT_IN, *_HUB_NAMES)
-    if name in _BUILT_IN:
+    if _is_registered(settings.source):
         _no_label(settings)
-        return _BUILT_IN[name]()
+        return _made(settings.source, Source)
+    name, known = settings.source, (*SOURCES, *_HUB_NAMES)
     folder = Path(name).expanduser()
     if folder.is_dir():
         files = parquet_files(folder)
@@ -99,6 +84,9 @@ def open_source(settings: Data) -> Source:
             return read_parquet(folder, files, settings.label)
         _no_label(settings)
         return read_folder(folder)
+    if folder.is_file() and folder.suffix.lower() == ".npz":
+        _no_label(settings)
+        return read_npz(folder)
     _look_for(name, folder, known, "a folder of Parquet files or of class folders")
     return read_hub(name, settings.label, known)
 
@@ -109,9 +97,10 @@ def open_mask_source(settings: Data) -> MaskSource:
     Raises:
         UserError: if the source is unknown, empty or damaged, or has no masks.
     """
+    if _is_registered(settings.source):
+        _no_label(settings)
+        return _made(settings.source, MaskSource)
     name = settings.source
-    if name in _BUILT_IN:
-        raise UserError(f"{name} has a class for each image and no masks: data.source must name a source with masks.")
     folder = Path(name).expanduser()
     if folder.is_dir():
         files = parquet_files(folder)
@@ -123,6 +112,31 @@ def open_mask_source(settings: Data) -> MaskSource:
     return read_mask_hub(name, settings.label)
 
 
+def _is_registered(given: object) -> bool:
+    """Whether a source is one of the package's by name, or the user's own code, and no path or name on the hub."""
+    return given in SOURCES or (is_own_code(given) and not (isinstance(given, str) and Path(given).exists()))
+
+
+def _made(given: object, kind: type[Found]) -> Found:
+    """What a source of one's own or of the package returns.
+
+    Raises:
+        UserError: if it is none, or returns something else.
+    """
+    found = SOURCES.find(given)()
+    if isinstance(found, kind):
+        return found
+    if isinstance(found, Source | MaskSource):
+        has, wanted = ("a class for each image and no masks", "a source with masks")
+        if isinstance(found, MaskSource):
+            has, wanted = ("masks and no class for an image", "a source with a class for each image")
+        raise UserError(f"{named(given)} has {has}: data.source must name {wanted}.")
+    raise UserError(
+        f"the data source {named(given)} must return a persistill.data.{kind.__name__}; it returned a "
+        f"{type(found).__name__}."
+    )
+
+
 def _look_for(name: str, folder: Path, known: Sequence[str], layout: str) -> None:
     """See that a name may be one on the hub.
 
@@ -130,7 +144,10 @@ def _look_for(name: str, folder: Path, known: Sequence[str], layout: str) -> Non
         UserError: if it is none, with what it may be meant for.
     """
     if folder.exists():
-        raise UserError(f"{folder} is a file; data.source names the folder that holds it.")
+        raise UserError(
+            f"{folder} is a file; data.source names the folder that holds it, or an .npz file in the layout of "
+            "MedMNIST."
+        )
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and Path(name).parts[0] in _folders()):
         raise UserError(f"there is no folder {name}.{_near(folder)} data.source names one that holds the images.")
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
@@ -158,6 +175,6 @@ def _folders(place: Path = _HERE) -> list[str]:
 def _no_label(settings: Data) -> None:
     if settings.label is not None:
         raise UserError(
-            f"data.label={settings.label!r} names a column, and {settings.source} has none: its classes are known. "
+            f"data.label={settings.label!r} names a column, and {settings.where} has none: its classes are known. "
             "Leave data.label out."
         )

@@ -9,7 +9,7 @@ from persistill.structures import FeatureSpec, ModelOutput
 
 
 class Network(nn.Module, ABC):
-    """An image classifier that returns ``ModelOutput``. It does not know whether it teaches or learns.
+    """Classifies images, or their pixels, and returns ``ModelOutput``. It does not know whether it teaches or learns.
 
     Attributes:
         name: its name in the table of models, from which ``build`` makes it again.
@@ -29,7 +29,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> ModelOutput:
-        """Classify images ``x``, (B, C, H, W), normalized."""
+        """Classify images ``x``, (B, C, H, W), normalized, or their pixels."""
 
     if TYPE_CHECKING:
 

@@ -126,3 +126,21 @@ def test_fingerprints_are_twelve_digits_and_survive_json(value: object) -> None:
     found = run_folder.fingerprint(value)
     assert len(found) == 12
     assert found == run_folder.fingerprint(json.loads(json.dumps(value)))
+
+
+def test_folders_that_cannot_be_read_are_set_apart(tmp_path: Path) -> None:
+    good = RunFolder.create(tmp_path, "student", "a", INPUTS)
+    about = json.loads((good.path / "run.json").read_text())
+    for name, content in {
+        "older": json.dumps({**about, "format": 1}),
+        "cut": json.dumps(about)[:40],
+        "without inputs": json.dumps({key: value for key, value in about.items() if key != "inputs"}),
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(content)
+    (tmp_path / "something else").mkdir()
+    readable, others = run_folder.scan(tmp_path)
+    assert [folder.path for folder in readable] == [good.path]
+    assert [path.name for path in others] == ["cut", "older", "without inputs"]
+    assert [folder.path for folder in run_folder.find(tmp_path)] == [good.path]
+    assert run_folder.scan(tmp_path / "nowhere") == ([], [])

@@ -1,6 +1,6 @@
 """Take the image of the explorer's page, with the flower that ships with scikit-learn.
 
-    python docs/_build/view_image.py docs/assets/explorer.png
+    python docs/_build/dashboard_image.py docs/assets/explorer.png
 
 Photograph by vultilion, https://creativecommons.org/licenses/by/2.0/, made smaller.
 """

@@ -87,6 +87,17 @@ def test_ls_names_recipes_and_runs(persistill, finished: Path) -> None:
     assert "complete" in answer.out
 
 
+def test_ls_passes_over_what_it_cannot_read(persistill, tmp_path: Path) -> None:
+    for name, content in (("student-old", '{"format": 1, "kind": "student"}'), ("student-cut", "{")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(content)
+    answer = persistill("ls", "--out", tmp_path)
+    assert answer.code == 0
+    assert "Passed over 2 run folder(s) of another version of persistill, or damaged: student-cut, student-old" in (
+        answer.out
+    )
+
+
 def test_cp_copies_and_never_overwrites(persistill, tmp_path: Path) -> None:
     target = tmp_path / "mine.py"
     assert persistill("cp", "kd_digits", target).code == 0

@@ -13,7 +13,7 @@ const page = (() => {
     try {
       answer = await fetch(path, options);
     } catch {
-      throw new Error("The server does not answer. Start it again: persistill view");
+      throw new Error("The server does not answer. Start it again: persistill dashboard");
     }
     const content = await answer.json();
     if (!answer.ok) throw new Error(content.error);

@@ -1,0 +1,69 @@
+import io
+import sys
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from persistill.api import progress_bars
+from persistill.api.progress_bars import Bars, NotebookBars, in_notebook, watched
+from persistill.utils.progress import Silent
+
+
+def tell(progress: Any) -> None:
+    progress.start("<training>", 4, done=1)
+    progress.advance(1, "epoch 1/2", {"ce": 0.5})
+    progress.advance(2, values={"ce": 0.25})
+    progress.finish()
+
+
+def test_a_terminal_shows_bars_and_a_file_lines() -> None:
+    for terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=150)
+        with Bars(console) as bars:
+            tell(bars)
+        shown = console.file.getvalue()
+        assert "<training>" in shown
+        assert "ce 0.25" in shown
+        assert ("4/4" in shown) == terminal
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What a notebook shows: (how, HTML)."""
+    pytest.importorskip("IPython")
+    from IPython.display import DisplayHandle
+
+    shown: list[tuple[str, str]] = []
+    monkeypatch.setattr(DisplayHandle, "display", lambda _, content: shown.append(("display", content.data)))
+    monkeypatch.setattr(DisplayHandle, "update", lambda _, content: shown.append(("update", content.data)))
+    return shown
+
+
+def test_a_notebook_shows_one_output_that_grows(cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_bars, "_SECONDS", 0.0)
+    bars = NotebookBars()
+    tell(bars)
+    tell(bars)
+    assert [how for how, _ in cell] == ["display"] + ["update"] * 7
+    assert '<progress value="1" max="4">' in cell[0][1]
+    assert "epoch 1/2  ce 0.5" in cell[1][1]
+    assert cell[-1][1].count("<tr>") == 2
+    assert "<progress" not in cell[-1][1]
+    assert "&lt;training&gt;" in cell[-1][1]
+
+
+def test_bars_suit_the_place(monkeypatch: pytest.MonkeyPatch, cell) -> None:
+    given = Silent()
+    with watched(given) as progress:
+        assert progress is given
+    with watched(None) as progress:
+        assert isinstance(progress, Silent)  # standard error is a pipe here
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with watched(None) as progress:
+        assert isinstance(progress, Bars)
+    assert not in_notebook()
+    monkeypatch.setattr(progress_bars, "in_notebook", lambda: True)
+    with watched(None) as progress:
+        assert isinstance(progress, NotebookBars)

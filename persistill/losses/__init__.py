@@ -16,14 +16,17 @@ from persistill.losses.base import (
 )
 from persistill.losses.cc import CC, correlation_congruence, neighbor_congruence
 from persistill.losses.crd import CRD, contrastive_estimation
+from persistill.losses.cwd import CWD, channel_divergence
 from persistill.losses.dist import DIST, correlation_distance, relational_match
 from persistill.losses.dkd import DKD, decoupled_kl
 from persistill.losses.fitnet import FitNet, hint_loss
 from persistill.losses.functional import (
+    FlatLogits,
     Reduction,
     check_batches,
     check_logits,
     divergences,
+    flatten_logits,
     full_precision,
     gram,
     kl,
@@ -37,6 +40,7 @@ from persistill.losses.functional import (
 )
 from persistill.losses.ickd import ICKD, channel_correlation
 from persistill.losses.kd import KD
+from persistill.losses.nkd import NKD, normalized_kd
 from persistill.losses.nst import NST, neuron_selectivity
 from persistill.losses.pkt import PKT, pkt_loss
 from persistill.losses.reviewkd import ReviewKD, hierarchical_context
@@ -54,6 +58,7 @@ from persistill.losses.tgd.tgd import TGD, merged_similarity
 from persistill.losses.tgd.weighted_tgd import WeightedTGD, confidence_weights
 from persistill.losses.topkd.topkd import TopKD, topology_loss
 from persistill.losses.vid import VID, gaussian_nll
+from persistill.losses.wttm import WTTM, transformed_teacher_kl
 
 __all__ = [
     "AB",
@@ -61,10 +66,12 @@ __all__ = [
     "AT",
     "CC",
     "CRD",
+    "CWD",
     "DIST",
     "DKD",
     "ICKD",
     "KD",
+    "NKD",
     "NST",
     "PKT",
     "RKD",
@@ -72,10 +79,12 @@ __all__ = [
     "SP",
     "TGD",
     "VID",
+    "WTTM",
     "AutoconfigContext",
     "AveragedKD",
     "DistillationLoss",
     "FitNet",
+    "FlatLogits",
     "LearnedTGD",
     "LossModule",
     "LossOutput",
@@ -94,6 +103,7 @@ __all__ = [
     "attention_transfer",
     "averaged_kl",
     "channel_correlation",
+    "channel_divergence",
     "channel_graph",
     "check_batches",
     "check_logits",
@@ -105,6 +115,7 @@ __all__ = [
     "distance_relation",
     "divergences",
     "edge_difference",
+    "flatten_logits",
     "full_precision",
     "gaussian_nll",
     "gram",
@@ -119,6 +130,7 @@ __all__ = [
     "neuron_selectivity",
     "normalize_deviations",
     "normalize_rows",
+    "normalized_kd",
     "pkt_loss",
     "relational_match",
     "rounding",
@@ -129,6 +141,7 @@ __all__ = [
     "standardize_logits",
     "to_common_size",
     "topology_loss",
+    "transformed_teacher_kl",
     "vertex_difference",
     "weighted_sum",
 ]

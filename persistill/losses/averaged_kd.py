@@ -11,7 +11,7 @@ from torch import Tensor
 
 from persistill.errors import UserError
 from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion
-from persistill.losses.functional import check_logits, full_precision, standardize_logits
+from persistill.losses.functional import check_logits, flatten_logits, full_precision, standardize_logits
 from persistill.structures import ModelOutput
 
 
@@ -71,5 +71,6 @@ class AveragedKD(DistillationLoss):
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "averaged_kd": ``averaged_kl`` over all teachers, a scalar."""
         seen = standardize_logits if self.standardize else full_precision
-        taught = [seen(teacher.logits) for teacher in teachers]
-        return {"averaged_kd": averaged_kl(seen(student.logits), taught, self.temperature)}
+        flat = flatten_logits(student.logits, [teacher.logits for teacher in teachers], target)
+        taught = [seen(logits) for logits in flat.teachers]
+        return {"averaged_kd": averaged_kl(seen(flat.student), taught, self.temperature)}

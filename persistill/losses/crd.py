@@ -64,6 +64,11 @@ class CRD(DistillationLoss):
         Raises:
             UserError: if all images are of one class, or the memory would not fit into any machine.
         """
+        if context.targets.ndim != 1:
+            raise UserError(
+                "CRD sets each image against images of other classes, and every position has a class of its own here. "
+                "Use a method without memory: CWD, KD or SP."
+            )
         if len(context.targets) and context.targets.min() == context.targets.max():
             raise UserError("CRD sets each image against images of other classes, and all training images are of one.")
         self._check_memory(len(context.targets))

@@ -10,6 +10,7 @@ from torch import Tensor
 from persistill.losses.base import DistillationLoss
 from persistill.losses.functional import (
     check_logits,
+    flatten_logits,
     full_precision,
     normalize_deviations,
     standardize_logits,
@@ -80,5 +81,6 @@ class DIST(DistillationLoss):
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The terms "dist_inter" and "dist_intra" of ``relational_match``, each a scalar."""
         seen = standardize_logits if self.standardize else full_precision
-        inter, intra = relational_match(seen(student.logits), seen(teachers[0].logits), self.temperature)
+        flat = flatten_logits(student.logits, [teachers[0].logits], target)
+        inter, intra = relational_match(seen(flat.student), seen(flat.teachers[0]), self.temperature)
         return {"dist_inter": inter, "dist_intra": intra}

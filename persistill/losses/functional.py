@@ -6,13 +6,14 @@ have finite gradients at equal, constant and all-zero features and in a batch of
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from persistill.errors import UserError, unknown
+from persistill.structures import IGNORE_INDEX
 from persistill.utils.gram import gram_matrix
 
 Reduction = Literal["batchmean", "mean"]
@@ -21,6 +22,60 @@ Reduction = Literal["batchmean", "mean"]
 def full_precision(tensor: Tensor) -> Tensor:
     """The tensor in fp32, or as it is in fp64: squares and sums of half precision features overflow."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+class FlatLogits(NamedTuple):
+    """Logits of two or more networks, one row a position that has a class.
+
+    Attributes:
+        student: (N, K).
+        teachers: (N, K) each.
+        target: (N,) class numbers.
+        image: (N,) int64, the image in the batch that a row is of; None where every row is an image of its own.
+        batch: images in the batch.
+    """
+
+    student: Tensor
+    teachers: list[Tensor]
+    target: Tensor
+    image: Tensor | None
+    batch: int
+
+    def mean_by_image(self, values: Tensor) -> Tensor:
+        """Means over the rows of each image, (..., N) to (..., B); over all rows where an image has none."""
+        if self.image is None:
+            return values
+        counts = torch.bincount(self.image, minlength=self.batch)
+        sums = values.new_zeros(*values.shape[:-1], self.batch).index_add(-1, self.image, values)
+        return torch.where(counts > 0, sums / counts.clamp(min=1), values.mean(-1, keepdim=True))
+
+
+def flatten_logits(student: Tensor, teachers: Sequence[Tensor], target: Tensor) -> FlatLogits:
+    """Logits of dense tasks as rows, so that what compares the classes of an image compares those of a position.
+
+    Logits (B, K) are given back as they are.
+
+    Args:
+        student: (B, K), or (B, K, *) with any axes of positions.
+        teachers: likewise, of the same shape.
+        target: (B,) or (B, *) class numbers; positions of -100 are left out.
+
+    Raises:
+        UserError: if the shapes of dense logits and targets differ.
+    """
+    if student.ndim <= 2:
+        return FlatLogits(student, list(teachers), target, None, len(student))
+    shapes = [tuple(logits.shape) for logits in (student, *teachers)]
+    if len(set(shapes)) > 1 or target.shape != student.shape[:1] + student.shape[2:]:
+        raise UserError(
+            f"dense logits of student and teachers must have one shape (B, K, *) and targets the shape (B, *); logits "
+            f"of {', '.join(map(str, shapes))} and targets of {tuple(target.shape)} were given. Let networks give "
+            "logits at the size of the masks."
+        )
+    known = target != IGNORE_INDEX
+    rows = [logits.movedim(1, -1)[known] for logits in (student, *teachers)]
+    image = torch.arange(len(target), device=target.device).reshape(-1, *[1] * (target.ndim - 1)).expand_as(target)
+    return FlatLogits(rows[0], rows[1:], target[known], image[known], len(target))
 
 
 def check_logits(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> None:

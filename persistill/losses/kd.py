@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion
-from persistill.losses.functional import Reduction, full_precision, kl, standardize_logits
+from persistill.losses.functional import Reduction, flatten_logits, full_precision, kl, standardize_logits
 from persistill.structures import ModelOutput
 
 
@@ -36,5 +36,6 @@ class KD(DistillationLoss):
 
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], target: Tensor) -> dict[str, Tensor]:
         """The term "kd": temperature squared times KL(teacher || student), a scalar."""
+        flat = flatten_logits(student.logits, [teachers[0].logits], target)
         seen = standardize_logits if self.standardize else full_precision
-        return {"kd": kl(seen(student.logits), seen(teachers[0].logits), self.temperature, self.kl_reduction)}
+        return {"kd": kl(seen(flat.student), seen(flat.teachers[0]), self.temperature, self.kl_reduction)}

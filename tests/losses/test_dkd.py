@@ -185,3 +185,10 @@ def test_what_does_not_fit_is_named():
 def test_settings_out_of_range_are_named(fields, message):
     with pytest.raises(UserError, match=message):
         DKD(**fields)
+
+
+def test_the_published_warm_up_rises_over_twenty_epochs():
+    loss = DKD.published()
+    assert [loss.schedule(0, epoch) for epoch in (0, 9, 19, 20, 200)] == [0.05, 0.5, 1.0, 1.0, 1.0]
+    assert loss.weights_at(0, 0) == {"tckd": pytest.approx(0.05), "nckd": pytest.approx(0.4)}
+    assert DKD().weights_at(0, 0) == {"tckd": 1.0, "nckd": 8.0}

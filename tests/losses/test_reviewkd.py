@@ -151,3 +151,9 @@ def test_what_does_not_fit_is_named(made_up):
         learner_of(student, teacher)(student, [made_up(1, batch=3)], BATCH)
     with pytest.raises(UserError, match=r"ReviewKD.weight: .*; -1.0 was given"):
         ReviewKD(weight=-1.0)
+
+
+def test_the_published_warm_up_begins_at_nothing():
+    loss = ReviewKD.published()
+    assert [loss.schedule(0, epoch) for epoch in (0, 1, 10, 20, 200)] == [0.0, 0.05, 0.5, 1.0, 1.0]
+    assert ReviewKD().weights_at(0, 0) == {"reviewkd": 5.0}

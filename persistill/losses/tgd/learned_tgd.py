@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from persistill.losses.base import LossModule, MethodContext
-from persistill.losses.functional import full_precision
+from persistill.losses.functional import flatten_logits, full_precision
 from persistill.losses.tgd.weighted_tgd import WeighedTeachers
 from persistill.structures import Batch, ModelOutput
 
@@ -96,11 +96,11 @@ class _Terms(LossModule):
 
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         self._settings.check_teachers(teachers)
-        logits = [teacher.logits for teacher in teachers]
-        log_weights: Tensor = self.trust(logits)
+        flat = flatten_logits(student.logits, [teacher.logits for teacher in teachers], batch.target)
+        log_weights: Tensor = self.trust(flat.teachers)
         prior = self.trust.prior
         return {
-            **self._settings.merged_terms(student, teachers, log_weights.detach().exp()),
-            "mix": mixture_cross_entropy(logits, batch.target, log_weights),
+            **self._settings.merged_terms(student, teachers, flat, log_weights.detach().exp()),
+            "mix": mixture_cross_entropy(flat.teachers, flat.target, log_weights),
             "anchor": (prior * (prior.log() - log_weights)).sum(0).mean(),
         }

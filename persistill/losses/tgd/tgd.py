@@ -16,6 +16,7 @@ from persistill.errors import UserError, unknown
 from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion
 from persistill.losses.functional import (
     Reduction,
+    flatten_logits,
     full_precision,
     gram,
     kl,
@@ -174,9 +175,10 @@ class TGD(MergedTeachers):
         """
         self.check_teachers(teachers)
         seen = standardize_logits if self.standardize else full_precision
+        flat = flatten_logits(student.logits, [teacher.logits for teacher in teachers], target)
         divergences = [
-            alpha * kl(seen(student.logits), seen(teacher.logits), self.temperature, self.kl_reduction)
-            for alpha, teacher in zip(self.alphas, teachers, strict=True)
+            alpha * kl(seen(flat.student), seen(logits), self.temperature, self.kl_reduction)
+            for alpha, logits in zip(self.alphas, flat.teachers, strict=True)
         ]
         differences = [
             F.mse_loss(similarity(of_student), merged_similarity(of_teachers, self.alphas, self.merge))

@@ -14,7 +14,14 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
-from persistill.losses.functional import divergences, full_precision, similarity, standardize_logits
+from persistill.losses.functional import (
+    FlatLogits,
+    divergences,
+    flatten_logits,
+    full_precision,
+    similarity,
+    standardize_logits,
+)
 from persistill.losses.tgd.tgd import MergedTeachers, merged_similarity, shared_stages
 from persistill.structures import ModelOutput
 
@@ -66,25 +73,29 @@ class WeighedTeachers(MergedTeachers):
 
     alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.5, 0.5)
 
-    def merged_terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], weights: Tensor) -> dict[str, Tensor]:
+    def merged_terms(
+        self, student: ModelOutput, teachers: Sequence[ModelOutput], flat: FlatLogits, weights: Tensor
+    ) -> dict[str, Tensor]:
         """The terms "kd" and "sp" of TGD, with weights for each image; where they are the same for all, TGD's own.
 
-        Row i of a merged similarity map tells whom image i resembles, and is mixed by the weights of image i.
+        Row i of a merged similarity map tells whom image i resembles, and is mixed by the weights of image i, or by
+        their mean over its positions in dense tasks.
 
         Args:
             student: features with gradient.
             teachers: features of the same images.
-            weights: (T, B).
+            flat: their logits.
+            weights: (T, N), of each row there.
 
         Raises:
             UserError: if stages cannot be paired.
         """
         seen = standardize_logits if self.standardize else full_precision
-        apart = torch.stack([divergences(seen(student.logits), seen(t.logits), self.temperature) for t in teachers])
+        apart = torch.stack([divergences(seen(flat.student), seen(t), self.temperature) for t in flat.teachers])
         divergence = self.temperature**2 * (weights * apart).sum(0).mean()
         if self.kl_reduction == "mean":
             divergence = divergence / student.logits.shape[1]
-        rows = list(weights.unsqueeze(2))
+        rows = list(flat.mean_by_image(weights).unsqueeze(2))
         differences = [
             F.mse_loss(similarity(of_student), merged_similarity(of_teachers, rows, self.merge))
             for of_student, of_teachers in shared_stages(student, teachers)
@@ -116,6 +127,6 @@ class WeightedTGD(WeighedTeachers):
             UserError: if there are more or fewer teachers than alphas, or stages cannot be paired.
         """
         self.check_teachers(teachers)
-        logits = [teacher.logits for teacher in teachers]
-        weights = confidence_weights(logits, target, self.alphas, self.confidence_temperature)
-        return self.merged_terms(student, teachers, weights)
+        flat = flatten_logits(student.logits, [teacher.logits for teacher in teachers], target)
+        weights = confidence_weights(flat.teachers, flat.target, self.alphas, self.confidence_temperature)
+        return self.merged_terms(student, teachers, flat, weights)

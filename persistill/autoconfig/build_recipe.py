@@ -18,7 +18,7 @@ from persistill.autoconfig.options import Options
 from persistill.autoconfig.teacher_checkpoint import TeacherCheckpoint
 from persistill.autoconfig.train_defaults import choose_batch_size, choose_epochs, choose_training
 from persistill.config import Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train
-from persistill.data import FittedPersistenceView
+from persistill.data import FittedPersistenceView, is_stored
 from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
 from persistill.structures import OutputField
@@ -165,7 +165,7 @@ def _cache(
             part for arm in arms.values() if name in arm.teachers for m in arm.methods for part in m.required_outputs
         }
         channels = 1 if seen.gray else 3
-        view = (channels, *size) if teacher.view == "image" else (2 * channels, *_VIEW)
+        view = (2 * channels, *_VIEW) if is_stored(teacher.view) else (channels, *size)
         total += seen.train * stored_bytes(teacher.model.name, view, len(seen.classes), frozenset(parts))
     return "half" if total <= STORED_AT_MOST else "off"
 

@@ -8,7 +8,7 @@ import torch
 from persistill import evaluation, models
 from persistill.autoconfig.method_defaults import IMAGE
 from persistill.config import Recipe
-from persistill.data import Loader, Splits
+from persistill.data import Loader, Splits, is_stored
 from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
 
@@ -72,7 +72,7 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
             f"--teacher-weights: the classes of {path} are {_few(found)}, and those of {data} are "
             f"{_few(seen.classes)}: names and order must be the same."
         )
-    if about.get("view", "image") != "image":
+    if "view" in about and is_stored(about["view"]):
         raise UserError(
             f"--teacher-weights: {path} was trained on the view {about['view']!r} and not on images. Give a teacher "
             "of images; the one of persistence images is trained here."
@@ -114,5 +114,5 @@ def try_teacher(
     loader = Loader(
         some, {}, batch_size=recipe.evaluate.batch_size, mean=mean, std=std, shuffle_seed=None, device=device
     )
-    found = evaluation.predict(network.to(device), loader, "image")
+    found = evaluation.predict(network.to(device), loader, teacher.view)
     return int((found.logits.argmax(1) == found.target).sum()), count

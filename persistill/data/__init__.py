@@ -19,7 +19,7 @@ from persistill.data.splits_reader import Splits
 from persistill.data.views.base import View
 from persistill.data.views.betti_curves import BettiCurveView
 from persistill.data.views.cubical import CubicalView
-from persistill.data.views.image import IMAGE, ImageView, with_image
+from persistill.data.views.image import IMAGE, ImageView, is_stored, with_image
 from persistill.data.views.landscapes import LandscapeView
 from persistill.data.views.online import OnlineView
 from persistill.data.views.persistence_image import FittedPersistenceView, PersistenceView
@@ -52,6 +52,7 @@ __all__ = [
     "StreamedMaskDataset",
     "View",
     "augment",
+    "is_stored",
     "load",
     "make_view",
     "measure_normalization",

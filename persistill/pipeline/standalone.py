@@ -1,4 +1,4 @@
-"""What can be done with a trained network's run folder, long after its recipe ran: measure it again, export it."""
+"""A trained network's run folder, long after its recipe ran: the network is measured again, or exported."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 from persistill import evaluation, models
 from persistill.config import Data, Evaluate
-from persistill.data import Splits, load, open_view
+from persistill.data import Splits, is_stored, load, open_view
 from persistill.errors import UserError
 from persistill.exporters import fitted_temperature
 from persistill.pipeline.network_stage import WEIGHTS
@@ -37,14 +37,14 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
     network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
     root = path.resolve().parent
     inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
-    ood = evaluation.ood_images(settings, splits.test, progress) if about["view"] == "image" else None
+    ood = None if is_stored(about["view"]) else evaluation.ood_images(settings, splits.test, progress)
     if ood is not None:
         inputs["ood"] = ood.fingerprint
     folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
     if folder.complete:
         return folder.result()
     opened = {}
-    if about["view"] != "image":
+    if is_stored(about["view"]):
         made = find(root, lambda other: other.kind == "view" and other.key == run.inputs["view"])
         if not made:
             raise UserError(f"the view {about['view']!r} that {path} sees is not below {root}; run its recipe again.")
@@ -82,7 +82,7 @@ def export_network(path: Path, target: Path, progress: Progress) -> dict[str, An
     if target.exists():
         raise UserError(f"{target} exists already and was not overwritten; name another folder with --output.")
     network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
-    if about["view"] != "image":
+    if is_stored(about["view"]):
         raise UserError(
             f"{path} sees the view {about['view']!r}, not images: it helps to train students and is not exported."
         )

@@ -27,6 +27,14 @@ class ImageView(View):
         return images if images.is_floating_point() else images.float() / 255
 
 
+def is_stored(view: str) -> bool:
+    """Whether what a view of this name shows is computed beforehand and stored: of all but the image itself.
+
+    Noise, attacks and corruptions of images reach no network of a stored view.
+    """
+    return view != IMAGE
+
+
 def with_image(named: Mapping[str, Any]) -> dict[str, View]:
     """All views that networks of a recipe may see, by name: the image, and those that the recipe names.
 

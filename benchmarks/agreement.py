@@ -22,7 +22,7 @@ from persim import PersImage
 from scipy.stats import norm
 from topology import ImageDataset, _signals, real_images
 
-from persistill.topology import PersistenceImages, persistence_images, sublevel_persistence
+from persistill.topology import PersistenceImageConfig, scan_persistence_images, sublevel_persistence
 
 SIDE, SPREAD, HIGH, SHORTEST = 50, 0.01, 0.3, 0.02
 BLOCK = 500  # images
@@ -93,7 +93,9 @@ def compare(images: ImageDataset, source: str) -> None:
         tops = raw.max((1, 2)).reshape(2, len(part), 3).swapaxes(0, 1).reshape(len(part), 6)
         tails, blank = tails + int((tops <= TAIL).sum()), blank + int((tops == 0).sum())
         for kind, convert in kinds.items():
-            gaps = abs(persistence_images(convert(part), PersistenceImages.tgd(), threads=1) - expected).max((2, 3))
+            gaps = abs(scan_persistence_images(convert(part), PersistenceImageConfig.tgd(), threads=1) - expected).max(
+                (2, 3)
+            )
             for tail in (False, True):
                 chosen = np.where((tops <= TAIL) == tail, gaps, 0)
                 if chosen.max() > max(worst[kind].values()):

@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.topology import PersistenceImages, mst_lengths, persistence_images, sublevel_persistence
-from persistill.topology._reference import spanning_trees
+from persistill.topology import PersistenceImageConfig, mst_lengths, scan_persistence_images, sublevel_persistence
+from persistill.topology._reference import vietoris_rips_h0 as reference
 
-TGD = PersistenceImages.tgd()
-FITTED = PersistenceImages(
+TGD = PersistenceImageConfig.tgd()
+FITTED = PersistenceImageConfig(
     (32, 32), bandwidth=0.02, births=(0, 1), persistences=(0, 0.5), grid="tiled", scaling="log", scale=0.01
 )
 Job = Callable[[], object]
@@ -104,7 +104,7 @@ def cloud_step(points: Tensor) -> Job:
 def torch_step(points: Tensor) -> Job:
     def job() -> None:
         points.grad = None
-        spanning_trees.mst_lengths(points, distances=False).square().sum().backward()
+        reference.mst_lengths(points, distances=False).square().sum().backward()
 
     return job
 
@@ -120,14 +120,14 @@ def times(images: Tensor, rounds: int) -> None:
     large = images[:49].reshape(7, 7, 3, 32, 32).permute(2, 0, 3, 1, 4).reshape(1, 3, 224, 224).repeat(32, 1, 1, 1)
     jobs: dict[str, tuple[Job, str]] = {
         f"persistence images of {count:,} images, into a buffer": (
-            lambda: persistence_images(images, TGD, out=out),
+            lambda: scan_persistence_images(images, TGD, out=out),
             "200",
         ),
-        f"the same, float32, {count:,}": (lambda: persistence_images(floats, TGD, out=out), ""),
+        f"the same, float32, {count:,}": (lambda: scan_persistence_images(floats, TGD, out=out), ""),
         "a plain fill of that buffer": (lambda: out.fill_(1.0), ""),
-        "a batch of 128 images": (lambda: persistence_images(images[:128], TGD), ""),
-        "the same, float32": (lambda: persistence_images(floats[:128], TGD), ""),
-        "32 images of 224 x 224": (lambda: persistence_images(large, TGD), ""),
+        "a batch of 128 images": (lambda: scan_persistence_images(images[:128], TGD), ""),
+        "the same, float32": (lambda: scan_persistence_images(floats[:128], TGD), ""),
+        "32 images of 224 x 224": (lambda: scan_persistence_images(large, TGD), ""),
         "diagrams of 1,000 images, read row by row (a ragged result: the host must wait)": (
             lambda: sublevel_persistence(images[:1000].flatten(2), min_persistence=5),
             "",
@@ -152,8 +152,8 @@ def agreement(images: Tensor) -> None:
     plain = images.cpu()
     for name, settings in (("published settings", TGD), ("logarithmic, 32 x 32", FITTED)):
         for kind, values in (("8-bit", plain), ("float32", plain.float() / 255), ("float64", plain.double() / 255)):
-            found = persistence_images(values.cuda(), settings).cpu()
-            expected = persistence_images(values, settings)
+            found = scan_persistence_images(values.cuda(), settings).cpu()
+            expected = scan_persistence_images(values, settings)
             print(
                 f"| {len(plain):,} images, {name}, {kind} | {(found - expected).abs().max():.1e} | 1e-06 |",
                 flush=True,
@@ -180,8 +180,8 @@ def profile(images: Tensor) -> None:
     leaf = embeddings(64, 64, 64).cuda().requires_grad_()
     step = cloud_step(leaf)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
-        persistence_images(images, TGD)
-        persistence_images(images.float() / 255, TGD)
+        scan_persistence_images(images, TGD)
+        scan_persistence_images(images.float() / 255, TGD)
         step()
         torch.cuda.synchronize()
     print(f"\n```\n{found.key_averages().table(sort_by='cuda_time_total', row_limit=25)}\n```")
@@ -203,7 +203,7 @@ def main() -> None:
         f"Python {sys.version.split()[0]}; {kind}."
     )
     begun = time.perf_counter()
-    persistence_images(images[:1].cuda(), TGD)
+    scan_persistence_images(images[:1].cuda(), TGD)
     torch.cuda.synchronize()
     print(f"First call, with CUDA's start and compilation or its cache: {time.perf_counter() - begun:.1f} s.")
     agreement(images[: 200 if options.quick else 10_000].contiguous())

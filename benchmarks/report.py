@@ -114,7 +114,7 @@ def view(root: Path, images: int = 10, channels: int = 6) -> str:
     }
     store(folder.file("gallery.npz"), gallery)
     about = {"shape": [channels, 50, 50], "mean": [0.1] * channels, "std": [0.2] * channels}
-    settings = {"is": "PersistenceImages", "pixels": 50, "bandwidth": 0.02}
+    settings = {"is": "PersistenceImageConfig", "pixels": 50, "bandwidth": 0.02}
     window = {"births": [0.0, 1.0], "persistences": [0.0, 0.5]}
     about |= {"scans": ["rows", "columns"], "settings": settings, "range": window, "count": {"train": 45_000}}
     folder.finish({**about, "seconds": 4.0})

@@ -32,9 +32,9 @@ from persim import PersImage
 from ripser import ripser
 
 import persistill
-from persistill.topology import PersistenceImages, columns, persistence_images, rows, sublevel_persistence
+from persistill.topology import PersistenceImageConfig, columns, rows, scan_persistence_images, sublevel_persistence
 
-TGD = PersistenceImages.tgd()
+TGD = PersistenceImageConfig.tgd()
 ImageDataset = NDArray[np.uint8]
 
 
@@ -146,13 +146,13 @@ def whole_job(images: ImageDataset, turns: int) -> None:
     cores = os.cpu_count() or 1
     jobs: dict[str, Callable[[], Any]] = {"plain fill of the same buffer, one thread": lambda: warm.fill(0.5)}
     for threads in sorted({1, cores}):
-        jobs[f"into a reused float32 buffer, threads: {threads}"] = lambda t=threads: persistence_images(
+        jobs[f"into a reused float32 buffer, threads: {threads}"] = lambda t=threads: scan_persistence_images(
             images, TGD, threads=t, out=warm
         )
-        jobs[f"into a reused uint8 buffer, threads: {threads}"] = lambda t=threads: persistence_images(
+        jobs[f"into a reused uint8 buffer, threads: {threads}"] = lambda t=threads: scan_persistence_images(
             images, TGD, threads=t, out=small
         )
-        jobs[f"into new memory, threads: {threads}"] = lambda t=threads: persistence_images(images, TGD, threads=t)
+        jobs[f"into new memory, threads: {threads}"] = lambda t=threads: scan_persistence_images(images, TGD, threads=t)
         jobs[f"diagrams with indices only, threads: {threads}"] = lambda t=threads: sublevel_persistence(
             signals, min_persistence=5, threads=t
         )
@@ -185,13 +185,13 @@ def scaling(images: ImageDataset, turns: int) -> None:
         lines = _signals(mosaics[:4]).astype(np.float32)
         unit = (mosaics[:22] / np.float32(255)).astype(np.float32)
         theirs, ours, floats = [], [], []
-        persistence_images(mosaics[:1], TGD, threads=1)
+        scan_persistence_images(mosaics[:1], TGD, threads=1)
         for _ in range(turns):
             begun = time.thread_time()
-            persistence_images(mosaics, TGD, threads=1)
+            scan_persistence_images(mosaics, TGD, threads=1)
             ours.append((time.thread_time() - begun) / samples * 1e9)
             begun = time.thread_time()
-            persistence_images(unit, TGD, threads=1)
+            scan_persistence_images(unit, TGD, threads=1)
             floats.append((time.thread_time() - begun) / (len(unit) * 6 * side * side) * 1e9)
             begun = time.thread_time()
             for line in lines:
@@ -211,7 +211,7 @@ def scaling(images: ImageDataset, turns: int) -> None:
 def agreement(images: ImageDataset) -> None:
     """Print how far the results lie from the alternatives'."""
     few = images[:3]
-    ours = persistence_images(few, TGD).reshape(3, 2, 3, 50, 50).swapaxes(0, 1).reshape(-1, 50, 50)
+    ours = scan_persistence_images(few, TGD).reshape(3, 2, 3, 50, 50).swapaxes(0, 1).reshape(-1, 50, 50)
     theirs, composed = published(few), Composition()(few)
     near = composed.max((1, 2)) > 0.5
     print(
@@ -229,7 +229,7 @@ def main() -> None:
     turns = 5 if quick else 15
     torch.set_num_threads(1)
     begun = time.perf_counter()
-    persistence_images(images[:1], TGD)
+    scan_persistence_images(images[:1], TGD)
     first = time.perf_counter() - begun
     print(f"## Persistence images of {source}\n")
     print(
@@ -240,7 +240,7 @@ def main() -> None:
     floats = (images / np.float32(255)).astype(np.float32)
 
     def ours(chosen: NDArray[Any]) -> NDArray[Any]:
-        return persistence_images(chosen, TGD, threads=1)
+        return scan_persistence_images(chosen, TGD, threads=1)
 
     jobs: dict[str, tuple[Callable[[Any], Any], NDArray[Any], int]] = {
         "published recipe (ripser, persim)": (published, images, 1 if quick else 3),

@@ -18,7 +18,16 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from persistill.topology import (Diagrams, PersistenceImages, betti_curves, cubical_persistence, landscapes, rips_persistence, silhouettes)
+from persistill.topology import (
+    Diagrams,
+    PersistenceImageConfig,
+    betti_curves,
+    cubical_persistence,
+    landscapes,
+    persistence_images,
+    rips_persistence,
+    silhouettes,
+)
 
 ROOM = ConstrainedLayoutEngine(h_pad=0.12)
 INK, PALE, WARM, COLD = "#1f2733", "#9aa3ad", "#c8401a", "#1f6f8b"
@@ -128,7 +137,7 @@ def vectors() -> Figure:
     ]
     (holes,) = cubical_persistence(np.stack(images) / 255, dimensions=(1,), min_persistence=0.01)
     grid = np.linspace(0, 1, 200)
-    settings = PersistenceImages((32, 32), 0.05, (0, 1), (0, 1), grid="tiled", scaling="none")
+    settings = PersistenceImageConfig((32, 32), 0.05, (0, 1), (0, 1), grid="tiled", scaling="none")
     panels = (("Landscapes", landscapes(holes, grid, levels=2)), ("Silhouettes", silhouettes(holes, grid)[:, None]))
     figure = Figure(figsize=(12, 4.3), dpi=160, layout=ROOM)
     axes = figure.subplots(2, 6)
@@ -137,7 +146,8 @@ def vectors() -> Figure:
         bare(line[0], "Image" if i == 0 else "")
         diagonal(line[1], (-0.05, 1.05))
         line[1].scatter(*holes[i].T, s=12, color=WARM, linewidths=0)
-        line[2].imshow(settings.images(Diagrams.from_list([holes[i]]))[0], cmap="magma", extent=(0, 1, 0, 1))
+        image = persistence_images(Diagrams.from_list([holes[i]]), settings)[0]
+        line[2].imshow(image, cmap="magma", extent=(0, 1, 0, 1))
         line[2].set(xlabel="birth", ylabel="persistence")
         for place, (_, values) in zip(line[3:5], panels, strict=True):
             for curve in values[i]:

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from persistill.topology import PersistenceImages, sublevel_persistence
+from persistill.topology import PersistenceImageConfig, persistence_images, sublevel_persistence
 
 INK, PALE, COLOURS = "#1f2733", "#9aa3ad", ("#c8401a", "#1f6f8b", "#b8860b", "#5b7a3a")
 LEVELS = (0.35, 0.56, 0.75)
@@ -19,7 +19,7 @@ def main() -> None:
     diagrams = sublevel_persistence(signal, essential=True)
     minima = diagrams.indices[:, 0]
     colors = {place: COLOURS[k] for k, place in enumerate(sorted(minima, key=lambda i: signal[i]))}
-    settings = PersistenceImages((32, 32), 0.04, (0, 0.8), (0, 0.8), grid="tiled")
+    settings = PersistenceImageConfig((32, 32), 0.04, (0, 0.8), (0, 0.8), grid="tiled")
 
     style = {"font.size": 8.5, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False}
     with mpl.rc_context(style | {"axes.edgecolor": PALE, "text.color": INK, "axes.labelcolor": INK}):
@@ -45,7 +45,7 @@ def main() -> None:
                 axes[3].plot(birth, death, "o", color=colors[place], markersize=6)
         axes[3].set(xlabel="birth", ylabel="death", xlim=(0, 1), ylim=(0, 1), box_aspect=1)
         axes[3].set_title("Diagram", loc="left")
-        image = settings.images(diagrams.finite())
+        image = persistence_images(diagrams.finite(), settings)
         axes[4].imshow(image, cmap="magma", extent=(0, 0.8, 0, 0.8))
         axes[4].set(xlabel="birth", ylabel="persistence")
         axes[4].set_title("Persistence image", loc="left")

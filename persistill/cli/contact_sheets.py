@@ -8,15 +8,15 @@ from PIL import Image
 
 from persistill.cli.sheet_parts import SIDE, framed, save, shortened
 from persistill.cli.topology_outputs import Pixels, Scanned
-from persistill.topology import PersistenceImages, persistence_images
-from persistill.topology.persistence_image.from_images import Scan
+from persistill.topology import PersistenceImageConfig, scan_persistence_images
 from persistill.topology.plotting import contact_sheet, explain
+from persistill.topology.scans import Scan
 
 _COLUMNS = 12  # persistence images of an image on a sheet
 
 
 def draw_sheet(
-    path: Path, images: Sequence[Pixels], names: Sequence[str], settings: PersistenceImages, scanned: Scanned
+    path: Path, images: Sequence[Pixels], names: Sequence[str], settings: PersistenceImageConfig, scanned: Scanned
 ) -> None:
     """Write images, each beside its persistence images.
 
@@ -29,7 +29,7 @@ def draw_sheet(
     """
     channels = min(scanned.channels, max(1, _COLUMNS // len(scanned.scans)))
     drawn = [
-        persistence_images(image[None, :channels], settings, scans=scanned.scans, threads=scanned.threads)[0]
+        scan_persistence_images(image[None, :channels], settings, scans=scanned.scans, threads=scanned.threads)[0]
         for image in images
     ]
     shown = [to_be_seen(image[:channels]) for image in images]
@@ -43,7 +43,7 @@ def draw_sheet(
     save(sheet, path)
 
 
-def draw_explanation(path: Path, image: Pixels, settings: PersistenceImages, scan: Scan, channel: int) -> None:
+def draw_explanation(path: Path, image: Pixels, settings: PersistenceImageConfig, scan: Scan, channel: int) -> None:
     """Write an image with its signal, bars, diagram and persistence image.
 
     Args:

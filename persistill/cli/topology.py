@@ -239,12 +239,12 @@ def _print(outcome: "Outcome", output: Path) -> None:
 
 
 def _check_images(preset: Preset, settings: dict[str, Any], dtype: Dtype | None) -> None:
-    from persistill.topology import PersistenceImages  # noqa: PLC0415
+    from persistill.topology import PersistenceImageConfig  # noqa: PLC0415
 
     try:
-        checked = PersistenceImages(**settings)
+        checked = PersistenceImageConfig(**settings)
     except (TypeError, ValueError) as error:
-        raise UserError(re.sub(r"PersistenceImages\.(\w+)", lambda found: _option(found[1]), str(error))) from None
+        raise UserError(re.sub(r"PersistenceImageConfig\.(\w+)", lambda found: _option(found[1]), str(error))) from None
     scaling = settings.get("scaling", "log") if preset is Preset.FITTED else checked.scaling
     if dtype is Dtype.UINT8 and scaling != "max":
         raise UserError(

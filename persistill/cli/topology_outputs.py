@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from persistill.cli.topology_writer import Growing
-from persistill.topology import Diagrams, PersistenceImages, persistence_images, sublevel_persistence
-from persistill.topology.persistence_image.from_images import SCANS, Scan
+from persistill.topology import Diagrams, PersistenceImageConfig, scan_persistence_images, sublevel_persistence
+from persistill.topology.scans import SCANS, Scan
 from persistill.topology.vectorization.betti_curves import betti_curves
 from persistill.utils.atomic_io import atomic
 
@@ -93,7 +93,7 @@ class ImagesKind:
     keep: tuple[str, ...] = (result,)
     samples = 1 << 22
 
-    def __init__(self, scanned: Scanned, settings: PersistenceImages, dtype: str) -> None:
+    def __init__(self, scanned: Scanned, settings: PersistenceImageConfig, dtype: str) -> None:
         self._scanned = scanned
         self._settings = settings
         self._dtype = np.dtype(dtype)
@@ -109,7 +109,9 @@ class ImagesKind:
         drawn = np.empty((len(images), *self._shape), np.uint8 if self._dtype == np.uint8 else np.float32)
         for places, block in _by_size(images):
             out = np.empty((len(block), *self._shape), drawn.dtype)
-            persistence_images(block, self._settings, scans=self._scanned.scans, threads=self._scanned.threads, out=out)
+            scan_persistence_images(
+                block, self._settings, scans=self._scanned.scans, threads=self._scanned.threads, out=out
+            )
             drawn[places] = out
         _append_array(results, self.result, drawn.astype(self._dtype, copy=False))
         return {"blank": int((~drawn.any((2, 3))).sum())}

@@ -18,8 +18,8 @@ from persistill.cli.topology_writer import SETTINGS, Growing, require_ours
 from persistill.data.streaming.base import ImageStream, Survey, Unreadable
 from persistill.data.streaming.files import open_stream
 from persistill.errors import UserError
-from persistill.topology import Diagrams, PersistenceImages
-from persistill.topology.persistence_image.from_images import Scan
+from persistill.topology import Diagrams, PersistenceImageConfig, fit_persistence_images
+from persistill.topology.scans import Scan
 from persistill.utils.atomic_io import atomic
 from persistill.utils.image_reader import SUFFIXES
 from persistill.utils.progress import Progress
@@ -43,7 +43,7 @@ class Wishes:
         to: what images become.
         scans: how they are read.
         preset: "tgd" takes the settings of persistence images as they are, "fitted" fits window, bandwidth and scale.
-        given: settings that differ from the preset's, by their names in ``PersistenceImages``.
+        given: settings that differ from the preset's, by their names in ``PersistenceImageConfig``.
         dtype: of stored persistence images.
         levels: (low, high, count) of Betti curves.
         min_persistence: of diagrams and curves.
@@ -147,15 +147,17 @@ class Extraction:
             before=before,
         )
 
-    def _settings(self) -> tuple[PersistenceImages, Kind]:
+    def _settings(self) -> tuple[PersistenceImageConfig, Kind]:
         wishes = self._wishes
         if wishes.to == "images":
-            settings = self._fit(**wishes.given) if wishes.preset == "fitted" else PersistenceImages(**wishes.given)
+            settings = (
+                self._fit(**wishes.given) if wishes.preset == "fitted" else PersistenceImageConfig(**wishes.given)
+            )
             return settings, ImagesKind(self._scanned, settings, wishes.dtype)
         try:
             settings = self._fit()
         except UserError:  # for the contact sheet alone, whose images may be blank
-            settings = PersistenceImages()
+            settings = PersistenceImageConfig()
         if wishes.to == "curves":
             return settings, CurvesKind(self._scanned, wishes.levels, wishes.min_persistence)
         return settings, DiagramsKind(self._scanned, self._stream.dtype, wishes.min_persistence)
@@ -171,13 +173,13 @@ class Extraction:
             "images": images,
         }
 
-    def _fit(self, **given: Any) -> PersistenceImages:
+    def _fit(self, **given: Any) -> PersistenceImageConfig:
         survey = self._survey
         good = np.flatnonzero(survey.sizes[:, 0])
         samples = self._scanned.signals * survey.sizes[good].astype(np.int64).prod(1).mean()
         count = max(1, min(len(good), FIT_IMAGES, int(FIT_SAMPLES / samples)))
         positions = good[np.arange(count) * len(good) // count].tolist()
-        least = given.get("min_persistence", PersistenceImages().min_persistence)
+        least = given.get("min_persistence", PersistenceImageConfig().min_persistence)
         step = max(1, int(_BLOCK / samples))
         self._progress.start("fitting the window", count)
         parts: list[Pixels] = []
@@ -189,7 +191,7 @@ class Extraction:
             self._progress.advance(len(block))
         self._progress.finish()
         try:
-            return PersistenceImages.fit(Diagrams.from_list(parts), **given)
+            return fit_persistence_images(Diagrams.from_list(parts), **given)
         except ValueError as error:
             raise UserError(f"the settings cannot be fitted to the images of {self._source}: {error}") from error
 
@@ -251,7 +253,7 @@ class Extraction:
             raise UserError(f"none of the {total} images of {self._source} can be read.")
         self._progress.finish()
 
-    def _finish(self, kind: Kind, results: Growing, settings: PersistenceImages) -> None:
+    def _finish(self, kind: Kind, results: Growing, settings: PersistenceImageConfig) -> None:
         results.close()
         kind.finish(results)
         skipped = {name for name, _ in results.reached.skipped}
@@ -303,7 +305,7 @@ class Extraction:
             raise UserError(f"--channel {self._wishes.channel}: {name} has channels 0 to {len(image) - 1}.")
         return name, image
 
-    def _explain(self, name: str, image: Pixels, settings: PersistenceImages) -> Path:
+    def _explain(self, name: str, image: Pixels, settings: PersistenceImageConfig) -> Path:
         stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(name).with_suffix("").name if "[" not in name else name)
         path = self._folder / f"explain-{stem.strip('-')}.png"
         draw_explanation(path, image, settings, self._scanned.scans[0], self._wishes.channel)

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from persistill.dashboard.images import Pixels, from_json
 from persistill.errors import UserError, unknown
-from persistill.topology import Diagrams, PersistenceImages, columns, cubical_persistence, rows, sublevel_persistence
+from persistill.topology import (
+    Diagrams,
+    PersistenceImageConfig,
+    columns,
+    cubical_persistence,
+    persistence_images,
+    rows,
+    sublevel_persistence,
+)
 
 Scan = Literal["rows", "columns", "image"]
 CHANNELS = ("luminance", "red", "green", "blue")
@@ -133,7 +141,7 @@ def explore(request: object) -> dict[str, Any]:
 
     finite = np.isfinite(found.values[:, 1])
     both = Diagrams.from_list([found.values[ended] / TOP, found.values[finite] / TOP])
-    now, whole = settings.images(both, threads=1).astype(np.float64)
+    now, whole = persistence_images(both, settings, threads=1).astype(np.float64)
     peak = float(whole.max())
     shares = np.clip(np.round(TOP * now / peak), 0, TOP) if peak > 0 else np.zeros_like(now)
     lengths = np.diff(found.values[finite], axis=1)[:, 0] / TOP
@@ -156,17 +164,17 @@ def explore(request: object) -> dict[str, Any]:
     }
 
 
-def _settings(request: Mapping[str, Any], cells: int) -> PersistenceImages:
+def _settings(request: Mapping[str, Any], cells: int) -> PersistenceImageConfig:
     given = {name: request.get(name) for name in _SETTINGS}
     missing = [name for name, value in given.items() if value is None]
     if missing:
         raise UserError(f"the request lacks {', '.join(missing)}.")
     try:
-        return PersistenceImages.from_json(
+        return PersistenceImageConfig.from_json(
             {"pixels": [cells, cells], "grid": "tiled", "scaling": "none", **given}  # shares are taken of all bars
         )
     except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(str(error).replace("PersistenceImages.", "").replace("_", " ")) from None
+        raise UserError(str(error).replace("PersistenceImageConfig.", "").replace("_", " ")) from None
 
 
 def _whole(name: str, value: object, low: int, high: int) -> int:

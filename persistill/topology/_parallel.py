@@ -22,7 +22,7 @@ def checked_threads(threads: int | None) -> int:
     return threads
 
 
-def spread(work: Callable[[int, int], Result], count: int, block: int, threads: int) -> list[Result]:
+def map_blocks(work: Callable[[int, int], Result], count: int, block: int, threads: int) -> list[Result]:
     """Call ``work(start, stop)`` for consecutive blocks of ``range(count)``; results in their order.
 
     Every call makes its own threads and ends them (0.1 ms), so nothing is shared between callers, survives into a

@@ -189,6 +189,11 @@ class Diagrams(Generic[Array]):
         )
 
 
+def unit_values(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Values in float64; 8-bit levels divided by 255."""
+    return values / 255.0 if values.dtype == np.uint8 else values.astype(np.float64)
+
+
 def _library(array: object) -> Any:
     """The module with ``where``, ``cumsum`` and ``isfinite`` for this kind of array."""
     return torch if isinstance(array, Tensor) else np

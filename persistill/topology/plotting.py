@@ -1,4 +1,4 @@
-"""What a person sees: one image explained from samples to persistence image, and a sheet of many.
+"""Figures for people: one image explained from samples to persistence image, and a sheet of many.
 
 Figures are made without pyplot, so nothing opens a window, needs a display or stays in memory:
 ``figure.savefig("sheet.png")`` writes one.
@@ -17,13 +17,14 @@ from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology.diagrams import Diagrams
+from persistill.topology.diagrams import Diagrams, unit_values
 from persistill.topology.homology.sublevel_1d import sublevel_persistence
-from persistill.topology.persistence_image.config import PersistenceImages, unit_values
-from persistill.topology.persistence_image.from_images import SCANS, Scan
+from persistill.topology.persistence_image.config import PersistenceImageConfig
+from persistill.topology.persistence_image.from_diagrams import persistence_images
+from persistill.topology.scans import SCANS, Scan
 
 _INK, _PALE, _FAINT, _SEEN = "#1f2733", "#9aa3ad", "#e6e9ed", "#c8401a"
-_COLOURS = "magma"
+_COLORS = "magma"
 _DPI = 160
 _TILE = 1.3  # inches, one image of a contact sheet
 _CHANNELS = ("red", "green", "blue")
@@ -32,17 +33,18 @@ _BARS = 300  # that can be told apart, one below the other
 
 
 def explain(
-    image: NDArray[Any] | Tensor, settings: PersistenceImages, *, channel: int = 0, scan: Scan = "rows"
+    image: NDArray[Any] | Tensor, settings: PersistenceImageConfig, *, channel: int = 0, scan: Scan = "rows"
 ) -> Figure:
     """One channel of an image, its samples as a signal, its bars, its diagram and its persistence image.
 
-    Bars that the window of the persistence image holds are drawn in color, the others in grey. Lengths and positions
+    Bars that the window of the persistence image holds are drawn in color, the others in gray. Lengths and positions
     are in the units of the settings: levels of 8-bit images are divided by 255. Of a large image, the 2,500 samples
-    in the middle and one bar in so many are shown, which the headings say; the diagram and the image hold all of them.
+    in the middle and one bar in so many are shown, which the headings say; the diagram and the
+    persistence image hold all of them.
 
     Args:
         image: (C, H, W), or (H, W) for a single channel; uint8, float32 or float64.
-        settings: how the diagram becomes an image.
+        settings: how the diagram becomes a persistence image.
         channel: which channel to follow.
         scan: how it is read.
 
@@ -68,7 +70,7 @@ def explain(
     assert places is not None
     places = places[kept]
     seen = _inside(values[:, 0], settings.births) & _inside(lengths, settings.persistences)
-    raster = settings.images(Diagrams(values, np.array([0, len(values)])))[0]
+    persistence_image = persistence_images(Diagrams(values, np.array([0, len(values)])), settings)[0]
 
     with mpl.rc_context(_style()):
         figure = Figure(figsize=(12, 6.2), dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
@@ -85,7 +87,7 @@ def explain(
         _draw_image(figure.add_subplot(grid[1, 0]), pixels, channel)
         _draw_bars(figure.add_subplot(grid[1, 1]), values, seen)
         _draw_diagram(figure.add_subplot(grid[1, 2]), values, seen, settings)
-        _draw_persistence_image(figure.add_subplot(grid[1, 3]), raster, settings)
+        _draw_persistence_image(figure.add_subplot(grid[1, 3]), persistence_image, settings)
     return figure
 
 
@@ -115,11 +117,14 @@ def contact_sheet(
     pixels, drawn = _plain(images), _plain(persistence_images)
     if pixels.ndim != 4 or drawn.ndim != 4 or len(pixels) != len(drawn) or len(pixels) == 0:
         raise ValueError(
-            f"images and images must both be (B, C, H, W) with the same B >= 1; got {pixels.shape}, {drawn.shape}."
+            "images and persistence_images must both be (B, C, H, W) with the same B >= 1; got "
+            f"{pixels.shape}, {drawn.shape}."
         )
     channels = pixels.shape[1]
     if drawn.shape[1] != len(scans) * channels:
-        raise ValueError(f"images must have len(scans) * C = {len(scans) * channels} channels; got {drawn.shape[1]}.")
+        raise ValueError(
+            f"persistence_images must have len(scans) * C = {len(scans) * channels} channels; got {drawn.shape[1]}."
+        )
     if titles is not None and len(titles) != len(pixels):
         raise ValueError(f"titles must be one for each of {len(pixels)} images; got {len(titles)}.")
     names = _CHANNELS if channels == 3 else [f"channel {c}" for c in range(channels)]
@@ -136,7 +141,7 @@ def contact_sheet(
             if titles is not None:
                 line[0].set_ylabel(titles[b], rotation=0, ha="right", va="center")
             for place, image in zip(line[1:], drawn[b], strict=True):
-                place.imshow(image, cmap=_COLOURS, interpolation="nearest", aspect="auto")
+                place.imshow(image, cmap=_COLORS, interpolation="nearest", aspect="auto")
             for place in line:
                 place.set_box_aspect(1)
                 place.set(xticks=[], yticks=[])
@@ -189,7 +194,7 @@ def _draw_bars(axes: Axes, values: NDArray[Any], seen: NDArray[np.bool_]) -> Non
     axes.spines["left"].set_visible(False)
 
 
-def _draw_diagram(axes: Axes, values: NDArray[Any], seen: NDArray[np.bool_], settings: PersistenceImages) -> None:
+def _draw_diagram(axes: Axes, values: NDArray[Any], seen: NDArray[np.bool_], settings: PersistenceImageConfig) -> None:
     (left, right), (low, high) = settings.births, settings.persistences
     corners = [(left, left + low), (right, right + low), (right, right + high), (left, left + high)]
     axes.add_patch(Polygon(corners, facecolor=_SEEN, alpha=0.1, edgecolor="none", zorder=0))
@@ -208,9 +213,9 @@ def _draw_diagram(axes: Axes, values: NDArray[Any], seen: NDArray[np.bool_], set
     axes.set(xlabel="birth", ylabel="death")
 
 
-def _draw_persistence_image(axes: Axes, image: NDArray[Any], settings: PersistenceImages) -> None:
+def _draw_persistence_image(axes: Axes, image: NDArray[Any], settings: PersistenceImageConfig) -> None:
     extent = (*settings.births, *settings.persistences)
-    axes.imshow(image, cmap=_COLOURS, extent=extent, aspect="auto", interpolation="nearest")
+    axes.imshow(image, cmap=_COLORS, extent=extent, aspect="auto", interpolation="nearest")
     axes.set_box_aspect(1)
     rows, columns = settings.pixels
     axes.set_title(f"Persistence image, {rows} x {columns}", loc="left")

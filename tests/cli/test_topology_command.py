@@ -17,12 +17,20 @@ import pytest
 from PIL import Image
 
 from persistill.cli import contact_sheets, main, topology_outputs, topology_run, topology_writer
-from persistill.topology import Diagrams, PersistenceImages, columns, persistence_images, rows, sublevel_persistence
+from persistill.topology import (
+    Diagrams,
+    PersistenceImageConfig,
+    columns,
+    fit_persistence_images,
+    rows,
+    scan_persistence_images,
+    sublevel_persistence,
+)
 from persistill.topology.io import load_diagrams
 from persistill.utils import atomic_io
 
 SMALL = ["--pixels", "6x5", "--births", "0,1", "--persistences", "0,1", "--bandwidth", "0.1"]
-SETTINGS = PersistenceImages(pixels=(6, 5), births=(0, 1), persistences=(0, 1), bandwidth=0.1)
+SETTINGS = PersistenceImageConfig(pixels=(6, 5), births=(0, 1), persistences=(0, 1), bandwidth=0.1)
 
 
 class Prediction(NamedTuple):
@@ -77,7 +85,7 @@ def ten(folder: Path) -> tuple[Path, list[np.ndarray]]:
 
 
 def drawn(images: list[np.ndarray], **options) -> np.ndarray:
-    return np.concatenate([persistence_images(one[None], SETTINGS, **options) for one in images])
+    return np.concatenate([scan_persistence_images(one[None], SETTINGS, **options) for one in images])
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -102,7 +110,7 @@ def test_images_of_different_sizes_become_images_of_one(topology, tmp_path: Path
     assert "5 names" in answer.out
     about = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert about["shape"] == [5, 6, 6, 5]
-    assert PersistenceImages.from_json(about["parameters"]["settings"]) == SETTINGS
+    assert PersistenceImageConfig.from_json(about["parameters"]["settings"]) == SETTINGS
     assert about["software"]["persistill"]
     with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
         assert sheet.width > sheet.height > 500
@@ -124,7 +132,7 @@ def test_cifar_10(topology, shared, tmp_path: Path) -> None:
     for row in (0, 4_999, 9_999):
         with Image.open(io.BytesIO(encoded[row]["bytes"].as_py())) as image:
             there = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-        expected = persistence_images(there[None], PersistenceImages(pixels=(8, 8)), scans=["columns"])
+        expected = scan_persistence_images(there[None], PersistenceImageConfig(pixels=(8, 8)), scans=["columns"])
         np.testing.assert_array_equal(images[row], np.floor(expected[0] * 255))
     assert (tmp_path / "out" / "names.txt").read_text().splitlines()[9_999] == "test.parquet[9999]"
 
@@ -136,7 +144,7 @@ def test_arrays(topology, tmp_path: Path, dtype: str) -> None:
     np.savez_compressed(tmp_path / "x.npz", images=batch, labels=np.zeros(4))
     assert topology(tmp_path / "x.npz", "--output", tmp_path / "out", *SMALL, "--dtype", "float16").code == 0
     images = np.load(tmp_path / "out" / "persistence_images.npy")
-    np.testing.assert_array_equal(images, persistence_images(batch, SETTINGS).astype(np.float16))
+    np.testing.assert_array_equal(images, scan_persistence_images(batch, SETTINGS).astype(np.float16))
 
 
 def test_a_fitted_window_is_that_of_the_library(topology, tmp_path: Path) -> None:
@@ -145,13 +153,13 @@ def test_a_fitted_window_is_that_of_the_library(topology, tmp_path: Path) -> Non
     assert topology(source, "--output", tmp_path / "out", *fitted).code == 0
     signals = [scan(one[None]) for one in images for scan in (rows, columns)]
     diagrams = Diagrams.from_list([one for signal in signals for one in sublevel_persistence(signal)])
-    expected = PersistenceImages.fit(diagrams, pixels=(4, 7), min_persistence=0.05)
+    expected = fit_persistence_images(diagrams, pixels=(4, 7), min_persistence=0.05)
     about = json.loads((tmp_path / "out" / "settings.json").read_text())
-    found = PersistenceImages.from_json(about["parameters"]["settings"])
+    found = PersistenceImageConfig.from_json(about["parameters"]["settings"])
     assert (found.pixels, found.births, found.scaling) == ((4, 7), expected.births, "log")
     assert found.scale == pytest.approx(expected.scale)
     rasters = np.load(tmp_path / "out" / "persistence_images.npy")
-    np.testing.assert_allclose(rasters, persistence_images(np.stack(images), expected), atol=1e-6)
+    np.testing.assert_allclose(rasters, scan_persistence_images(np.stack(images), expected), atol=1e-6)
 
 
 def test_diagrams_are_read_back_by_the_library(topology, tmp_path: Path) -> None:
@@ -224,7 +232,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
         return plain(self, positions)
 
     monkeypatch.setattr(topology_run.Extraction, "_read", pressed)
-    monkeypatch.setattr(topology_run.Extraction, "_fit", lambda self, **_: PersistenceImages())
+    monkeypatch.setattr(topology_run.Extraction, "_fit", lambda self, **_: PersistenceImageConfig())
     answer = topology(source, "--output", tmp_path / "out", *options)
     assert answer.code == 130
     assert "goes on where it stopped" in answer.err
@@ -570,12 +578,12 @@ def test_the_page_runs(topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     commands = re.findall(r"^persistill topology (.*)$", page, re.MULTILINE)
     (snippet,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert len(commands) == 7
-    write(tmp_path / "images", {"cat.png": pixels(1, 3, 20, 30), "b.png": pixels(2, 3, 31, 17)})
+    write(tmp_path / "photos", {"cat.png": pixels(1, 3, 20, 30), "b.png": pixels(2, 3, 31, 17)})
     np.save(tmp_path / "digits.npy", np.stack([pixels(k, 8, 8) for k in range(5)]))
     monkeypatch.chdir(tmp_path)
     for command in commands:
         assert topology(*shlex.split(command)).code == 0, command
-    assert (tmp_path / "images" / "explain-cat.png").is_file()
+    assert (tmp_path / "topology" / "explain-cat.png").is_file()
     exec(compile(snippet, "docs/topology_command.md", "exec"), {})
     assert "(2, 6, 50, 50)" in capsys.readouterr().out
 
@@ -588,7 +596,7 @@ def test_memory_does_not_grow_with_the_number_of_images(topology, tmp_path: Path
     monkeypatch.setattr(topology_outputs, "_OUTPUT", 1 << 18)
     for kind in (topology_outputs.ImagesKind, topology_outputs.DiagramsKind):
         monkeypatch.setattr(kind, "samples", 1 << 15)
-    monkeypatch.setattr(topology_run.Extraction, "_fit", lambda self, **_: PersistenceImages())
+    monkeypatch.setattr(topology_run.Extraction, "_fit", lambda self, **_: PersistenceImageConfig())
     options = ["--to", to, *(["--pixels", "30x30"] if to == "images" else [])]
     peaks = []
     for count in (10, 500, 4_000):

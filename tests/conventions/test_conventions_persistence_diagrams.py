@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from persistill.topology import Diagrams, PersistenceImages, columns, persistence_images, rows, sublevel_persistence
+from persistill.topology import (
+    Diagrams,
+    PersistenceImageConfig,
+    columns,
+    persistence_images,
+    rows,
+    scan_persistence_images,
+    sublevel_persistence,
+)
 
 
 def bars(signal, **options):
@@ -41,8 +49,10 @@ def test_birth_then_death():
     assert (found.births.tolist(), found.deaths.tolist()) == ([10], [200])
     assert found.values.tolist() == [[10, 200]]
     points = [(0.1, 0.2), (0.05, 0.3), (0.2, 0.21)]
-    settings = PersistenceImages(min_persistence=0)
-    one, other = (settings.images(Diagrams.from_list([np.array(order)])) for order in (points, points[::-1]))
+    settings = PersistenceImageConfig(min_persistence=0)
+    one, other = (
+        persistence_images(Diagrams.from_list([np.array(order)]), settings) for order in (points, points[::-1])
+    )
     assert one == pytest.approx(other, rel=1e-6)
 
 
@@ -61,7 +71,7 @@ def test_the_essential_class():
     assert found.finite().values.tolist() == [[1, 4]]
     assert sorted(found.cut(9.0).values.tolist()) == [[0.5, 9], [1, 4]]
     with pytest.raises(ValueError, match="drop classes that never die"):
-        PersistenceImages().images(found)
+        persistence_images(found, PersistenceImageConfig())
 
 
 def test_rows_and_columns():
@@ -74,6 +84,6 @@ def test_not_finite_is_an_error():
     images = np.zeros((2, 3, 4, 4), np.float32)
     images[1, 2, 0, 3] = np.nan
     with pytest.raises(ValueError, match=r"images\[1, 2, 0, 3\] is nan"):
-        persistence_images(images, PersistenceImages())
+        scan_persistence_images(images, PersistenceImageConfig())
     with pytest.raises(ValueError, match=r"signals\[0, 1\] is inf"):
         sublevel_persistence(np.array([[0.0, np.inf]]))

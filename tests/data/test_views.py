@@ -25,7 +25,15 @@ from persistill.data.views import storage
 from persistill.data.views.memmap import open_array, write_array
 from persistill.data.views.storage import make_view, open_view
 from persistill.errors import UserError
-from persistill.topology import Diagrams, PersistenceImages, columns, cubical_persistence, rows, sublevel_persistence
+from persistill.topology import (
+    Diagrams,
+    PersistenceImageConfig,
+    columns,
+    cubical_persistence,
+    persistence_images,
+    rows,
+    sublevel_persistence,
+)
 from persistill.utils.progress import Silent
 
 SPLITS = ("train", "validation", "test")
@@ -41,14 +49,14 @@ def made_up(train: int = 30, validation: int = 8, test: int = 9, channels: int =
     return Splits(split(train), split(validation), split(test), ("a", "b", "c"))
 
 
-def by_hand(pixels: torch.Tensor, settings: PersistenceImages, scans=(rows, columns)) -> np.ndarray:
+def by_hand(pixels: torch.Tensor, settings: PersistenceImageConfig, scans=(rows, columns)) -> np.ndarray:
     """One signal at a time, through diagrams, in float64."""
     images = []
     for image in pixels.numpy():
         for scan in scans:
             for channel in image:
                 diagram = sublevel_persistence(scan(channel) / 255)
-                images.append(settings.images(diagram))
+                images.append(persistence_images(diagram, settings))
     return np.stack(images).reshape(len(pixels), -1, *settings.pixels)
 
 
@@ -61,7 +69,7 @@ def test_the_published_view_holds_what_the_published_code_would(tmp_path):
     result = make_view(PersistenceView(), splits, tmp_path)
     for name in SPLITS:
         array = np.load(tmp_path / f"{name}.npy")
-        expected = 255 * by_hand(everything(getattr(splits, name)), PersistenceImages.tgd())
+        expected = 255 * by_hand(everything(getattr(splits, name)), PersistenceImageConfig.tgd())
         assert array.dtype == np.uint8
         assert array.shape == expected.shape
         # near a whole number, as at the maximum, float32 may fall to either side
@@ -69,7 +77,7 @@ def test_the_published_view_holds_what_the_published_code_would(tmp_path):
         assert (array <= np.floor(expected + 1e-3)).all()
         assert array.max() == 255
     assert result["shape"] == [6, 50, 50] == list(PersistenceView().shape((3, 7, 5)))
-    assert result["settings"] == {**PersistenceImages.tgd().to_json(), "peak": 1.0, "dtype": "uint8"}
+    assert result["settings"] == {**PersistenceImageConfig.tgd().to_json(), "peak": 1.0, "dtype": "uint8"}
     assert result["count"] == {"train": 30, "validation": 8, "test": 9}
     assert result["groups"] == ["rows", "columns"]
     assert json.loads(json.dumps(result)) == result
@@ -157,7 +165,7 @@ def test_a_fitted_view_depends_on_training_images_alone(tmp_path, dtype):
     settings = dict(result["settings"])
     peak = settings.pop("peak")
     assert settings.pop("dtype") == dtype
-    images = PersistenceImages.from_json(settings)
+    images = PersistenceImageConfig.from_json(settings)
     assert images.scaling == "log"
     raw = by_hand(everything(splits.train), images)
     assert peak == pytest.approx(raw.max(), rel=1e-5)
@@ -229,7 +237,7 @@ def test_the_gallery_shows_images_with_their_diagrams_and_images(tmp_path):
             diagram = values[offsets[number] : offsets[number + 1]]
             expected = sublevel_persistence(scan(gallery["images"][i, channel]) / 255).values
             np.testing.assert_allclose(np.sort(diagram, 0), np.sort(expected, 0), atol=1e-6)
-            drawn = images.images(sublevel_persistence(scan(gallery["images"][i, channel]) / 255))
+            drawn = persistence_images(sublevel_persistence(scan(gallery["images"][i, channel]) / 255), images)
             np.testing.assert_allclose(gallery["view"][i, j], drawn, atol=1.01 / 255)
 
 
@@ -323,7 +331,7 @@ def test_settings_that_cannot_be_are_refused_with_the_recipe(fields, words):
 
 
 def test_the_defaults_are_the_published_ones():
-    assert PersistenceView().vectorization(np.empty(0)) == PersistenceImages.tgd()
+    assert PersistenceView().vectorization(np.empty(0)) == PersistenceImageConfig.tgd()
 
 
 def test_images_with_nothing_to_fit_to(tmp_path):
@@ -382,7 +390,7 @@ def test_cubical_views_hold_persistence_images_of_components_and_holes():
     expected = by_reading(
         pixels.numpy(),
         ("H0", "H1"),
-        lambda b, r: PersistenceImages.from_json(fitted[r]).images(Diagrams.from_list([b]))[0],
+        lambda b, r: persistence_images(Diagrams.from_list([b]), PersistenceImageConfig.from_json(fitted[r]))[0],
     )
     np.testing.assert_allclose(view.compute(pixels, fitted).numpy(), expected, rtol=1e-4, atol=1e-5)
     alone = CubicalView(dimensions=("H1",), pixels=(6, 4), quantile=0.9)

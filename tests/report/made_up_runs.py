@@ -158,7 +158,7 @@ class Maker:
                 "mean": [0.1] * count,
                 "std": [0.2] * count,
                 "groups": list(groups),
-                "settings": {"is": "PersistenceImages", "pixels": 50, "bandwidth": 0.02},
+                "settings": {"is": "PersistenceImageConfig", "pixels": 50, "bandwidth": 0.02},
                 "explanation": "A persistence image is a diagram as a grid.",
                 "count": {"train": 800},
                 "seconds": 4.2,

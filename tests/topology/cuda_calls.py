@@ -8,15 +8,22 @@ import torch
 from hard_signals import as_multiset, hard_signals
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from persistill.topology import PersistenceImages, _dispatch, mst_lengths, persistence_images, sublevel_persistence
+from persistill.topology import (
+    PersistenceImageConfig,
+    _dispatch,
+    mst_lengths,
+    persistence_images,
+    scan_persistence_images,
+    sublevel_persistence,
+)
 from persistill.topology._triton import persistence_image as triton_images
 from persistill.topology._triton import persistence_image_autograd as triton_gradients
 from persistill.topology._triton import sublevel_1d as triton_signals
-from persistill.topology._triton import vietoris_rips as triton_clouds
+from persistill.topology._triton import vietoris_rips_h0 as triton_kernels
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 IMAGES = np.resize(hard_signals()["walk"], (2, 1, 4, 11))
-SETTINGS = PersistenceImages((16, 12))
+SETTINGS = PersistenceImageConfig((16, 12))
 
 
 @pytest.fixture(autouse=True)
@@ -29,13 +36,18 @@ def called(monkeypatch):
         monkeypatch.setattr(module, name, lambda *args, **kwargs: (found.append(name), real(*args, **kwargs))[1])
 
     spy(triton_signals, "padded_pairs")
-    spy(triton_images, "images")
     spy(triton_images, "persistence_images")
-    spy(triton_gradients, "persistence_images")
+    spy(triton_images, "scan_persistence_images")
+    spy(triton_gradients, "scan_persistence_images")
     if DEVICE == "cpu":
-        for module in ("signals", "images", "persistence_image"):
-            monkeypatch.setattr(f"persistill.topology.{module}.on_gpu", lambda array: isinstance(array, torch.Tensor))
+        dispatch(monkeypatch, lambda array: isinstance(array, torch.Tensor))
     return found
+
+
+def dispatch(monkeypatch, on_gpu):
+    """Let public functions ask ``on_gpu`` whether to work on a GPU."""
+    for module in ("homology.sublevel_1d", "persistence_image.from_diagrams", "persistence_image.from_images"):
+        monkeypatch.setattr(f"persistill.topology.{module}.on_gpu", on_gpu)
 
 
 class NothingIsReadOut(TorchDispatchMode):
@@ -52,31 +64,31 @@ class NothingIsReadOut(TorchDispatchMode):
 
 
 def test_images(called):
-    persistence_images(torch.from_numpy(IMAGES).to(DEVICE), SETTINGS)  # makes tables
+    scan_persistence_images(torch.from_numpy(IMAGES).to(DEVICE), SETTINGS)  # makes tables
     called.clear()
     with NothingIsReadOut():
-        found = persistence_images(torch.from_numpy(IMAGES).to(DEVICE), SETTINGS)
-    assert called == ["persistence_images"]
+        found = scan_persistence_images(torch.from_numpy(IMAGES).to(DEVICE), SETTINGS)
+    assert called == ["scan_persistence_images"]
     assert found.device.type == DEVICE
-    np.testing.assert_allclose(found.cpu(), persistence_images(IMAGES, SETTINGS), atol=1e-6)
+    np.testing.assert_allclose(found.cpu(), scan_persistence_images(IMAGES, SETTINGS), atol=1e-6)
     with pytest.raises(TypeError, match=r"must be uint8, float32 or float64; got int32"):
-        persistence_images(torch.from_numpy(IMAGES).int().to(DEVICE), SETTINGS)
+        scan_persistence_images(torch.from_numpy(IMAGES).int().to(DEVICE), SETTINGS)
 
 
 def test_signals_and_diagrams(called):
     signals = IMAGES.reshape(2, 44)
     diagrams = sublevel_persistence(torch.from_numpy(signals).to(DEVICE), min_persistence=3)
-    found = SETTINGS.images(diagrams)
-    assert called == ["padded_pairs", "images"]
+    found = persistence_images(diagrams, SETTINGS)
+    assert called == ["padded_pairs", "persistence_images"]
     expected = sublevel_persistence(signals, min_persistence=3)
     for one, other in zip(diagrams.numpy(), expected, strict=True):
         np.testing.assert_array_equal(as_multiset(one), as_multiset(other))
-    np.testing.assert_allclose(found.cpu(), SETTINGS.images(expected), atol=1e-6)
+    np.testing.assert_allclose(found.cpu(), persistence_images(expected, SETTINGS), atol=1e-6)
 
 
 def test_gradients_take_the_path_that_has_them(called):
     signals = torch.rand(1, 9, device=DEVICE, requires_grad=True)
-    SETTINGS.images(sublevel_persistence(signals)).sum().backward()
+    persistence_images(sublevel_persistence(signals), SETTINGS).sum().backward()
     assert called == ["padded_pairs"]
     assert signals.grad.isfinite().all()
 
@@ -84,21 +96,21 @@ def test_gradients_take_the_path_that_has_them(called):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_gradients_of_images_without_waiting(called, dtype, monkeypatch):
     images = torch.from_numpy(IMAGES).to(dtype) / 255
-    settings = PersistenceImages((8, 6), bandwidth=0.05, births=(0, 1), persistences=(0, 1), scaling="log", scale=0.1)
+    settings = PersistenceImageConfig(
+        (8, 6), bandwidth=0.05, births=(0, 1), persistences=(0, 1), scaling="log", scale=0.1
+    )
     weights = torch.rand(2, 2, 8, 6)
     monkeypatch.setattr(triton_gradients, "_NUMBERS", 700)  # three signals are drawn at a time
     gradients = []
     for device, mode in ((DEVICE, NothingIsReadOut), ("cpu", contextlib.nullcontext)):
         leaf = images.to(device).requires_grad_()
         if mode is contextlib.nullcontext:
-            monkeypatch.setattr("persistill.topology.on_gpu", lambda array: False)
-            monkeypatch.setattr("persistill.topology.on_gpu", lambda array: False)
-            monkeypatch.setattr("persistill.topology.on_gpu", lambda array: False)
+            dispatch(monkeypatch, lambda array: False)
         with mode():
-            rasters = persistence_images(leaf, settings)
-            (rasters * weights.to(device)).sum().backward()
-        gradients.append((rasters.detach().cpu(), leaf.grad.cpu()))
-    assert called == ["persistence_images"]
+            found = scan_persistence_images(leaf, settings)
+            (found * weights.to(device)).sum().backward()
+        gradients.append((found.detach().cpu(), leaf.grad.cpu()))
+    assert called == ["scan_persistence_images"]
     for ours, expected in zip(*gradients, strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-5 * float(expected.abs().max()))
     assert gradients[0][1].any()
@@ -108,15 +120,15 @@ def test_gradients_of_images_without_waiting(called, dtype, monkeypatch):
 def test_images_of_what_is_not_finite_and_gradients_through_nothing():
     images = torch.rand(3, 1, 3, 4, device=DEVICE)
     images[1, 0, 1, 2] = torch.nan
-    rasters = persistence_images(images.requires_grad_(), SETTINGS)
-    assert rasters.isnan().all((1, 2, 3)).tolist() == [False, True, False]
+    found = scan_persistence_images(images.requires_grad_(), SETTINGS)
+    assert found.isnan().all((1, 2, 3)).tolist() == [False, True, False]
     for shape in ((2, 1, 1, 1), (0, 2, 3, 4)):
         leaf = torch.rand(shape, device=DEVICE, requires_grad=True)
-        found = persistence_images(leaf, SETTINGS)
+        found = scan_persistence_images(leaf, SETTINGS)
         assert found.shape == (shape[0], 2 * shape[1], *SETTINGS.pixels)
         assert not found.any()
     with pytest.raises(ValueError, match="out must be None"):
-        persistence_images(images, SETTINGS, out=torch.zeros(3, 2, 16, 12))
+        scan_persistence_images(images, SETTINGS, out=torch.zeros(3, 2, 16, 12))
 
 
 @pytest.mark.parametrize("distances", [False, True])
@@ -124,7 +136,7 @@ def test_trees_and_their_gradients_without_waiting(distances):
     points = torch.randn(3, 20, 4, device=DEVICE)
     leaf = (torch.cdist(points, points) if distances else points).requires_grad_()
     with NothingIsReadOut():
-        triton_clouds.mst_lengths(leaf, distances=distances).sum().backward()
+        triton_kernels.mst_lengths(leaf, distances=distances).sum().backward()
     assert leaf.grad.isfinite().all()
     assert leaf.grad.any()
 
@@ -141,10 +153,10 @@ def test_the_host_never_waits():
     clouds = torch.randn(3, 20, 4, device=DEVICE, requires_grad=True)
 
     def step():
-        persistence_images(images, SETTINGS)
-        persistence_images(images.float() / 255, SETTINGS)
+        scan_persistence_images(images, SETTINGS)
+        scan_persistence_images(images.float() / 255, SETTINGS)
         mst_lengths(clouds).sum().backward()
-        persistence_images((images.float() / 255).requires_grad_(), SETTINGS).sum().backward()
+        scan_persistence_images((images.float() / 255).requires_grad_(), SETTINGS).sum().backward()
 
     step()  # compiles, and makes tables
     torch.cuda.synchronize()

@@ -12,10 +12,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from persistill.topology import PersistenceImages
+from persistill.topology import PersistenceImageConfig
 from persistill.topology._triton import persistence_image as triton_images
 from persistill.topology._triton import sublevel_1d as triton_signals
-from persistill.topology._triton import vietoris_rips as triton_clouds
+from persistill.topology._triton import vietoris_rips_h0 as triton_clouds
 
 KINDS = {
     torch.uint8: "*u8",
@@ -66,15 +66,15 @@ def test_pairs(compiled, dtype):
 
 @pytest.mark.parametrize(("dtype", "scaling"), [(torch.uint8, "max"), (torch.uint8, "log"), (torch.float32, "max")])
 def test_images(compiled, dtype, scaling):
-    settings = PersistenceImages(scaling=scaling)
+    settings = PersistenceImageConfig(scaling=scaling)
     images = torch.from_numpy(np.zeros((2, 1, 8, 8))).to(dtype)
-    triton_images.persistence_images(images, settings, ("rows",), None)
+    triton_images.scan_persistence_images(images, settings, ("rows",), None)
     assert compiled == ["_leaves", "_search", "_draw", "_draw"][: 4 if scaling == "max" else 3]
 
 
 def test_the_smallest_images_and_images(compiled):
-    settings = PersistenceImages((1, 1))
-    triton_images.persistence_images(torch.zeros(1, 1, 1, 1), settings, ("rows",), None)
+    settings = PersistenceImageConfig((1, 1))
+    triton_images.scan_persistence_images(torch.zeros(1, 1, 1, 1), settings, ("rows",), None)
     assert compiled == ["_leaves", "_search", "_draw", "_draw"]
 
 

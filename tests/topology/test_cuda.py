@@ -20,7 +20,9 @@ def run(name, **variables):
     )
 
 
-@pytest.mark.parametrize("name", ["cuda_signals.py", "cuda_images.py", "cuda_clouds.py", "cuda_calls.py"])
+@pytest.mark.parametrize(
+    "name", ["cuda_sublevel_1d.py", "cuda_persistence_image.py", "cuda_vietoris_rips.py", "cuda_calls.py"]
+)
 def test_kernels_agree_with_the_references(name):
     done = run(name, **({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}))
     assert done.returncode == 0, done.stdout + done.stderr

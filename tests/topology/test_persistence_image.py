@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 from persim import PersImage
 from ripser import ripser
 
-from persistill.topology import Diagrams, PersistenceImages, rows, sublevel_persistence
-from persistill.topology._reference.persistence_image import image as reference_image
-from persistill.topology.persistence_image._autograd import raw_images
+from persistill.topology import (
+    Diagrams,
+    PersistenceImageConfig,
+    fit_persistence_images,
+    persistence_images,
+    rows,
+    sublevel_persistence,
+)
+from persistill.topology._reference.persistence_image import persistence_images as reference_images
+from persistill.topology.persistence_image._autograd import unscaled_images
+from persistill.topology.persistence_image._tables import kernel_settings
 
 HARD = hard_signals()
-TGD = PersistenceImages.tgd()
+TGD = PersistenceImageConfig.tgd()
 
 
 @pytest.fixture
@@ -60,7 +68,7 @@ def test_the_published_preset_states_its_parameters():
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 def test_hard_signals_agree_with_persim(persim_images, dtype):
     for (name, signal), expected in zip(HARD.items(), persim_images, strict=True):
-        found = TGD.images(sublevel_persistence(signal if dtype == np.uint8 else signal / 255))
+        found = persistence_images(sublevel_persistence(signal if dtype == np.uint8 else signal / 255), TGD)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=name)
 
@@ -79,7 +87,7 @@ def test_some_hard_signals_are_tails_and_some_vanish(persim_images):
 
 def test_real_images_agree_with_persim(cifar):
     signals = rows(cifar([1361, 2741, 68]))
-    found = TGD.images(sublevel_persistence(signals))
+    found = persistence_images(sublevel_persistence(signals), TGD)
     for b in range(3):
         expected = draw_with_persim(gudhi_diagram(signals[b, 0] / 255))
         np.testing.assert_allclose(found[b, 0], expected, atol=1e-6)
@@ -89,7 +97,7 @@ def test_ripsers_diagrams_differ_by_its_float32(cifar):
     signal = rows(cifar([1361]))[0, 0] / 255
     theirs = ripser(path_matrix(signal), maxdim=0, distance_matrix=True)["dgms"][0]
     theirs = theirs[np.isfinite(theirs[:, 1]) & (theirs[:, 1] - theirs[:, 0] > 1e-3)].astype(np.float64)
-    found = TGD.images(sublevel_persistence(signal))
+    found = persistence_images(sublevel_persistence(signal), TGD)
     np.testing.assert_allclose(found, draw_with_persim(theirs), atol=2e-5)
 
 
@@ -104,7 +112,7 @@ def test_ripsers_diagrams_differ_by_its_float32(cifar):
 )
 def test_any_window_agrees_with_the_formula(points, pixels, bandwidth, births, persistences, grid):
     diagram = np.array([(birth, birth + length) for birth, length in points]).reshape(-1, 2)
-    chosen = PersistenceImages(
+    chosen = PersistenceImageConfig(
         pixels=pixels,
         bandwidth=bandwidth,
         births=births,
@@ -113,7 +121,7 @@ def test_any_window_agrees_with_the_formula(points, pixels, bandwidth, births, p
         grid=grid,
         scaling="none",
     )
-    found = chosen.images(Diagrams.from_list([diagram]))[0]
+    found = persistence_images(Diagrams.from_list([diagram]), chosen)[0]
     expected = image_by_formula(diagram, chosen.edges("persistences"), chosen.edges("births"), bandwidth)
     np.testing.assert_allclose(found, expected, atol=1e-6 * max(1, len(points)))
 
@@ -132,41 +140,43 @@ def test_the_published_grid_has_gaps_and_the_tiled_one_has_none():
 
 
 def test_row_0_is_the_largest_persistence_and_column_0_the_lowest_birth():
-    chosen = PersistenceImages(pixels=(4, 8), births=(0, 0.8), persistences=(0, 0.4), grid="tiled")
-    image = chosen.images(Diagrams.from_list([np.array([[0.05, 0.40]])]))[0]
+    chosen = PersistenceImageConfig(pixels=(4, 8), births=(0, 0.8), persistences=(0, 0.4), grid="tiled")
+    image = persistence_images(Diagrams.from_list([np.array([[0.05, 0.40]])]), chosen)[0]
     assert image.shape == (4, 8)
     assert np.unravel_index(image.argmax(), image.shape) == (0, 0)
-    image = chosen.images(Diagrams.from_list([np.array([[0.75, 0.80]])]))[0]
+    image = persistence_images(Diagrams.from_list([np.array([[0.75, 0.80]])]), chosen)[0]
     assert np.unravel_index(image.argmax(), image.shape) == (3, 7)
 
 
 def test_weights_and_scalings(some_diagrams):
     plain = dataclasses.replace(TGD, grid="tiled", scaling="none")
-    linear = plain.images(some_diagrams)
+    linear = persistence_images(some_diagrams, plain)
     largest = linear.max((1, 2), keepdims=True)
     expected = np.divide(linear, largest, where=largest > 0, out=np.zeros_like(linear))
-    np.testing.assert_allclose(dataclasses.replace(plain, scaling="max").images(some_diagrams), expected, atol=1e-6)
-    logarithmic = dataclasses.replace(plain, scaling="log", scale=0.05).images(some_diagrams)
+    np.testing.assert_allclose(
+        persistence_images(some_diagrams, dataclasses.replace(plain, scaling="max")), expected, atol=1e-6
+    )
+    logarithmic = persistence_images(some_diagrams, dataclasses.replace(plain, scaling="log", scale=0.05))
     np.testing.assert_allclose(logarithmic, np.log1p(linear / 0.05), rtol=1e-5, atol=1e-7)
     one = Diagrams.from_list([np.array([[0.1, 0.35]])])
     constant = dataclasses.replace(plain, weight="constant")
-    np.testing.assert_allclose(constant.images(one) * 0.25, plain.images(one), rtol=1e-6)
+    np.testing.assert_allclose(persistence_images(one, constant) * 0.25, persistence_images(one, plain), rtol=1e-6)
     # All of a Gaussian well inside a window without gaps is in the image.
     inside = dataclasses.replace(constant, births=(0, 0.6), persistences=(0, 0.6))
-    assert inside.images(one).sum() == pytest.approx(1)
+    assert persistence_images(one, inside).sum() == pytest.approx(1)
 
 
 def test_empty_diagrams_give_images_of_zeros(some_diagrams):
-    found = TGD.images(some_diagrams)
+    found = persistence_images(some_diagrams, TGD)
     assert found.shape == (4, 50, 50)
     assert not found[1].any()
     assert found[[0, 2, 3]].max((1, 2)).tolist() == [1, 1, 1]
-    assert TGD.images(Diagrams(np.zeros((0, 2)), np.array([0]), (0, 3))).shape == (0, 3, 50, 50)
+    assert persistence_images(Diagrams(np.zeros((0, 2)), np.array([0]), (0, 3)), TGD).shape == (0, 3, 50, 50)
 
 
 def test_only_bars_longer_than_the_least_are_drawn():
     levels = Diagrams.from_list([np.array([[20, 25]], np.uint8), np.array([[20, 26]], np.uint8)])
-    assert TGD.images(levels).max((1, 2)).tolist() == [0, 1]
+    assert persistence_images(levels, TGD).max((1, 2)).tolist() == [0, 1]
 
 
 @settings(deadline=None, max_examples=20)
@@ -175,25 +185,27 @@ def test_the_order_of_points_and_copies_of_a_diagram_do_not_matter(order):
     rng = np.random.default_rng(6)
     births = rng.random(25) * 0.4
     diagram = np.stack([births, births + rng.random(25) * 0.4], 1)
-    one, other, twice = TGD.images(Diagrams.from_list([diagram, diagram[order], np.concatenate([diagram, diagram])]))
+    one, other, twice = persistence_images(
+        Diagrams.from_list([diagram, diagram[order], np.concatenate([diagram, diagram])]), TGD
+    )
     np.testing.assert_allclose(one, other, atol=1e-6)
     np.testing.assert_allclose(one, twice, atol=1e-6)
 
 
 def test_superlevel_diagrams_are_drawn_alike():
     signal = np.random.default_rng(7).random(400)
-    found = TGD.images(sublevel_persistence(signal[None], superlevel=True))
+    found = persistence_images(sublevel_persistence(signal[None], superlevel=True), TGD)
     upright = sublevel_persistence(signal, superlevel=True)
     same = Diagrams(np.stack([upright.births, upright.births + upright.persistences], 1), upright.offsets)
-    np.testing.assert_allclose(found, TGD.images(same), atol=1e-6)
+    np.testing.assert_allclose(found, persistence_images(same, TGD), atol=1e-6)
 
 
 def test_tensors_give_what_arrays_give_with_and_without_gradients(some_diagrams):
-    expected = TGD.images(some_diagrams)
+    expected = persistence_images(some_diagrams, TGD)
     tensors = some_diagrams.torch()
-    np.testing.assert_array_equal(TGD.images(tensors).numpy(), expected)
+    np.testing.assert_array_equal(persistence_images(tensors, TGD).numpy(), expected)
     tensors.values.requires_grad_()
-    drawn = TGD.images(tensors)
+    drawn = persistence_images(tensors, TGD)
     np.testing.assert_allclose(drawn.detach().numpy(), expected, atol=1e-6)
     drawn.square().sum().backward()
     assert torch.isfinite(tensors.values.grad).all()
@@ -203,14 +215,14 @@ def test_tensors_give_what_arrays_give_with_and_without_gradients(some_diagrams)
 @pytest.mark.parametrize("scaling", ["max", "log", "none"])
 @pytest.mark.parametrize("linear", [True, False])
 def test_gradients_agree_with_finite_differences(scaling, linear):
-    chosen = PersistenceImages(
+    chosen = PersistenceImageConfig(
         (4, 3), bandwidth=0.1, births=(0, 0.6), persistences=(0, 0.6), grid="tiled", scaling=scaling
     )
     columns, lines = ([torch.from_numpy(edge) for edge in chosen.edges(axis)] for axis in ("births", "persistences"))
     points = torch.tensor([[0.1, 0.3], [0.3, 0.7], [0.31, 0.55]], dtype=torch.float64, requires_grad=True)
 
     def draw(diagram):
-        return reference_image(
+        return reference_images(
             diagram,
             columns=tuple(columns),
             rows=tuple(lines),
@@ -235,10 +247,10 @@ def test_gradients_of_the_kernel_agree_with_the_reference(some_diagrams, scaling
     columns, lines = ([torch.from_numpy(edge) for edge in chosen.edges(axis)] for axis in ("births", "persistences"))
     direction = torch.rand(6, 50, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     values = diagrams.values.clone().requires_grad_()
-    (chosen.images(Diagrams(values, diagrams.offsets)) * direction).sum().backward()
+    (persistence_images(Diagrams(values, diagrams.offsets), chosen) * direction).sum().backward()
     expected = diagrams.values.clone().requires_grad_()
     for number, diagram in enumerate(Diagrams(expected, diagrams.offsets)):
-        image = reference_image(
+        image = reference_images(
             diagram,
             columns=tuple(columns),
             rows=tuple(lines),
@@ -256,12 +268,12 @@ def test_gradients_of_the_kernel_agree_with_the_reference(some_diagrams, scaling
 
 def test_gradients_reach_the_signal_through_diagram_and_image():
     signals = torch.rand(3, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    chosen = PersistenceImages((4, 3), 0.1, (0, 1), (0, 1), grid="tiled", scaling="none")
+    chosen = PersistenceImageConfig((4, 3), 0.1, (0, 1), (0, 1), grid="tiled", scaling="none")
 
     def drawn(x):
         diagrams = sublevel_persistence(x)
-        drawing = chosen.drawing()._replace(limit=math.inf)
-        return raw_images(diagrams.values, diagrams.offsets, drawing, 1)
+        settings = kernel_settings(chosen)._replace(limit=math.inf)
+        return unscaled_images(diagrams.values, diagrams.offsets, settings, 1)
 
     assert torch.autograd.gradcheck(drawn, signals)
 
@@ -270,20 +282,20 @@ def test_gradients_of_tails_and_of_nothing_are_finite():
     far = np.array([[0.6, 0.65]])
     for points in (far, np.zeros((0, 2)), np.array([[0.999, 1.9]])):
         values = torch.from_numpy(points.copy()).requires_grad_()
-        TGD.images(Diagrams(values, torch.tensor([0, len(points)]))).sum().backward()
+        persistence_images(Diagrams(values, torch.tensor([0, len(points)])), TGD).sum().backward()
         assert torch.isfinite(values.grad).all()
 
 
 def test_points_that_are_not_finite_are_refused():
     diagrams = sublevel_persistence(np.array([0.1, 0.5, 0.2]), essential=True)
     with pytest.raises(ValueError, match=r"point 1 of the diagrams is \[0.1 inf\]; drop .* finite\(\).* cut\(\)"):
-        TGD.images(diagrams)
-    assert TGD.images(diagrams.finite()).max() == 1
+        persistence_images(diagrams, TGD)
+    assert persistence_images(diagrams.finite(), TGD).max() == 1
 
 
 def test_a_fitted_window_holds_the_training_persistence(cifar):
     diagrams = sublevel_persistence(rows(cifar(list(range(0, 200, 5)))))
-    fitted = PersistenceImages.fit(diagrams, quantile=0.95)
+    fitted = fit_persistence_images(diagrams, quantile=0.95)
     values = diagrams.longer_than(5).values / 255.0
     lengths = values[:, 1] - values[:, 0]
     low, high = fitted.births
@@ -292,35 +304,35 @@ def test_a_fitted_window_holds_the_training_persistence(cifar):
     assert lengths[lengths <= fitted.persistences[1]].sum() / lengths.sum() >= 0.95
     assert fitted.pixels == (32, 32)
     assert fitted.scaling == "log"
-    raw = dataclasses.replace(fitted, scaling="none").images(diagrams)
+    raw = persistence_images(diagrams, dataclasses.replace(fitted, scaling="none"))
     assert fitted.scale == pytest.approx(raw.mean(dtype=np.float64), rel=1e-3)
 
 
 def test_fitting_ignores_the_number_format_of_the_values(cifar):
     images = rows(cifar([3, 4, 5]))
-    levels = PersistenceImages.fit(sublevel_persistence(images))
-    floats = PersistenceImages.fit(sublevel_persistence(torch.from_numpy(images / 255)))
+    levels = fit_persistence_images(sublevel_persistence(images))
+    floats = fit_persistence_images(sublevel_persistence(torch.from_numpy(images / 255)))
     for field in dataclasses.fields(levels):
         if field.name not in ("weight", "grid", "scaling"):
             assert getattr(levels, field.name) == pytest.approx(getattr(floats, field.name))
 
 
 def test_fitted_settings_survive_json(cifar):
-    fitted = PersistenceImages.fit(sublevel_persistence(rows(cifar([1, 2]))))
-    assert PersistenceImages.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
-    with pytest.raises(ValueError, match="unknown fields of PersistenceImages: spread"):
-        PersistenceImages.from_json({"spread": 0.01})
+    fitted = fit_persistence_images(sublevel_persistence(rows(cifar([1, 2]))))
+    assert PersistenceImageConfig.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
+    with pytest.raises(ValueError, match="unknown fields of PersistenceImageConfig: spread"):
+        PersistenceImageConfig.from_json({"spread": 0.01})
 
 
 def test_fitting_needs_bars():
     flat = sublevel_persistence(np.zeros((3, 10)))
     with pytest.raises(ValueError, match=r"no finite bar longer than min_persistence=0\.02"):
-        PersistenceImages.fit(flat)
+        fit_persistence_images(flat)
     same = Diagrams.from_list([np.array([[0.5, 0.8], [0.5, 0.9]])])
     with pytest.raises(ValueError, match=r"all births are 0\.5"):
-        PersistenceImages.fit(same)
+        fit_persistence_images(same)
     with pytest.raises(ValueError, match=r"quantile must be above 0\.5 and at most 1; got 0\.2"):
-        PersistenceImages.fit(same, quantile=0.2)
+        fit_persistence_images(same, quantile=0.2)
 
 
 @pytest.mark.parametrize(
@@ -344,4 +356,4 @@ def test_fitting_needs_bars():
 )
 def test_settings_that_make_no_sense_are_refused(fields, kind, message):
     with pytest.raises(kind, match=message):
-        PersistenceImages(**fields)
+        PersistenceImageConfig(**fields)

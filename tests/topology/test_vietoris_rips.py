@@ -5,7 +5,7 @@ import gudhi
 import numpy as np
 import pytest
 import torch
-from hard_clouds import GRID, SPREAD, bars, hard_clouds, matrix_tree_lengths, random_distances, tree_lengths
+from hard_point_clouds import GRID, SPREAD, bars, hard_point_clouds, matrix_tree_lengths, random_distances, tree_lengths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ripser import ripser
@@ -15,7 +15,7 @@ from scipy.stats import ortho_group
 from persistill.topology._reference.vietoris_rips import rips_pairs
 from persistill.topology.homology.vietoris_rips import mst_lengths, rips_persistence
 
-HARD = hard_clouds()
+HARD = hard_point_clouds()
 
 
 @pytest.mark.parametrize("name", HARD)

@@ -2,7 +2,7 @@ import gudhi
 import numpy as np
 import pytest
 import torch
-from hard_clouds import GRID, SPREAD, bars, hard_clouds, random_distances
+from hard_point_clouds import GRID, SPREAD, bars, hard_point_clouds, random_distances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ripser import ripser
@@ -12,7 +12,7 @@ from persistill.topology._numba.vietoris_rips_h1 import bytes_needed
 from persistill.topology._reference.vietoris_rips import rips_pairs
 from persistill.topology.homology.vietoris_rips import rips_persistence
 
-HARD = hard_clouds()
+HARD = hard_point_clouds()
 SIZES = [(4, 2), (17, 3), (64, 2), (65, 64), (130, 3)]
 
 

@@ -12,7 +12,7 @@ from persistill.config.fields import Positive
 from persistill.data.views.base import Shape, View
 from persistill.data.views.diagrams import joined, read_diagrams, stacked
 from persistill.errors import UserError
-from persistill.topology import Diagrams, PersistenceImages
+from persistill.topology import Diagrams, PersistenceImageConfig, fit_persistence_images, persistence_images
 
 
 class CubicalView(View):
@@ -20,7 +20,7 @@ class CubicalView(View):
 
     Where ``PersistenceView`` reads an image as signals, this view takes pixels as squares that touch at sides and
     corners: H0 are the components of {x <= t}, H1 its holes (see ``topology.cubical_persistence``). All channels of
-    the first dimension come first. Window, bandwidth and scale are those of ``topology.PersistenceImages.fit``, one
+    the first dimension come first. Window, bandwidth and scale are those of ``topology.fit_persistence_images``, one
     for each dimension, for holes are born much later than components.
 
     Attributes:
@@ -52,7 +52,7 @@ class CubicalView(View):
         fitted: dict[str, Any] = {}
         for name, diagrams in zip(self.dimensions, read_diagrams(images, self.dimensions), strict=True):
             try:
-                settings = PersistenceImages.fit(
+                settings = fit_persistence_images(
                     diagrams,
                     pixels=self.pixels,
                     quantile=self.quantile,
@@ -68,7 +68,9 @@ class CubicalView(View):
     def compute(self, images: Tensor, fitted: Mapping[str, Any]) -> Tensor:
         """(B, dimensions * C, rows, columns)."""
         found = zip(self.dimensions, read_diagrams(images, self.dimensions), strict=True)
-        return stacked([PersistenceImages.from_json(fitted[name]).images(diagrams) for name, diagrams in found])
+        return stacked(
+            [persistence_images(diagrams, PersistenceImageConfig.from_json(fitted[name])) for name, diagrams in found]
+        )
 
     @property
     def in_unit_range(self) -> bool:

@@ -12,7 +12,15 @@ from torch import Tensor
 from persistill.config.fields import Positive
 from persistill.data.views.base import Shape, View
 from persistill.errors import UserError
-from persistill.topology import Diagrams, PersistenceImages, columns, persistence_images, rows, sublevel_persistence
+from persistill.topology import (
+    Diagrams,
+    PersistenceImageConfig,
+    columns,
+    fit_persistence_images,
+    rows,
+    scan_persistence_images,
+    sublevel_persistence,
+)
 
 _SCANS = {"rows": rows, "columns": columns}
 
@@ -23,7 +31,7 @@ class _ScannedView(View, ABC):
     scans: Annotated[tuple[Literal["rows", "columns"], ...], Field(min_length=1)] = ("rows", "columns")
 
     @abstractmethod
-    def vectorization(self, images: npt.NDArray[np.uint8]) -> PersistenceImages:
+    def vectorization(self, images: npt.NDArray[np.uint8]) -> PersistenceImageConfig:
         """The settings of the vectorization, fitted to training images (n, C, H, W) where they need be."""
 
     def shape(self, image: Shape) -> Shape:
@@ -37,7 +45,7 @@ class _ScannedView(View, ABC):
 
     def compute(self, images: Tensor, fitted: Mapping[str, Any]) -> Tensor:
         """(B, scans * C, rows, columns): all channels of the image by the first scan, then by the second."""
-        return persistence_images(images, PersistenceImages.from_json(fitted), scans=self.scans)
+        return scan_persistence_images(images, PersistenceImageConfig.from_json(fitted), scans=self.scans)
 
     @property
     def in_unit_range(self) -> bool:
@@ -73,7 +81,7 @@ class PersistenceView(_ScannedView):
 
     Every channel of an image is read as a signal along its rows, and once more along its columns; the sublevel
     persistence (H0) of each signal becomes one channel of the view, all channels of the first scan first.
-    The fields are those of ``topology.PersistenceImages`` (Jeon et al., 2024, arXiv 2407.05316), and:
+    The fields are those of ``topology.PersistenceImageConfig`` (Jeon et al., 2024, arXiv 2407.05316), and:
 
     Attributes:
         scans: how images are read.
@@ -95,10 +103,12 @@ class PersistenceView(_ScannedView):
         self._vectorization()
         return self
 
-    def _vectorization(self) -> PersistenceImages:
-        return PersistenceImages(**{name: getattr(self, name) for name in PersistenceImages.__dataclass_fields__})
+    def _vectorization(self) -> PersistenceImageConfig:
+        return PersistenceImageConfig(
+            **{name: getattr(self, name) for name in PersistenceImageConfig.__dataclass_fields__}
+        )
 
-    def vectorization(self, images: npt.NDArray[np.uint8]) -> PersistenceImages:  # noqa: ARG002
+    def vectorization(self, images: npt.NDArray[np.uint8]) -> PersistenceImageConfig:  # noqa: ARG002
         """The settings as they stand; nothing is fitted."""
         return self._vectorization()
 
@@ -106,7 +116,7 @@ class PersistenceView(_ScannedView):
 class FittedPersistenceView(_ScannedView):
     """Persistence images whose window, bandwidth and scale are fitted to training images.
 
-    See ``topology.PersistenceImages.fit`` for the fields that are not told here.
+    See ``topology.fit_persistence_images`` for the fields that are not told here.
 
     Attributes:
         scans: how images are read, as in ``PersistenceView``.
@@ -120,14 +130,14 @@ class FittedPersistenceView(_ScannedView):
     weight: Literal["linear", "constant"] = "linear"
     scaling: Literal["max", "log", "none"] = "log"
 
-    def vectorization(self, images: npt.NDArray[np.uint8]) -> PersistenceImages:
+    def vectorization(self, images: npt.NDArray[np.uint8]) -> PersistenceImageConfig:
         """The fitted settings.
 
         Raises:
             UserError: if the images hold nothing to fit to.
         """
         try:
-            return PersistenceImages.fit(
+            return fit_persistence_images(
                 sublevel_persistence(_signals(images, self.scans)),
                 pixels=self.pixels,
                 quantile=self.quantile,

@@ -8,11 +8,12 @@ on other grids they are searched for. The time is linear in bars and in the grid
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from persistill.topology._numba.jit import kernel
 
-@njit(nogil=True, cache=True)
+
+@kernel
 def _rate(grid: NDArray[Any]) -> float:
     """Steps of the grid in one unit, if its values are less than a step from where an even grid has them; else 0."""
     low, last = np.float64(grid[0]), len(grid) - 1
@@ -26,7 +27,7 @@ def _rate(grid: NDArray[Any]) -> float:
     return float(rate)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _below(grid: NDArray[Any], rate: float, value: float, or_equal: bool) -> int:
     """How many values of the grid lie below ``value``, or are equal to it if these count too."""
     size = len(grid)
@@ -44,7 +45,7 @@ def _below(grid: NDArray[Any], rate: float, value: float, or_equal: bool) -> int
     return place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def alive(values: NDArray[Any], offsets: NDArray[np.int64], grid: NDArray[Any], out: NDArray[Any]) -> None:
     """Write Betti curves.
 

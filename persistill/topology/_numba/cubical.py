@@ -30,8 +30,9 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from persistill.topology._numba.jit import kernel
 
 # Neighbors in the order of the bits of a mask, clockwise from above, as (row, column) steps; sides have even numbers.
 RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
@@ -96,14 +97,14 @@ def tables(width: int, *, diagonal: bool) -> tuple[NDArray[np.uint8], NDArray[np
     return kinds, ring[below], ring[above]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _enter(bits: NDArray[Any], sign: Any, flip: Any, levels: NDArray[Any]) -> None:
     """Unsigned integers in the order of the numbers that ``bits`` stand for; both zeros are equal."""
     for i in range(len(bits)):
         levels[i] = (-bits[i] if bits[i] & sign else bits[i] ^ sign) ^ flip
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _classify(levels: NDArray[Any], height: int, width: int, masks: NDArray[np.uint8]) -> None:
     """Masks of the lower neighbors of all pixels; what lies outside counts as higher."""
     size = height * width
@@ -132,7 +133,7 @@ def _classify(levels: NDArray[Any], height: int, width: int, masks: NDArray[np.u
         mask[i + width - 1] &= ~_EAST
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _collect(masks: NDArray[np.uint8], margin: int, counted: NDArray[np.uint8], positions: NDArray[np.uint32]) -> Any:
     """List the pixels whose mask is ``counted`` (256 of 0 or 1), in raster order; gives the length of the list."""
     # Every position is written, and the next one over it unless it counts: cheaper than a branch nobody can predict.
@@ -143,7 +144,7 @@ def _collect(masks: NDArray[np.uint8], margin: int, counted: NDArray[np.uint8], 
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sort(
     positions: NDArray[np.uint32], levels: NDArray[Any], spare: NDArray[np.uint32], keys: NDArray[Any]
 ) -> NDArray[np.uint32]:
@@ -179,7 +180,7 @@ def _sort(
     return positions
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _start(
     saddles: NDArray[np.uint32],
     masks: NDArray[np.uint8],
@@ -214,7 +215,7 @@ def _start(
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _walk(
     walkers: NDArray[np.uint32],
     masks: NDArray[np.uint8],
@@ -240,7 +241,7 @@ def _walk(
         walkers[i] = names[walkers[i]]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _eldest(parents: NDArray[np.uint32], i: Any) -> Any:
     """The extremum that stands for the component of extremum ``i``; shortens the way there."""
     while True:
@@ -252,7 +253,7 @@ def _eldest(parents: NDArray[np.uint32], i: Any) -> Any:
         i = grandparent
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _unite(
     middles: NDArray[np.uint32],
     ends: NDArray[np.uint32],
@@ -281,7 +282,7 @@ def _unite(
     return bars, closed
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _select(
     pairs: NDArray[np.int64], bars: int, values: NDArray[Any], margin: int, threshold: float, from_above: bool
 ) -> Any:
@@ -295,7 +296,7 @@ def _select(
     return kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _enclose(masks: NDArray[np.uint8], names: NDArray[np.uint32], height: int, width: int) -> None:
     """Make the pixels on the border part of the outside, which they are as seen from above: walkers stop there."""
     size = height * width
@@ -308,7 +309,7 @@ def _enclose(masks: NDArray[np.uint8], names: NDArray[np.uint32], height: int, w
         name[i] = name[i + width - 1] = 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def merge(
     images: NDArray[Any],
     bits: NDArray[Any],

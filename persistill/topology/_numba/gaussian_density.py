@@ -1,16 +1,19 @@
 """Compiled kernel for persistence images by evaluation at points, in float32.
 
 A Gaussian over the plane is a product of two over its axes, so every point needs one number for each row and one for
-each column of the image, and the image is a product of two matrices. Most of the time would go into exponentials:
+each column of the persistence image, which is a product of two matrices. Most of the time would go into exponentials:
 here they are written out in operations that the compiler turns into vector instructions, 16 numbers at a time. All
 that is computed on the way stays in the cache, since a diagram's points are taken a few hundred at a time.
 """
 
+import functools
+
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-_CHUNK = 256  # points that are drawn together; a multiple of 16
+from persistill.topology._numba.jit import kernel
+
+_CHUNK = 256  # points that are rendered together; a multiple of 16
 # Below 2**-62 a product of two could not be held as a normal number, and arithmetic with others is slow.
 _LOWEST = np.float32(-62)
 # exp(-x^2 / 2) = 2^-(_SCALE * x)^2
@@ -26,7 +29,7 @@ def _coefficients() -> tuple[np.float32, ...]:
 
 _C0, _C1, _C2, _C3, _C4, _C5, _C6 = _coefficients()
 # Sums may be taken in any order, which lets them be vectors; nothing here is infinite.
-_fast = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+_fast = functools.partial(kernel, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 
 
 @_fast
@@ -45,27 +48,27 @@ def powers_of_two(exponents: NDArray[np.float32], scratch: NDArray[np.int32], ou
 
 @_fast
 def gaussians(
-    centres: NDArray[np.float32],
+    centers: NDArray[np.float32],
     coordinates: NDArray[np.float32],
     bandwidth: float,
     exponents: NDArray[np.float32],
     scratch: NDArray[np.int32],
     out: NDArray[np.float32],
 ) -> None:
-    """Gaussians of height 1 around (m,) centres at (n,) coordinates: (n, m), flat, as are the buffers of that size."""
+    """Gaussians of height 1 around (m,) centers at (n,) coordinates: (n, m), flat, as are the buffers of that size."""
     scale = np.float32(_SCALE / bandwidth)
-    m = len(centres)
+    m = len(centers)
     for j in range(len(coordinates)):
         row = exponents[j * m : (j + 1) * m]
         coordinate = coordinates[j]
         for i in range(m):
-            x = (centres[i] - coordinate) * scale
+            x = (centers[i] - coordinate) * scale
             row[i] = max(-x * x, _LOWEST)
     powers_of_two(exponents, scratch, out)
 
 
 @_fast
-def draw(
+def render(
     births: NDArray[np.float32],
     persistences: NDArray[np.float32],
     weights: NDArray[np.float32],
@@ -75,15 +78,15 @@ def draw(
     bandwidth: float,
     out: NDArray[np.float32],
 ) -> None:
-    """Draw diagrams: sums of Gaussians times weights.
+    """Render diagrams: sums of Gaussians times weights.
 
     Args:
         births: (P,) finite.
         persistences: (P,) finite.
         weights: (P,) heights of the Gaussians, finite.
         offsets: (n + 1,) bounds of the diagrams.
-        columns: coordinates of the image's columns along births.
-        rows: coordinates of the image's rows along persistences.
+        columns: coordinates of the persistence image's columns along births.
+        rows: coordinates of the persistence image's rows along persistences.
         bandwidth: standard deviation.
         out: (n, rows, columns), for the output.
     """
@@ -111,7 +114,7 @@ def draw(
             heights = up[: len(rows) * padded]
             size = len(heights)
             gaussians(y[:padded], rows, bandwidth, exponents[:size], scratch[:size], heights)
-            # If all births are equal, as in Rips H0, the image is a column times a row.
+            # If all births are equal, as in Rips H0, the persistence image is a column times a row.
             width = 1 if level else padded
             profiles = across[: len(columns) * width]
             size = len(profiles)

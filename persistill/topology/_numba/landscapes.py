@@ -7,11 +7,12 @@ bars are short. Over every value the best points so far stay sorted; a new tent 
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from persistill.topology._numba.jit import kernel
 
-@njit(nogil=True, cache=True)
+
+@kernel
 def highest_tents(
     points: NDArray[Any],
     offsets: NDArray[np.int64],

@@ -1,20 +1,22 @@
-"""Compiled kernels that draw persistence images, in float64 and to the last tail.
+"""Compiled kernels that render persistence images, in float64 and to the last tail.
 
 A Gaussian integrated over a box is a product of two differences of the normal distribution function, one along births
-and one along persistences, so a point costs two profiles and one outer product. Images that are divided by their
-maximum may consist of nothing but tails of points far outside the window (one natural signal in thirty), down to the
-smallest numbers of float64. The differences are therefore taken on the side of the distribution where both terms are
-small, and points are left out only where they are negligible *relative* to those that are nearest to the window.
+and one along persistences, so a point costs two profiles and one outer product. Persistence images that are divided by
+their maximum may consist of nothing but tails of points far outside the window (one natural signal in thirty), down to
+the smallest numbers of float64. The differences are therefore taken on the side of the distribution where both terms
+are small, and points are left out only where they are negligible *relative* to those that are nearest to the window.
 """
 
 import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from persistill.topology._numba.jit import kernel
+
 MAXIMUM, LOGARITHM, PLAIN = 0, 1, 2
+SCALINGS = {"max": MAXIMUM, "log": LOGARITHM, "none": PLAIN}
 
 # A point may be left out where it is exp(-40) = 4e-18 of another: no ratio of weights or of box sizes makes up for it.
 NEGLIGIBLE = 80.0
@@ -23,7 +25,7 @@ NEGLIGIBLE = 80.0
 _REACH = 8.6
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def profile(lower: NDArray[Any], upper: NDArray[Any], mean: float, bandwidth: float, out: NDArray[Any]) -> Any:
     """The integrals of a Gaussian over the boxes, in ``out``; gives the range of boxes that were written."""
     nearest = min(max(mean, lower[0]), upper[-1])
@@ -38,8 +40,8 @@ def profile(lower: NDArray[Any], upper: NDArray[Any], mean: float, bandwidth: fl
     return begin, end
 
 
-@njit(nogil=True, cache=True)
-def draw(
+@kernel
+def render(
     births: NDArray[Any],
     lengths: NDArray[Any],
     weights: NDArray[Any],
@@ -74,15 +76,15 @@ def draw(
                 image[rows - 1 - r, c] += horizontal[c] * vertical[r] * weights[k]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def outside(value: float, low: float, high: float, bandwidth: float) -> float:
     """Squared distance of ``value`` from the interval, in standard deviations."""
     gap = max(low - value, value - high, 0.0) / bandwidth
     return gap * gap
 
 
-@njit(nogil=True, cache=True)
-def slopes(lower: NDArray[Any], upper: NDArray[Any], mean: float, bandwidth: float, out: NDArray[Any]) -> None:
+@kernel
+def derivative(lower: NDArray[Any], upper: NDArray[Any], mean: float, bandwidth: float, out: NDArray[Any]) -> None:
     """The derivatives of ``profile`` with respect to the mean, of all boxes."""
     for i in range(len(out)):
         low = (lower[i] - mean) / bandwidth
@@ -91,8 +93,8 @@ def slopes(lower: NDArray[Any], upper: NDArray[Any], mean: float, bandwidth: flo
         out[i] = change / (math.sqrt(2 * math.pi) * bandwidth)
 
 
-@njit(nogil=True, cache=True)
-def pull_back(
+@kernel
+def backward(
     values: NDArray[np.float64],
     offsets: NDArray[np.int64],
     threshold: float,
@@ -105,7 +107,7 @@ def pull_back(
     gradients: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
-    """The gradients (P, 2) of points from those of their images (n, rows, columns), which were not scaled."""
+    """The gradients (P, 2) of points from those of their persistence images (n, rows, columns), before any scaling."""
     _, rows, columns = gradients.shape
     across, down = np.empty((2, columns)), np.empty((2, rows))
     for i in range(len(gradients)):
@@ -119,8 +121,8 @@ def pull_back(
             across[:], down[:] = 0.0, 0.0
             left, right = profile(column_lower, column_upper, birth, bandwidth, across[0])
             bottom, top = profile(row_lower, row_upper, length, bandwidth, down[0])
-            slopes(column_lower[left:right], column_upper[left:right], birth, bandwidth, across[1, left:right])
-            slopes(row_lower[bottom:top], row_upper[bottom:top], length, bandwidth, down[1, bottom:top])
+            derivative(column_lower[left:right], column_upper[left:right], birth, bandwidth, across[1, left:right])
+            derivative(row_lower[bottom:top], row_upper[bottom:top], length, bandwidth, down[1, bottom:top])
             weight, change = (length, 1.0) if linear else (1.0, 0.0)
             by_birth = by_length = 0.0
             for r in range(bottom, top):

@@ -1,25 +1,27 @@
-"""Compiled kernel that draws diagrams of arbitrary numbers, in float32 and about as fast as those of 8-bit levels.
+"""Compiled kernel that renders diagrams of arbitrary numbers, in float32 and about as fast as those of 8-bit levels.
 
 On an even grid the profile of a point depends only on its place between two boxes, so it is read from a table of
-places and mended by two terms of a series (``_tables.Axis``): no exponential, no error function. The points of a
-diagram are taken ``POINTS`` at a time; each writes its profile along births, its weighted profile along persistences,
-and its number in the lists of those groups of rows that it reaches. A group of rows of the image is then a sum of few
-profiles, with all sums in registers. So few float32 numbers add up to within 1e-6 even if all are equal, which is the
-worst case; the sums of ``_BATCHES`` batches are added in float32, too, and those of more in float64.
+places (``_tables.ProfileTable``) and corrected by two terms of a series: no exponential, no error function. The points
+of a diagram are taken ``POINTS`` at a time; each writes its profile along births, its weighted profile along
+persistences, and its number in the lists of those groups of rows that it reaches. A group of rows of the persistence
+image is then a sum of few profiles, with all sums in registers. So few float32 numbers add up to within 1e-6 even if
+all are equal, which is the worst case; the sums of ``_BATCHES`` batches are added in float32, too, and those of more in
+float64.
 
-Images that are divided by a maximum as small as what the tables leave out are drawn again with all digits.
+Persistence images that are divided by a maximum as small as what the tables leave out are rendered again with all
+digits.
 """
 
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from persistill.topology._numba.jit import kernel
 from persistill.topology._numba.llvm_vectors import LANES, WIDTH, clear, quadratic, weighted_sums
-from persistill.topology._numba.persistence_image_exact import MAXIMUM, PLAIN, draw
-from persistill.topology._numba.persistence_image_uint8 import GROUP, PANEL, finish
+from persistill.topology._numba.persistence_image_exact import MAXIMUM, PLAIN, render
+from persistill.topology._numba.persistence_image_uint8 import GROUP, PANEL, scale_and_store
 from persistill.topology._numba.sublevel_1d import merge
 from persistill.topology._numba.sublevel_1d_simd import CHUNK, pair, scan
 
@@ -29,17 +31,18 @@ _sums = weighted_sums(GROUP, PANEL)
 _more_sums = weighted_sums(GROUP, PANEL, onto=True)
 
 
-class Drawing(NamedTuple):
-    """What is drawn.
+class KernelSettings(NamedTuple):
+    """Settings of persistence images as the kernels read them.
 
     Attributes:
         threshold: bars must be longer.
         linear: whether points weigh as much as their bars are long.
         bandwidth: of the Gaussian.
         row_lower, row_upper, column_lower, column_upper: edges of the boxes, in rising order.
-        across, down: ``_tables.Axis`` along births, and along persistences from the largest down.
-        limit: an image is drawn with all digits if its maximum is not above this times the sum of its weights.
-        scaling, scale, full: see ``finish``.
+        across, down: ``_tables.ProfileTable`` along births, and along persistences from the largest down.
+        limit: a persistence image is rendered with all digits if its maximum is not above this times the sum of its
+            weights.
+        scaling, scale, full: see ``scale_and_store``.
     """
 
     threshold: float
@@ -57,8 +60,8 @@ class Drawing(NamedTuple):
     full: float
 
 
-class Room(NamedTuple):
-    """Scratch memory: points of a diagram, profiles of a batch, lists of those that reach a group of rows, images."""
+class Workspace(NamedTuple):
+    """Scratch memory: points, profiles of a batch, lists of those that reach a group of rows, persistence images."""
 
     births: NDArray[np.float64]
     lengths: NDArray[np.float64]
@@ -71,17 +74,17 @@ class Room(NamedTuple):
     exact: NDArray[np.float64]
 
 
-@njit(nogil=True, cache=True)
-def make_room(drawing: Any, points: int) -> Any:
-    """Room for diagrams of up to ``points`` points."""
-    rows, columns = len(drawing.row_lower), len(drawing.column_lower)
+@kernel
+def make_workspace(settings: Any, points: int) -> Any:
+    """Workspace for diagrams of up to ``points`` points."""
+    rows, columns = len(settings.row_lower), len(settings.column_lower)
     tall = -(-rows // GROUP) * GROUP
     wide = -(-columns // (PANEL * WIDTH)) * PANEL * WIDTH
-    return Room(
+    return Workspace(
         np.empty(points + 1, np.float64),
         np.empty(points + 1, np.float64),
-        np.zeros((POINTS, wide + 2 * drawing.across.table.shape[2]), np.float32),
-        np.zeros((POINTS, tall + 2 * drawing.down.table.shape[2]), np.float32),
+        np.zeros((POINTS, wide + 2 * settings.across.table.shape[2]), np.float32),
+        np.zeros((POINTS, tall + 2 * settings.down.table.shape[2]), np.float32),
         np.empty((tall // GROUP, POINTS), np.int64),
         np.empty((tall, wide), np.float64),
         np.empty(WIDTH, np.float32),
@@ -90,8 +93,8 @@ def make_room(drawing: Any, points: int) -> Any:
     )
 
 
-@njit(nogil=True, cache=True)
-def place(
+@kernel
+def write_profile(
     value: float,
     weight: float,
     origin: float,
@@ -129,18 +132,18 @@ def place(
     return first
 
 
-@njit(nogil=True, cache=True)
-def paint(drawing: Any, room: Any, count: int) -> float:
-    """Draw the first ``count`` points of the room into its image; gives the maximum."""
-    across, down, image = drawing.across, drawing.down, room.image
+@kernel
+def _render_from_tables(settings: Any, workspace: Any, count: int) -> float:
+    """Render the first ``count`` points of the workspace into its persistence image; gives the maximum."""
+    across, down, image = settings.across, settings.down, workspace.image
     tall, wide = image.shape
-    boxes_down, boxes_across = room.exact.shape
+    boxes_down, boxes_across = workspace.exact.shape
     across_table, down_table = across.table.ctypes.data, down.table.ctypes.data
     left, top = across.table.shape[2], down.table.shape[2]
-    lines, line = room.columns.ctypes.data, room.columns.shape[1] * 4
-    stacks, stack = room.rows.ctypes.data, room.rows.shape[1] * 4
-    lists, peaks = room.lists, room.peaks
-    births, lengths = room.births, room.lengths
+    lines, line = workspace.columns.ctypes.data, workspace.columns.shape[1] * 4
+    stacks, stack = workspace.rows.ctypes.data, workspace.rows.shape[1] * 4
+    lists, peaks = workspace.lists, workspace.peaks
+    births, lengths = workspace.births, workspace.lengths
     groups = tall // GROUP
     sizes = np.empty(groups, np.int64)
     peaks[:] = 0
@@ -149,7 +152,7 @@ def paint(drawing: Any, room: Any, count: int) -> float:
     folded = False
     while begin < count or batch == 0:
         if batch == _BATCHES:
-            _fold(image.reshape(-1), room.totals.reshape(-1), folded)
+            _fold(image.reshape(-1), workspace.totals.reshape(-1), folded)
             folded = True
             batch = 0
         # Points beside the window take no place in the batch.
@@ -158,7 +161,7 @@ def paint(drawing: Any, room: Any, count: int) -> float:
         while begin < count and taken < POINTS:
             birth, length = births[begin], lengths[begin]
             begin += 1
-            first = place(
+            first = write_profile(
                 birth,
                 1.0,
                 across.origin,
@@ -173,9 +176,9 @@ def paint(drawing: Any, room: Any, count: int) -> float:
             )
             if first == boxes_across:
                 continue
-            first = place(
+            first = write_profile(
                 length,
-                length if drawing.linear else 1.0,
+                length if settings.linear else 1.0,
                 down.origin,
                 down.rate,
                 down.steps,
@@ -208,98 +211,98 @@ def paint(drawing: Any, room: Any, count: int) -> float:
         batch += 1
     if not folded:
         return float(peaks.max())
-    _fold(image.reshape(-1), room.totals.reshape(-1), folded)
+    _fold(image.reshape(-1), workspace.totals.reshape(-1), folded)
     largest = 0.0
     for r in range(tall):
         for c in range(wide):
-            image[r, c] = room.totals[r, c]
-            largest = max(largest, room.totals[r, c])
+            image[r, c] = workspace.totals[r, c]
+            largest = max(largest, workspace.totals[r, c])
     return largest
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fold(image: NDArray[np.float32], totals: NDArray[np.float64], onto: bool) -> None:
     """Add the sums of some batches to the totals, or begin them."""
     for k in range(len(image)):
         totals[k] = totals[k] + image[k] if onto else image[k]
 
 
-@njit(nogil=True, cache=True)
-def draw_fast(drawing: Any, room: Any, count: int, out: NDArray[Any]) -> bool:
-    """Draw the first ``count`` points of the room from the tables; false if they are not exact enough for them."""
-    if drawing.limit == math.inf:
+@kernel
+def _render_fast(settings: Any, workspace: Any, count: int, out: NDArray[Any]) -> bool:
+    """Render the first ``count`` points of the workspace from the tables; false if the tables are not exact enough."""
+    if settings.limit == math.inf:
         return False
     weight = 0.0
     for k in range(count):
-        weight += room.lengths[k] if drawing.linear else 1.0
-    largest = paint(drawing, room, count)
-    if largest <= drawing.limit * weight:
+        weight += workspace.lengths[k] if settings.linear else 1.0
+    largest = _render_from_tables(settings, workspace, count)
+    if largest <= settings.limit * weight:
         return False
-    rows, columns = room.exact.shape
-    finish(room.image, rows, columns, drawing.scaling, largest, drawing.scale, drawing.full, out)
+    rows, columns = workspace.exact.shape
+    scale_and_store(workspace.image, rows, columns, settings.scaling, largest, settings.scale, settings.full, out)
     return True
 
 
-@njit(nogil=True, cache=True)
-def draw_exactly(drawing: Any, room: Any, count: int, out: NDArray[Any]) -> None:
-    """Draw the first ``count`` points of the room with all digits."""
-    lengths = room.lengths[:count]
+@kernel
+def _render_exact(settings: Any, workspace: Any, count: int, out: NDArray[Any]) -> None:
+    """Render the first ``count`` points of the workspace with all digits."""
+    lengths = workspace.lengths[:count]
     longest = 0.0
     for length in lengths:
         longest = max(longest, length)
     # persim's weights, relative to the longest bar. The factor is put back where no maximum cancels it.
     weights = np.ones(count)
-    if drawing.linear:
+    if settings.linear:
         for k in range(count):
             weights[k] = lengths[k] * (1.0 / longest)
-    image = room.exact
+    image = workspace.exact
     image[:] = 0.0
-    draw(
-        room.births[:count],
+    render(
+        workspace.births[:count],
         lengths,
         weights,
-        drawing.bandwidth,
-        drawing.row_lower,
-        drawing.row_upper,
-        drawing.column_lower,
-        drawing.column_upper,
+        settings.bandwidth,
+        settings.row_lower,
+        settings.row_upper,
+        settings.column_lower,
+        settings.column_upper,
         image,
     )
-    scaling = drawing.scaling
+    scaling = settings.scaling
     if scaling == MAXIMUM:
         scaling = PLAIN
         largest = image.max()
         if largest > 0:
             image /= largest
-    elif drawing.linear:
+    elif settings.linear:
         image *= longest
     rows, columns = image.shape
-    finish(image, rows, columns, scaling, 1.0, drawing.scale, drawing.full, out)
+    scale_and_store(image, rows, columns, scaling, 1.0, settings.scale, settings.full, out)
 
 
-@njit(nogil=True, cache=True)
-def draw_diagrams(
-    drawing: Any, values: NDArray[Any], offsets: NDArray[np.int64], unit: float, out: NDArray[Any]
+@kernel
+def render_diagrams(
+    settings: Any, values: NDArray[Any], offsets: NDArray[np.int64], unit: float, out: NDArray[Any]
 ) -> None:
-    """Draw the diagrams ``values[offsets[i]:offsets[i + 1]] / unit`` into ``out`` (n, rows * columns)."""
+    """Render the diagrams ``values[offsets[i]:offsets[i + 1]] / unit`` into ``out`` (n, rows * columns)."""
     most = 0
     for i in range(len(out)):
         most = max(most, offsets[i + 1] - offsets[i])
-    room = make_room(drawing, most)
+    workspace = make_workspace(settings, most)
     for i in range(len(out)):
         count = 0
         for k in range(offsets[i], offsets[i + 1]):
             birth, death = values[k, 0] / unit, values[k, 1] / unit
-            room.births[count] = birth
-            room.lengths[count] = abs(death - birth)
-            count += room.lengths[count] > drawing.threshold
-        if not draw_fast(drawing, room, count, out[i]):
-            draw_exactly(drawing, room, count, out[i])
+            workspace.births[count] = birth
+            workspace.lengths[count] = abs(death - birth)
+            count += workspace.lengths[count] > settings.threshold
+        if not _render_fast(settings, workspace, count, out[i]):
+            _render_exact(settings, workspace, count, out[i])
 
 
-@njit(nogil=True, cache=True)
-def draw_planes(
-    drawing: Any,
+@kernel
+def render_planes(
+    settings: Any,
     planes: NDArray[Any],
     start: int,
     channels: int,
@@ -310,13 +313,13 @@ def draw_planes(
     visible: Any,
     out: NDArray[Any],
 ) -> None:
-    """Draw planes (n, height * width), the channels of consecutive images from number ``start`` of them on.
+    """Render planes (n, height * width), the channels of consecutive images from number ``start`` of them on.
 
     ``scans`` holds true for a scan by columns, ``out`` is (B, scans * C, rows * columns). No sample exceeds
     ``highest``; births above ``visible`` are too high for the tables. Both are of the type of the planes.
     """
     samples = height * width
-    room = make_room(drawing, samples // 2)
+    workspace = make_workspace(settings, samples // 2)
     lanes = np.empty((CHUNK, LANES), planes.dtype)
     streams = np.empty((LANES, samples + 2), planes.dtype)
     counts = np.empty(LANES, np.int64)
@@ -335,7 +338,7 @@ def draw_planes(
                         for y in range(height):
                             turned[lane, x * height + y] = block[lane, y * width + x]
                 block = turned[: len(block)]
-            scan(block, drawing.threshold, visible, highest, lanes, streams, None, counts)
+            scan(block, settings.threshold, visible, highest, lanes, streams, None, counts)
             for lane in range(len(block)):
                 image, channel = divmod(start + first + lane, channels)
                 target = out[image, number * channels + channel]
@@ -344,11 +347,11 @@ def draw_planes(
                     pair(streams[lane], None, counts[lane], np.finfo(np.float64).max, stack, None, values, None)
                     count = counts[lane] // 2 - 1
                 for k in range(count):
-                    room.births[k], room.lengths[k] = values[k, 0], values[k, 1] - values[k, 0]
-                if draw_fast(drawing, room, count, target):
+                    workspace.births[k], workspace.lengths[k] = values[k, 0], values[k, 1] - values[k, 0]
+                if _render_fast(settings, workspace, count, target):
                     continue
-                count = merge(block[lane : lane + 1], drawing.threshold, False, pairs, size)
+                count = merge(block[lane : lane + 1], settings.threshold, False, pairs, size)
                 for k in range(count):
                     birth, death = np.float64(block[lane, pairs[k, 0]]), np.float64(block[lane, pairs[k, 1]])
-                    room.births[k], room.lengths[k] = birth, death - birth
-                draw_exactly(drawing, room, count, target)
+                    workspace.births[k], workspace.lengths[k] = birth, death - birth
+                _render_exact(settings, workspace, count, target)

@@ -4,25 +4,26 @@ Five steps, the first two for all 64 signals at once.
 
 1. *Lanes.* Samples are laid out so that those of one time stand side by side, one byte for each signal.
 2. *Extrema.* All signals are scanned for alternating minima and maxima whose reversals exceed the least persistence
-   (``vectors.turn``). This loses exactly the bars that are too short, and also minima that are born too high to reach
+   (``llvm_vectors.turn``). This loses exactly the bars that are too short, and also minima that are born too high to
+   reach
    the window: a component without a visible minimum never kills a visible one.
-3. *Pairs.* The stack merge of ``signals``, on what is left of each signal: about 70 minima of 1024 samples.
+3. *Pairs.* The stack merge of ``sublevel_1d``, on what is left of each signal: about 70 minima of 1024 samples.
    Equal bars are counted and not added one by one, which would round in the same direction each time.
-4. *Image.* A bar adds its profile along births to a table with one row for every length. The rows of the image are
-   then sums of few rows of that table, weighted by the profiles along persistences.
+4. *Persistence image.* A bar adds its profile along births to a table with one row for every length. The rows of the
+   persistence image are then sums of few rows of that table, weighted by the profiles along persistences.
 5. *Scaling*, and the only write to memory beyond the cache.
 
-Where an image is to be divided by its maximum and the maximum is as small as what the float32 tables leave out, the
-image is left to ``tails``.
+Where a persistence image is to be divided by its maximum and the maximum is as small as what the float32 tables leave
+out, it is left to ``persistence_image_uint8_tails``.
 """
 
 import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from persistill.topology._numba.jit import kernel
 from persistill.topology._numba.llvm_vectors import (
     LANES,
     WIDTH,
@@ -39,7 +40,7 @@ GROUP, PANEL = 4, 4  # rows and vectors that are summed at once: 16 registers of
 _sums = weighted_sums(GROUP, PANEL)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def extrema(
     lanes: NDArray[np.uint8],
     height: int,
@@ -73,7 +74,7 @@ def extrema(
             counts[lane] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_bars(
     stream: NDArray[np.uint8],
     size: int,
@@ -120,8 +121,8 @@ def count_bars(
         k += np.uint64(2)
 
 
-@njit(nogil=True, cache=True)
-def paint(
+@kernel
+def render_counted_bars(
     bars: NDArray[np.int64],
     found: int,
     seen: NDArray[np.int32],
@@ -129,14 +130,15 @@ def paint(
     rows: NDArray[np.float32],
     groups: NDArray[np.int64],
     longest: int,
-    sheet: NDArray[np.float32],
+    table: NDArray[np.float32],
     lengths: NDArray[np.int64],
     peaks: NDArray[np.float32],
     image: NDArray[np.float32],
 ) -> float:
-    """Draw counted bars into ``image`` (rows, columns, both padded), and forget their numbers in ``seen``.
+    """Render counted bars into ``image`` (rows, columns, both padded), and forget their numbers in ``seen``.
 
-    ``sheet`` (longest + 1, padded columns) must be all 0 and is so again afterwards. Gives the image's maximum.
+    ``table`` (longest + 1, padded columns) must be all 0 and is so again afterwards. Gives the maximum of
+    ``image``.
     """
     wide = columns.shape[1]
     used0 = used1 = used2 = used3 = np.uint64(0)
@@ -154,7 +156,7 @@ def paint(
         used1 |= bit if part == 1 else np.uint64(0)
         used2 |= bit if part == 2 else np.uint64(0)
         used3 |= bit if part == 3 else np.uint64(0)
-        target = sheet.ctypes.data + np.int64(length) * wide * 4
+        target = table.ctypes.data + np.int64(length) * wide * 4
         source = columns.ctypes.data + np.int64(birth) * wide * 4
         for c in range(0, wide * 4, WIDTH * 4):
             add_scaled(target + c, source + c, times)
@@ -176,7 +178,7 @@ def paint(
         last = _rank(words, groups[g, 1])
         for c in range(0, wide, PANEL * WIDTH):
             _sums(
-                sheet.ctypes.data + c * 4,
+                table.ctypes.data + c * 4,
                 wide * 4,
                 rows.ctypes.data + g * GROUP * 4,
                 rows.shape[1] * 4,
@@ -187,11 +189,11 @@ def paint(
                 peaks.ctypes.data,
             )
     for i in range(total):
-        sheet[lengths[i]] = 0
+        table[lengths[i]] = 0
     return float(peaks.max())
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _rank(words: Any, level: int) -> int:
     """How many lengths in use lie below ``level``."""
     count = np.uint64(0)
@@ -202,8 +204,8 @@ def _rank(words: Any, level: int) -> int:
     return int(count)
 
 
-@njit(nogil=True, cache=True)
-def finish(
+@kernel
+def scale_and_store(
     image: NDArray[Any],
     rows: int,
     columns: int,
@@ -235,8 +237,8 @@ def finish(
                 out[r * columns + c] = factor * image[r, c]
 
 
-@njit(nogil=True, cache=True)
-def draw_levels(
+@kernel
+def render_uint8(
     planes: NDArray[np.uint8],
     start: int,
     channels: int,
@@ -257,11 +259,11 @@ def draw_levels(
     out: NDArray[Any],
     left: NDArray[np.int64],
 ) -> int:
-    """Draw planes (n, H * W), the channels of consecutive images from number ``start`` of them on.
+    """Render planes (n, H * W), the channels of consecutive images from number ``start`` of them on.
 
     ``scans`` holds true for a scan by columns, ``out`` is (B, scans * C, rows * columns) and receives ``full`` times
-    the images, of ``shape`` (rows, columns). An image that is to be divided by its maximum is left alone if that is not
-    above ``faint``: the numbers of its plane and its scan come into ``left`` instead.
+    the persistence images, of ``shape`` (rows, columns). One that is to be divided by its maximum is left alone if that
+    is not above ``faint``: the numbers of its plane and its scan come into ``left`` instead.
 
     Returns:
         How many were left alone.
@@ -275,10 +277,10 @@ def draw_levels(
     barriers = np.empty(samples // 2 + 2, np.int64)
     bars = np.empty(samples // 2 + 2, np.int64)
     seen = np.zeros((longest + 2) * 256, np.int32)
-    sheet = np.zeros((longest + 1, wide), np.float32)
+    table = np.zeros((longest + 1, wide), np.float32)
     lengths = np.empty(256, np.int64)
     peaks = np.empty(WIDTH, np.float32)
-    raster = np.empty((rows.shape[1], wide), np.float32)
+    rendered = np.empty((rows.shape[1], wide), np.float32)
     unfinished = 0
     for first in range(0, len(planes), LANES):
         block = planes[first : first + LANES]
@@ -288,10 +290,12 @@ def draw_levels(
             for lane in range(len(block)):
                 image, channel = divmod(start + first + lane, channels)
                 found = count_bars(streams[lane], counts[lane], longest, lows, barriers, seen, bars)
-                largest = paint(bars, found, seen, columns, rows, groups, longest, sheet, lengths, peaks, raster)
+                largest = render_counted_bars(
+                    bars, found, seen, columns, rows, groups, longest, table, lengths, peaks, rendered
+                )
                 if scaling != MAXIMUM or largest > faint:
                     target = out[image, scan * channels + channel]
-                    finish(raster, shape[0], shape[1], scaling, largest, scale, full, target)
+                    scale_and_store(rendered, shape[0], shape[1], scaling, largest, scale, full, target)
                 else:
                     left[unfinished, 0], left[unfinished, 1] = first + lane, scan
                     unfinished += 1

@@ -1,25 +1,25 @@
-"""Compiled kernel for the 8-bit images whose images consist of tails of points far outside the window.
+"""Compiled kernel for 8-bit images whose persistence images consist of tails of points far outside the window.
 
-One natural signal in twenty-five is so bright that no bar comes near the published window, and yet its image is divided
-by its maximum. Such images are drawn in float64, from exact profiles of the 256 levels and with all bars. Only the bars
-nearest to the window matter, and of their profiles only the few boxes at its edge.
+One natural signal in twenty-five is so bright that no bar comes near the published window, and yet its persistence
+image is divided by its maximum. Such persistence images are rendered in float64, from exact profiles of the 256 levels
+and with all bars. Only the bars nearest to the window matter, and of their profiles only the few boxes at its edge.
 """
 
 import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from persistill.topology._numba.jit import kernel
 from persistill.topology._numba.llvm_vectors import LANES
 from persistill.topology._numba.persistence_image_exact import NEGLIGIBLE, PLAIN
-from persistill.topology._numba.persistence_image_uint8 import extrema, finish
+from persistill.topology._numba.persistence_image_uint8 import extrema, scale_and_store
 from persistill.topology._numba.sublevel_1d_simd import pair, to_lanes
 
 
-@njit(nogil=True, cache=True)
-def paint_exactly(
+@kernel
+def render_exact(
     bars: NDArray[np.int64],
     exact_columns: NDArray[np.float64],
     exact_rows: NDArray[np.float64],
@@ -31,7 +31,7 @@ def paint_exactly(
     sums: NDArray[np.float64],
     image: NDArray[np.float32],
 ) -> None:
-    """Draw those of the bars (k, 2), births and deaths, that are nearest to the window, and divide by the maximum.
+    """Render those of the bars (k, 2), births and deaths, that are nearest to the window, and divide by the maximum.
 
     ``sums`` is of the shape of ``image``.
     """
@@ -62,8 +62,8 @@ def paint_exactly(
         image[:] = sums / largest
 
 
-@njit(nogil=True, cache=True)
-def draw_tails(
+@kernel
+def render_uint8_tails(
     planes: NDArray[np.uint8],
     left: NDArray[np.int64],
     start: int,
@@ -82,7 +82,7 @@ def draw_tails(
     full: float,
     out: NDArray[Any],
 ) -> None:
-    """Draw the planes and scans that ``levels.draw_levels`` left alone, divided by their maxima."""
+    """Render the planes and scans that ``render_uint8`` left alone, divided by their maxima."""
     samples = height * width
     signals = np.empty((min(LANES, len(left)), samples), np.uint8)
     lanes = np.empty((samples, LANES), np.uint8)
@@ -91,8 +91,8 @@ def draw_tails(
     bars = np.empty((samples // 2 + 1, 2), np.int64)
     stack = np.empty((2, samples // 2 + 2), np.int64)
     stack[1, 0] = 256
-    raster = np.empty((exact_rows.shape[1], exact_columns.shape[1]), np.float32)
-    sums = np.empty(raster.shape, np.float64)
+    rendered = np.empty((exact_rows.shape[1], exact_columns.shape[1]), np.float32)
+    sums = np.empty(rendered.shape, np.float64)
     for first in range(0, len(left), LANES):
         block = left[first : first + LANES]
         for lane in range(len(block)):
@@ -110,7 +110,7 @@ def draw_tails(
             if counts[lane] > 1:
                 pair(streams[lane], None, counts[lane], np.int64(255), stack, None, bars, None)
                 found = counts[lane] // 2 - 1
-            paint_exactly(
+            render_exact(
                 bars[:found],
                 exact_columns,
                 exact_rows,
@@ -120,8 +120,8 @@ def draw_tails(
                 row_spans,
                 weights,
                 sums,
-                raster,
+                rendered,
             )
             image, channel = divmod(start + block[lane, 0], channels)
             target = out[image, block[lane, 1] * channels + channel]
-            finish(raster, raster.shape[0], raster.shape[1], PLAIN, 1.0, 1.0, full, target)
+            scale_and_store(rendered, rendered.shape[0], rendered.shape[1], PLAIN, 1.0, 1.0, full, target)

@@ -10,23 +10,12 @@ minimum is pushed and popped once, so the time is linear and nothing is sorted.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-
-@njit(nogil=True, cache=True)
-def finite(signals: NDArray[Any]) -> bool:
-    """Whether all of (n, N) floating-point samples are finite."""
-    for signal in signals:
-        bad = 0
-        for value in signal:
-            bad += not np.isfinite(value)
-        if bad:
-            return False
-    return True
+from persistill.topology._numba.jit import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def merge(
     signals: NDArray[Any],
     threshold: float,

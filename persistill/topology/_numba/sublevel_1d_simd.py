@@ -3,8 +3,8 @@
 Bars that are not longer than a threshold are those of extrema between which the signal never reverses by more than the
 threshold. A scan that holds the highest sample until the signal has fallen far enough, then the lowest until it has
 risen far enough, and so on, therefore sees exactly the extrema of the longer bars, in order. Such a scan has no branch
-but one, and that one is rare, so ``LANES`` signals can be scanned in step (``vectors.turn``). The serial part, a merge
-with a stack as in ``signals``, is left with a tenth or a fifth of the samples.
+but one, and that one is rare, so ``LANES`` signals can be scanned in step (``llvm_vectors.turn``). The serial part, a
+merge with a stack as in ``sublevel_1d``, is left with a tenth or a fifth of the samples.
 
 A scan begins as if the signal came down from an infinite barrier and ends with a minimum, so a stream of extrema is
 (barrier, minimum, maximum, minimum, ..., minimum).
@@ -13,15 +13,15 @@ A scan begins as if the signal came down from an infinite barrier and ends with 
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from persistill.topology._numba.jit import kernel
 from persistill.topology._numba.llvm_vectors import LANES, WIDTH, trailing_zeros, transpose, turn
 
 CHUNK = 1024  # samples of all lanes that are transposed at once
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def to_lanes(planes: NDArray[Any], start: int, stop: int, lanes: NDArray[Any]) -> None:
     """Transpose samples ``start`` to ``stop`` of (n <= LANES, N) signals into (stop - start, LANES)."""
     n = len(planes)
@@ -48,7 +48,7 @@ def to_lanes(planes: NDArray[Any], start: int, stop: int, lanes: NDArray[Any]) -
             lanes[t, lane] = 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_bars(
     planes: NDArray[Any], threshold: Any, highest: Any, extra: int, lanes: NDArray[Any], out: NDArray[np.int64]
 ) -> None:
@@ -78,7 +78,7 @@ def count_bars(
             out[first + lane] = max((turns[lane] + 1) // 2 - 1, 0) + extra
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def scan(
     planes: NDArray[Any],
     threshold: Any,
@@ -138,7 +138,7 @@ def scan(
             counts[lane] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pair(
     stream: NDArray[Any],
     places: Any,
@@ -149,7 +149,7 @@ def pair(
     values: NDArray[Any],
     indices: Any,
 ) -> int:
-    """Pair the extrema of one stream, of at least two: the merge of ``signals``.
+    """Pair the extrema of one stream, of at least two: the merge of ``sublevel_1d``.
 
     Args:
         stream: extrema as ``scan`` writes them.
@@ -203,7 +203,7 @@ def pair(
         k += np.uint64(2)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_bars(
     planes: NDArray[Any],
     threshold: Any,

@@ -18,23 +18,24 @@ the 63 searches, each of which waits for the one before, less than about 0.002. 
 what the distances would be taken from otherwise, takes 0.006.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from persistill.topology._numba.jit import kernel
 from persistill.topology._numba.llvm_vectors import WIDTH, transpose
 
 LARGEST = 1024  # points in a cloud whose matrix of distances is held, 4 MB in float32
 _FEW = 256  # points whose edges are sorted by counting, which compares all with all, but 16 at a time
 _WIDTH = 128  # columns of a tile: its sums, 2 kB, stay in the first cache
 # Sums may be reordered and multiplications fused with them; none of the values is NaN.
-_FAST = {"contract", "nnan", "nsz", "reassoc"}
+_fast = functools.partial(kernel, fastmath={"contract", "nnan", "nsz", "reassoc"})
 
 
-@njit(nogil=True, cache=True)
-def largest(bits: NDArray[Any], found: NDArray[Any]) -> None:
+@kernel
+def largest_magnitudes(bits: NDArray[Any], found: NDArray[Any]) -> None:
     """Largest absolute value of each row, all as the bits of floats.
 
     Without their sign, bits of floats are ordered as the floats are, and those of infinities and NaN lie above all
@@ -52,7 +53,7 @@ def largest(bits: NDArray[Any], found: NDArray[Any]) -> None:
         found[b] = top
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def asymmetry(matrices: NDArray[Any], tolerances: NDArray[np.float64]) -> int:
     """First position in (B, n, n) distances, flattened, that is negative, asymmetric, or not 0 on the diagonal.
 
@@ -76,7 +77,7 @@ def asymmetry(matrices: NDArray[Any], tolerances: NDArray[np.float64]) -> int:
     return -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _transpose(points: NDArray[Any], scale: float, transposed: NDArray[Any]) -> None:
     """Write ``scale * points`` (n, d) to the first d rows and n columns of ``transposed``; both C-contiguous."""
     n, d = points.shape
@@ -95,7 +96,7 @@ def _transpose(points: NDArray[Any], scale: float, transposed: NDArray[Any]) -> 
             transposed[k, i] *= scale  # in float64, because the scale of tiny float32 clouds exceeds float32
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@_fast
 def _tile(transposed: NDArray[Any], i: int, j: int, width: int, sums: NDArray[Any]) -> None:
     sums[:] = 0
     for k in range(0, len(transposed), 2):
@@ -111,7 +112,7 @@ def _tile(transposed: NDArray[Any], i: int, j: int, width: int, sums: NDArray[An
             sums[3 * _WIDTH + c] += (a - x3) ** 2 + (b - y3) ** 2
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _squares(transposed: NDArray[Any], sums: NDArray[Any], matrix: NDArray[Any]) -> None:
     n = len(matrix)
     for i in range(0, n, 4):
@@ -127,7 +128,7 @@ def _squares(transposed: NDArray[Any], sums: NDArray[Any], matrix: NDArray[Any])
                     matrix[j + c, i + r] = sums[r * _WIDTH + c]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def workspace(data: NDArray[Any], distances: bool, held: bool) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Transposed points, sums of a tile and, if it is to be held, the matrix of a cloud, padded to whole tiles."""
     _, n, d = data.shape
@@ -139,7 +140,7 @@ def workspace(data: NDArray[Any], distances: bool, held: bool) -> tuple[NDArray[
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fill(
     cloud: NDArray[Any],
     scale: float,
@@ -169,7 +170,7 @@ def fill(
         _squares(transposed, sums, matrix)
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@_fast
 def _row(transposed: NDArray[Any], i: int, row: NDArray[Any]) -> None:
     n = len(row)
     row[:] = 0
@@ -180,7 +181,7 @@ def _row(transposed: NDArray[Any], i: int, row: NDArray[Any]) -> None:
             row[j] += (x[j] - x0) ** 2 + (y[j] - y0) ** 2
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@_fast
 def _nearest(
     row: NDArray[Any], near: NDArray[Any], taken: NDArray[Any], parent: NDArray[np.int32], newest: np.int32
 ) -> np.int32:
@@ -200,7 +201,7 @@ def _nearest(
     return found
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _prim(
     matrix: NDArray[Any],
     transposed: NDArray[Any],
@@ -223,7 +224,7 @@ def _prim(
             newest = _nearest(row, near, taken, parents, newest)
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@_fast
 def _length(cloud: NDArray[Any], u: int, v: int, scale: float) -> float:
     total = 0.0
     for k in range(cloud.shape[1]):
@@ -231,7 +232,7 @@ def _length(cloud: NDArray[Any], u: int, v: int, scale: float) -> float:
     return float(np.sqrt(total) / scale)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _rank(values: NDArray[Any], i: int) -> int:
     """The place of a value among all when they are sorted, equal ones by their number."""
     value = values[i]
@@ -243,8 +244,8 @@ def _rank(values: NDArray[Any], i: int) -> int:
     return rank
 
 
-@njit(nogil=True, cache=True)
-def trees(
+@kernel
+def minimum_spanning_trees(
     data: NDArray[Any],
     scales: NDArray[np.float64],
     distances: bool,
@@ -288,7 +289,7 @@ def trees(
                 positions[b, step], lengths[b, step] = edges[rising[step]], measured[rising[step]]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def components(
     positions: NDArray[np.int64],
     lengths: NDArray[Any],
@@ -344,7 +345,7 @@ def components(
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def measure(
     points: NDArray[Any],
     scales: NDArray[np.float64],
@@ -371,7 +372,7 @@ def measure(
                 lengths[q] = _length(points[b], u, v, scales[b])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def scatter(
     points: NDArray[Any],
     positions: NDArray[np.int64],

@@ -27,9 +27,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from persistill.topology._numba.jit import kernel
 from persistill.topology._numba.vietoris_rips_h0 import fill, workspace
 
 _CLASSES = 63  # cocycles in one word; its sign bit marks edges that have not entered
@@ -42,7 +42,7 @@ def bytes_needed(n: int, itemsize: int, layers: int = 1) -> int:
     return n * n * (itemsize + 8 * layers) + n * n // 8 + n * (n - 1) * (itemsize + 4)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sorted(
     keys: NDArray[Any], values: NDArray[np.int32], spare_keys: NDArray[Any], spare: NDArray[np.int32]
 ) -> NDArray[np.int32]:
@@ -67,7 +67,7 @@ def _sorted(
     return values
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _radius(matrix: NDArray[Any], n: int) -> Any:
     """The least radius of a ball around a point that holds all: from there on the complex is a cone."""
     radius = matrix.dtype.type(np.inf)
@@ -79,7 +79,7 @@ def _radius(matrix: NDArray[Any], n: int) -> Any:
     return radius
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _collect(
     matrix: NDArray[Any], bits: NDArray[Any], n: int, limit: Any, keys: NDArray[Any], values: NDArray[np.int32]
 ) -> int:
@@ -92,7 +92,7 @@ def _collect(
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _nonzero(words: NDArray[np.int64], layer: int, u: int, v: int) -> np.int64:
     """The cocycles of a layer that do not vanish on all triangles of the edge uv, as bits."""
     word = words[layer, u, v]
@@ -103,20 +103,20 @@ def _nonzero(words: NDArray[np.int64], layer: int, u: int, v: int) -> np.int64:
     return found
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add(words: NDArray[np.int64], bit: np.int64, values: np.int64) -> None:
     for i in range(len(words)):
         words[i] ^= values if (words[i] & bit) != 0 else np.int64(0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_across(words: NDArray[np.int64], source: NDArray[np.int64], bit: np.int64, values: np.int64) -> None:
     # Not one function with ``_add``: where both arrays are the same, the compiled loop would go word by word.
     for i in range(len(words)):
         words[i] ^= values if (source[i] & bit) != 0 else np.int64(0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _common(neighbors: NDArray[np.uint64], u: int, v: int) -> int:
     for block in range(neighbors.shape[1]):
         both = neighbors[u, block] & neighbors[v, block]
@@ -127,7 +127,7 @@ def _common(neighbors: NDArray[np.uint64], u: int, v: int) -> int:
     return -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _grown(words: NDArray[np.int64]) -> NDArray[np.int64]:
     """Twice as many layers, the new ones without cocycles."""
     layers, n, _ = words.shape
@@ -139,7 +139,7 @@ def _grown(words: NDArray[np.int64]) -> NDArray[np.int64]:
     return grown
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def loops(
     data: NDArray[Any],
     bits: NDArray[Any],

@@ -17,13 +17,14 @@ is served alone, point after point, each time by the augmenting path whose longe
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from persistill.topology._numba.jit import kernel
 
 DIAGONAL = -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def gap(x: NDArray[Any], y: NDArray[Any], euclidean: bool) -> Any:
     """Distance between two points of the plane."""
     births = np.abs(x[0] - y[0])
@@ -31,13 +32,13 @@ def gap(x: NDArray[Any], y: NDArray[Any], euclidean: bool) -> Any:
     return np.hypot(births, deaths) if euclidean else max(births, deaths)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def height(x: NDArray[Any], euclidean: bool) -> Any:
     """Distance of a point from the diagonal."""
     return np.abs(x[1] - x[0]) * (np.sqrt(0.5) if euclidean else 0.5)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def assign(costs: NDArray[np.float64], columns: NDArray[np.int64]) -> None:
     """Give every row of (n, m) costs, n <= m, a column of its own, written to ``columns`` (n,), at least total cost."""
     n, m = costs.shape
@@ -88,7 +89,7 @@ def assign(costs: NDArray[np.float64], columns: NDArray[np.int64]) -> None:
                 break
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def match(
     first: NDArray[np.float64],
     first_offsets: NDArray[np.int64],
@@ -145,7 +146,7 @@ def match(
                     partners[a + i] = b + chosen[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def cover(rows: NDArray[np.float64], columns: NDArray[np.float64], bound: float, step: NDArray[np.int64]) -> float:
     """The least e >= ``bound`` such that rows farther than e from the diagonal can be paired within e.
 
@@ -224,7 +225,7 @@ def cover(rows: NDArray[np.float64], columns: NDArray[np.float64], bound: float,
     return bound
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bottlenecks(
     first: NDArray[np.float64],
     first_offsets: NDArray[np.int64],

@@ -1,5 +1,5 @@
 """The same mathematics in plain Python and torch, written to be read; the tests hold the kernels to it.
 
-``signals``, ``cubical`` and ``clouds`` find pairs by the definitions. ``images`` (persistence images) and
-``spanning_trees`` are torch operations, and also what serves tensors on devices that have no kernels.
+``sublevel_1d``, ``cubical`` and ``vietoris_rips`` find pairs by the definitions. ``persistence_image`` and
+``vietoris_rips_h0`` (minimum spanning trees) are torch operations, which also serve tensors on devices without kernels.
 """

@@ -14,7 +14,7 @@ def profiles(points: Tensor, edges: tuple[Tensor, Tensor], bandwidth: float) -> 
     return _phi(torch.where(above, -low, high)) - _phi(torch.where(above, -high, low))
 
 
-def image(
+def persistence_images(
     diagrams: Tensor,
     *,
     columns: tuple[Tensor, Tensor],
@@ -28,7 +28,7 @@ def image(
     """Persistence images of diagrams (..., k, 2), in their dtype: (..., rows, columns), the largest persistence first.
 
     Points of no length change nothing. ``columns`` and ``rows`` are the lower and upper edges of the boxes along births
-    and persistences; the other settings are those of ``PersistenceImages``.
+    and persistences; the other settings are those of ``PersistenceImageConfig``.
     """
     births, lengths = diagrams[..., 0], (diagrams[..., 1] - diagrams[..., 0]).abs()
     weights = torch.where(lengths > min_persistence, lengths if linear else torch.ones_like(lengths), 0)
@@ -37,7 +37,7 @@ def image(
 
 
 def scaled(images: Tensor, scaling: str, scale: float) -> Tensor:
-    """Images (..., rows, columns), scaled as ``PersistenceImages`` says."""
+    """Persistence images (..., rows, columns), scaled as ``PersistenceImageConfig`` says."""
     if scaling == "max":
         largest = images.amax((-2, -1), keepdim=True)
         return images / torch.where(largest > 0, largest, math.inf)

@@ -1,4 +1,4 @@
-"""Persistence of signals in plain Python. Tests hold the kernels to it."""
+"""H0 of the sublevel sets of signals in plain Python. Tests hold the kernels to it."""
 
 from collections.abc import Sequence
 

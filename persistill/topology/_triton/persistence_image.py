@@ -1,23 +1,24 @@
-"""Triton kernels that draw persistence images on a GPU, from diagrams or straight from images.
+"""Triton kernels that render persistence images on a GPU, from diagrams or straight from images.
 
-An image is a product of two thin matrices, the profiles of the bars along persistences (weighted) and along births:
-(rows, k) times (k, columns) for k bars, one program for each image.
+A persistence image is a product of two thin matrices, the profiles of the bars along persistences (weighted) and along
+births: (rows, k) times (k, columns) for k bars, one program for each persistence image.
 
-* 8-bit bars: profiles are looked up in tables of 256 rows, computed in float64 once for each settings and device.
+* 8-bit bars: profiles are looked up in tables of 256 rows, computed in float64 once for each configuration and device.
 * Other bars: profiles are computed in float64 and rounded.
 
 Products are summed in float32 over 16 or 32 bars and these sums in float64: hundreds of equal bars would otherwise
-round in the same direction each time. Where an image is to be divided by its maximum and the maximum is so small that
-float32 has lost something, it is drawn again in float64. That kernel is started for every image and ends at once for
-the others (29 of 30 natural ones), so the host need not know which.
+round in the same direction each time. Where a persistence image is to be divided by its maximum and the maximum is so
+small that float32 has lost something, it is rendered again in float64. That kernel is started for all and ends at once
+for the others (29 of 30 natural ones), so the host need not know which.
 
-NaN and infinities cannot raise an error without waiting for the device: images of such diagrams hold NaN (0 in 8 bits).
+NaN and infinities cannot raise an error without waiting for the device: persistence images of such diagrams
+hold NaN (0 in 8 bits).
 
-*How far from the floor* (estimated, for the 300,000 images of CIFAR-10's training images on an H100): 75 bars, 96
-with padding, cost 64 * 64 * 96 multiplications, 3.5 ms in all at the peak of float32 and perhaps 15 as Triton runs
-them; writing 3 GB takes 1 ms. Bars that are not 8-bit cost 15,000 float64 operations each, 20 ms in all on an H100;
-on a GPU for graphics, with a 64th of the units for float64, a batch of 128 images takes a few milliseconds.
-Matrix units (TF32) would lose three digits.
+*How far from the floor* (estimated, for the 300,000 persistence images of CIFAR-10's training set on an H100): 75 bars,
+96 with padding, cost 64 * 64 * 96 multiplications, 3.5 ms in all at the peak of float32 and perhaps 15 as Triton runs
+them; writing 3 GB takes 1 ms. Bars that are not 8-bit cost 15,000 float64 operations each, 20 ms in all on an H100; on
+a GPU for graphics, with a 64th of the units for float64, a batch of 128 images takes a few milliseconds. Matrix units
+(TF32) would lose three digits.
 """
 
 import functools
@@ -32,13 +33,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from persistill.topology._dispatch import device_of
+from persistill.topology._numba.persistence_image_exact import SCALINGS
 from persistill.topology._triton.sublevel_1d import OPTIONS, blocks, padded_bars
 from persistill.topology.diagrams import Diagrams
-from persistill.topology.persistence_image._tables import level_tables
-from persistill.topology.persistence_image.config import SCALINGS, PersistenceImages
+from persistill.topology.persistence_image._tables import uint8_tables
+from persistill.topology.persistence_image.config import PersistenceImageConfig
 
 _BARS, _BARS_OF_LEVELS = 16, 32  # bars in one product of matrices, as many as the registers hold
-_TILE = 64  # rows and columns of an image that are drawn at once, at most
+_TILE = 64  # rows and columns of a persistence image that are rendered at once, at most
 _FAINT = 1e-24  # below this maximum, float32 may have lost what matters
 # Of the Chebyshev series to degree 16, computed to 50 digits, the coefficients of the powers of t from t^16 down.
 MILLS_RATIO = (
@@ -64,31 +66,33 @@ _MAXIMUM = tl.constexpr(SCALINGS["max"])
 _LOGARITHM = tl.constexpr(SCALINGS["log"])
 
 
-def persistence_images(images: Tensor, settings: PersistenceImages, scans: Sequence[str], out: object) -> Tensor:
-    """``images.persistence_images`` of checked images (B, C, H, W), without waiting for the device.
+def scan_persistence_images(
+    images: Tensor, config: PersistenceImageConfig, scans: Sequence[str], out: object
+) -> Tensor:
+    """``scan_persistence_images`` of checked images (B, C, H, W), without waiting for the device.
 
     Raises:
         TypeError: if ``out`` is no tensor of float32 or uint8.
-        ValueError: if it has another shape or device, or does not suit the settings.
+        ValueError: if it has another shape or device, or does not suit the config.
     """
     count, channels, height, width = images.shape
     samples = height * width
-    shape = (count, len(scans) * channels, *settings.pixels)
-    target = torch.empty(shape, device=images.device) if out is None else _checked(out, shape, images, settings)
-    # In levels, and a shade low: drawing compares again, in the units of the settings.
-    threshold = settings.min_persistence * (255 * (1 - 1e-12) if images.dtype == torch.uint8 else 1)
+    shape = (count, len(scans) * channels, *config.pixels)
+    target = torch.empty(shape, device=images.device) if out is None else _checked(out, shape, images, config)
+    # In levels, and a shade low: the kernel compares again, in the units of the values.
+    threshold = config.min_persistence * (255 * (1 - 1e-12) if images.dtype == torch.uint8 else 1)
     for start, stop in blocks(count, shape[1], samples, images.dtype):
         part = images[start:stop].detach()
         turned = [part if scan == "rows" else part.swapaxes(-1, -2) for scan in scans]
         signals = torch.cat([one.reshape(stop - start, channels, samples) for one in turned], 1)
         bars, counts = padded_bars(signals.reshape(-1, samples), threshold)
         starts = torch.arange(len(bars), device=bars.device) * bars.shape[1]
-        draw(bars.reshape(-1, 2), starts, counts, settings, target[start:stop].flatten(0, 1))
+        render(bars.reshape(-1, 2), starts, counts, config, target[start:stop].flatten(0, 1))
     return target
 
 
-def images(diagrams: Diagrams[Tensor], settings: PersistenceImages) -> Tensor:
-    """``PersistenceImages.images`` without gradients; waits for the check that all points are finite.
+def persistence_images(diagrams: Diagrams[Tensor], config: PersistenceImageConfig) -> Tensor:
+    """``persistence_images`` of diagrams without gradients; waits for the check that all points are finite.
 
     Raises:
         ValueError: if a point is not finite (its number is named).
@@ -101,31 +105,31 @@ def images(diagrams: Diagrams[Tensor], settings: PersistenceImages) -> Tensor:
             f"point {point} of the diagrams is {values[point].tolist()}; drop classes that never die with finite(), "
             "or let them end with cut()."
         )
-    out = torch.empty((len(diagrams), *settings.pixels), device=values.device)
-    draw(values, diagrams.offsets[:-1].contiguous(), diagrams.offsets.diff(), settings, out)
-    return out.reshape(*diagrams.shape, *settings.pixels)
+    out = torch.empty((len(diagrams), *config.pixels), device=values.device)
+    render(values, diagrams.offsets[:-1].contiguous(), diagrams.offsets.diff(), config, out)
+    return out.reshape(*diagrams.shape, *config.pixels)
 
 
-def draw(bars: Tensor, starts: Tensor, counts: Tensor, settings: PersistenceImages, out: Tensor) -> None:
-    """Draw n diagrams, without waiting for the device.
+def render(bars: Tensor, starts: Tensor, counts: Tensor, config: PersistenceImageConfig, out: Tensor) -> None:
+    """Render n diagrams, without waiting for the device.
 
     Args:
         bars: (P, 2) births and deaths, uint8, float32 or float64, contiguous, finite.
         starts: (n,) int64, the first bar of each diagram.
-        counts: (n,) integers, how many bars it has; a negative number asks for an image of NaN.
-        settings: how to draw.
+        counts: (n,) integers, how many bars it has; a negative number asks for a persistence image of NaN.
+        config: how to render.
         out: (n, rows, columns) float32, or uint8 for floor(255 * value); contiguous.
     """
     n, rows, columns = out.shape
     if n == 0:
         return
     levels = bars.dtype == torch.uint8
-    known = _known(settings, bars.device)
+    known = _known(config, bars.device)
     peaks = torch.empty(n, dtype=torch.float64, device=bars.device)
-    for rough in (True, False) if settings.scaling == "max" else (True,):
+    for rough in (True, False) if config.scaling == "max" else (True,):
         tables = known.edges if not levels else known.rough if rough else known.exact
         with device_of(bars):
-            _draw[(n,)](
+            _render[(n,)](
                 bars,
                 starts,
                 counts,
@@ -136,8 +140,8 @@ def draw(bars: Tensor, starts: Tensor, counts: Tensor, settings: PersistenceImag
                 rows,
                 columns,
                 LEVELS=levels,
-                LINEAR=settings.weight == "linear",
-                SCALING=SCALINGS[settings.scaling],
+                LINEAR=config.weight == "linear",
+                SCALING=SCALINGS[config.scaling],
                 BARS=1 if not rough else _BARS_OF_LEVELS if levels else _BARS,
                 FAINT=_FAINT,
                 ROWS=_side(rows),
@@ -149,7 +153,7 @@ def draw(bars: Tensor, starts: Tensor, counts: Tensor, settings: PersistenceImag
             )
 
 
-def _checked(out: object, shape: tuple[int, ...], images: Tensor, settings: PersistenceImages) -> Tensor:
+def _checked(out: object, shape: tuple[int, ...], images: Tensor, config: PersistenceImageConfig) -> Tensor:
     if not isinstance(out, Tensor) or out.dtype not in (torch.float32, torch.uint8):
         kind = out.dtype if isinstance(out, Tensor) else type(out).__name__
         raise TypeError(f"out must be a torch tensor, float32 or uint8; got {kind}.")
@@ -157,14 +161,14 @@ def _checked(out: object, shape: tuple[int, ...], images: Tensor, settings: Pers
         raise ValueError(f"out must be on the device of the images, {images.device}; got {out.device}.")
     if out.shape != shape or not out.is_contiguous():
         raise ValueError(f"out must be contiguous of shape {shape}; got {tuple(out.shape)}.")
-    if out.dtype == torch.uint8 and settings.scaling != "max":
-        raise ValueError(f'8-bit images need scaling="max"; the settings have {settings.scaling!r}.')
+    if out.dtype == torch.uint8 and config.scaling != "max":
+        raise ValueError(f'8-bit images need scaling="max"; the settings have {config.scaling!r}.')
     return out
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of some settings before any diagram comes, on a device; columns first, then rows.
+    """What is known of a configuration before any diagram comes, on a device; columns first, then rows.
 
     Columns and rows are padded to whole tiles, and rows start with the largest persistence.
 
@@ -182,20 +186,22 @@ class _Known:
     numbers: Tensor
 
 
-def edges_of(settings: PersistenceImages, device: torch.device) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def edges_of(
+    config: PersistenceImageConfig, device: torch.device
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Lower and upper edges of the boxes along births and along persistences, in rising order, float64."""
-    rows, columns = settings.pixels
-    across, down = (known.unbind() for known in _known(settings, device).edges)
+    rows, columns = config.pixels
+    across, down = (known.unbind() for known in _known(config, device).edges)
     return (across[0][:columns], across[1][:columns]), (down[0][:rows].flip(0), down[1][:rows].flip(0))
 
 
 @functools.lru_cache(maxsize=16)
-def _known(settings: PersistenceImages, device: torch.device) -> _Known:
-    tables = level_tables(settings, 1, 1)
-    columns = np.stack(settings.edges("births"))
-    rows = np.stack(settings.edges("persistences"))[:, ::-1]
+def _known(config: PersistenceImageConfig, device: torch.device) -> _Known:
+    tables = uint8_tables(config, 1, 1)
+    columns = np.stack(config.edges("births"))
+    rows = np.stack(config.edges("persistences"))[:, ::-1]
     weights = np.where(np.arange(256) > tables.threshold, tables.weights, 0.0)
-    numbers = np.array([1 / settings.bandwidth, settings.min_persistence, settings.scale, *MILLS_RATIO])
+    numbers = np.array([1 / config.bandwidth, config.min_persistence, config.scale, *MILLS_RATIO])
 
     def padded(array: NDArray[np.float64], dtype: torch.dtype) -> Tensor:
         # Padding makes boxes from 0 to 0, which hold nothing.
@@ -216,7 +222,7 @@ def _side(pixels: int) -> int:
 
 
 @triton.jit
-def _draw(
+def _render(
     bars: tl.tensor,
     starts: tl.tensor,
     counts: tl.tensor,
@@ -236,10 +242,10 @@ def _draw(
     COLUMNS: tl.constexpr,
     WHOLE: tl.constexpr,
 ) -> None:
-    """Draw one image and note its maximum; with BARS = 1 only if a faint one was noted, and in float64.
+    """Render one persistence image and note its maximum; with BARS = 1 only if a faint one was noted, and in float64.
 
-    ``across`` and ``down`` are tables or edges of ``_Known``. Images that are larger than a tile, not WHOLE, are drawn
-    twice where they have to be divided by their maximum.
+    ``across`` and ``down`` are tables or edges of ``_Known``. Those that are larger than a tile, not WHOLE, are
+    rendered twice where they have to be divided by their maximum.
     """
     WEIGHTED: tl.constexpr = LEVELS and BARS > 1
     image = tl.program_id(0).to(tl.int64)
@@ -254,27 +260,27 @@ def _draw(
             for tile in range(tiles):
                 r = tile // wide * ROWS + tl.arange(0, ROWS)
                 c = tile % wide * COLUMNS + tl.arange(0, COLUMNS)
-                drawn = _tile(
+                rendered = _tile(
                     bars, count, longest, across, down, numbers, rows, columns, r, c, LEVELS, LINEAR, WEIGHTED, BARS
                 )
-                peak = tl.maximum(peak, tl.max(drawn))
+                peak = tl.maximum(peak, tl.max(rendered))
         for tile in range(tiles):
             r = tile // wide * ROWS + tl.arange(0, ROWS)
             c = tile % wide * COLUMNS + tl.arange(0, COLUMNS)
-            drawn = _tile(
+            rendered = _tile(
                 bars, count, longest, across, down, numbers, rows, columns, r, c, LEVELS, LINEAR, WEIGHTED, BARS
             )
             if SCALING == _MAXIMUM:
                 if WHOLE:
-                    peak = tl.max(drawn)
+                    peak = tl.max(rendered)
                 divisor = tl.where(peak > 0, peak, 1.0)
                 # The inverse of the smallest numbers is infinite.
-                drawn = drawn * (1 / divisor) if BARS > 1 else drawn / divisor
+                rendered = rendered * (1 / divisor) if BARS > 1 else rendered / divisor
             elif LINEAR and not WEIGHTED:
-                drawn *= longest
+                rendered *= longest
             if SCALING == _LOGARITHM:
-                drawn = tl.log(1 + drawn / tl.load(numbers + 2))
-            value = tl.where(count >= 0, drawn, float("nan")).to(tl.float32)
+                rendered = tl.log(1 + rendered / tl.load(numbers + 2))
+            value = tl.where(count >= 0, rendered, float("nan")).to(tl.float32)
             if out.dtype.element_ty == tl.uint8:
                 value = tl.where(count >= 0, tl.floor(value * 255), 0.0)
             place = out + image * rows * columns + r[:, None] * columns + c[None, :]
@@ -284,7 +290,7 @@ def _draw(
 
 @triton.jit
 def _longest(bars: tl.tensor, count: tl.tensor, LEVELS: tl.constexpr) -> tl.tensor:
-    """The length of the longest bar, in the units of the settings."""
+    """The length of the longest bar, in the units of the config."""
     longest = tl.zeros((64,), tl.float64)
     for begin in range(0, count, 64):
         k = begin + tl.arange(0, 64)
@@ -318,11 +324,11 @@ def _tile(
     WEIGHTED: tl.constexpr,
     BARS: tl.constexpr,
 ) -> tl.tensor:
-    """Pixels (r, c) of an image in float64, not scaled; weights are relative to the longest bar or in the tables."""
+    """Pixels (r, c) in float64, not scaled; weights are relative to the longest bar or in the tables."""
     kind: tl.constexpr = tl.float32 if BARS > 1 else tl.float64
     row_stride = tl.cdiv(rows, r.shape[0]) * r.shape[0]
     column_stride = tl.cdiv(columns, c.shape[0]) * c.shape[0]
-    drawn = tl.zeros((r.shape[0], c.shape[0]), tl.float64)
+    rendered = tl.zeros((r.shape[0], c.shape[0]), tl.float64)
     for begin in range(0, count, BARS):
         k = begin + tl.arange(0, BARS)
         real = k < count
@@ -342,10 +348,10 @@ def _tile(
             weight = tl.where(real & (length > tl.load(numbers + 1)), weight, 0.0)
             vertical *= weight.to(kind)[None, :]
         if BARS > 1:
-            drawn += tl.dot(vertical, horizontal, input_precision="ieee").to(tl.float64)
+            rendered += tl.dot(vertical, horizontal, input_precision="ieee").to(tl.float64)
         else:
-            drawn += vertical * horizontal
-    return drawn
+            rendered += vertical * horizontal
+    return rendered
 
 
 @triton.jit

@@ -38,7 +38,7 @@ OPTIONS = {"enable_fp_fusion": True}  # Triton's long-standing default, which it
 def sublevel_persistence(
     signals: Tensor, min_persistence: float, *, superlevel: bool, essential: bool, indices: bool
 ) -> Diagrams[Tensor]:
-    """``signals.sublevel_persistence`` of checked signals (..., N), which waits for the number of bars.
+    """``sublevel_persistence`` of checked signals (..., N), which waits for the number of bars.
 
     Raises:
         ValueError: if there is a NaN or an infinity (its index is named).
@@ -105,7 +105,7 @@ def padded_bars(signals: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
 
 
 def blocks(n: int, each: int, samples: int, dtype: torch.dtype) -> list[tuple[int, int]]:
-    """Bounds of consecutive images of ``each`` signals whose trees and bars fit into the working memory."""
+    """Bounds of blocks of a number times ``each`` signals; their trees and bars fit into the working memory."""
     needed = 2 * (2 << _depth(samples)) + 2 * samples
     size = max(1, _SCRATCH // (needed * each * dtype.itemsize))
     return [(start, min(start + size, n)) for start in range(0, n, size)]

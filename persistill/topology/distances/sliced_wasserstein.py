@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from persistill.topology._checks import checked_count
 from persistill.topology.diagrams import Array, Diagrams
 from persistill.topology.vectorization._batching import (
-    aligned_rectangles,
     as_tensor,
-    checked_count,
-    points,
+    checked_points,
+    paired_padded_batches,
     require_pairs,
-    shaped,
+    with_batch_shape,
 )
 
 
@@ -40,7 +40,7 @@ def sliced_wasserstein(first: Diagrams[Array], second: Diagrams[Array], *, direc
     """
     directions = checked_count("directions", directions)
     require_pairs(first, second)
-    ours, theirs = points(first, "first"), points(second, "second")
+    ours, theirs = checked_points(first, "first"), checked_points(second, "second")
     dtype = torch.promote_types(ours.dtype, theirs.dtype)
     angles = torch.arange(directions, dtype=torch.float64) * (math.pi / directions) - math.pi / 2
     cos, sin = (part.to(ours.device, dtype)[:, None] for part in (angles.cos(), angles.sin()))
@@ -53,10 +53,10 @@ def sliced_wasserstein(first: Diagrams[Array], second: Diagrams[Array], *, direc
     parts = []
     bounds = as_tensor(first.offsets), as_tensor(second.offsets)
     # Points filled up with zeros project to zero on both sides, which leaves W_1 as it is.
-    for block, other in aligned_rectangles([ours.to(dtype), theirs.to(dtype)], bounds, directions):
+    for block, other in paired_padded_batches([ours.to(dtype), theirs.to(dtype)], bounds, directions):
         gaps = projected(block, other) - projected(other, block)
         parts.append(gaps.abs().sum(2).mean(1))
-    distances: Array = shaped(torch.cat(parts), first)
+    distances: Array = with_batch_shape(torch.cat(parts), first)
     return distances
 
 

@@ -9,10 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from persistill.topology._checks import checked_number
 from persistill.topology._numba import wasserstein as kernels
-from persistill.topology._parallel import checked_threads, spread
+from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Array, Diagrams
-from persistill.topology.vectorization._batching import as_tensor, checked_number, points, require_pairs, shaped, sums
+from persistill.topology.vectorization._batching import (
+    as_tensor,
+    checked_points,
+    require_pairs,
+    sum_by_diagram,
+    with_batch_shape,
+)
 
 _BLOCK = 4  # pairs of diagrams in one block of work
 
@@ -61,7 +68,7 @@ def wasserstein(
         bounds, others = ours.bounds[start : stop + 1], theirs.bounds[start : stop + 1]
         kernels.match(ours.plain, bounds, theirs.plain, others, order, ground == 2, partners)
 
-    spread(work, len(first), _BLOCK, checked_threads(threads))
+    map_blocks(work, len(first), _BLOCK, checked_threads(threads))
     alone = np.ones(len(theirs.plain), bool)
     alone[partners[partners != kernels.DIAGONAL]] = False
     others = np.flatnonzero(alone)
@@ -72,9 +79,9 @@ def wasserstein(
     count = len(first)
     longest = steps.new_zeros(count).scatter_reduce(0, numbers, steps.detach(), "amax")
     unit = torch.where(longest > 0, longest, 1)
-    powers = sums((steps / unit[numbers]) ** order, numbers, count)
+    powers = sum_by_diagram((steps / unit[numbers]) ** order, numbers, count)
     norms = unit * torch.where(longest > 0, powers, 1) ** (1 / order)
-    distances: Array = shaped(_or_infinite(torch.where(longest > 0, norms, 0), ours, theirs), first)
+    distances: Array = with_batch_shape(_or_infinite(torch.where(longest > 0, norms, 0), ours, theirs), first)
     return distances
 
 
@@ -105,10 +112,10 @@ def bottleneck(first: Diagrams[Array], second: Diagrams[Array], *, threads: int 
         bounds, others = ours.bounds[start : stop + 1], theirs.bounds[start : stop + 1]
         kernels.bottlenecks(ours.plain, bounds, theirs.plain, others, pairs[start:stop])
 
-    spread(work, len(first), _BLOCK, checked_threads(threads))
+    map_blocks(work, len(first), _BLOCK, checked_threads(threads))
     steps, numbers = _steps(ours, theirs, pairs[(pairs != kernels.DIAGONAL).any(1)], math.inf)
     longest = steps.new_zeros(len(first)).scatter_reduce(0, numbers, steps, "amax")
-    distances: Array = shaped(_or_infinite(longest, ours, theirs), first)
+    distances: Array = with_batch_shape(_or_infinite(longest, ours, theirs), first)
     return distances
 
 
@@ -127,7 +134,7 @@ class _Side:
 
 def _sides(first: Diagrams[Any], second: Diagrams[Any]) -> tuple[_Side, _Side]:
     require_pairs(first, second)
-    ours, theirs = points(first, "first", infinite=True), points(second, "second", infinite=True)
+    ours, theirs = checked_points(first, "first", infinite=True), checked_points(second, "second", infinite=True)
     dtype = torch.promote_types(ours.dtype, theirs.dtype)
     return _side(ours.to(dtype), first), _side(theirs.to(dtype), second)
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from persistill.topology._checks import require_finite
 from persistill.topology._numba.cubical import merge, tables
-from persistill.topology._parallel import checked_threads, spread
+from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Diagrams
-from persistill.topology.homology.sublevel_1d import require_finite
 
 Construction = Literal["top_cells", "vertices"]
 
@@ -120,7 +120,7 @@ def cubical_persistence(
     round_size = block_size * number_of_threads * _ROUND
     whole = [_Bars(np.empty((0, 2), np.int64), np.empty((0, 2), data.dtype)) for _ in wanted]
     for first in range(0, len(batch), round_size):
-        parts = spread(
+        parts = map_blocks(
             functools.partial(work, first), min(round_size, len(batch) - first), block_size, number_of_threads
         )
         for bars, added in zip(whole, zip(*parts, strict=True), strict=True):

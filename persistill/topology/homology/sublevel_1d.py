@@ -1,4 +1,4 @@
-"""H0 of the sublevel sets of 1-D signals, and the scans that turn images into signals."""
+"""H0 of the sublevel sets of 1-D signals."""
 
 import math
 from typing import Any, NamedTuple, Self, overload
@@ -8,42 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from persistill.topology._checks import require_finite
 from persistill.topology._dispatch import on_gpu
 from persistill.topology._numba import sublevel_1d_simd as kernels
 from persistill.topology._numba.llvm_vectors import LANES
-from persistill.topology._numba.sublevel_1d import finite
-from persistill.topology._parallel import checked_threads, spread
-from persistill.topology.diagrams import Array, Diagrams
+from persistill.topology._parallel import checked_threads, map_blocks
+from persistill.topology.diagrams import Diagrams
 
 _DTYPES = ("uint8", "float32", "float64")
-
-
-def rows(images: Array) -> Array:
-    """Read images row by row, from the upper left: (..., H, W) -> (..., H * W)."""
-    _require_image(images)
-    signals: Array = images.reshape(*images.shape[:-2], -1)
-    return signals
-
-
-def columns(images: Array) -> Array:
-    """Read images column by column, from the upper left: (..., H, W) -> (..., W * H), rows of the transpose."""
-    _require_image(images)
-    signals: Array = images.swapaxes(-1, -2).reshape(*images.shape[:-2], -1)
-    return signals
-
-
-def serpentine(images: Array) -> Array:
-    """Read images row by row, every second row from the right: (..., H, W) -> (..., H * W).
-
-    What is next to each other in the signal then is so in the image too, whereas ``rows`` jumps across the image at the
-    end of every row.
-    """
-    _require_image(images)
-    turned: Any = images.clone() if isinstance(images, Tensor) else images.copy()
-    odd: Any = images[..., 1::2, :]
-    turned[..., 1::2, :] = odd.flip(-1) if isinstance(images, Tensor) else odd[..., ::-1]
-    signals: Array = turned.reshape(*images.shape[:-2], -1)
-    return signals
 
 
 @overload
@@ -148,7 +120,7 @@ def bars(
     """
     n, samples = signals.shape
     offsets = np.zeros(n + 1, np.int64)
-    kinds = _Kinds.of(signals.dtype, min_persistence)
+    kinds = _KernelTypes.of(signals.dtype, min_persistence)
 
     def oriented(start: int, stop: int) -> NDArray[Any]:
         block = signals[start:stop]
@@ -182,17 +154,17 @@ def bars(
     # Many lanes a block, or two threads would spend their time on handing blocks out; enough blocks for all of them.
     block = LANES * max(1, min(16, n // (4 * threads * LANES)))
     # Twice through the signals, and the second time the bars have their place: no list of parts to join.
-    spread(count, n, block, threads)
+    map_blocks(count, n, block, threads)
     np.cumsum(offsets, out=offsets)
     values = np.empty((offsets[-1], 2), signals.dtype)
     indices = np.empty((offsets[-1] if placed else 0, 2), np.int64)
-    spread(find, n, block, threads)
+    map_blocks(find, n, block, threads)
     if superlevel:
         (np.invert if values.dtype == np.uint8 else np.negative)(values, out=values)
     return values, indices, offsets
 
 
-class _Kinds(NamedTuple):
+class _KernelTypes(NamedTuple):
     """The least length and the largest numbers that a kernel compares with, in the types that it wants."""
 
     threshold: np.uint8 | np.float64
@@ -207,16 +179,3 @@ class _Kinds(NamedTuple):
             return cls(least, np.uint8(255), np.int64(255), np.int64(256))
         top = np.finfo(np.float64).max
         return cls(np.float64(min_persistence), dtype.type(np.inf), top, np.float64(np.inf))
-
-
-def require_finite(data: NDArray[Any], name: str) -> None:
-    """Raise a ValueError with the first index at which ``data`` holds a NaN or an infinity."""
-    if data.dtype == np.uint8 or finite(data.reshape(-1, data.shape[-1])):
-        return
-    where = np.argwhere(~np.isfinite(data))[0].tolist()
-    raise ValueError(f"{name}[{', '.join(map(str, where))}] is {data[tuple(where)]}; all values must be finite.")
-
-
-def _require_image(images: NDArray[Any] | Tensor) -> None:
-    if images.ndim < 2:
-        raise ValueError(f"images must have shape (..., H, W); got {tuple(images.shape)}.")

@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from persistill.topology._numba.vietoris_rips_h0 import asymmetry, components, largest, measure, scatter, trees
+from persistill.topology._checks import require_finite
+from persistill.topology._numba.vietoris_rips_h0 import (
+    asymmetry,
+    components,
+    largest_magnitudes,
+    measure,
+    minimum_spanning_trees,
+    scatter,
+)
 from persistill.topology._numba.vietoris_rips_h1 import bytes_needed, loops
-from persistill.topology._parallel import checked_threads, spread
-from persistill.topology._reference import spanning_trees
+from persistill.topology._parallel import checked_threads, map_blocks
+from persistill.topology._reference import vietoris_rips_h0 as reference
 from persistill.topology.diagrams import Diagrams
-from persistill.topology.homology.sublevel_1d import require_finite
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _BLOCK = 1 << 22  # differences of coordinates in one block of work, about a millisecond
@@ -52,8 +59,8 @@ def mst_lengths(points: Any, *, distances: bool = False, threads: int | None = N
     """
     _require_clouds(points, distances)
     if isinstance(points, Tensor) and points.device.type != "cpu":
-        return _path(points)(points, distances=distances)
-    data = _Clouds(points, distances)
+        return _device_implementation(points)(points, distances=distances)
+    data = _PointClouds(points, distances)
     positions, lengths = _trees(data, checked_threads(threads))
     size, edges = lengths.shape
     shape = (*points.shape[:-2], edges)
@@ -136,7 +143,7 @@ def rips_persistence(
         raise ValueError(f"dimension must be 0 or 1; got {dimension}.")
     if threshold is not None and not threshold >= 0:
         raise ValueError(f"threshold must be 0 or more, or None; got {threshold}.")
-    data = _Clouds(points, distances)
+    data = _PointClouds(points, distances)
     limit = np.inf if threshold is None else float(data.array.dtype.type(threshold))
     workers = checked_threads(threads)
     if dimension == 0:
@@ -157,20 +164,20 @@ def rips_persistence(
     return Diagrams(values, offsets, shape, indices=pairs, dimension=dimension)
 
 
-def _path(points: Tensor) -> Callable[..., Tensor]:
+def _device_implementation(points: Tensor) -> Callable[..., Tensor]:
     """What grows trees on a device other than the CPU."""
     if points.is_cuda and points.numel() and points.shape[-2] > 1:
         try:
-            # Slow to import, and only torch's builds for GPUs bring it.
-            from persistill.topology._triton import vietoris_rips as triton_clouds  # noqa: PLC0415
+            # Triton comes only with torch's builds for GPUs.
+            from persistill.topology._triton import vietoris_rips_h0 as triton_kernels  # noqa: PLC0415
         except ImportError:
-            return spanning_trees.mst_lengths
-        if points.shape[-2] <= triton_clouds.LARGEST:
-            return triton_clouds.mst_lengths
-    return spanning_trees.mst_lengths
+            return reference.mst_lengths
+        if points.shape[-2] <= triton_kernels.LARGEST:
+            return triton_kernels.mst_lengths
+    return reference.mst_lengths
 
 
-class _Clouds:
+class _PointClouds:
     """Clouds that have been checked, as the kernels read them.
 
     Attributes:
@@ -190,7 +197,7 @@ class _Clouds:
         info = np.finfo(array.dtype)
         integer = np.dtype(f"i{array.itemsize}")
         found = np.empty(size, integer)
-        largest(self.array.reshape(size, self.array.shape[1] * self.array.shape[2]).view(integer), found)
+        largest_magnitudes(self.array.reshape(size, self.array.shape[1] * self.array.shape[2]).view(integer), found)
         top = found.view(array.dtype)
         if not np.isfinite(top).all():
             require_finite(array, "points")
@@ -214,9 +221,9 @@ class _Clouds:
             "more, symmetric, and 0 on the diagonal."
         )
 
-    def spread(self, work: Any, threads: int) -> list[Any]:
+    def map_blocks(self, work: Any, threads: int) -> list[Any]:
         _, n, d = self.array.shape
-        return spread(work, len(self.array), max(1, _BLOCK // max(1, n * n * d)), threads)
+        return map_blocks(work, len(self.array), max(1, _BLOCK // max(1, n * n * d)), threads)
 
     def lengths(self, positions: NDArray[np.int64], bounds: NDArray[np.int64]) -> NDArray[Any]:
         """Lengths (Q,) of edges at ``positions``; those from bounds[b] to bounds[b + 1] belong to cloud b."""
@@ -276,7 +283,7 @@ class _Lengths(torch.autograd.Function):
         return torch.from_numpy(gradient).reshape(points.shape), None, None, None
 
 
-def _trees(data: _Clouds, threads: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _trees(data: _PointClouds, threads: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Positions and lengths (B, n - 1) of the edges of the minimum spanning trees, by length."""
     size, n, _ = data.array.shape
     positions = np.empty((size, max(0, n - 1)), np.int64)
@@ -284,15 +291,15 @@ def _trees(data: _Clouds, threads: int) -> tuple[NDArray[np.int64], NDArray[Any]
 
     def work(start: int, stop: int) -> None:
         part = slice(start, stop)
-        trees(data.array[part], data.scales[part], data.distances, positions[part], lengths[part])
+        minimum_spanning_trees(data.array[part], data.scales[part], data.distances, positions[part], lengths[part])
 
     if n > 1:
-        data.spread(work, threads)
+        data.map_blocks(work, threads)
     return positions, lengths
 
 
 def _components(
-    data: _Clouds, threshold: float, essential: bool, threads: int
+    data: _PointClouds, threshold: float, essential: bool, threads: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs (P, 2) of H0 and their counts (B,)."""
     size, n, _ = data.array.shape
@@ -304,7 +311,7 @@ def _components(
 
 
 def _loops(
-    data: _Clouds, threshold: float, essential: bool, max_memory: float, threads: int
+    data: _PointClouds, threshold: float, essential: bool, max_memory: float, threads: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs (P, 2) of H1 and their counts (B,)."""
     size, n, _ = data.array.shape
@@ -332,7 +339,7 @@ def _loops(
         )
         return found
 
-    parts = data.spread(work, threads)
+    parts = data.map_blocks(work, threads)
     if (counts < 0).any():
         raise ValueError(
             f"cloud {int(np.argmin(counts))} of {n} points has more than {layers * 63} loops open at once, and H1 "

@@ -1,1 +1,1 @@
-"""Persistence images, from diagrams and straight from images."""
+"""Persistence images: settings, fitting them, and computing them from diagrams or straight from images."""

@@ -3,7 +3,7 @@
 import functools
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,37 +11,20 @@ from numpy.typing import NDArray
 
 from persistill.topology._numba import persistence_image_exact as kernels
 from persistill.topology._numba.llvm_vectors import WIDTH
+from persistill.topology._numba.persistence_image_float32 import KernelSettings
+from persistill.topology.persistence_image.config import PersistenceImageConfig
 
 # Entries of the float32 profiles below this are 0: the sums shorten, and no denormal number slows them down.
 CUT = 1e-13
-# An image whose maximum is below this share of what its points would give at the centre of a box is drawn again with
-# all digits: the tables for arbitrary points leave out less than 1e-7 of that.
+# A persistence image whose maximum is below this share of what its points would give at the center of a box is rendered
+# again with all digits: the tables for arbitrary points leave out less than 1e-7 of that.
 FAINT = 1e-3
 _REACH = 7.5  # bandwidths, beyond which less than CUT of a Gaussian lies
 _MOST = 4096  # steps from box to box, and boxes in a profile; more would make tables of many megabytes
 
 
-class Window(Protocol):
-    """What the tables are made of; ``PersistenceImages`` has it."""
-
-    @property
-    def bandwidth(self) -> float:
-        """Standard deviation of the Gaussian."""
-
-    @property
-    def min_persistence(self) -> float:
-        """Bars must be longer."""
-
-    @property
-    def weight(self) -> str:
-        """Either "linear" or "constant"."""
-
-    def edges(self, axis: Literal["births", "persistences"]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper edges of the boxes along an axis."""
-
-
 @dataclass(frozen=True)
-class LevelTables:
+class Uint8Tables:
     """Profiles of bars whose birth and length are whole levels of 1 / 255.
 
     Attributes:
@@ -76,7 +59,7 @@ class LevelTables:
     row_spans: NDArray[np.int64]
 
 
-class Axis(NamedTuple):
+class ProfileTable(NamedTuple):
     """Profiles of points anywhere along an even grid: they depend only on where between two boxes a point lies.
 
     A point at ``value`` lies at ``u = (value - origin) * rate`` boxes, and its profile begins ``reach`` boxes before
@@ -99,13 +82,13 @@ class Axis(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
-def level_tables(settings: Window, group: int, panel: int) -> LevelTables:
-    """The tables for some settings; rows of the image are summed ``group``, columns ``panel`` at a time."""
+def uint8_tables(config: PersistenceImageConfig, group: int, panel: int) -> Uint8Tables:
+    """The tables for some settings; rows of the persistence image are summed ``group``, columns ``panel`` at a time."""
     values = np.arange(256) / 255.0
-    short = values <= settings.min_persistence
-    weights = values.copy() if settings.weight == "linear" else np.ones(256)
-    exact_columns, column_distances = _profiles(values, settings, "births")
-    exact_rows, row_distances = _profiles(values, settings, "persistences")
+    short = values <= config.min_persistence
+    weights = values.copy() if config.weight == "linear" else np.ones(256)
+    exact_columns, column_distances = _profiles(values, config, "births")
+    exact_rows, row_distances = _profiles(values, config, "persistences")
     exact_rows = np.ascontiguousarray(exact_rows[:, ::-1])
 
     columns = _padded(exact_columns, panel)
@@ -113,7 +96,7 @@ def level_tables(settings: Window, group: int, panel: int) -> LevelTables:
     reached: NDArray[np.bool_] = rows.reshape(256, -1, group).max(2) > 0
     first = np.where(reached.any(0), reached.argmax(0), 0)
     last = np.where(reached.any(0), 256 - reached[::-1].argmax(0), 0)
-    return LevelTables(
+    return Uint8Tables(
         columns,
         rows,
         np.stack([first, last], 1),
@@ -131,21 +114,44 @@ def level_tables(settings: Window, group: int, panel: int) -> LevelTables:
 
 
 @functools.lru_cache(maxsize=16)
-def offset_tables(settings: Window) -> tuple[Axis, Axis, float]:
+def float_tables(config: PersistenceImageConfig) -> tuple[ProfileTable, ProfileTable, float]:
     """The tables along births, and along persistences from the largest down.
 
-    Also the sum of weights' share that the maximum of an image must exceed for the tables to be exact enough: infinity
-    for settings that would need tables of many megabytes.
+    Also the share of the sum of weights that the maximum of a persistence image must exceed for the tables to be exact
+    enough: infinity for settings that would need tables of many megabytes.
     """
-    across = _axis(*settings.edges("births"), settings.bandwidth, mirrored=False)
-    down = _axis(*settings.edges("persistences"), settings.bandwidth, mirrored=True)
+    across = _profile_table(*config.edges("births"), config.bandwidth, mirrored=False)
+    down = _profile_table(*config.edges("persistences"), config.bandwidth, mirrored=True)
     if across is None or down is None:
-        nothing = Axis(0.0, 1.0, 1, 1, np.zeros((2, 3, WIDTH), np.float32))
+        nothing = ProfileTable(0.0, 1.0, 1, 1, np.zeros((2, 3, WIDTH), np.float32))
         return nothing, nothing, math.inf
     return across, down, FAINT * float(across.table[:, 0].max()) * float(down.table[:, 0].max())
 
 
-def _axis(lower: NDArray[np.float64], upper: NDArray[np.float64], bandwidth: float, *, mirrored: bool) -> Axis | None:
+def kernel_settings(config: PersistenceImageConfig, full: float = 1.0) -> KernelSettings:
+    """Settings as the compiled kernels want them; they multiply persistence images by ``full``."""
+    across, down, limit = float_tables(config)
+    if limit < math.inf and config.scaling != "max":
+        # What the tables leave out is far below 1, but a logarithm may begin that low.
+        limit = math.inf if config.scaling == "log" and config.scale < limit else -1.0
+    return KernelSettings(
+        float(config.min_persistence),
+        config.weight == "linear",
+        float(config.bandwidth),
+        *config.edges("persistences"),
+        *config.edges("births"),
+        across,
+        down,
+        limit,
+        kernels.SCALINGS[config.scaling],
+        float(config.scale),
+        full,
+    )
+
+
+def _profile_table(
+    lower: NDArray[np.float64], upper: NDArray[np.float64], bandwidth: float, *, mirrored: bool
+) -> ProfileTable | None:
     width = upper[0] - lower[0]
     pitch = (lower[-1] - lower[0]) / (len(lower) - 1) if len(lower) > 1 else width
     steps = max(8, math.ceil(64 * pitch / bandwidth))  # the cube of half a step is left out
@@ -164,7 +170,7 @@ def _axis(lower: NDArray[np.float64], upper: NDArray[np.float64], bandwidth: flo
     curvature = step**2 / 2 * (low * bells[0] - high * bells[1])
     series = np.where(value < CUT * value.max(), 0.0, np.stack([value, slope, curvature]))
     table = np.ascontiguousarray(series.swapaxes(0, 1), dtype=np.float32)
-    return Axis(float(lower[-1] if mirrored else lower[0]), sign / pitch, steps, reach, table)
+    return ProfileTable(float(lower[-1] if mirrored else lower[0]), sign / pitch, steps, reach, table)
 
 
 def _phi(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,14 +179,14 @@ def _phi(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _profiles(
-    values: NDArray[np.float64], settings: Window, axis: Literal["births", "persistences"]
+    values: NDArray[np.float64], config: PersistenceImageConfig, axis: Literal["births", "persistences"]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    lower, upper = settings.edges(axis)
+    lower, upper = config.edges(axis)
     profiles = np.zeros((256, len(lower)))
     distances = np.empty(256)
     for level, value in enumerate(values):
-        kernels.profile(lower, upper, value, settings.bandwidth, profiles[level])
-        distances[level] = kernels.outside(value, lower[0], upper[-1], settings.bandwidth)
+        kernels.profile(lower, upper, value, config.bandwidth, profiles[level])
+        distances[level] = kernels.outside(value, lower[0], upper[-1], config.bandwidth)
     return profiles, distances
 
 

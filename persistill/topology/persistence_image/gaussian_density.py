@@ -1,4 +1,4 @@
-"""Persistence images by evaluation at the points of a grid, as GUDHI draws them."""
+"""Persistence images by evaluation at the points of a grid, as GUDHI computes them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,17 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.topology._numba.gaussian_density import draw
-from persistill.topology._parallel import checked_threads, spread
+from persistill.topology._checks import checked_count, checked_number
+from persistill.topology._numba.gaussian_density import render
+from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Array, Diagrams
 from persistill.topology.vectorization._batching import (
     as_tensor,
-    checked_count,
-    checked_number,
+    checked_points,
     finite,
-    points,
-    rectangles,
-    shaped,
+    padded_batches,
+    with_batch_shape,
 )
 
 WeightName = Literal["constant", "linear", "topkd"]
@@ -43,12 +42,12 @@ def point_persistence_images(
 ) -> Array:
     """Sums of Gaussian densities, evaluated at the points of a grid instead of integrated over pixels.
 
-    At the grid's point (x, y) the image is ``sum_i w_i / (2 pi s^2) exp(-((b_i - x)^2 + (p_i - y)^2) / (2 s^2))`` for
+    The value at the grid's point (x, y) is ``sum_i w_i / (2 pi s^2) exp(-((b_i - x)^2 + (p_i - y)^2) / (2 s^2))`` for
     points with birth b and persistence p, weight w and bandwidth s. This is what GUDHI's
-    ``representations.PersistenceImage`` computes, and what TopKD (Kim et al., ICML 2024) teaches; here row 0 holds
+    ``representations.PersistenceImage`` computes, and what TopKD (Kim et al., ICML 2024) distills; here row 0 holds
     the largest persistences and column 0 the lowest births, whereas GUDHI's rows rise:
     ``images.flip(-2).reshape(n, -1)`` is its vector. A Gaussian ends where it falls to 1e-19 (float32) or 1e-154 of its
-    height. Settings that integrate are ``PersistenceImages``.
+    height. Settings that integrate are ``PersistenceImageConfig``.
 
     Args:
         diagrams: of shape (...), finite; 8-bit values stand for value / 255. In superlevel diagrams births are
@@ -59,7 +58,7 @@ def point_persistence_images(
         persistences: (first, last) coordinate of the grid along persistences.
         weight: "constant" (1), "linear" (p), "topkd" (``10 tanh(p) + 10 ln(100 b + 1)``), or a function of the births
             (P,) and persistences (P,) of all points, in arrays of the diagrams' kind, to weights (P,).
-        threads: how many threads draw float32 diagrams that carry no gradients; None for torch's number.
+        threads: how many threads render float32 diagrams that carry no gradients; None for torch's number.
 
     Returns:
         (..., rows, columns), in the dtype of the diagrams (8-bit: float32), differentiable.
@@ -74,7 +73,7 @@ def point_persistence_images(
     rows, columns = (checked_count("pixels", side) for side in pixels)
     bandwidth = checked_number("bandwidth", bandwidth, 0, strict=True)
     threads = checked_threads(threads)
-    values = points(diagrams)
+    values = checked_points(diagrams)
     born, lengths = values[:, 0], (values[:, 1] - values[:, 0]).abs()
     weights = _weights(weight, born, lengths, tensors=isinstance(diagrams.values, Tensor))
     heights = weights / (2 * math.pi * bandwidth**2)
@@ -82,16 +81,16 @@ def point_persistence_images(
     up = _coordinates(_window("persistences", persistences), rows, values).flip(0)
     tracked = born.requires_grad or heights.requires_grad
     if values.dtype == torch.float32 and values.device.type == "cpu" and not tracked:
-        images = _drawn(born, lengths, heights, as_tensor(diagrams.offsets), across, up, bandwidth, threads)
+        images = _render_by_kernel(born, lengths, heights, as_tensor(diagrams.offsets), across, up, bandwidth, threads)
     else:
         features = torch.stack([born, lengths, heights], 1)
-        blocks = rectangles(features, as_tensor(diagrams.offsets), rows + columns)
-        images = torch.cat([_image(block, across, up, bandwidth) for block in blocks])
-    result: Array = shaped(images, diagrams)
+        blocks = padded_batches(features, as_tensor(diagrams.offsets), rows + columns)
+        images = torch.cat([_render_by_torch(block, across, up, bandwidth) for block in blocks])
+    result: Array = with_batch_shape(images, diagrams)
     return result
 
 
-def _image(points: Tensor, across: Tensor, up: Tensor, bandwidth: float) -> Tensor:
+def _render_by_torch(points: Tensor, across: Tensor, up: Tensor, bandwidth: float) -> Tensor:
     """(k, rows, columns) from (k, m, 3), the births, persistences and heights of k diagrams."""
     births, persistences, heights = points.unbind(2)
     with torch.autocast(births.device.type, enabled=False):
@@ -99,13 +98,13 @@ def _image(points: Tensor, across: Tensor, up: Tensor, bandwidth: float) -> Tens
         return above.mT @ _gaussians(births, across, bandwidth)
 
 
-def _gaussians(centres: Tensor, coordinates: Tensor, bandwidth: float) -> Tensor:
-    exponents = -0.5 * ((centres[..., None] - coordinates) / bandwidth) ** 2
+def _gaussians(centers: Tensor, coordinates: Tensor, bandwidth: float) -> Tensor:
+    exponents = -0.5 * ((centers[..., None] - coordinates) / bandwidth) ** 2
     # Below this a product of two could not be held as a normal number, and arithmetic with others is slow.
     return exponents.clamp(min=0.5 * math.log(torch.finfo(exponents.dtype).tiny)).exp()
 
 
-def _drawn(
+def _render_by_kernel(
     births: Tensor,
     persistences: Tensor,
     heights: Tensor,
@@ -121,9 +120,9 @@ def _drawn(
     out = np.empty((len(bounds) - 1, len(rows), len(columns)), np.float32)
 
     def work(start: int, stop: int) -> None:
-        draw(*parts, bounds[start : stop + 1], columns, rows, bandwidth, out[start:stop])
+        render(*parts, bounds[start : stop + 1], columns, rows, bandwidth, out[start:stop])
 
-    spread(work, len(out), _BLOCK, threads)
+    map_blocks(work, len(out), _BLOCK, threads)
     return torch.from_numpy(out)
 
 

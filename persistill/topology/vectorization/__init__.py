@@ -1,1 +1,1 @@
-"""Functions and numbers of diagrams."""
+"""Diagrams as functions and numbers: landscapes, Betti curves, statistics."""

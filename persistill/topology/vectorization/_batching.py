@@ -1,4 +1,4 @@
-"""What the vectorizations share: checked points as tensors, rectangles of points, and the way back."""
+"""What the vectorizations share: checked points as tensors, padded batches of points, and the way back."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ _DTYPES = ("uint8", "float32", "float64")
 _NUMBERS = 1 << 18  # numbers in one intermediate array: 1 or 2 MB
 
 
-def points(diagrams: Diagrams[Any], name: str = "diagrams", *, infinite: bool = False) -> Tensor:
+def checked_points(diagrams: Diagrams[Any], name: str = "diagrams", *, infinite: bool = False) -> Tensor:
     """The points (P, 2) of ``diagrams`` as a floating-point tensor, with their gradients; 8-bit levels over 255.
 
     Args:
@@ -64,19 +64,19 @@ def as_tensor(array: Any) -> Tensor:
     return array if isinstance(array, Tensor) else torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
-def shaped(result: Tensor, diagrams: Diagrams[Any]) -> Any:
+def with_batch_shape(result: Tensor, diagrams: Diagrams[Any]) -> Any:
     """``result`` (n, ...) in the batch shape of ``diagrams``, as the kind of array that they hold."""
     result = result.reshape((*diagrams.shape, *result.shape[1:]))
     return result if isinstance(diagrams.values, Tensor) else result.numpy()
 
 
-def sums(terms: Tensor, numbers: Tensor, count: int) -> Tensor:
+def sum_by_diagram(terms: Tensor, numbers: Tensor, count: int) -> Tensor:
     """Sums (count,) of ``terms`` (P,), each added to the diagram that ``numbers`` (P,) names."""
     return terms.new_zeros(count).index_add(0, numbers, terms)
 
 
-def rectangles(features: Tensor, offsets: Tensor, cells: int) -> Iterator[Tensor]:
-    """Consecutive diagrams as rectangles, so small that ``cells`` numbers for every point fit into a cache.
+def padded_batches(features: Tensor, offsets: Tensor, cells: int) -> Iterator[Tensor]:
+    """Consecutive diagrams as padded batches, so small that ``cells`` numbers for every point fit into a cache.
 
     Args:
         features: (P, c), one row per point.
@@ -85,13 +85,13 @@ def rectangles(features: Tensor, offsets: Tensor, cells: int) -> Iterator[Tensor
 
     Yields:
         (k, m, c), k diagrams filled up with rows of zeros to m, the largest number of points among them. At least
-        one rectangle comes, (0, 0, c) if there are no diagrams.
+        one batch comes, (0, 0, c) if there are no diagrams.
     """
-    for (block,) in aligned_rectangles([features], [offsets], cells):
+    for (block,) in paired_padded_batches([features], [offsets], cells):
         yield block
 
 
-def aligned_rectangles(features: Sequence[Tensor], offsets: Sequence[Tensor], cells: int) -> Iterator[list[Tensor]]:
+def paired_padded_batches(features: Sequence[Tensor], offsets: Sequence[Tensor], cells: int) -> Iterator[list[Tensor]]:
     """The same for several batches with equal numbers of diagrams, whose i-th diagrams belong together."""
     bounds = [one.tolist() for one in offsets]
     counts = [one.diff() for one in offsets]
@@ -101,12 +101,12 @@ def aligned_rectangles(features: Sequence[Tensor], offsets: Sequence[Tensor], ce
     for start in range(0, max(1, total), size):
         stop = min(start + size, total)
         yield [
-            rectangle(feature[bound[start] : bound[stop]], count[start:stop])
+            padded(feature[bound[start] : bound[stop]], count[start:stop])
             for feature, bound, count in zip(features, bounds, counts, strict=True)
         ]
 
 
-def rectangle(features: Tensor, counts: Tensor) -> Tensor:
+def padded(features: Tensor, counts: Tensor) -> Tensor:
     """Rows (P, c) of diagrams with ``counts`` (k,) points as (k, m, c), filled up with zeros."""
     longest = int(counts.max()) if len(counts) else 0
     if len(features) == len(counts) * longest:
@@ -134,34 +134,6 @@ def checked_grid(grid: Grid, values: Tensor, fewest: int = 1) -> Tensor:
     if not bool(placed.isfinite().all()) or not bool((placed.diff() > 0).all()):
         raise ValueError(f"grid must be finite and rise strictly in {str(values.dtype).removeprefix('torch.')}.")
     return placed
-
-
-def checked_count(name: str, value: int) -> int:
-    """An integer of at least 1.
-
-    Raises:
-        TypeError: if it is no integer.
-        ValueError: if it is below 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer; got {value!r}.")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}.")
-    return value
-
-
-def checked_number(name: str, value: float, low: float, *, strict: bool = False) -> float:
-    """A finite number of at least ``low``, or above it where ``strict``.
-
-    Raises:
-        TypeError: if it is no number.
-        ValueError: if it is out of range.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number; got {value!r}.")
-    if not math.isfinite(value) or value < low or (strict and value == low):
-        raise ValueError(f"{name} must be finite and {'above' if strict else 'at least'} {low:g}; got {value}.")
-    return value
 
 
 def require_pairs(first: Diagrams[Any], second: Diagrams[Any]) -> None:

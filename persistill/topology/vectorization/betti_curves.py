@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from persistill.topology._numba.betti_curves import alive
-from persistill.topology._parallel import checked_threads, spread
+from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Array, Diagrams
 from persistill.topology.vectorization._batching import (
     Grid,
     as_tensor,
     checked_grid,
-    points,
+    checked_points,
     require_one_batch,
-    shaped,
-    sums,
+    sum_by_diagram,
+    with_batch_shape,
 )
 
 _BLOCK = 256  # diagrams in one block of work
@@ -44,14 +44,14 @@ def betti_curves(diagrams: Diagrams[Array], grid: Grid, *, mean: bool = False, t
         TypeError: if these are no diagrams of uint8, float32 or float64, or the grid is not made of numbers.
         ValueError: if a birth is not finite or a death is NaN (the point is named), or the grid does not rise.
     """
-    values = points(diagrams, infinite=True)
+    values = checked_points(diagrams, infinite=True)
     steps = checked_grid(grid, values, 2 if mean else 1)
     workers = checked_threads(threads)
     if not mean and values.device.type == "cpu":
         counts = _counted(values.detach(), as_tensor(diagrams.offsets), steps, workers)
     else:
         counts = (_means if mean else _counts)(values, as_tensor(diagrams.numbers), len(diagrams), steps)
-    curves: Array = shaped(counts, diagrams)
+    curves: Array = with_batch_shape(counts, diagrams)
     return curves
 
 
@@ -93,7 +93,7 @@ def _counted(values: Tensor, offsets: Tensor, grid: Tensor, threads: int) -> Ten
     def work(start: int, stop: int) -> None:
         alive(plain, bounds[start : stop + 1], steps, out[start:stop])
 
-    spread(work, len(out), _BLOCK, threads)
+    map_blocks(work, len(out), _BLOCK, threads)
     return torch.from_numpy(out)
 
 
@@ -120,7 +120,7 @@ def _shares_above(bounds: Tensor, numbers: Tensor, count: int, grid: Tensor) -> 
     bounds = bounds.clamp(grid[0], grid[-1])
     cell = (torch.searchsorted(grid, bounds.detach(), right=True) - 1).clamp(max=cells - 1)
     shares = (grid[cell + 1] - bounds) / (grid[cell + 1] - grid[cell])
-    partly = sums(shares, numbers * cells + cell, count * cells).reshape(count, cells)
+    partly = sum_by_diagram(shares, numbers * cells + cell, count * cells).reshape(count, cells)
     # Whole cells are counted in integers: a running sum of shares would drift.
     passed = _histogram(numbers, cell, count, cells)
     return partly + (passed.cumsum(1) - passed)

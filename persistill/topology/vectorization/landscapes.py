@@ -5,18 +5,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from persistill.topology._checks import checked_count, checked_number
 from persistill.topology._numba.landscapes import highest_tents
-from persistill.topology._parallel import checked_threads, spread
+from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Array, Diagrams
 from persistill.topology.vectorization._batching import (
     Grid,
     as_tensor,
-    checked_count,
     checked_grid,
-    checked_number,
-    points,
-    rectangles,
-    shaped,
+    checked_points,
+    padded_batches,
+    with_batch_shape,
 )
 
 _BLOCK = 64  # diagrams in one block of work
@@ -43,7 +42,7 @@ def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5, thread
         ValueError: if a point is not finite (its number is named), if the grid does not rise, or ``levels`` < 1.
     """
     levels = checked_count("levels", levels)
-    values = points(diagrams)
+    values = checked_points(diagrams)
     steps = checked_grid(grid, values)
     plain = values.detach().cpu().contiguous().numpy()
     bounds = as_tensor(diagrams.offsets).cpu().numpy()
@@ -56,14 +55,14 @@ def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5, thread
         best = winners[start:stop] if tracked else np.empty((stop - start, *winners.shape[1:]), np.int64)
         highest_tents(plain, bounds[start : stop + 1], placed, heights[start:stop], best)
 
-    spread(work, len(diagrams), _BLOCK, checked_threads(threads))
+    map_blocks(work, len(diagrams), _BLOCK, checked_threads(threads))
     tents = torch.from_numpy(heights).to(values.device)
     if tracked:
         owners = torch.from_numpy(winners).to(values.device)
         # A bar of length 0 stands at the end, where the owner -1 points.
         chosen = torch.cat([values, values.new_zeros(1, 2)])[owners]
         tents = torch.where(owners < 0, 0, torch.minimum(steps - chosen.amin(-1), chosen.amax(-1) - steps))
-    result: Array = shaped(tents, diagrams)
+    result: Array = with_batch_shape(tents, diagrams)
     return result
 
 
@@ -87,10 +86,10 @@ def silhouettes(diagrams: Diagrams[Array], grid: Grid, *, power: float = 1.0) ->
         ValueError: if a point is not finite (its number is named), if the grid does not rise, or ``power`` < 0.
     """
     power = checked_number("power", power, 0)
-    values = points(diagrams)
+    values = checked_points(diagrams)
     steps = checked_grid(grid, values)
     parts = []
-    for block in rectangles(values, as_tensor(diagrams.offsets), len(steps)):
+    for block in padded_batches(values, as_tensor(diagrams.offsets), len(steps)):
         lengths = (block[..., 1] - block[..., 0]).abs()
         lasting = lengths > 0
         # The longest bar gets weight 1: the ratio stays, and no scale of the values overflows.
@@ -100,7 +99,7 @@ def silhouettes(diagrams: Diagrams[Array], grid: Grid, *, power: float = 1.0) ->
         total = weights.sum(1, keepdim=True)
         weights = weights / torch.where(total > 0, total, 1)
         parts.append((weights[..., None] * _tents(block, steps)).sum(1))
-    result: Array = shaped(torch.cat(parts), diagrams)
+    result: Array = with_batch_shape(torch.cat(parts), diagrams)
     return result
 
 

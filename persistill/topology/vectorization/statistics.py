@@ -3,15 +3,14 @@
 import torch
 from torch import Tensor
 
+from persistill.topology._checks import checked_count, checked_number
 from persistill.topology.diagrams import Array, Diagrams
 from persistill.topology.vectorization._batching import (
     as_tensor,
-    checked_count,
-    checked_number,
-    points,
-    rectangles,
-    shaped,
-    sums,
+    checked_points,
+    padded_batches,
+    sum_by_diagram,
+    with_batch_shape,
 )
 
 
@@ -33,8 +32,8 @@ def persistence_entropy(diagrams: Diagrams[Array]) -> Array:
         ValueError: if a point is not finite (its number is named).
     """
     lengths, numbers = _lifetimes(diagrams)
-    shares = lengths / sums(lengths, numbers, len(diagrams))[numbers]
-    entropies: Array = shaped(sums(-shares * shares.log(), numbers, len(diagrams)), diagrams)
+    shares = lengths / sum_by_diagram(lengths, numbers, len(diagrams))[numbers]
+    entropies: Array = with_batch_shape(sum_by_diagram(-shares * shares.log(), numbers, len(diagrams)), diagrams)
     return entropies
 
 
@@ -49,7 +48,7 @@ def total_persistence(diagrams: Diagrams[Array], *, power: float = 1.0) -> Array
         power: above 0. The gradient of a point on the diagonal is taken to be 0.
 
     Returns:
-        (...,) sums, differentiable.
+        (...,) sum_by_diagram, differentiable.
 
     Raises:
         TypeError: if these are no diagrams of uint8, float32 or float64, or ``power`` is no number.
@@ -57,7 +56,7 @@ def total_persistence(diagrams: Diagrams[Array], *, power: float = 1.0) -> Array
     """
     power = checked_number("power", power, 0, strict=True)
     lengths, numbers = _lifetimes(diagrams)
-    totals: Array = shaped(sums(lengths**power, numbers, len(diagrams)), diagrams)
+    totals: Array = with_batch_shape(sum_by_diagram(lengths**power, numbers, len(diagrams)), diagrams)
     return totals
 
 
@@ -76,19 +75,19 @@ def sorted_lifetimes(diagrams: Diagrams[Array], count: int) -> Array:
         ValueError: if a point is not finite (its number is named), or ``count`` is below 1.
     """
     count = checked_count("count", count)
-    values = points(diagrams)
+    values = checked_points(diagrams)
     lengths = (values[:, 1] - values[:, 0]).abs()[:, None]
     parts = []
-    for block in rectangles(lengths, as_tensor(diagrams.offsets), 1):
+    for block in padded_batches(lengths, as_tensor(diagrams.offsets), 1):
         longest = block.squeeze(2).topk(min(count, block.shape[1]), dim=1).values
         parts.append(torch.nn.functional.pad(longest, (0, count - longest.shape[1])))
-    sorted_: Array = shaped(torch.cat(parts), diagrams)
+    sorted_: Array = with_batch_shape(torch.cat(parts), diagrams)
     return sorted_
 
 
 def _lifetimes(diagrams: Diagrams[Array]) -> tuple[Tensor, Tensor]:
     """The lifetimes above 0 and the numbers of their diagrams."""
-    values = points(diagrams)
+    values = checked_points(diagrams)
     lengths = (values[:, 1] - values[:, 0]).abs()
     lasting = lengths > 0
     return lengths[lasting], as_tensor(diagrams.numbers)[lasting]

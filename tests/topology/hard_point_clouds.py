@@ -21,7 +21,7 @@ SPREAD = st.builds(
 )
 
 
-def hard_clouds():
+def hard_point_clouds():
     random = np.random.default_rng(3)
     angles = np.arange(12) * np.pi / 6
     normal = random.normal(size=(30, 4))

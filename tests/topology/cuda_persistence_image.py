@@ -10,12 +10,19 @@ import triton
 import triton.language as tl
 from hard_signals import hard_signals
 
-from persistill.topology import Diagrams, PersistenceImages, columns, rows, sublevel_persistence
+from persistill.topology import (
+    Diagrams,
+    PersistenceImageConfig,
+    columns,
+    persistence_images,
+    rows,
+    sublevel_persistence,
+)
 from persistill.topology._triton import persistence_image as kernels
 from persistill.topology._triton.sublevel_1d import OPTIONS
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-TGD = PersistenceImages.tgd()
+TGD = PersistenceImageConfig.tgd()
 SMALL = dataclasses.replace(TGD, pixels=(20, 17))
 HARD = hard_signals()
 # Bars in the window, ties, images of nothing but tails (1e-43, which has few digits in float32, and 1e-235, which has
@@ -28,11 +35,11 @@ IMAGES = np.stack([np.resize(signal, (1, 4, 12)) for signal in SIGNALS]).astype(
 def step_by_step(images, settings, scans=(rows, columns)):
     """The same through float64 diagrams, whose images are held to persim elsewhere."""
     values = images / 255 if images.dtype == np.uint8 else images.astype(np.float64)
-    return np.concatenate([settings.images(sublevel_persistence(scan(values))) for scan in scans], 1)
+    return np.concatenate([persistence_images(sublevel_persistence(scan(values)), settings) for scan in scans], 1)
 
 
 def drawn(images, settings, scans=("rows", "columns"), out=None):
-    found = kernels.persistence_images(torch.from_numpy(images).to(DEVICE), settings, scans, out)
+    found = kernels.scan_persistence_images(torch.from_numpy(images).to(DEVICE), settings, scans, out)
     assert found.dtype == torch.float32 if out is None else found is out
     return found.cpu().numpy()
 
@@ -72,8 +79,8 @@ def test_hundreds_of_equal_bars_do_not_drift():
     bars = torch.tensor([[40, 60]], dtype=torch.uint8).repeat(4000, 1)
     diagrams = Diagrams(bars.to(DEVICE), torch.tensor([0, 4000], device=DEVICE))
     plain = dataclasses.replace(SMALL, scaling="none")
-    expected = 4000 * plain.images(Diagrams(bars[:1], torch.tensor([0, 1]))).numpy().astype(np.float64)
-    np.testing.assert_allclose(kernels.images(diagrams, plain).cpu(), expected, rtol=1e-6, atol=1e-9)
+    expected = 4000 * persistence_images(Diagrams(bars[:1], torch.tensor([0, 1])), plain).numpy().astype(np.float64)
+    np.testing.assert_allclose(kernels.persistence_images(diagrams, plain).cpu(), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_scans_and_blocks(monkeypatch):
@@ -107,20 +114,20 @@ def test_diagrams_of_any_kind():
     values = torch.tensor([[0.1, 0.2], [0.3, 0.1], [0.05, 0.06], [0.2, 0.25]], dtype=torch.float64)
     diagrams = Diagrams(values, torch.tensor([0, 2, 2, 4]), (3, 1))
     moved = Diagrams(values.to(DEVICE), diagrams.offsets.to(DEVICE), (3, 1))
-    found = kernels.images(moved, SMALL)
+    found = kernels.persistence_images(moved, SMALL)
     assert found.shape == (3, 1, 20, 17)
-    np.testing.assert_allclose(found.cpu(), SMALL.images(diagrams), atol=1e-6)
-    assert kernels.images(Diagrams(moved.values[:0], moved.offsets[:1]), SMALL).shape == (0, 20, 17)
+    np.testing.assert_allclose(found.cpu(), persistence_images(diagrams, SMALL), atol=1e-6)
+    assert kernels.persistence_images(Diagrams(moved.values[:0], moved.offsets[:1]), SMALL).shape == (0, 20, 17)
     with pytest.raises(ValueError, match=r"point 1 of the diagrams is \[0.5, inf\]; drop classes that never die"):
         bars = torch.tensor([[0.1, 0.2], [0.5, torch.inf]], device=DEVICE)
-        kernels.images(Diagrams(bars, torch.tensor([0, 2], device=DEVICE)), SMALL)
+        kernels.persistence_images(Diagrams(bars, torch.tensor([0, 2], device=DEVICE)), SMALL)
 
 
 def test_bad_outputs_are_named():
     image = torch.zeros(1, 1, 4, 5, dtype=torch.uint8, device=DEVICE)
 
     def draw(out, settings=SMALL):
-        kernels.persistence_images(image, settings, ("rows",), out)
+        kernels.scan_persistence_images(image, settings, ("rows",), out)
 
     with pytest.raises(TypeError, match=r"float32 or uint8; got torch\.float64"):
         draw(torch.zeros(1, 1, 20, 17, dtype=torch.float64, device=DEVICE))

@@ -1,0 +1,79 @@
+"""Settings of persistence images that are fitted to the diagrams of a training set."""
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persistill.topology.diagrams import Array, Diagrams, unit_values
+from persistill.topology.persistence_image.config import PersistenceImageConfig
+from persistill.topology.persistence_image.from_diagrams import persistence_images
+
+_SAMPLE = 1000  # diagrams whose persistence images the intensity scale is fitted to
+
+
+def fit_persistence_images(
+    diagrams: Diagrams[Array],
+    *,
+    pixels: tuple[int, int] = (32, 32),
+    quantile: float = 0.99,
+    bandwidth: float | None = None,
+    min_persistence: float = 0.02,
+    weight: Literal["linear", "constant"] = "linear",
+    scaling: Literal["max", "log", "none"] = "log",
+) -> PersistenceImageConfig:
+    """Settings that fit a training set: a window that holds its persistence, and a matching bandwidth.
+
+    Points count by their persistence, so that the window is laid around what lasts and not around noise. It
+    spans births from the (1 - quantile) to the quantile and persistences from 0 to the quantile. The scale of
+    logarithmic intensities is the mean intensity of a pixel (over at most 1000 evenly spaced diagrams).
+
+    Args:
+        diagrams: diagrams of the training set, at least one point longer than ``min_persistence``.
+        pixels: (rows, columns).
+        quantile: share of the total persistence below the window's upper edges, above 0.5 and at most 1.
+        bandwidth: None for the geometric mean of a pixel's sides.
+        min_persistence: as in the settings.
+        weight: as in the settings.
+        scaling: as in the settings.
+
+    Returns:
+        The settings, with ``grid="tiled"``.
+
+    Raises:
+        ValueError: if no point remains, if all births are equal, or if a value is not allowed.
+    """
+    if not 0.5 < quantile <= 1:
+        raise ValueError(f"quantile must be above 0.5 and at most 1; got {quantile}.")
+    values = unit_values(diagrams.numpy().values)
+    lengths = np.abs(values[:, 1] - values[:, 0])
+    kept = (lengths > min_persistence) & np.isfinite(lengths)
+    born, lengths = values[kept, 0], lengths[kept]
+    if len(lengths) == 0:
+        raise ValueError(f"diagrams hold no finite bar longer than min_persistence={min_persistence}.")
+    births = (_weighted_quantile(born, lengths, 1 - quantile), _weighted_quantile(born, lengths, quantile))
+    if births[0] == births[1]:
+        raise ValueError(f"all births are {births[0]}: no window can be fitted; give one explicitly.")
+    persistences = (0.0, _weighted_quantile(lengths, lengths, quantile))
+    if bandwidth is None:
+        bandwidth = math.sqrt((births[1] - births[0]) / pixels[1] * persistences[1] / pixels[0])
+    config = PersistenceImageConfig(
+        pixels, bandwidth, births, persistences, min_persistence, weight, grid="tiled", scaling="none"
+    )
+    scale = 1.0
+    if scaling == "log":
+        bounds = diagrams.numpy().offsets
+        picked = np.unique(np.linspace(0, len(diagrams) - 1, min(len(diagrams), _SAMPLE)).astype(int))
+        sample = Diagrams.from_list([values[bounds[i] : bounds[i + 1]] for i in picked]).finite()
+        scale = float(persistence_images(sample, config).mean(dtype=np.float64)) or 1.0
+    return dataclasses.replace(config, scaling=scaling, scale=scale)
+
+
+def _weighted_quantile(values: NDArray[Any], weights: NDArray[Any], quantile: float) -> float:
+    """The least value at or below which lies the share ``quantile`` of the weight."""
+    order = np.argsort(values)
+    cumulated = np.cumsum(weights[order])
+    position = np.searchsorted(cumulated, quantile * cumulated[-1])
+    return float(values[order][min(position, len(values) - 1)])

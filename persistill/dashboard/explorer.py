@@ -114,7 +114,7 @@ def explore(request: object) -> dict[str, Any]:
     Returns:
         Plain JSON: ``bars``, each [birth, death or None, pixel]; ``labels``, the components as little-endian 16-bit
         numbers in base64, 0 for none and else 1 + the position in ``bars``; how many bars are ``unborn``, ``alive``
-        and ``ended``; ``image``, the persistence image of those that ended, 8-bit in base64, in shares of ``peak``, the
+        and ``ended``; ``persistence_image``, of those that ended, 8-bit in base64, in shares of ``peak``, the
         largest intensity when all have ended; ``cells``, the side of the image; ``drawn``, how many finite bars are
         longer than ``min_persistence``.
 
@@ -157,7 +157,7 @@ def explore(request: object) -> dict[str, Any]:
         "unborn": int(unborn.sum()),
         "alive": int((~unborn & ~ended).sum()),
         "ended": int(ended.sum()),
-        "raster": base64.b64encode(shares.astype(np.uint8).tobytes()).decode(),
+        "persistence_image": base64.b64encode(shares.astype(np.uint8).tobytes()).decode(),
         "cells": cells,
         "peak": peak,
         "drawn": int((lengths > settings.min_persistence).sum()),

@@ -541,7 +541,7 @@ def test_a_image_that_cannot_be_explained_is_told_before_the_work(topology, tmp_
         (["--min-persistence", "inf", "--to", "curves"], "--min-persistence must be 0 or more, and finite"),
         (["--scans", "rows,diagonals"], "unknown scan 'diagonals'"),
         (["--scans", "rows,rows"], "names a scan twice"),
-        (["--to", "images"], "'images'"),
+        (["--to", "landscapes"], "'landscapes'"),
         (["--threads", "0"], "should be greater than or equal to 1"),
         (["--dtype", "uint8", "--scaling", "log"], "Add --scaling max, or take --dtype float16"),
         (["--dtype", "uint8", "--preset", "fitted"], "--scaling log does not give"),

@@ -120,7 +120,7 @@ def test_the_image_holds_the_points_that_ended(weight, level):
 
     whole = drawn(points)
     assert answer["peak"] == pytest.approx(whole.max(), rel=1e-5)
-    found = np.frombuffer(base64.b64decode(answer["raster"]), np.uint8).reshape(8, 8)
+    found = np.frombuffer(base64.b64decode(answer["persistence_image"]), np.uint8).reshape(8, 8)
     expected = 255 * drawn([point for point in points if point[1] <= level]) / whole.max()
     assert np.abs(found - expected).max() <= 0.51
     assert found.max() == (255 if level == 255 else round(expected.max()))

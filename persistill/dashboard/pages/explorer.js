@@ -49,7 +49,7 @@
       try {
         const asked = request();
         const found = await ask("/api/explore", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) });
-        answer = { ...found, asked, labels: new Uint16Array(bytes(found.labels).buffer), raster: bytes(found.raster) };
+        answer = { ...found, asked, labels: new Uint16Array(bytes(found.labels).buffer), persistenceImage: bytes(found.persistence_image) };
         complain(null);
         draw();
       } catch (error) {
@@ -234,16 +234,16 @@
 
   function drawPersistenceImage() {
     const { canvas, pen, side } = start("persistence-image");
-    const { raster, cells, asked } = answer;
+    const { persistenceImage, cells, asked } = answer;
     const { box } = axes(pen, side, asked.births, asked.persistences, ["birth", "persistence"]);
     const sheet = raster(cells, cells, (place) => {
-      const share = (2 * raster[place]) / TOP;
+      const share = (2 * persistenceImage[place]) / TOP;
       const low = Math.min(1, Math.floor(share));
       return HEAT[low].map((part, which) => part + (share - low) * (HEAT[low + 1][which] - part));
     });
     pen.imageSmoothingEnabled = false;
     pen.drawImage(sheet, box.left, box.top, box.right - box.left, box.bottom - box.top);
-    const brightest = Math.max(...raster) / TOP;
+    const brightest = Math.max(...persistenceImage) / TOP;
     canvas.setAttribute("aria-label", answer.peak > 0
       ? `Persistence image of ${answer.ended} ended components; its brightest cell holds ${(100 * brightest).toFixed(0)} percent of the largest intensity.`
       : "Persistence image, blank: no point lies in its window.");
@@ -253,7 +253,7 @@
     const { alive, ended, unborn, drawn, bars, peak, level, width } = answer;
     const finite = bars.length - 1;
     id("told").textContent = `${alive} component${alive === 1 ? "" : "s"} at level ${level}; ${ended} of ${finite} have ended, ${unborn} are not born yet. `
-      + (finite === 0 ? "This image has one component only." : peak > 0 ? `${drawn} are long enough for the image.` : "None of them lies in the window of the image: move it.");
+      + (finite === 0 ? "This image has one component only." : peak > 0 ? `${drawn} are long enough for the persistence image.` : "None of them lies in the window of the persistence image: move it.");
     id("longest").replaceChildren(...bars.slice(0, 2 * NAMED).map(([birth, death, pixel], position) => make("tr", {},
       make("th", { scope: "row" }, String(position + 1)), make("td", {}, (birth / TOP).toFixed(3)), make("td", {}, death === null ? "never" : (death / TOP).toFixed(3)),
       make("td", {}, death === null ? "—" : ((death - birth) / TOP).toFixed(3)), make("td", {}, `${Math.floor(pixel / width)}, ${pixel % width}`),

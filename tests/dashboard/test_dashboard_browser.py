@@ -100,7 +100,7 @@ def test_components_merge_and_points_appear(visit: Open, theme: str, width: int)
 def test_every_control_has_its_effect(visit: Open) -> None:
     seen = visit("explorer")
     seen.told("components at level 96")
-    image = "document.getElementById('image').toDataURL()"
+    drawn = "document.getElementById('persistence-image').toDataURL()"
     for name, change in (
         ("bandwidth", "ArrowRight"),
         ("least", "ArrowUp"),
@@ -110,17 +110,17 @@ def test_every_control_has_its_effect(visit: Open) -> None:
         ("birth-low", "ArrowUp"),
         ("life-low", "ArrowUp"),
     ):
-        before = seen.page.evaluate(image)
+        before = seen.page.evaluate(drawn)
         seen.page.locator(f"#{name}").press(change)
-        seen.until(f"{image} !== {before!r}")
+        seen.until(f"{drawn} !== {before!r}")
     for name, choice in (("weight", "constant"), ("channel", "blue"), ("scan", "rows"), ("scan", "columns")):
-        before = seen.page.evaluate(image)
+        before = seen.page.evaluate(drawn)
         seen.page.locator(f"#{name}").select_option(choice)
-        seen.until(f"{image} !== {before!r}")
+        seen.until(f"{drawn} !== {before!r}")
     for name in ("published", "fitting"):
-        before = seen.page.evaluate(image)
+        before = seen.page.evaluate(drawn)
         seen.page.locator(f"#{name}").click()
-        seen.until(f"{image} !== {before!r}")
+        seen.until(f"{drawn} !== {before!r}")
     seen.page.locator("#sample").select_option("digit-4")
     seen.until("document.getElementById('image').ariaLabel.includes('8 by 8 pixels')")
     assert seen.page.locator("#channel").is_disabled()

@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors", "losses", "settings", "utils"},
     "models": {"errors", "settings", "structures", "utils"},
     "losses": {"errors", "models", "settings", "structures", "topology", "utils"},
-    "perturbations": {"errors"},
+    "perturbations": {"errors", "utils"},
     "data": {"config", "errors", "settings", "structures", "topology", "utils"},
     "metrics": {"errors", "losses", "structures", "topology"},
     "training": {"config", "data", "errors", "losses", "run_folder", "structures", "utils"},

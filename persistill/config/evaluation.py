@@ -24,7 +24,8 @@ class Evaluate(Settings):
         ood_label: as ``Data.label``, for a source where more than one column can hold the class.
         ood_images: how many of them are shown.
         corruptions: what images are corrupted by, at five severities: names, "standard" for the fifteen that make the
-            mean corruption error, "all" for these and four more; empty for none.
+            mean corruption error, "all" for these and four more, or your own, called with
+            (images, severity); empty for none.
         corruption_images: test images that are corrupted.
     """
 
@@ -38,14 +39,14 @@ class Evaluate(Settings):
     ood: Named | None = None
     ood_label: str | None = None
     ood_images: Positive = 10_000
-    corruptions: tuple[str, ...] = ("standard",)
+    corruptions: tuple[Named, ...] = ("standard",)
     corruption_images: Positive = 1000
 
     @field_validator("corruptions", mode="before")
     @classmethod
     def _one_name(cls, value: Any) -> Any:
         """A name alone, as it is typed on a command line, stands for itself."""
-        return (value,) if isinstance(value, str) else value
+        return value if isinstance(value, tuple | list) else (value,)
 
 
 class Published(Settings):

@@ -13,7 +13,13 @@ from persistill.evaluation.loaders import EvaluationLoaders, Sample
 from persistill.evaluation.predict import predict
 from persistill.evaluation.resumable import EvaluationStep, StepResult
 from persistill.metrics.classification import accuracy
-from persistill.perturbations.corruptions import SEVERITIES, corrupt, corruption_error, corruption_names
+from persistill.perturbations.corruptions import (
+    SEVERITIES,
+    NamedCorruption,
+    corrupt,
+    corruption_error,
+    find_corruptions,
+)
 from persistill.utils.progress import Progress
 
 
@@ -25,21 +31,24 @@ def corruption_parts(
     Raises:
         UserError: if the settings name a corruption that does not exist.
     """
-    names = corruption_names(settings.corruptions)
+    found = find_corruptions(settings.corruptions)
     sample = material.corruptible
-    if not names or sample is None:
+    if not found or sample is None:
         return []
-    parts = [_part(network, sample, settings, folder, name, severity) for name in names for severity in SEVERITIES]
+    names = tuple(corruption.name for corruption in found)
+    parts = [_part(network, sample, settings, folder, one, severity) for one in found for severity in SEVERITIES]
     return [*parts, EvaluationStep("corruptions", 0, lambda _: _summary(names, folder))]
 
 
 def _part(
-    network: nn.Module, sample: Sample, settings: Evaluate, folder: Path, name: str, severity: int
+    network: nn.Module, sample: Sample, settings: Evaluate, folder: Path, corruption: NamedCorruption, severity: int
 ) -> EvaluationStep:
+    name = corruption.name
+
     def corrupted(images: Tensor, number: int) -> Tensor:
         start = number * settings.batch_size
         rows = sample.rows[start : start + len(images)]
-        return corrupt(images, name, severity, settings.noise_seed, rows)
+        return corrupt(images, corruption, severity, settings.noise_seed, rows)
 
     loader = sample.loader(corrupted)
 

@@ -16,7 +16,7 @@ import torch
 from persistill.config import Evaluate, Train
 from persistill.data import ImageDataset, Splits
 from persistill.data.views.storage import FIT_IMAGES
-from persistill.perturbations import SEVERITIES, corrupt, corruption_names
+from persistill.perturbations import SEVERITIES, corrupt, find_corruptions
 from persistill.perturbations.adversarial import PGD_STEPS
 from persistill.pipeline.dry_run import LEFT_OUT, DryRun, Measured
 from persistill.pipeline.network_stage import NetworkStage
@@ -220,7 +220,7 @@ def _under_stress(settings: Evaluate, test: int, answer: float, corruption: floa
     attacked, corrupted = min(settings.attack_images, test), min(settings.corruption_images, test)
     # Clean, FGSM and PGD are answered, and the gradient is taken once for FGSM and at each step of PGD.
     of_attack = 3 + _GRADIENT * (1 + PGD_STEPS)
-    of_corruption = len(SEVERITIES) * len(corruption_names(settings.corruptions))
+    of_corruption = len(SEVERITIES) * len(find_corruptions(settings.corruptions))
     answers = (
         test * len(settings.noise)
         + attacked * of_attack * len(settings.attacks)
@@ -232,8 +232,8 @@ def _under_stress(settings: Evaluate, test: int, answer: float, corruption: floa
 
 def _corruption(settings: Evaluate, test: ImageDataset) -> float:
     """Seconds in which an image is corrupted once, the mean over the corruptions at the middle severity."""
-    names = corruption_names(settings.corruptions)
-    if not names:
+    found = find_corruptions(settings.corruptions)
+    if not found:
         return 0.0
     affordable = _PIXELS // (test.shape[1] * test.shape[2])
     rows = torch.arange(min(max(4, min(64, affordable)), len(test)))
@@ -241,10 +241,10 @@ def _corruption(settings: Evaluate, test: ImageDataset) -> float:
     # What is compiled or read for the first time is not counted.
     for _ in range(2):
         began = time.perf_counter()
-        for name in names:
-            corrupt(images, name, SEVERITIES[len(SEVERITIES) // 2], settings.noise_seed, rows)
+        for corruption in found:
+            corrupt(images, corruption, SEVERITIES[len(SEVERITIES) // 2], settings.noise_seed, rows)
         seconds = time.perf_counter() - began
-    return seconds / len(names) / len(rows)
+    return seconds / len(found) / len(rows)
 
 
 def _counts(splits: Splits) -> dict[str, int]:

@@ -8,7 +8,7 @@ from persistill import exporters, models
 from persistill.config import Recipe
 from persistill.data import AUGMENTATIONS, VIEWS
 from persistill.errors import UserError
-from persistill.perturbations import corruption_names
+from persistill.perturbations import find_corruptions
 from persistill.training import OPTIMIZERS, SCHEDULES
 from persistill.utils.registry import Registry, named
 
@@ -30,7 +30,7 @@ def problems(recipe: Recipe) -> list[str]:
         except UserError as error:
             found.append(f"{where}: {error}")
     try:
-        corruption_names(recipe.evaluate.corruptions)
+        find_corruptions(recipe.evaluate.corruptions)
     except UserError as error:
         found.append(f"evaluate.corruptions: {error}")
     if recipe.quantize is not None and (missing := exporters.FORMATS["int8"].missing()):

@@ -31,7 +31,7 @@ class Registry(Generic[Thing]):
 
     def __init__(self, kind: str, own: Mapping[str, Any], *, contract: str, base: type[Thing] | None = None) -> None:
         self.kind = kind
-        self._own = dict(own)
+        self._own = own
         self._base = base
         self._contract = contract
 

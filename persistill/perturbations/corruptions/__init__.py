@@ -6,15 +6,22 @@ from persistill.perturbations.corruptions.corruption_error import (
     mean_accuracies,
     relative_corruption_error,
 )
-from persistill.perturbations.corruptions.registry import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corruption_names
+from persistill.perturbations.corruptions.registry import (
+    CORRUPTIONS,
+    EXTRA_CORRUPTIONS,
+    SEVERITIES,
+    NamedCorruption,
+    find_corruptions,
+)
 
 __all__ = [
     "CORRUPTIONS",
     "EXTRA_CORRUPTIONS",
     "SEVERITIES",
+    "NamedCorruption",
     "corrupt",
     "corruption_error",
-    "corruption_names",
+    "find_corruptions",
     "mean_accuracies",
     "relative_corruption_error",
 ]

@@ -5,19 +5,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from persistill.errors import UserError, unknown
+from persistill.errors import UserError
 from persistill.perturbations.corruptions.counter_rng import Draws
-from persistill.perturbations.corruptions.registry import SEVERITIES, TABLE
-
-_SMALL, _LARGE = 32, 224
-_BORDER = 85
-"""About the geometric mean of the two: shorter sides below it take the parameters of small images."""
+from persistill.perturbations.corruptions.registry import SEVERITIES, NamedCorruption, find_corruption
+from persistill.utils.registry import call_with_known
 
 _VALUES = 1 << 18
 """Values in what is corrupted at a time: in float64, it fits into a processor's cache."""
 
 
-def corrupt(images: Tensor, name: str, severity: int, seed: int, index: Tensor) -> Tensor:
+def corrupt(images: Tensor, corruption: object, severity: int, seed: int, index: Tensor) -> Tensor:
     """Images as they look through noise, blur, bad weather or careless processing.
 
     What is random depends on (seed, name, severity, index of the image) alone: neither on the other images of the
@@ -26,7 +23,8 @@ def corrupt(images: Tensor, name: str, severity: int, seed: int, index: Tensor) 
 
     Args:
         images: (B, C, H, W), floating point in [0, 1], taken as 8-bit images: values are rounded to 255ths.
-        name: one of ``CORRUPTIONS`` and ``EXTRA_CORRUPTIONS``.
+        corruption: one of ``CORRUPTIONS`` and ``EXTRA_CORRUPTIONS``, what ``find_corruptions`` found, or one of
+            your own.
         severity: 1 to 5.
         seed: any integer.
         index: (B,) integers, the images' positions in their split.
@@ -37,24 +35,21 @@ def corrupt(images: Tensor, name: str, severity: int, seed: int, index: Tensor) 
     Raises:
         UserError: if there is no such corruption or severity, or if the images are none.
     """
-    if name not in TABLE:
-        raise unknown("corruption:", name, TABLE)
+    name, apply = corruption if isinstance(corruption, NamedCorruption) else find_corruption(corruption)
     if severity not in SEVERITIES:
         raise UserError(f"severities of {name} are 1, 2, 3, 4 and 5; {severity!r} was given.")
     _check(images, index)
-    corruption = TABLE[name]
-    shorter = min(images.shape[-2:])
-    if shorter < _BORDER:
-        parameters, scale = corruption.small, max(1.0, shorter / _SMALL)
-    else:
-        parameters, scale = corruption.large, shorter / _LARGE
     # Apple's GPUs have no float64.
     device = torch.device("cpu") if images.device.type == "mps" else images.device
     done = torch.empty_like(images)
     for part in _parts(images):
         clean = (images[part].to(device).double() * 255).round() / 255
         draws = Draws(seed, name, severity, index[part].to(device).long())
-        changed = corruption.apply(clean, draws, scale, *parameters[severity - 1]).clamp(0, 1)
+        changed = call_with_known(apply, clean, severity=severity, draws=draws)
+        if not isinstance(changed, Tensor) or changed.shape != clean.shape:
+            given = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+            raise UserError(f"the corruption {name} must return images {tuple(clean.shape)}; it returned {given}.")
+        changed = changed.clamp(0, 1)
         # What is a whole level but for the last digits must not lose one.
         done[part] = ((changed * 255 + 1e-6).floor() / 255).to(images)
     return done

@@ -7,21 +7,28 @@ and the code that they published with it).
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from persistill.errors import unknown
+from persistill.errors import UserError, unknown
 from persistill.perturbations.corruptions import blur, digital, noise, weather
+from persistill.perturbations.corruptions.counter_rng import Draws
 from persistill.perturbations.corruptions.spatter import spatter
+from persistill.utils.registry import Registry, is_own_code, named
 
 SEVERITIES = (1, 2, 3, 4, 5)
 """From mild to strong."""
 
 
+_SMALL, _LARGE = 32, 224
+_BORDER = 85
+"""About the geometric mean of the two: shorter sides below it take the parameters of small images."""
+
+
 @dataclass(frozen=True)
 class Corruption:
-    """One corruption.
+    """One corruption of the package.
 
     Attributes:
         apply: called with images, their random numbers, the scale of lengths and a severity's parameters.
@@ -32,6 +39,15 @@ class Corruption:
     apply: Callable[..., Tensor]
     small: tuple[tuple[Any, ...], ...]
     large: tuple[tuple[Any, ...], ...]
+
+    def __call__(self, images: Tensor, severity: int, draws: Draws) -> Tensor:
+        """Corrupt images (B, C, H, W), float64 in [0, 1]; what comes of them may leave [0, 1]."""
+        shorter = min(images.shape[-2:])
+        if shorter < _BORDER:
+            parameters, scale = self.small, max(1.0, shorter / _SMALL)
+        else:
+            parameters, scale = self.large, shorter / _LARGE
+        return self.apply(images, draws, scale, *parameters[severity - 1])
 
 
 def _each(*values: float) -> tuple[tuple[float], ...]:
@@ -179,18 +195,62 @@ EXTRA_CORRUPTIONS = tuple(EXTRA)
 _SETS = {"standard": CORRUPTIONS, "all": CORRUPTIONS + EXTRA_CORRUPTIONS}
 
 
-def corruption_names(given: Iterable[str]) -> tuple[str, ...]:
-    """The corruptions that a recipe means, each once, in the order of the table.
+_REGISTRY: Registry[Callable[..., Tensor]] = Registry(
+    "corruption",
+    TABLE,
+    contract="A corruption is called with (images, severity), and with draws if it takes them, and returns images.",
+)
+
+
+class NamedCorruption(NamedTuple):
+    """A corruption, and what it is called in results and files.
+
+    Attributes:
+        name: of the package's own as in the table; of others the name of the function or class.
+        apply: called with ``images`` ((B, C, H, W) float64 in [0, 1]), ``severity`` (1 to 5) and, if it takes them,
+            ``draws`` (random numbers that depend on seed, name, severity and image alone, see ``Draws``); what it
+            returns is cut to [0, 1] and to 8 bits.
+    """
+
+    name: str
+    apply: Callable[..., Tensor]
+
+
+def find_corruption(given: object) -> NamedCorruption:
+    """One corruption, by its name, by "package.module:Name", or as an object of one's own.
+
+    Raises:
+        UserError: if there is no such corruption, or it has no name that a file can have.
+    """
+    found = _REGISTRY.find(given)
+    name = named(given).rpartition(":")[2].rpartition(".")[2]
+    if not name.isidentifier():
+        raise UserError(f"the corruption {name} needs a name for its results: define it with def or class.")
+    if name in TABLE and is_own_code(given):
+        raise UserError(f"{name!r} is the name of a corruption of the package; give yours another.")
+    return NamedCorruption(name, found)
+
+
+def find_corruptions(given: Iterable[object]) -> tuple[NamedCorruption, ...]:
+    """The corruptions that a recipe means, each once: the package's in the order of the table, then one's own.
 
     Args:
-        given: names of corruptions, "standard" for the fifteen that count, "all" for these and the four extra ones.
+        given: names of corruptions, "standard" for the fifteen that count, "all" for these and the four extra ones;
+            and functions or settings of one's own, as they are or as "package.module:Name".
 
     Raises:
         UserError: if there is no such corruption.
     """
     wanted: set[str] = set()
-    for name in given:
-        if name not in _SETS and name not in TABLE:
-            raise unknown("corruption:", name, [*_SETS, *TABLE])
-        wanted.update(_SETS.get(name, (name,)))
-    return tuple(name for name in TABLE if name in wanted)
+    own: dict[str, NamedCorruption] = {}
+    for one in given:
+        if isinstance(one, str) and (one in _SETS or one in TABLE):
+            wanted.update(_SETS.get(one, (one,)))
+        elif isinstance(one, str) and not is_own_code(one):
+            raise unknown("corruption:", one, [*_SETS, *TABLE], "Your own: package.module:Name.")
+        else:
+            found = find_corruption(one)
+            if found.name in own:
+                raise UserError(f"two corruptions are called {found.name!r}; give one of them another name.")
+            own[found.name] = found
+    return (*(NamedCorruption(name, TABLE[name]) for name in TABLE if name in wanted), *own.values())

@@ -8,8 +8,11 @@ from persistill.report.curves import curve
 from persistill.report.figure import Figure, Mark, Section, layout, marks, plain
 from persistill.report.table import Table, spread
 
-EXTRA = frozenset({"speckle_noise", "gaussian_blur", "spatter", "saturate"})
-"""Kept for validation by the authors of the corruptions: shown, and no part of any mean."""
+COUNTED = frozenset(
+    "gaussian_noise shot_noise impulse_noise defocus_blur glass_blur motion_blur zoom_blur snow frost fog brightness "
+    "contrast elastic_transform pixelate jpeg_compression".split()
+)
+"""What the means are of. Others, which the authors keep for validation or the recipe brings along, are shown alone."""
 _LEGIBLE = 10  # columns in which numbers can be read
 
 
@@ -20,7 +23,7 @@ def corruptions(comparison: Comparison) -> Section | str:
         return "Corrupted images: no network of this comparison was measured on them (evaluate.corruptions)."
     arms = [arm for arm, _ in shown]
     names = [name for name in _of(arms[0].runs[0]) if all(name in _of(run) for arm in arms for run in arm.runs)]
-    counted = [name for name in names if name not in EXTRA]
+    counted = [name for name in names if name in COUNTED]
     curves = {_title(name): [name] for name in names}
     if counted:
         curves = {f"mean of {len(counted)} corruptions": counted, **curves}
@@ -99,7 +102,7 @@ def _heat(arms: list[ArmSummary], names: list[str]) -> Figure:
         name="corruptions-plot",
         title="Error by corruption",
         caption="Wrong answers in %, mean over five severities and all seeds; darker cells hold more of them."
-        + (" A star marks corruptions that are no part of the means below." if EXTRA & set(names) else ""),
+        + (" A star marks corruptions that are no part of the means below." if set(names) - COUNTED else ""),
         traces=traces,
         layout=layout(
             "",
@@ -184,4 +187,4 @@ def _labels(arms: Iterable[ArmSummary]) -> list[str]:
 
 
 def _title(name: str) -> str:
-    return plain(name.replace("_", " ") + ("*" if name in EXTRA else ""))
+    return plain(name.replace("_", " ") + ("*" if name not in COUNTED else ""))

@@ -9,7 +9,6 @@ from persistill.perturbations.corruptions import (
     CORRUPTIONS,
     EXTRA_CORRUPTIONS,
     corruption_error,
-    corruption_names,
     mean_accuracies,
     relative_corruption_error,
 )
@@ -45,12 +44,3 @@ def test_two_that_were_measured_on_different_images():
         relative_corruption_error(OWN, {"fog": OTHER["fog"]})
     with pytest.raises(UserError, match="same corruptions and severities"):
         relative_corruption_error({"fog": {"1": 0.5}}, {"fog": {"2": 0.5}})
-
-
-def test_names_of_sets():
-    assert corruption_names(()) == ()
-    assert corruption_names(("standard",)) == CORRUPTIONS
-    assert corruption_names(("all", "fog")) == CORRUPTIONS + EXTRA_CORRUPTIONS
-    assert corruption_names(("saturate", "fog", "fog")) == ("fog", "saturate")
-    with pytest.raises(UserError, match=r"'frog'.*Did you mean 'fog'"):
-        corruption_names(("frog",))

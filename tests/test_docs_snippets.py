@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ["corruptions.md", "data.md", "evaluation.md", "export.md", "pipeline.md", "predict.md"]
+PAGES = ["corruptions.md", "data.md", "evaluation.md", "export.md", "pipeline.md", "predict.md", "python.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

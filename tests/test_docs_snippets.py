@@ -1,5 +1,6 @@
 """The Python on the pages of the documentation runs as it stands there."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -28,3 +29,17 @@ def test_the_readmes_loop_runs():
     exec(compile(block, "README.md", "exec"), names)
     assert names["loss"].requires_grad
     assert names["loss"].isfinite()
+
+
+def test_reference_pages_name_what_exists():
+    """mkdocstrings leaves out names in ``members`` that a module does not have, without a word."""
+    missing = []
+    for page in sorted(DOCS.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for module, options in re.findall(r"^::: ([\w.]+)\n((?: +.*\n)*)", text, re.MULTILINE):
+            inline = re.search(r"members: \[(.*?)\]", options, re.DOTALL)
+            names = re.findall(r"\w+", inline[1]) if inline else re.findall(r"^ +- (\w+)$", options, re.MULTILINE)
+            if names:
+                documented = importlib.import_module(module)
+                missing += [f"{page.name}: {module}.{name}" for name in names if not hasattr(documented, name)]
+    assert not missing

@@ -15,7 +15,7 @@ def network(request):
     return models.build(request.param, 3, 7).eval()
 
 
-def test_features_of_a_network(network):
+def test_model_output(network):
     logits, embedding, maps = network(torch.randn(4, 3, 12, 12))
     last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     assert torch.allclose(embedding @ last.weight.T + last.bias, logits, atol=1e-5)
@@ -25,7 +25,7 @@ def test_features_of_a_network(network):
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_sizes_of_maps(network):
+def test_sizes_of_feature_maps(network):
     assert network.spec.embedding_dim == network(torch.randn(1, 3, 8, 8)).embedding.shape[1]
     for height, width in [(13, 10), (8, 8), (5, 6)]:
         maps = network(torch.randn(2, 3, height, width)).feature_maps

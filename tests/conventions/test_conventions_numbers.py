@@ -25,7 +25,7 @@ def test_fractions_and_percentages(run):
     assert percent(2 / 3) == "66.67"
 
 
-def test_nats():
+def test_nll_in_nats():
     assert metrics.nll(torch.zeros(4, 10), torch.arange(4)) == pytest.approx(math.log(10))
 
 
@@ -73,7 +73,7 @@ def test_noise_on_images(splits):
     assert torch.allclose(normalized, (plain_view - 0.3) / 0.2, atol=1e-5)
 
 
-def test_deviations_are_of_samples():
+def test_sample_standard_deviations():
     sample = Sample((0.1, 0.2, 0.6))
     assert sample.deviation == pytest.approx(np.std([0.1, 0.2, 0.6], ddof=1))
     assert spread(sample, 100) == "30.00 ± 26.46"

@@ -56,7 +56,7 @@ def test_birth_then_death():
     assert one == pytest.approx(other, rel=1e-6)
 
 
-def test_no_bars_of_no_length():
+def test_no_bars_of_length_zero():
     for signal in ([1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 2.0], [2.0, 1.0, 1.0, 0.0], [7.0]):
         assert bars(signal) == []
     assert bars([0.0, 1.0, 0.0, 0.0, 1.0]) == [(0, 1)]
@@ -80,7 +80,7 @@ def test_rows_and_columns():
     assert columns(image).tolist() == [1, 4, 2, 5, 3, 6]
 
 
-def test_not_finite_is_an_error():
+def test_non_finite_is_an_error():
     images = np.zeros((2, 3, 4, 4), np.float32)
     images[1, 2, 0, 3] = np.nan
     with pytest.raises(ValueError, match=r"images\[1, 2, 0, 3\] is nan"):

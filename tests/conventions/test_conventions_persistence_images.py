@@ -56,7 +56,7 @@ def test_channels_scan_by_scan():
     assert not np.allclose(found[:, :3], found[:, 3:])
 
 
-def test_eight_bits():
+def test_uint8_values():
     images = np.random.default_rng(3).integers(256, size=(2, 1, 6, 6), dtype=np.uint8)
     settings = plain(births=(0.0, 1.0), persistences=(0.0, 1.0))
     found = scan_persistence_images(images, settings)

@@ -52,7 +52,7 @@ def test_teachers_are_frozen():
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
-def test_annealing_is_a_start(run):
+def test_annealing_means_initial_weights(run):
     alone, started = run.states["student alone, seed 3"], run.states["student started, seed 3"]
     assert all(torch.equal(started[0][name], alone[1][name]) for name in alone[1])
     assert any(not torch.equal(started[0][name], alone[0][name]) for name in alone[1])
@@ -76,7 +76,7 @@ def test_validation_is_not_trained_on(run):
         assert parts == [*["train"] * 4, *["validation"] * 2] * 2
 
 
-def test_test_images_are_seen_once(run):
+def test_test_images_are_read_once(run):
     # All trainings come first. An evaluation sees 50 images: as they are, noisy, and attacked.
     assert [name for name, _ in run.calls] == ["fit"] * 4 + ["evaluate"] * 4
     seen = [sum(count for part, count in fetched if part == "test") for _, fetched in run.calls]

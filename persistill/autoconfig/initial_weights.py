@@ -52,11 +52,11 @@ def look_at_initial(initial: str, model: str, option: str, seen: Outline, size: 
     """
     channels = 1 if seen.gray else 3
     try:
-        notes = models.start_from(models.build(model, channels, len(seen.classes), size), initial)
-        found = models.normalization_of(model, initial)
+        notes = models.load_initial_weights(models.build(model, channels, len(seen.classes), size), initial)
+        found = models.initial_normalization(model, initial)
     except UserError as error:
         raise UserError(f"{option}: {error}") from None
-    published = models.find_published(model) if initial == models.PRETRAINED else None
+    published = models.find_pretrained(model) if initial == models.PRETRAINED else None
     name = f"the published weights {published.name}" if published else initial
     numbers = found if found is not None and len(found[0]) == channels else (None, None, "")
     return Initial(name, notes, published.size if published else None, *numbers)

@@ -81,7 +81,7 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
         shape = about.get("shape")
         trained_on = None if shape is None else (int(shape[1]), int(shape[2]))
         return TeacherCheckpoint(trained_on, tuple(about["mean"]), tuple(about["std"]), f"as {path.name} says")
-    usual = models.usual_normalization(model) if channels == 3 else None
+    usual = models.library_normalization(model) if channels == 3 else None
     return TeacherCheckpoint(None, *usual) if usual else TeacherCheckpoint()
 
 

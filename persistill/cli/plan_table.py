@@ -76,7 +76,7 @@ def _from(model: Model) -> str:
     if model.initial is None:
         return ""
     published = model.initial == models.PRETRAINED
-    return f", from {models.find_published(model.name).name if published else model.initial}"
+    return f", from {models.find_pretrained(model.name).name if published else model.initial}"
 
 
 def _times(large: int, small: int) -> str:

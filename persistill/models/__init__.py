@@ -1,4 +1,4 @@
-"""Networks that return ``ModelOutput``, and one table of their names."""
+"""Networks that return ``ModelOutput``, and a registry of their names."""
 
 from persistill.models.base import Network
 from persistill.models.checkpoint import load, load_into, refuse_pickle, save
@@ -8,20 +8,25 @@ from persistill.models.cifar.resnet50 import BottleneckResNet
 from persistill.models.cifar.shufflenet import ShuffleNetV1, ShuffleNetV2
 from persistill.models.cifar.vgg import VGG
 from persistill.models.cifar.wide_resnet import WideResNet
-from persistill.models.feature_extraction.wrapper import Adapted, adapt, plain
-from persistill.models.initial_weights import check_initial, normalization_of, start_from, usual_normalization
-from persistill.models.pretrained import PRETRAINED, Published, find_published
+from persistill.models.feature_extraction.wrapper import AdaptedNetwork, adapt, unwrap
+from persistill.models.initial_weights import (
+    check_initial,
+    initial_normalization,
+    library_normalization,
+    load_initial_weights,
+)
+from persistill.models.pretrained import PRETRAINED, PretrainedWeights, find_pretrained
 from persistill.models.registry import NAMES, build, check
 
 __all__ = [
     "NAMES",
     "PRETRAINED",
     "VGG",
-    "Adapted",
+    "AdaptedNetwork",
     "BottleneckResNet",
     "MobileNetV2",
     "Network",
-    "Published",
+    "PretrainedWeights",
     "ResNet",
     "ShuffleNetV1",
     "ShuffleNetV2",
@@ -30,13 +35,13 @@ __all__ = [
     "build",
     "check",
     "check_initial",
-    "find_published",
+    "find_pretrained",
+    "initial_normalization",
+    "library_normalization",
     "load",
+    "load_initial_weights",
     "load_into",
-    "normalization_of",
-    "plain",
     "refuse_pickle",
     "save",
-    "start_from",
-    "usual_normalization",
+    "unwrap",
 ]

@@ -1,4 +1,4 @@
-"""What every network of ours promises: features out of a forward pass, and their shapes before it."""
+"""The base class of all networks: the outputs of a forward pass, and their shapes before it."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
@@ -9,10 +9,10 @@ from persistill.structures import FeatureSpec, ModelOutput
 
 
 class Network(nn.Module, ABC):
-    """Classifies images, or their pixels, and returns ``ModelOutput``. It does not know whether it teaches or learns.
+    """Classifies images, or their pixels, and returns ``ModelOutput``; as teacher or as student.
 
     Attributes:
-        name: its name in the table of models, from which ``build`` makes it again.
+        name: the name from which ``build`` makes it again.
         spec: channels, strides and sizes of what it will return; true for images of any height and width unless
             ``image_size`` is given.
         image_size: height and width of the images for which the spec holds; None for all.
@@ -38,7 +38,7 @@ class Network(nn.Module, ABC):
 
 
 def initialize(network: nn.Module) -> None:
-    """Draw the weights as the literature of these networks does; ``torch.manual_seed`` decides them.
+    """Initialize the weights as the literature of these networks does; ``torch.manual_seed`` seeds them.
 
     Convolutions: normal, mean 0, variance 2 / (kernel area x output channels) (He et al. 2015, fan-out), bias 0.
     Batch normalization: scale 1, shift 0. Last layer: PyTorch's uniform weights, bias 0.

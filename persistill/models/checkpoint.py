@@ -1,7 +1,7 @@
 """Weights in a file: safetensors, with a JSON header that says which network they belong to.
 
-Reading such a file runs no code that stands in it, nor code that it names: a network that is a user's own
-("package.module:function") is made only for a caller who says that name himself.
+Reading such a file runs neither code in it nor code that it names: a user-defined network ("package.module:function")
+is built only for a caller who passes that name.
 """
 
 import json
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.models.base import Network
-from persistill.models.feature_extraction.wrapper import Adapted, plain
-from persistill.models.registry import NAMES, build, is_own
+from persistill.models.feature_extraction.wrapper import AdaptedNetwork, unwrap
+from persistill.models.registry import NAMES, build, is_user_code
 
 _FORMAT = 1
 _KEY = "persistill"
@@ -30,13 +30,13 @@ _LARGEST_SIZE = 4096
 def save(network: Network, path: Path, about: Mapping[str, Any]) -> None:
     """Write weights and buffers to ``path``, from any device and memory format.
 
-    The file is written in place: call this inside ``runs.atomic`` to keep an older file until it is whole. Tensors that
-    share memory are written once each.
+    The file is written in place: call this inside ``atomic_io.atomic`` to keep an older file until it is complete.
+    Tensors that share memory are written once each.
 
     Args:
         network: one that ``build`` can make again from its name.
         path: the file.
-        about: what else a user of the weights must know, as plain JSON (classes, mean, std, view).
+        about: further metadata for users of the weights, as plain JSON (classes, mean, std, view).
 
     Raises:
         UserError: if the network was adapted without a name.
@@ -45,11 +45,11 @@ def save(network: Network, path: Path, about: Mapping[str, Any]) -> None:
     """
     if clash := sorted({*_OWN, _SIZE} & set(about)):
         raise ValueError(f"about must not hold {', '.join(clash)}: the header states these itself.")
-    if isinstance(network, Adapted) and not ("/" in network.name or is_own(network.name)):
+    if isinstance(network, AdaptedNetwork) and not ("/" in network.name or is_user_code(network.name)):
         raise UserError(
             f"this {network.name} was adapted without a name by which it can be made again, so that its weights could "
             "not be loaded. Write a function that returns it and name that (package.module:function), or save "
-            "plain(network).state_dict() yourself."
+            "unwrap(network).state_dict() yourself."
         )
     spec = network.spec
     own = dict(zip(_OWN, (_FORMAT, network.name, spec.in_channels, spec.num_classes), strict=True))
@@ -62,11 +62,11 @@ def save(network: Network, path: Path, about: Mapping[str, Any]) -> None:
 
 
 def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]:
-    """Make the network of a file, on the CPU in evaluation mode, without touching the random state.
+    """Build the network of a file, on the CPU in evaluation mode, without changing the random state.
 
     Args:
         path: a file that ``save`` wrote.
-        model: the name that the header must state. It must be given for a network of a user's own
+        model: the name that the header must state. It is required for a user-defined network
             ("package.module:function"), whose code runs then.
 
     Returns:
@@ -80,10 +80,10 @@ def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]
     name, sizes = header["model"], (header["in_channels"], header["num_classes"])
     if model is not None and model != name:
         raise UserError(f"{path} holds {_describe(name, *sizes)}; {model!r} is expected here.")
-    if model is None and is_own(name):
+    if model is None and is_user_code(name):
         raise UserError(
-            f"{path} holds weights of {name!r}, which is code of somebody's own. Code that a file names is not run: if "
-            f"you trust it, say so with load(path, model={name!r})."
+            f"{path} holds weights of {name!r}, which is user code. Code that a file names is not run: if "
+            f"you trust it, call load(path, model={name!r})."
         )
     longest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
     if name not in NAMES and max(sizes) > longest:
@@ -109,21 +109,21 @@ def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]
 def load_into(network: Network, path: Path) -> dict[str, Any]:
     """Copy the weights of a file into ``network``, which stays as it is if they do not fit.
 
-    An adapted network also takes a safetensors file without our header, with the names of the foreign module itself,
+    An adapted network also takes a safetensors file without persistill's header, with the names of the original module,
     as timm and others write them.
 
     Returns:
-        ``about`` as it was given to ``save``; empty for a file without our header.
+        ``about`` as it was given to ``save``; empty for a file without persistill's header.
 
     Raises:
         UserError: if the file is missing, cut short or foreign, or holds another network, with what differs.
     """
     content, tensors = _parse(path)
-    if isinstance(network, Adapted) and _KEY not in _metadata(content):
+    if isinstance(network, AdaptedNetwork) and _KEY not in _metadata(content):
         spec = network.spec
         advice = f"Give the weights of {_describe(network.name, spec.in_channels, spec.num_classes)}."
-        _compare(plain(network), network.name, tensors, path, advice)
-        plain(network).load_state_dict(tensors)
+        _compare(unwrap(network), network.name, tensors, path, advice)
+        unwrap(network).load_state_dict(tensors)
         return {}
     header = _header(content, path)
     spec = network.spec
@@ -140,7 +140,7 @@ def load_into(network: Network, path: Path) -> dict[str, Any]:
 
 
 def refuse_pickle(path: Path) -> None:
-    """Raise a UserError if a file is a pickle by its name: reading one can run any code."""
+    """Raise a UserError if a file is a pickle by its ending: reading one can run any code."""
     if path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
         raise UserError(
             f"{path} is a pickle by its name, and reading one can run any code: it is not opened. Where you trust it, "
@@ -149,11 +149,11 @@ def refuse_pickle(path: Path) -> None:
         )
 
 
-def read_any(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-    """The header, None if the file has none of ours, and the tensors of a safetensors file.
+def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    """The header, None if the file has none of persistill's, and the tensors of a safetensors file.
 
     Raises:
-        UserError: if the file is missing, cut short, no safetensors, or of another format of ours.
+        UserError: if the file is missing, cut short, no safetensors, or of another format version.
     """
     content, tensors = _parse(path)
     return (_header(content, path) if _KEY in _metadata(content) else None), tensors

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from persistill.errors import UserError
 
 
-def mistaken(kind: str, given: str, allowed: Iterable[str], advice: str) -> UserError:
+def close_match_error(kind: str, given: str, allowed: Iterable[str], advice: str) -> UserError:
     """The answer to a name that is not in a long list: the near names, not all of them.
 
     Args:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.models.base import Network
-from persistill.models.checkpoint import read_any, refuse_pickle
+from persistill.models.checkpoint import read_checkpoint, refuse_pickle
 from persistill.models.feature_extraction import timm_metadata
-from persistill.models.feature_extraction.wrapper import Adapted, plain
-from persistill.models.pretrained import PRETRAINED, Numbers, fetch_published, find_published
+from persistill.models.feature_extraction.wrapper import AdaptedNetwork, unwrap
+from persistill.models.pretrained import PRETRAINED, Numbers, download_pretrained, find_pretrained
 from persistill.models.registry import split_decoder
 from persistill.models.segmentation.encoder import Encoder
 from persistill.models.segmentation.lraspp import LRASPP
@@ -38,7 +38,7 @@ def check_initial(model: str, initial: str) -> None:
         UserError: if there is no such file, it is a pickle by its name, or nobody publishes weights of the network.
     """
     if initial == PRETRAINED:
-        find_published(model)
+        find_pretrained(model)
         return
     refuse_pickle(Path(initial))
     if not Path(initial).is_file():
@@ -48,7 +48,7 @@ def check_initial(model: str, initial: str) -> None:
         )
 
 
-def start_from(network: Network, initial: str) -> tuple[str, ...]:
+def load_initial_weights(network: Network, initial: str) -> tuple[str, ...]:
     """Give a network the weights from which its training starts; it stays as it is if they do not fit.
 
     The random state is left as it was.
@@ -69,7 +69,7 @@ def start_from(network: Network, initial: str) -> tuple[str, ...]:
     check_initial(network.name, initial)
     if initial != PRETRAINED:
         path = Path(initial)
-        header, tensors = read_any(path)
+        header, tensors = read_checkpoint(path)
         if isinstance(network, LRASPP) and _is_encoder(header, network.encoder):
             return _take_encoder(network.encoder, tensors, f"the file {path}")
         if header is not None and _architecture(header["model"]) != _architecture(network.name):
@@ -77,10 +77,10 @@ def start_from(network: Network, initial: str) -> tuple[str, ...]:
                 f"{path} holds {header['model']!r}, and {network.name!r} is to start from it. Give a file of that "
                 "network, or change the network."
             )
-        if header is not None and isinstance(network, Adapted):
+        if header is not None and isinstance(network, AdaptedNetwork):
             tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
         return _take(network, tensors, f"the file {path}")
-    published, tensors = find_published(network.name), fetch_published(network)
+    published, tensors = find_pretrained(network.name), download_pretrained(network)
     spec = network.spec
     if isinstance(network, LRASPP):
         notes = _take_encoder(network.encoder, tensors, _PUBLISHED)
@@ -94,12 +94,12 @@ def start_from(network: Network, initial: str) -> tuple[str, ...]:
     return notes
 
 
-def normalization_of(model: str, initial: str) -> tuple[Numbers, Numbers, str] | None:
+def initial_normalization(model: str, initial: str) -> tuple[Numbers, Numbers, str] | None:
     """Channel means and deviations by which the images were normalized that weights were trained on.
 
     Args:
         model: the network's name.
-        initial: as in ``start_from``.
+        initial: as in ``load_initial_weights``.
 
     Returns:
         Means, deviations, and who states them in words; None if nobody does.
@@ -108,17 +108,17 @@ def normalization_of(model: str, initial: str) -> tuple[Numbers, Numbers, str] |
         UserError: if nobody publishes such weights, or the file cannot be read.
     """
     if initial == PRETRAINED:
-        found = find_published(model)
+        found = find_pretrained(model)
         return found.mean, found.std, f"as {found.name} was trained"
-    header, _ = read_any(Path(initial))
+    header, _ = read_checkpoint(Path(initial))
     if header is not None:
         if header.get("view", "image") == "image" and {"mean", "std"} <= header.keys():
             return tuple(header["mean"]), tuple(header["std"]), f"as {Path(initial).name} says"
         return None
-    return usual_normalization(model)
+    return library_normalization(model)
 
 
-def usual_normalization(model: str) -> tuple[Numbers, Numbers, str] | None:
+def library_normalization(model: str) -> tuple[Numbers, Numbers, str] | None:
     """Channel means and deviations with which a library's networks are trained, unless somebody says otherwise.
 
     Args:
@@ -135,7 +135,7 @@ def usual_normalization(model: str) -> tuple[Numbers, Numbers, str] | None:
         if config is not None:
             return tuple(config.mean), tuple(config.std), f"as timm states for {name}"
     if library == "torchvision":
-        found = find_published(model)
+        found = find_pretrained(model)
         return found.mean, found.std, "as is usual with torchvision (ImageNet's)"
     return None
 
@@ -154,7 +154,7 @@ def _take(network: Network, tensors: Mapping[str, Tensor], source: str) -> tuple
     Raises:
         UserError: if something does not fit that has to.
     """
-    module = plain(network)
+    module = unwrap(network)
     state = module.state_dict()
     stems, notes, wrong = _first_convolutions(module), list[str](), list[str]()
     head = {name for name in {*state, *tensors} if name.startswith(_heads(network))}
@@ -237,7 +237,7 @@ def _classes(theirs: int, ours: int, source: str) -> str:
 
 def _heads(network: Network) -> tuple[str, ...]:
     """How the names of the classifiers' tensors begin."""
-    if not isinstance(network, Adapted):
+    if not isinstance(network, AdaptedNetwork):
         return ("classifier.",)
     heads = _TWO_HEADS if network.head in _TWO_HEADS else (network.head,)
     return tuple(f"{path}." for path in (*heads, *timm_metadata.paths(network.module, "classifier")))

@@ -6,11 +6,11 @@ from typing import Any
 from torch import nn
 
 from persistill.errors import UserError
-from persistill.models.close_match import mistaken
-from persistill.models.feature_extraction.default_layers import default_taps
+from persistill.models.close_match import close_match_error
+from persistill.models.feature_extraction.default_layers import default_layers
 from persistill.models.feature_extraction.feature_layout import Size
-from persistill.models.feature_extraction.trace import probe
-from persistill.models.feature_extraction.wrapper import Adapted, adapt
+from persistill.models.feature_extraction.trace import trace
+from persistill.models.feature_extraction.wrapper import AdaptedNetwork, adapt
 
 # timm and torchvision are imported where they are used: together they take seconds, which who uses neither is spared.
 
@@ -29,13 +29,13 @@ def check_timm(name: str) -> None:
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture) or any(sign in name for sign in "/:"):
-        raise mistaken("timm model", name, timm.list_models(), "timm.list_models() lists them all.")
+        raise close_match_error("timm model", name, timm.list_models(), "timm.list_models() lists them all.")
     tagged = timm.list_models(f"{architecture}.*", pretrained=True) if tag else [name]
     if name not in tagged:
-        raise mistaken("timm model", name, [architecture, *tagged], f"Without a tag: {architecture!r}.")
+        raise close_match_error("timm model", name, [architecture, *tagged], f"Without a tag: {architecture!r}.")
 
 
-def build_timm(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> Adapted:
+def build_timm(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> AdaptedNetwork:
     """A network of timm. Those that are made for one size of image are made for this one.
 
     Args:
@@ -69,10 +69,10 @@ def check_torchvision(name: str) -> None:
 
     known = [*models.list_models(module=models), *models.list_models(module=models.segmentation)]
     if name not in known:
-        raise mistaken("torchvision model", name, known, "torchvision.models.list_models() lists them all.")
+        raise close_match_error("torchvision model", name, known, "torchvision.models.list_models() lists them all.")
 
 
-def build_torchvision(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> Adapted:
+def build_torchvision(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> AdaptedNetwork:
     """A network of torchvision that classifies images or, as deeplabv3_resnet50 does, their pixels; no auxiliary heads.
 
     torchvision's networks see three channels. For another number the first convolution gives way to one that is like
@@ -109,12 +109,12 @@ def build_torchvision(name: str, in_channels: int, num_classes: int, image_size:
     module = _make(f"torchvision/{name}", size, models.get_model, name, num_classes=num_classes, **options)
     if in_channels != 3:
         _replace_first_convolution(module, in_channels)
-    taps = None
+    layers = None
     if segments:  # the encoder's stages alone; the decoder has layers of the same strides
         backbone = module.get_submodule("backbone")
-        calls, _ = probe(backbone, in_channels, size)
-        taps = [f"backbone.{path}" for path in default_taps(backbone, calls, size)]
-    return adapt(module, in_channels, num_classes, taps, image_size=size, name=f"torchvision/{name}")
+        calls, _ = trace(backbone, in_channels, size)
+        layers = [f"backbone.{path}" for path in default_layers(backbone, calls, size)]
+    return adapt(module, in_channels, num_classes, layers, image_size=size, name=f"torchvision/{name}")
 
 
 def _make(name: str, size: Size, function: Any, *arguments: Any, **options: Any) -> nn.Module:

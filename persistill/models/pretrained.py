@@ -9,7 +9,7 @@ from torch import Tensor
 
 from persistill.errors import UserError
 from persistill.models.base import Network
-from persistill.models.close_match import mistaken
+from persistill.models.close_match import close_match_error
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.registry import split_decoder
 
@@ -27,7 +27,7 @@ PRETRAINED = "pretrained"
 Numbers = tuple[float, ...]
 
 
-class Published(NamedTuple):
+class PretrainedWeights(NamedTuple):
     """Weights that a library publishes.
 
     Attributes:
@@ -49,7 +49,7 @@ class Published(NamedTuple):
     std: Numbers
 
 
-def find_published(model: str) -> Published:
+def find_pretrained(model: str) -> PretrainedWeights:
     """What a library publishes for a network, its default where there are several. Nothing is downloaded.
 
     Args:
@@ -67,7 +67,7 @@ def find_published(model: str) -> Published:
         settings = weights.transforms()
         side = (getattr(settings, "crop_size", None) or settings.resize_size)[0]  # segmentation crops nothing
         half = (0.5, 0.5, 0.5)
-        return Published(
+        return PretrainedWeights(
             f"torchvision/{weights}",
             weights.url,
             len(weights.meta["categories"]),
@@ -83,8 +83,8 @@ def find_published(model: str) -> Published:
     )
 
 
-def fetch_published(network: Network) -> dict[str, Tensor]:
-    """Published weights by the names of the library's own module, downloaded or from the library's cache.
+def download_pretrained(network: Network) -> dict[str, Tensor]:
+    """PretrainedWeights weights by the names of the library's own module, downloaded or from the library's cache.
 
     timm's are brought to the classes, channels and size of image of the network by timm itself; torchvision's are as
     they are. Of a network with a decoder they are those of its encoder's module.
@@ -92,7 +92,7 @@ def fetch_published(network: Network) -> dict[str, Tensor]:
     Raises:
         UserError: if nobody publishes any, or they cannot be downloaded.
     """
-    found = find_published(network.name)
+    found = find_pretrained(network.name)
     library, _, name = split_decoder(network.name)[1].partition("/")
     try:
         return _from_timm(name, network) if library == "timm" else _from_torchvision(name)
@@ -105,12 +105,12 @@ def fetch_published(network: Network) -> dict[str, Tensor]:
         ) from error
 
 
-def _of_timm(name: str) -> Published:
+def _of_timm(name: str) -> PretrainedWeights:
     import timm  # noqa: PLC0415
 
     config = timm.get_pretrained_cfg(name)
     if config is None or not (config.has_weights or config.state_dict):
-        raise mistaken(
+        raise close_match_error(
             "timm model with published weights:",
             name,
             timm.list_models(pretrained=True),
@@ -118,7 +118,7 @@ def _of_timm(name: str) -> Published:
         )
     exact = f"{config.architecture}.{config.tag}" if config.tag else str(config.architecture)
     hub = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else ""
-    return Published(
+    return PretrainedWeights(
         f"timm/{exact}",
         str(config.file or hub or config.url),
         config.num_classes,
@@ -180,7 +180,7 @@ def _from_torchvision(name: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _file_advice(found: Published) -> str:
+def _file_advice(found: PretrainedWeights) -> str:
     if found.name.startswith("timm/"):
         return "on the hub it is called model.safetensors"
     name = Path(found.place)

@@ -15,7 +15,7 @@ from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.libraries import build_timm, build_torchvision, check_timm, check_torchvision
 from persistill.models.segmentation.encoder import Encoder, OwnEncoder, TimmEncoder
 from persistill.models.segmentation.lraspp import LRASPP
-from persistill.models.user_code import build_own, find_factory
+from persistill.models.user_code import build_user_model, import_factory
 
 _TABLE: dict[str, Callable[[int, int], Network]] = {
     "resnet-8": partial(ResNet, 8, 1),
@@ -82,8 +82,8 @@ def check(name: str) -> None:
     library, _, rest = name.partition("/")
     if library in _LIBRARIES and rest:
         _LIBRARIES[library][0](rest)
-    elif is_own(name):
-        find_factory(name)
+    elif is_user_code(name):
+        import_factory(name)
     elif name not in _TABLE:
         homes = [f"{other}/{name}" for other in _LIBRARIES if _knows(other, name)]
         exists = f" There {'is' if len(homes) == 1 else 'are'} {' and '.join(homes)}." if homes else ""
@@ -123,13 +123,13 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
         return _DECODERS[decoder](name, made, num_classes)
     if name in _TABLE:
         return _TABLE[name](in_channels, num_classes)
-    if is_own(name):
-        return build_own(name, in_channels, num_classes, image_size)
+    if is_user_code(name):
+        return build_user_model(name, in_channels, num_classes, image_size)
     library, _, rest = name.partition("/")
     return _LIBRARIES[library][1](rest, in_channels, num_classes, image_size)
 
 
-def is_own(name: str) -> bool:
+def is_user_code(name: str) -> bool:
     """Whether a name is that of a user's own code, "package.module:function", which runs when the network is built."""
     return ":" in name and "/" not in name and not split_decoder(name)[0]
 

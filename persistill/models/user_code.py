@@ -15,7 +15,7 @@ from persistill.utils.registry import import_object, is_own_code
 _SIZE = (32, 32)
 
 
-def find_factory(name: str) -> Callable[..., Any]:
+def import_factory(name: str) -> Callable[..., Any]:
     """Import what ``package.module:function`` names: a function or a class.
 
     Raises:
@@ -40,7 +40,7 @@ def find_factory(name: str) -> Callable[..., Any]:
     return made
 
 
-def build_own(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> Network:
+def build_user_model(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> Network:
     """Call a user's function or class with ``in_channels``, ``num_classes`` and, where it takes that, ``image_size``.
 
     Args:
@@ -50,19 +50,19 @@ def build_own(name: str, in_channels: int, num_classes: int, image_size: Size | 
         image_size: height and width of the images; None for 32x32.
 
     Returns:
-        What the function returned if that is a network of ours (made by ``adapt``, with taps of its choice); any other
-        module adapted with default taps.
+        What the function returned if that is a ``Network`` (made by ``adapt``, with layers of its choice); any other
+        module, adapted with default layers.
 
     Raises:
         UserError: if the function fails or returns something else, or if that does not fit the images and classes.
     """
-    function = find_factory(name)
+    function = import_factory(name)
     size = image_size or _SIZE
     try:
         made = function(in_channels=in_channels, num_classes=num_classes, **_size_of(function, size))
     except UserError:
         raise
-    except Exception as error:  # a stranger's code, which may raise anything
+    except Exception as error:  # other people's code, which may raise anything
         raise UserError(
             f"{name!r}, called with in_channels={in_channels} and num_classes={num_classes}, raised {_quoted(error)}"
         ) from error

@@ -157,7 +157,7 @@ def stated_normalization(recipe: Recipe, channels: int) -> Normalization | None:
     # Views that the recipe names are normalized by what is measured on them.
     of_images = [teacher.model for teacher in recipe.teachers.values() if teacher.view not in recipe.views]
     for model in (*of_images, recipe.student):
-        found = None if model.initial is None else models.normalization_of(model.name, model.initial)
+        found = None if model.initial is None else models.initial_normalization(model.name, model.initial)
         if found is not None and len(found[0]) == channels:
             return found[:2]
     return None

@@ -43,7 +43,7 @@ def network_inputs(context: Context, model: Model, *, started: bool = False) -> 
     inputs = {"data": context.data.splits.fingerprint, "mean": list(mean), "std": list(std), "model": model.name}
     if model.initial is not None and not started:
         published = model.initial == models.PRETRAINED
-        inputs["initial"] = models.find_published(model.name).name if published else file_hash(Path(model.initial))
+        inputs["initial"] = models.find_pretrained(model.name).name if published else file_hash(Path(model.initial))
     return inputs
 
 
@@ -57,7 +57,7 @@ def build_initial(context: Context, model: Model, view: str) -> models.Network:
     """A network as its training starts."""
     network = build(context, model.name, view)
     if model.initial is not None:
-        models.start_from(network, model.initial)
+        models.load_initial_weights(network, model.initial)
     return network
 
 

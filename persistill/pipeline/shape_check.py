@@ -24,7 +24,7 @@ def check_shapes(context: Context) -> None:
     for who, model, view in _networks(context):
         if model.initial is not None:
             context.progress.start(f"initial weights of the {who}", 1)
-            notes = models.start_from(build(context, model.name, view), model.initial)
+            notes = models.load_initial_weights(build(context, model.name, view), model.initial)
             context.progress.finish("; ".join(notes))
     student = build(context, recipe.student.name, IMAGE).to(context.device)
     example = context.data.example()

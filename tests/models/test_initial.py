@@ -16,7 +16,7 @@ from timm.models import _registry
 
 from persistill import models
 from persistill.errors import UserError
-from persistill.models import build, find_published, normalization_of, plain, start_from
+from persistill.models import build, find_pretrained, initial_normalization, load_initial_weights, unwrap
 
 SIZE = (32, 32)
 
@@ -57,7 +57,7 @@ def torchvisions(monkeypatch):
 
 def same(network, other, but=()):
     """Names of the tensors in which two networks of one module differ, without those that may."""
-    one, two = plain(network).state_dict(), other.state_dict()
+    one, two = unwrap(network).state_dict(), other.state_dict()
     assert one.keys() <= two.keys()
     return {name for name in one if one[name].shape != two[name].shape or not one[name].equal(two[name])} - set(but)
 
@@ -74,21 +74,21 @@ def refusal(function, *arguments):
 def test_timms_own_code_brings_weights_to_classes_channels_and_size(published):
     theirs = published("test_vit")
     network = build("timm/test_vit", 3, 1000, (160, 160))
-    assert start_from(network, "pretrained") == ()
+    assert load_initial_weights(network, "pretrained") == ()
     assert not same(network, theirs)
     network = build("timm/test_vit", 1, 7, SIZE)
-    fresh = plain(network).head.weight.clone()
-    assert start_from(network, "pretrained") == (
+    fresh = unwrap(network).head.weight.clone()
+    assert load_initial_weights(network, "pretrained") == (
         "the classifier starts fresh: what is published has 1000 classes, the data 7",
         "timm made 1 of the 3 channels of the first convolution",
     )
-    ours = plain(network).state_dict()
+    ours = unwrap(network).state_dict()
     assert ours["blocks.1.mlp.fc1.weight"].equal(theirs.state_dict()["blocks.1.mlp.fc1.weight"])
     torch.testing.assert_close(
         ours["patch_embed.proj.weight"], theirs.state_dict()["patch_embed.proj.weight"].sum(1, keepdim=True)
     )
     assert ours["pos_embed"].shape == (1, 5, 64)  # 10 x 10 positions brought to 2 x 2
-    assert plain(network).head.weight.shape == fresh.shape
+    assert unwrap(network).head.weight.shape == fresh.shape
 
 
 def test_the_random_state_is_left_alone_and_decides_the_classifier(published):
@@ -98,9 +98,9 @@ def test_the_random_state_is_left_alone_and_decides_the_classifier(published):
         torch.manual_seed(seed)
         network = build("timm/test_resnet", 3, 7, SIZE)
         before = torch.get_rng_state()
-        start_from(network, "pretrained")
+        load_initial_weights(network, "pretrained")
         assert torch.get_rng_state().equal(before)
-        heads.append(plain(network).fc.weight)
+        heads.append(unwrap(network).fc.weight)
     assert heads[0].equal(heads[1])
     assert not heads[0].equal(heads[2])
 
@@ -108,14 +108,14 @@ def test_the_random_state_is_left_alone_and_decides_the_classifier(published):
 def test_torchvisions_weights_but_for_the_classifier(torchvisions):
     theirs = torchvisions("resnet18")
     network = build("torchvision/resnet18", 3, 7, SIZE)
-    fresh = plain(network).fc.weight.clone()
-    assert start_from(network, "pretrained") == (
+    fresh = unwrap(network).fc.weight.clone()
+    assert load_initial_weights(network, "pretrained") == (
         "the classifier starts fresh: what is published has 1000 classes, the data 7",
     )
     assert not same(network, theirs, ("fc.weight", "fc.bias"))
-    assert plain(network).fc.weight.equal(fresh)
+    assert unwrap(network).fc.weight.equal(fresh)
     network = build("torchvision/resnet18", 1, 1000, SIZE)
-    assert start_from(network, "pretrained") == (
+    assert load_initial_weights(network, "pretrained") == (
         "the first convolution starts fresh: what is published is for images of 3 channels, these have 1",
     )
     assert not same(network, theirs, ("conv1.weight",))
@@ -124,25 +124,25 @@ def test_torchvisions_weights_but_for_the_classifier(torchvisions):
 def test_auxiliary_heads_are_left_out_and_the_normalization_inside_is_made_good(torchvisions):
     theirs = torchvisions("googlenet").eval()
     network = build("torchvision/googlenet", 3, 1000, (64, 64)).eval()
-    assert start_from(network, "pretrained") == ()
+    assert load_initial_weights(network, "pretrained") == ()
     theirs.transform_input = True  # as torchvision sets it with published weights
     images = torch.rand(2, 3, 64, 64)
     imagenet = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    mean, std, _ = normalization_of("torchvision/googlenet", "pretrained")
+    mean, std, _ = initial_normalization("torchvision/googlenet", "pretrained")
     with torch.no_grad():
         found = network(torchvision.transforms.Normalize(mean, std)(images)).logits
         torch.testing.assert_close(found, theirs(imagenet(images)), rtol=1e-4, atol=1e-4)
 
 
 def test_published_weights_have_an_exact_name_and_a_normalization():
-    found = find_published("timm/resnet50")
+    found = find_pretrained("timm/resnet50")
     assert found.name == "timm/resnet50.a1_in1k"
     assert (found.classes, found.channels, found.size) == (1000, 3, (224, 224))
-    assert find_published("timm/resnet50.a2_in1k").name == "timm/resnet50.a2_in1k"
-    found = find_published("torchvision/resnet50")
+    assert find_pretrained("timm/resnet50.a2_in1k").name == "timm/resnet50.a2_in1k"
+    found = find_pretrained("torchvision/resnet50")
     assert found.name == "torchvision/ResNet50_Weights.IMAGENET1K_V2"
     assert found.mean == (0.485, 0.456, 0.406)
-    assert normalization_of("timm/vit_tiny_patch16_224", "pretrained")[0] == (0.5, 0.5, 0.5)
+    assert initial_normalization("timm/vit_tiny_patch16_224", "pretrained")[0] == (0.5, 0.5, 0.5)
 
 
 def test_a_download_that_fails_is_one_sentence(monkeypatch, torchvisions):
@@ -153,13 +153,13 @@ def test_a_download_that_fails_is_one_sentence(monkeypatch, torchvisions):
 
     monkeypatch.setattr(HfApi, "model_info", fail)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
-    said = refusal(start_from, build("timm/test_resnet", 3, 7, SIZE), "pretrained")
+    said = refusal(load_initial_weights, build("timm/test_resnet", 3, 7, SIZE), "pretrained")
     assert "test_resnet.r160_in1k from https://huggingface.co/timm/test_resnet.r160_in1k" in said
     assert "no way out." in said
     assert "more" not in said
     assert "in place of 'pretrained'" in said
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", fail)
-    said = refusal(start_from, build("torchvision/resnet18", 3, 7, SIZE), "pretrained")
+    said = refusal(load_initial_weights, build("torchvision/resnet18", 3, 7, SIZE), "pretrained")
     assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in said
     assert "safetensors.torch.save_file(torch.load('resnet18-f37072fd.pth', weights_only=True)" in said
 
@@ -175,7 +175,7 @@ def test_what_the_hubs_client_has_is_read_without_asking_the_hub(monkeypatch, tm
     )
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("the hub was asked"))
     network = build("timm/test_resnet", 3, 7, SIZE)
-    start_from(network, "pretrained")
+    load_initial_weights(network, "pretrained")
     assert not same(network, theirs, ("fc.weight", "fc.bias"))
 
 
@@ -204,44 +204,46 @@ def test_a_file_of_ours_with_other_classes_and_channels(file):
     theirs = build("resnet-8", 3, 5)
     models.save(theirs, file, {"classes": list("abcde"), "mean": [0.1] * 3, "std": [0.2] * 3, "view": "image"})
     network = build("resnet-8", 3, 5)
-    assert start_from(network, str(file)) == ()
+    assert load_initial_weights(network, str(file)) == ()
     assert not same(network, theirs)
     network = build("resnet-8", 1, 7)
-    assert start_from(network, str(file)) == (
+    assert load_initial_weights(network, str(file)) == (
         f"the classifier starts fresh: the file {file} has 5 classes, the data 7",
         f"the first convolution starts fresh: the file {file} is for images of 3 channels, these have 1",
     )
     first = next(name for name in theirs.state_dict() if name.endswith("weight"))
     assert not same(network, theirs, (first, "classifier.weight", "classifier.bias"))
-    assert normalization_of("resnet-8", str(file)) == ((0.1,) * 3, (0.2,) * 3, "as w.safetensors says")
+    assert initial_normalization("resnet-8", str(file)) == ((0.1,) * 3, (0.2,) * 3, "as w.safetensors says")
 
 
 def test_a_file_of_ours_of_a_foreign_network_and_one_of_its_own(file):
     theirs = build("timm/test_resnet", 3, 5, SIZE)
     models.save(theirs, file, {})
     network = build("timm/test_resnet.r160_in1k", 3, 7, SIZE)
-    assert start_from(network, str(file)) == (
+    assert load_initial_weights(network, str(file)) == (
         f"the classifier starts fresh: the file {file} has 5 classes, the data 7",
     )
-    assert not same(network, plain(theirs), ("fc.weight", "fc.bias"))
-    assert normalization_of("timm/test_resnet", str(file)) is None
+    assert not same(network, unwrap(theirs), ("fc.weight", "fc.bias"))
+    assert initial_normalization("timm/test_resnet", str(file)) is None
     # With the library's own names, half precision, without counters and without a classifier.
     bare = timm.create_model("test_resnet", num_classes=0)
     halves = {name: tensor.half() for name, tensor in bare.state_dict().items() if "num_batches" not in name}
     safetensors.torch.save_file(halves, file)
-    assert start_from(network, str(file)) == (f"the classifier starts fresh: the file {file} has none that fits",)
-    assert plain(network).conv1[0].weight.equal(halves["conv1.0.weight"].float())
-    assert plain(network).conv1[0].weight.dtype == torch.float32
-    assert normalization_of("timm/test_resnet", str(file))[2] == "as timm states for test_resnet"
+    assert load_initial_weights(network, str(file)) == (
+        f"the classifier starts fresh: the file {file} has none that fits",
+    )
+    assert unwrap(network).conv1[0].weight.equal(halves["conv1.0.weight"].float())
+    assert unwrap(network).conv1[0].weight.dtype == torch.float32
+    assert initial_normalization("timm/test_resnet", str(file))[2] == "as timm states for test_resnet"
 
 
 def test_a_classifier_is_taken_whole_or_not_at_all(file):
     state = timm.create_model("test_resnet", num_classes=7).state_dict()
     safetensors.torch.save_file({name: tensor for name, tensor in state.items() if name != "fc.bias"}, file)
     network = build("timm/test_resnet", 3, 7, SIZE)
-    fresh = plain(network).fc.weight.clone()
-    assert "none that fits" in start_from(network, str(file))[0]
-    assert plain(network).fc.weight.equal(fresh)
+    fresh = unwrap(network).fc.weight.clone()
+    assert "none that fits" in load_initial_weights(network, str(file))[0]
+    assert unwrap(network).fc.weight.equal(fresh)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +262,7 @@ def test_anything_else_that_differs_is_named_and_nothing_taken(file, change, wor
     safetensors.torch.save_file({name: tensor for name, tensor in state.items() if tensor is not None}, file)
     network = build("timm/test_resnet", 3, 7, SIZE)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    said = refusal(start_from, network, str(file))
+    said = refusal(load_initial_weights, network, str(file))
     assert re.search(words, said)
     assert "Only the classifier, and the first convolution for other channels, may differ" in said
     assert all(tensor.equal(before[name]) for name, tensor in network.state_dict().items())
@@ -268,11 +270,11 @@ def test_anything_else_that_differs_is_named_and_nothing_taken(file, change, wor
 
 def test_files_of_another_kind_are_refused(file):
     network = build("resnet-8", 3, 5)
-    assert "there is no file" in refusal(start_from, network, str(file))
+    assert "there is no file" in refusal(load_initial_weights, network, str(file))
     models.save(build("resnet-14", 3, 5), file, {})
-    assert "holds 'resnet-14', and 'resnet-8' is to start from it" in refusal(start_from, network, str(file))
+    assert "holds 'resnet-14', and 'resnet-8' is to start from it" in refusal(load_initial_weights, network, str(file))
     pickle = file.with_suffix(".pth")
     torch.save({}, pickle)
-    assert "torch.load('w.pth', weights_only=True)" in refusal(start_from, network, str(pickle))
+    assert "torch.load('w.pth', weights_only=True)" in refusal(load_initial_weights, network, str(pickle))
     file.write_bytes(b"no")
-    assert "not a whole safetensors file" in refusal(start_from, network, str(file))
+    assert "not a whole safetensors file" in refusal(load_initial_weights, network, str(file))

@@ -13,7 +13,7 @@ from torch import nn
 from persistill.errors import UserError
 from persistill.exporters import export_student
 from persistill.losses import AT, KD, SP, TGD
-from persistill.models import build, check, load, load_into, plain, save
+from persistill.models import build, check, load, load_into, save, unwrap
 from persistill.structures import FeatureMapSpec
 
 ABOUT = {"classes": list("abcde"), "mean": [0.5] * 3, "std": [0.25] * 3, "shape": [3, 32, 32], "view": "image"}
@@ -47,7 +47,7 @@ def sized(in_channels, num_classes, image_size):
     return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * height * width, num_classes))
 
 def tapped(in_channels, num_classes):
-    return adapt(Small(in_channels, num_classes), in_channels, num_classes, taps=["0"], image_size=(8, 8))
+    return adapt(Small(in_channels, num_classes), in_channels, num_classes, layers=["0"], image_size=(8, 8))
 
 def stubborn(in_channels, num_classes):
     return tapped(in_channels, 10)
@@ -101,7 +101,7 @@ def test_networks_of_others_by_name(name, channels, size, maps, width):
 
 
 def test_networks_for_one_size_are_made_for_ours():
-    assert plain(build("timm/test_vit", 3, 5, (32, 64))).pos_embed.shape == (1, 1 + 2 * 4, 64)
+    assert unwrap(build("timm/test_vit", 3, 5, (32, 64))).pos_embed.shape == (1, 1 + 2 * 4, 64)
 
 
 def test_sizes_by_default(own):
@@ -120,7 +120,7 @@ def test_weights_follow_the_seed():
 
 
 def test_torchvisions_first_convolution_is_like_the_old_one():
-    wanted, found = (plain(build("torchvision/mobilenet_v3_small", n, 5, (32, 32))).features[0][0] for n in (3, 6))
+    wanted, found = (unwrap(build("torchvision/mobilenet_v3_small", n, 5, (32, 32))).features[0][0] for n in (3, 6))
     assert found.weight.shape == (16, 6, 3, 3)
     assert (found.stride, found.padding, found.bias) == (wanted.stride, wanted.padding, wanted.bias)
 
@@ -162,7 +162,7 @@ def test_networks_of_others_come_back(own, tmp_path, name):
         header = json.loads(file.metadata()["persistill"])
         names = set(file.keys())
     assert header["image_size"] == [32, 32]
-    assert names == {f"module.{name}" for name in plain(network).state_dict()}
+    assert names == {f"module.{name}" for name in unwrap(network).state_dict()}
 
 
 def test_timm_reads_what_we_write_and_we_what_timm_writes(tmp_path):

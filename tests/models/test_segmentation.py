@@ -18,7 +18,7 @@ from persistill import models
 from persistill.errors import UserError
 from persistill.exporters import onnx_file
 from persistill.exporters.student import Student
-from persistill.models import build, check, start_from
+from persistill.models import build, check, load_initial_weights
 
 OWN = ["lraspp:wrn-16-1", "lraspp:resnet-8", "lraspp:mobilenet-v2-half", "lraspp:vgg-8", "lraspp:shufflenet-v2"]
 TIMM = ["lraspp:timm/test_resnet", "lraspp:timm/mobilenetv3_small_050"]
@@ -123,7 +123,7 @@ def test_files_make_the_network_again(name, tmp_path):
 def test_own_networks_are_loaded_by_their_names(tmp_path):
     name = "test_segmentation:pixel_net"
     models.save(build(name, 3, 5, (32, 48)), tmp_path / "w.safetensors", {})
-    with pytest.raises(UserError, match="code of somebody's own"):
+    with pytest.raises(UserError, match="which is user code"):
         models.load(tmp_path / "w.safetensors")
     assert models.load(tmp_path / "w.safetensors", name)[0].name == name
 
@@ -185,7 +185,7 @@ def test_an_encoder_starts_from_a_classifier(tmp_path):
     models.save(classifier, tmp_path / "w.safetensors", {})
     network = build("lraspp:wrn-16-1", 3, 5)
     before = network.state_dict()["classifier.low.weight"].clone()
-    notes = start_from(network, str(tmp_path / "w.safetensors"))
+    notes = load_initial_weights(network, str(tmp_path / "w.safetensors"))
     assert [note[:25] for note in notes] == ["the decoder starts fresh:"]
     state, given = network.encoder.module.state_dict(), classifier.state_dict()
     assert state.keys() == given.keys() - {"classifier.weight", "classifier.bias"}
@@ -198,7 +198,7 @@ def test_an_encoder_starts_from_a_file_of_timm(tmp_path, name):
     made = timm.create_model(name, num_classes=7)
     safetensors.torch.save_file(made.state_dict(), tmp_path / "w.safetensors")
     network = build(f"lraspp:timm/{name}", 3, 5, (64, 64)).eval()
-    start_from(network, str(tmp_path / "w.safetensors"))
+    load_initial_weights(network, str(tmp_path / "w.safetensors"))
     made.eval()
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close([*network(x).feature_maps.values()][1], made.forward_intermediates(x, [1])[1][0])
@@ -207,19 +207,19 @@ def test_an_encoder_starts_from_a_file_of_timm(tmp_path, name):
 def test_an_encoder_of_other_channels_or_another_network(tmp_path):
     models.save(build("wrn-16-1", 3, 10), tmp_path / "w.safetensors", {})
     gray = build("lraspp:wrn-16-1", 1, 5)
-    assert "the first convolution starts fresh" in start_from(gray, str(tmp_path / "w.safetensors"))[1]
+    assert "the first convolution starts fresh" in load_initial_weights(gray, str(tmp_path / "w.safetensors"))[1]
     with pytest.raises(UserError, match="holds 'wrn-16-1', and 'lraspp:wrn-16-2' is to start from it"):
-        start_from(build("lraspp:wrn-16-2", 3, 5), str(tmp_path / "w.safetensors"))
+        load_initial_weights(build("lraspp:wrn-16-2", 3, 5), str(tmp_path / "w.safetensors"))
     safetensors.torch.save_file(build("wrn-16-1", 3, 10).state_dict(), tmp_path / "bare.safetensors")
     with pytest.raises(UserError, match="the encoder 'wrn-16-2' cannot start from"):
-        start_from(build("lraspp:wrn-16-2", 3, 5), str(tmp_path / "bare.safetensors"))
+        load_initial_weights(build("lraspp:wrn-16-2", 3, 5), str(tmp_path / "bare.safetensors"))
 
 
 def test_a_whole_network_starts_from_one_of_other_classes(tmp_path):
     given = build("lraspp:wrn-16-1", 3, 9)
     models.save(given, tmp_path / "w.safetensors", {})
     network = build("lraspp:wrn-16-1", 3, 5)
-    (note,) = start_from(network, str(tmp_path / "w.safetensors"))
+    (note,) = load_initial_weights(network, str(tmp_path / "w.safetensors"))
     assert "has 9 classes, the data 5" in note
     assert torch.equal(network.project[0].weight, given.project[0].weight)
 
@@ -228,20 +228,20 @@ def test_torchvisions_segmentation_starts_from_what_is_published(monkeypatch):
     name = "lraspp_mobilenet_v3_large"
     made = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=21)
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *_, **__: made.state_dict())
-    found = models.find_published(f"torchvision/{name}")
+    found = models.find_pretrained(f"torchvision/{name}")
     assert (found.classes, found.size) == (21, (520, 520))
     network = build(f"torchvision/{name}", 3, 5, (32, 48))
-    (note,) = start_from(network, "pretrained")
+    (note,) = load_initial_weights(network, "pretrained")
     assert "has 21 classes, the data 5" in note
     assert torch.equal(network.module.classifier.cbr[0].weight, made.classifier.cbr[0].weight)
 
 
 def test_what_is_published_of_an_encoder(monkeypatch):
-    assert models.find_published("lraspp:timm/test_resnet") == models.find_published("timm/test_resnet")
-    assert models.usual_normalization("lraspp:timm/test_resnet") == models.usual_normalization("timm/test_resnet")
+    assert models.find_pretrained("lraspp:timm/test_resnet") == models.find_pretrained("timm/test_resnet")
+    assert models.library_normalization("lraspp:timm/test_resnet") == models.library_normalization("timm/test_resnet")
     made = timm.create_model("test_resnet", features_only=True)
-    monkeypatch.setattr(models.initial_weights, "fetch_published", lambda _: made.state_dict())
+    monkeypatch.setattr(models.initial_weights, "download_pretrained", lambda _: made.state_dict())
     network = build("lraspp:timm/test_resnet", 3, 5, (32, 48))
-    (note,) = start_from(network, "pretrained")
+    (note,) = load_initial_weights(network, "pretrained")
     assert note.startswith("the decoder starts fresh")
     assert torch.equal(network.encoder.module.conv1[0].weight, made.conv1[0].weight)

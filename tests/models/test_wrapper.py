@@ -16,8 +16,8 @@ from strangers import Block, ConvNet, LastNet, TokenNet
 from torch import nn
 
 from persistill.errors import UserError
-from persistill.models import adapt, plain
-from persistill.models.feature_extraction.feature_layout import Layout, as_map, grid, recognize, stride
+from persistill.models import adapt, unwrap
+from persistill.models.feature_extraction.feature_layout import Layout, grid, infer_layout, stride, to_feature_map
 from persistill.structures import FeatureMapSpec
 
 
@@ -126,7 +126,7 @@ def test_a_module_of_many_stages_is_opened_and_the_way_back_up_is_not_followed()
             self.merge = Block(4, 4, 1)
 
         def forward(self, x):
-            half = self.first(x)
+            half = self.first_tensor(x)
             quarter = self.second(half)
             eighth = self.third(quarter)
             return self.merge(self.up(eighth) + quarter)
@@ -158,7 +158,7 @@ def test_other_sizes_come_later():
 
 
 def test_gradients_reach_the_network_through_its_maps():
-    network = adapt(ConvNet(), 3, 5, taps=["body.0"], image_size=(8, 8)).train()
+    network = adapt(ConvNet(), 3, 5, layers=["body.0"], image_size=(8, 8)).train()
     network(torch.randn(2, 3, 8, 8)).feature_maps["body.0"].square().mean().backward()
     assert network.module.stem.weight.grad.abs().sum() > 0
     assert network.module.head.weight.grad is None
@@ -171,7 +171,7 @@ def test_tokens_lie_on_the_grid_of_their_patches(size, extra):
     network = adapt(module, 3, 5, image_size=size)
     x = torch.randn(2, 3, *size)
     assert_keeps_its_promise(network, x)
-    (found,) = adapt(module, 3, 5, taps=["blocks.0"], image_size=size)(x).feature_maps.values()
+    (found,) = adapt(module, 3, 5, layers=["blocks.0"], image_size=size)(x).feature_maps.values()
     patches = module.patches(x)
     expected = patches + module.blocks[0].dense(patches.movedim(1, 3)).tanh().movedim(3, 1)
     torch.testing.assert_close(found, expected)
@@ -194,7 +194,7 @@ def test_stated_tokens_are_believed():
 
 def test_channels_last_are_turned():
     module = LastNet().eval()
-    network = adapt(module, 3, 5, taps=["stem", "stage"], image_size=(16, 12))
+    network = adapt(module, 3, 5, layers=["stem", "stage"], image_size=(16, 12))
     x = torch.randn(2, 3, 16, 12)
     features = assert_keeps_its_promise(network, x)
     assert torch.equal(features.feature_maps["stage"].permute(0, 2, 3, 1), module.stage(module.turn(module.stem(x))))
@@ -207,7 +207,7 @@ def test_the_last_call_counts():
             return super().forward(self.stem(x)[:, :3])
 
     module = Twice().eval()
-    network = adapt(module, 3, 5, taps=["stem"], image_size=(8, 8))
+    network = adapt(module, 3, 5, layers=["stem"], image_size=(8, 8))
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(network(x).feature_maps["stem"], module.stem(module.stem(x)[:, :3]))
 
@@ -269,7 +269,7 @@ def test_the_probe_leaves_no_trace():
     assert module.noise is noise
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in module.parameters())
-    assert plain(network) is module
+    assert unwrap(network) is module
 
 
 def hooks(module):
@@ -385,15 +385,15 @@ def test_onnx_gives_the_same_logits_for_any_batch(module, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "taps", "kinds"),
+    ("name", "layers", "kinds"),
     [
-        ("test_resnet", ["act1", "layer1", "layer2", "layer3", "layer4"], {"first"}),
-        ("test_efficientnet", [f"blocks.{i}" for i in range(5)], {"first"}),
-        ("test_mambaout", [f"stages.{i}" for i in range(4)], {"last"}),
+        ("test_resnet", ["act1", "layer1", "layer2", "layer3", "layer4"], {"channels_first"}),
+        ("test_efficientnet", [f"blocks.{i}" for i in range(5)], {"channels_first"}),
+        ("test_mambaout", [f"stages.{i}" for i in range(4)], {"channels_last"}),
         ("test_vit", [f"blocks.{i}" for i in (1, 2, 4, 5)], {"tokens"}),
     ],
 )
-def test_timms_feature_information_is_followed(name, taps, kinds):
+def test_timms_feature_information_is_followed(name, layers, kinds):
     module = timm.create_model(name, num_classes=5).eval()
     network = adapt(module, 3, 5, image_size=(160, 160))
     x = torch.randn(2, 3, 160, 160)
@@ -402,8 +402,8 @@ def test_timms_feature_information_is_followed(name, taps, kinds):
         # timm's own way to the same maps, which needs no hooks.
         expected = module.forward_intermediates(x, norm=False, intermediates_only=True)
         assert torch.equal(features.logits, module(x))
-    assert list(features.feature_maps) == taps
-    assert {layout.kind for layout in network._taps.values()} == kinds
+    assert list(features.feature_maps) == layers
+    assert {layout.kind for layout in network._layers.values()} == kinds
     for found in features.feature_maps.values():
         assert any(found.shape == other.shape and torch.equal(found, other) for other in expected)
 
@@ -447,9 +447,9 @@ def test_tokens_of_any_grid_are_read_in_their_order(size, stride, channels, extr
     image = (height * stride, width * stride)
     values = torch.arange(2.0 * channels * height * width).reshape(2, channels, height, width)
     tokens = torch.cat([torch.full((2, extra, channels), -1.0), values.flatten(2).transpose(1, 2)], 1)
-    layout = recognize(tokens.shape, image, channels, extra if known else None)
+    layout = infer_layout(tokens.shape, image, channels, extra if known else None)
     assert layout is not None
-    found = as_map(tokens, layout, image)
+    found = to_feature_map(tokens, layout, image)
     if known:
         assert torch.equal(found, values)
     else:
@@ -461,16 +461,16 @@ def test_tokens_of_any_grid_are_read_in_their_order(size, stride, channels, extr
 
 
 def test_what_is_no_map_is_not_taken_for_one():
-    assert recognize((2, 10), (8, 8)) is None
-    assert recognize((2, 5, 3), (8, 8)) == Layout("tokens", 1)
-    assert recognize((2, 5, 3), (8, 8), extra=0) is None
-    assert recognize((2, 24, 3), (8, 8)) == Layout("tokens", 8)
-    assert recognize((2, 80, 3), (8, 8)) is None  # 64 + 16
-    assert recognize((2, 4, 4, 7), (8, 8)) == Layout("last")
-    assert recognize((2, 7, 4, 4), (8, 8)) == Layout("first")
-    assert recognize((2, 7, 4, 4), (8, 8), channels=4) is None
-    assert recognize((2, 4, 4, 4), (8, 8)) == Layout("first")
-    assert recognize((2, 3, 16, 16), (8, 8)) is None
+    assert infer_layout((2, 10), (8, 8)) is None
+    assert infer_layout((2, 5, 3), (8, 8)) == Layout("tokens", 1)
+    assert infer_layout((2, 5, 3), (8, 8), extra=0) is None
+    assert infer_layout((2, 24, 3), (8, 8)) == Layout("tokens", 8)
+    assert infer_layout((2, 80, 3), (8, 8)) is None  # 64 + 16
+    assert infer_layout((2, 4, 4, 7), (8, 8)) == Layout("channels_last")
+    assert infer_layout((2, 7, 4, 4), (8, 8)) == Layout("channels_first")
+    assert infer_layout((2, 7, 4, 4), (8, 8), channels=4) is None
+    assert infer_layout((2, 4, 4, 4), (8, 8)) == Layout("channels_first")
+    assert infer_layout((2, 3, 16, 16), (8, 8)) is None
     assert grid(0, (8, 8)) is None
 
 
@@ -495,22 +495,22 @@ def error(module=None, in_channels=3, num_classes=5, image_size=(8, 8), **option
 
 
 def test_wrong_paths_are_answered_with_near_ones():
-    message = error(taps=["body.4"])
+    message = error(layers=["body.4"])
     assert "unknown module path in ConvNet: 'body.4'. Did you mean 'body." in message
     assert "Did you mean 'head'?" in error(head="heed")
-    assert "lists all" in error(taps=["nothing like it"])
+    assert "lists all" in error(layers=["nothing like it"])
 
 
 def test_paths_that_lead_to_no_map():
-    assert "'unused' in ConvNet was not called" in error(taps=["unused"])
-    message = error(TokenNet(), taps=["blocks"])
+    assert "'unused' in ConvNet was not called" in error(layers=["unused"])
+    message = error(TokenNet(), layers=["blocks"])
     assert "was not called" in message
     assert "blocks.7" in message
-    assert "'head' in ConvNet returns (2, 5) for 2 images: neither a map" in error(taps=["head"])
+    assert "'head' in ConvNet returns (2, 5) for 2 images: neither a map" in error(layers=["head"])
 
 
 def test_tokens_without_a_grid():
-    message = error(TokenNet(extra=9), taps=["blocks.0"], image_size=(20, 20))
+    message = error(TokenNet(extra=9), layers=["blocks.0"], image_size=(20, 20))
     assert "the 34 tokens that 'blocks.0' in TokenNet returns for images of 20x20 form no grid" in message
     module = TokenNet(extra=9)
     module.num_prefix_tokens = 9
@@ -563,5 +563,5 @@ def test_a_tap_that_is_skipped_later():
 
 def test_a_network_of_ours_is_plain_already():
     network = adapt(ConvNet(), 3, 5, image_size=(8, 8))
-    assert plain(network) is network.module
-    assert plain(network.module) is network.module
+    assert unwrap(network) is network.module
+    assert unwrap(network.module) is network.module

@@ -1,4 +1,4 @@
-"""What a tensor inside a foreign network is: a map with channels first or last, or tokens that form a grid."""
+"""The layout of a tensor inside a network: a feature map with channels first or last, or tokens that form a grid."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 MOST_EXTRA_TOKENS = 8
-"""Tokens before the grid that are believed without being told: class, distillation, and a handful of registers."""
+"""Tokens before the grid that are assumed without being stated: class, distillation, and a handful of registers."""
 
 Size = tuple[int, int]
 
@@ -16,21 +16,21 @@ class Layout(NamedTuple):
     """How to read a tapped tensor.
 
     Attributes:
-        kind: "first": (B, C, H, W). "last": (B, H, W, C). "tokens": (B, N, C), tokens row by row.
+        kind: "channels_first": (B, C, H, W). "channels_last": (B, H, W, C). "tokens": (B, N, C), tokens row by row.
         extra: number of tokens before the grid (class, distillation, registers); 0 for maps.
     """
 
-    kind: Literal["first", "last", "tokens"]
+    kind: Literal["channels_first", "channels_last", "tokens"]
     extra: int = 0
 
 
-def recognize(
+def infer_layout(
     shape: Sequence[int], image: Size, channels: int | None = None, extra: int | None = None
 ) -> Layout | None:
-    """Find out what a tensor is from its shape.
+    """Infer the layout of a tensor from its shape.
 
-    A grid has the aspect ratio of the image, to within one pixel. Channels first is tried before channels last. Of
-    tokens, the fewest are taken for extra ones that leave a grid behind them, and not more than eight.
+    A grid has the aspect ratio of the image, to within one pixel. Channels first is tried before channels last. As
+    few tokens as possible, at most eight, are taken for extra ones, so that the rest form a grid.
 
     Args:
         shape: of the tensor, batch included.
@@ -39,14 +39,14 @@ def recognize(
         extra: number of tokens before the grid, where that is known.
 
     Returns:
-        The layout, or None if it is neither a map nor a grid of tokens.
+        The layout, or None if it is neither a feature map nor a grid of tokens.
     """
     if len(shape) == 4:
         _, one, two, three = shape
         if channels in (None, one) and _similar((two, three), image):
-            return Layout("first")
+            return Layout("channels_first")
         if channels in (None, three) and _similar((one, two), image):
-            return Layout("last")
+            return Layout("channels_last")
     if len(shape) == 3 and channels in (None, shape[2]):
         for count in range(MOST_EXTRA_TOKENS + 1) if extra is None else (extra,):
             if grid(shape[1] - count, image) is not None:
@@ -54,20 +54,20 @@ def recognize(
     return None
 
 
-def as_map(tensor: Tensor, layout: Layout, image: Size) -> Tensor | None:
-    """Read a tensor as a map.
+def to_feature_map(tensor: Tensor, layout: Layout, image: Size) -> Tensor | None:
+    """Read a tensor as a feature map.
 
     Args:
         tensor: as the layout says.
-        layout: from ``recognize``, for images of this or another size.
+        layout: from ``infer_layout``, for images of this or another size.
         image: height and width of the image that went in.
 
     Returns:
         (B, C, H, W), a view of the tensor wherever that is possible; None if the tokens form no grid.
     """
-    if layout.kind == "first":
+    if layout.kind == "channels_first":
         return tensor
-    if layout.kind == "last":
+    if layout.kind == "channels_last":
         return tensor.permute(0, 3, 1, 2)
     size = grid(tensor.shape[1] - layout.extra, image)
     if size is None:
@@ -76,17 +76,17 @@ def as_map(tensor: Tensor, layout: Layout, image: Size) -> Tensor | None:
     return tokens.reshape(*tokens.shape[:2], *size)
 
 
-def size_of(shape: Sequence[int], layout: Layout, image: Size) -> tuple[int, Size]:
-    """Channels, and height and width, of a map.
+def channels_and_size(shape: Sequence[int], layout: Layout, image: Size) -> tuple[int, Size]:
+    """Channels, and height and width, of a feature map.
 
     Args:
-        shape: of a tensor that ``recognize`` found to have this layout.
+        shape: of a tensor that ``infer_layout`` found to have this layout.
         layout: likewise.
         image: likewise.
     """
-    if layout.kind == "first":
+    if layout.kind == "channels_first":
         return shape[1], (shape[2], shape[3])
-    if layout.kind == "last":
+    if layout.kind == "channels_last":
         return shape[3], (shape[1], shape[2])
     size = grid(shape[1] - layout.extra, image)
     assert size is not None
@@ -94,10 +94,10 @@ def size_of(shape: Sequence[int], layout: Layout, image: Size) -> tuple[int, Siz
 
 
 def stride(size: Size, image: Size) -> int:
-    """How many positions of the image there are for one of the map, along a side.
+    """How many pixels of the image there are for one position of the feature map, along a side.
 
-    The least power of two that leads from the image's sides to the map's, rounded up; if none does, as in networks
-    that do not pad, the quotient of the sides, rounded, 1 or more.
+    The least power of two that leads from the image's sides to the feature map's, rounded up; if none does, as in
+    networks that do not pad, the quotient of the sides, rounded, 1 or more.
     """
     power = 1
     while power < 2 * max(image):

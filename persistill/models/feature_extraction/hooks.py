@@ -1,4 +1,4 @@
-"""Watches modules during one forward pass, and leaves nothing behind."""
+"""Captures inputs and outputs of modules by hooks during one forward pass, and removes the hooks."""
 
 import contextlib
 import threading
@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from persistill.models.feature_extraction.trace import first
+from persistill.models.feature_extraction.trace import first_tensor
 
 
-class Seen(NamedTuple):
-    """What was seen, filled during the forward pass; of a module that is called several times, the last call.
+class Captured(NamedTuple):
+    """What was captured, filled during the forward pass; of a module that is called several times, the last call.
 
     Attributes:
         outputs: path -> result, or the first entry of several.
@@ -23,36 +23,36 @@ class Seen(NamedTuple):
 
 
 @contextlib.contextmanager
-def watching(module: nn.Module, outputs: Sequence[str], inputs: Sequence[str]) -> Iterator[Seen]:
-    """Watch results and arguments of modules inside ``module``, while this context lasts, in this thread.
+def capture(module: nn.Module, outputs: Sequence[str], inputs: Sequence[str]) -> Iterator[Captured]:
+    """Capture outputs and inputs of modules inside ``module``, while this context lasts, in this thread.
 
-    Hooks stand for one pass only: a module that was watched is the module that it was, for its owner, for copies of it
-    and for an export. Another thread that uses the same module at the same time is not watched.
+    Hooks are registered for this context only: afterwards the module is as before, for its owner, for copies and for an
+    export. Forward passes of other threads through the same module are not captured.
 
     Args:
         module: the network.
         outputs: paths of modules whose results are kept.
         inputs: paths of modules whose first arguments are kept.
     """
-    seen, thread = Seen({}, {}), threading.get_ident()
+    captured, thread = Captured({}, {}), threading.get_ident()
 
-    def left(path: str, output: Any) -> None:
-        if threading.get_ident() == thread and (found := first(output)) is not None:
-            seen.outputs[path] = found
+    def record_output(path: str, output: Any) -> None:
+        if threading.get_ident() == thread and (tensor := first_tensor(output)) is not None:
+            captured.outputs[path] = tensor
 
-    def entered(path: str, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        if threading.get_ident() == thread and (found := first([*given, *named.values()])) is not None:
-            seen.inputs[path] = found
+    def record_input(path: str, positional: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        if threading.get_ident() == thread and (tensor := first_tensor([*positional, *named.values()])) is not None:
+            captured.inputs[path] = tensor
 
     with contextlib.ExitStack() as hooks:
         for path in outputs:
             after = module.get_submodule(path).register_forward_hook(
-                lambda _, __, output, path=path: left(path, output)
+                lambda _, __, output, path=path: record_output(path, output)
             )
             hooks.callback(after.remove)
         for path in inputs:
             before = module.get_submodule(path).register_forward_pre_hook(
-                lambda _, given, named, path=path: entered(path, given, named), with_kwargs=True
+                lambda _, positional, named, path=path: record_input(path, positional, named), with_kwargs=True
             )
             hooks.callback(before.remove)
-        yield seen
+        yield captured

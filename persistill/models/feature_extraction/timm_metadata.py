@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from persistill.models.feature_extraction.feature_layout import Layout, Size, recognize
+from persistill.models.feature_extraction.feature_layout import Layout, Size, infer_layout
 from persistill.models.feature_extraction.trace import BATCH
 
 
@@ -31,7 +31,7 @@ def paths(module: nn.Module, field: Literal["classifier", "first_conv"]) -> tupl
 
 
 def layout(module: nn.Module, path: str, shape: Sequence[int], image: Size) -> Layout | None:
-    """``recognize`` with the channels and the extra tokens that the network states, and without them if they are wrong.
+    """The layout by the channels and extra tokens that the network states, and without these if they are wrong.
 
     Stated tokens are not in every block: some networks add the class token halfway.
 
@@ -45,5 +45,5 @@ def layout(module: nn.Module, path: str, shape: Sequence[int], image: Size) -> L
         return None  # windows or patches, stacked along the batch
     channels = {entry["module"]: entry["num_chs"] for entry in feature_info(module)}.get(path)
     tokens = getattr(module, "num_prefix_tokens", None)
-    stated = recognize(shape, image, channels, tokens if isinstance(tokens, int) else None)
-    return stated or recognize(shape, image)
+    stated = infer_layout(shape, image, channels, tokens if isinstance(tokens, int) else None)
+    return stated or infer_layout(shape, image)

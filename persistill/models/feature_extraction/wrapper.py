@@ -1,4 +1,4 @@
-"""Any ``nn.Module`` that classifies images, or their pixels, as a network of ours, without a line of it changed."""
+"""Wraps any ``nn.Module`` that classifies images, or their pixels, as a ``Network``, without changing it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,32 +7,32 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.models.base import Network
-from persistill.models.close_match import mistaken
+from persistill.models.close_match import close_match_error
 from persistill.models.feature_extraction import timm_metadata
-from persistill.models.feature_extraction.default_layers import default_taps
-from persistill.models.feature_extraction.feature_layout import Layout, Size, as_map, size_of, stride
-from persistill.models.feature_extraction.hooks import watching
-from persistill.models.feature_extraction.trace import BATCH, Call, first, probe
+from persistill.models.feature_extraction.default_layers import default_layers
+from persistill.models.feature_extraction.feature_layout import Layout, Size, channels_and_size, stride, to_feature_map
+from persistill.models.feature_extraction.hooks import capture
+from persistill.models.feature_extraction.trace import BATCH, Call, first_tensor, trace
 from persistill.structures import FeatureMapSpec, FeatureSpec, ModelOutput
 
 
-class Adapted(Network):
-    """A foreign module that returns ``ModelOutput``. Made by ``adapt``.
+class AdaptedNetwork(Network):
+    """Any classifier as a network that returns ``ModelOutput``. Made by ``adapt``.
 
     Attributes:
-        module: the foreign module itself. It carries no hooks outside of a forward pass.
+        module: the classifier itself. It carries no hooks outside of a forward pass.
         image_size: height and width of the images for which the spec was measured.
     """
 
     module: nn.Module
 
     def __init__(
-        self, name: str, spec: FeatureSpec, module: nn.Module, taps: Mapping[str, Layout], head: str, image_size: Size
+        self, name: str, spec: FeatureSpec, module: nn.Module, layers: Mapping[str, Layout], head: str, image_size: Size
     ) -> None:
         super().__init__(name, spec)
         self.module = module
         self.image_size = image_size
-        self._taps = dict(taps)
+        self._layers = dict(layers)
         self._head = head
 
     @property
@@ -47,50 +47,52 @@ class Adapted(Network):
             x: (B, in_channels, H, W), normalized, of a size that the module takes.
 
         Returns:
-            Logits (B, num_classes) or (B, num_classes, H, W), embedding (B, D) and the tapped maps.
+            Logits (B, num_classes) or (B, num_classes, H, W), embedding (B, D), and feature maps of the layers.
 
         Raises:
             UserError: if a tapped module was not called this time, or its tokens form no grid for this image.
         """
-        with watching(self.module, list(self._taps), [self._head]) as seen:
+        with capture(self.module, list(self._layers), [self._head]) as captured:
             output = self.module(x)
-        if absent := [path for path in self._taps if path not in seen.outputs] + [self._head] * (not seen.inputs):
+        if absent := [path for path in self._layers if path not in captured.outputs] + [self._head] * (
+            not captured.inputs
+        ):
             raise UserError(
-                f"{self.name!r} did not call {', '.join(absent)} this time, and did so when it was adapted: its "
+                f"{self.name!r} did not call {', '.join(absent)} this time, but did when it was adapted: its "
                 "forward pass depends on its mode or input. Tap modules that are always called."
             )
         image = (x.shape[2], x.shape[3])
         maps: dict[str, Tensor] = {}
-        for path, layout in self._taps.items():
-            found = as_map(seen.outputs[path], layout, image)
+        for path, layout in self._layers.items():
+            found = to_feature_map(captured.outputs[path], layout, image)
             if found is None:
-                raise UserError(_no_grid(self.name, path, seen.outputs[path].shape, image))
+                raise UserError(_no_grid(self.name, path, captured.outputs[path].shape, image))
             maps[path] = found
         logits = _logits(output)
         assert logits is not None
-        return ModelOutput(logits, _embedding(seen.inputs[self._head], self.module.get_submodule(self._head)), maps)
+        return ModelOutput(logits, _embedding(captured.inputs[self._head], self.module.get_submodule(self._head)), maps)
 
 
 def adapt(
     module: nn.Module,
     in_channels: int,
     num_classes: int,
-    taps: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
     head: str | None = None,
     *,
     image_size: Size,
     name: str | None = None,
-) -> Adapted:
-    """Make a network of any module that classifies images, or every pixel of them, by watching it at work.
+) -> AdaptedNetwork:
+    """Make a network of any module that classifies images, or every pixel of them, by tracing one forward pass.
 
     The module is called once, on noise, in evaluation mode and without gradients; its modes, buffers and the random
-    state are put back. It is not copied and not changed: ``plain`` gives it back as it is.
+    state are restored. It is neither copied nor changed: ``unwrap`` returns it.
 
-    A tapped module may return a map (B, C, H, W); a map (B, H, W, C), recognized by the channels that timm states or by
-    the aspect ratio of the image; or tokens (B, N, C), which are offered as a map (B, C, h, w) once the tokens before
-    the grid (class, distillation, registers) are dropped: as many as timm's ``num_prefix_tokens`` says, or else the
-    fewest, at most eight, that leave a grid with the image's aspect ratio. Of a module that returns several things
-    the first counts, of one that is called several times the last call.
+    A tapped layer may return a feature map (B, C, H, W); a feature map (B, H, W, C), recognized by the channels that
+    timm states or by the aspect ratio of the image; or tokens (B, N, C), which become a feature map (B, C, h, w) once
+    the tokens before the grid (class, distillation, registers) are dropped: as many as timm's ``num_prefix_tokens``
+    says, or else the fewest, at most eight, that leave a grid with the image's aspect ratio. If a layer returns several
+    tensors, the first counts; if it is called several times, the last call.
 
     The embedding is what goes into the head, averaged over positions where it has any: the last ``nn.Linear`` or 1x1
     convolution with ``num_classes`` outputs that is called (inside the classifier that timm states, where it states
@@ -102,45 +104,47 @@ def adapt(
             entry of a tuple.
         in_channels: channels of the images.
         num_classes: number of classes.
-        taps: paths of the modules whose results are the maps, as ``named_modules`` gives them; an empty sequence for no
-            maps. None: see ``default_taps.default_taps``.
+        layers: paths of the modules whose results are the feature maps, as ``named_modules`` gives them; an empty
+            sequence for none. None: see ``default_layers.default_layers``.
         head: path of the module whose input is the embedding.
         image_size: height and width of the images. Other sizes may be used later if the module takes them.
         name: under which ``build`` makes the network again; without one it cannot be saved with its name.
 
     Returns:
-        The network. Its spec was measured on images of ``image_size``; see ``layouts.stride``.
+        The network. Its spec was measured on images of ``image_size``; see ``feature_layout.stride``.
 
     Raises:
-        UserError: if the module fails on such images or returns no such logits, if a path is wrong, with the near
-            ones, or if a tap gives neither a map nor a grid of tokens.
+        UserError: if the module fails on such images or returns no such logits, if a path is wrong, with close
+            matches, or if a tapped layer returns neither a feature map nor a grid of tokens.
     """
     kind = type(module).__name__
-    _check_paths(module, [*(taps or ()), *([] if head is None else [head])])
-    calls, output = probe(module, in_channels, image_size)
+    _check_paths(module, [*(layers or ()), *([] if head is None else [head])])
+    calls, output = trace(module, in_channels, image_size)
     _check_logits(kind, _logits(output), num_classes, image_size)
     head = _find_head(module, calls, num_classes) if head is None else _called(kind, head, calls).path
     layouts, maps = {}, {}
-    for path in default_taps(module, calls, image_size) if taps is None else taps:
-        shape = _called(kind, path, calls).outgoing
+    for path in default_layers(module, calls, image_size) if layers is None else layers:
+        shape = _called(kind, path, calls).output_shape
         layout = None if shape is None else timm_metadata.layout(module, path, shape, image_size)
         if layout is None and shape is not None and len(shape) == 4:
-            layout = Layout("first")  # somebody tapped it: a map of an unusual shape, in torch's own order
+            layout = Layout(
+                "channels_first"
+            )  # chosen by the caller: a feature map of an unusual shape, in torch's order
         if shape is None or layout is None:
             raise UserError(_no_map(kind, path, shape, image_size))
-        channels, size = size_of(shape, layout, image_size)
+        channels, size = channels_and_size(shape, layout, image_size)
         layouts[path] = layout
         maps[path] = FeatureMapSpec(channels, stride(size, image_size))
     spec = FeatureSpec(in_channels, num_classes, _width(kind, head, module, calls), maps)
-    return Adapted(kind if name is None else name, spec, module, layouts, head, image_size)
+    return AdaptedNetwork(kind if name is None else name, spec, module, layouts, head, image_size)
 
 
-def plain(network: Network) -> nn.Module:
-    """The foreign module inside an adapted network, free of hooks, with its own names and behavior.
+def unwrap(network: Network) -> nn.Module:
+    """The original module inside an adapted network, free of hooks, with its own names and behavior.
 
     A network of our own has nothing inside: it is given back itself.
     """
-    return network.module if isinstance(network, Adapted) else network
+    return network.module if isinstance(network, AdaptedNetwork) else network
 
 
 def _check_paths(module: nn.Module, given: Sequence[str]) -> None:
@@ -148,7 +152,7 @@ def _check_paths(module: nn.Module, given: Sequence[str]) -> None:
     for path in given:
         if path not in paths:
             kind = type(module).__name__
-            raise mistaken(
+            raise close_match_error(
                 f"module path in {kind}:",
                 path,
                 paths,
@@ -171,7 +175,7 @@ def _logits(output: Any) -> Tensor | None:
         return output
     if isinstance(output, Mapping):
         output = output.get("logits", output.get("out"))  # torchvision's segmentation says "out"
-    return first(getattr(output, "logits", output))
+    return first_tensor(getattr(output, "logits", output))
 
 
 def _check_logits(kind: str, logits: Tensor | None, num_classes: int, image: Size) -> None:
@@ -214,7 +218,7 @@ def _outputs(layer: nn.Module) -> int | None:
 
 
 def _width(kind: str, head: str, module: nn.Module, calls: Mapping[str, Call]) -> int:
-    shape = calls[head].incoming
+    shape = calls[head].input_shape
     if shape is None or len(shape) < 2 or shape[0] != BATCH:
         raise UserError(
             f"{head!r} in {kind} was given {_said(shape)} for {BATCH} images, where an embedding ({BATCH}, D) is "
@@ -247,7 +251,7 @@ def _no_grid(kind: str, path: str, shape: Sequence[int], image: Size) -> str:
     return (
         f"the {shape[1]} tokens that {path!r} in {kind} returns for images of {image[0]}x{image[1]} form no "
         "grid, with or without a few tokens before it. Tap a module whose tokens lie on a grid of the image's aspect "
-        "ratio, or none (taps=())."
+        "ratio, or none (layers=())."
     )
 
 

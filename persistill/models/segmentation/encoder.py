@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from persistill.errors import UserError
 from persistill.models.base import Network
 from persistill.models.feature_extraction.feature_layout import Size
-from persistill.models.feature_extraction.trace import probe
+from persistill.models.feature_extraction.trace import trace
 from persistill.structures import FeatureMapSpec
 
 _STRIDE = 16
@@ -101,7 +101,7 @@ class TimmEncoder(Encoder):
             for path, channels, stride in zip(info.module_name(), info.channels(), info.reduction(), strict=True)
         }
         self.embedding_dim = info.channels()[-1]
-        _, maps = probe(self.module, in_channels, size)
+        _, maps = trace(self.module, in_channels, size)
         channels = [spec.channels for spec in self.feature_maps.values()]
         if [one.ndim for one in maps] != [4] * len(channels):
             raise UserError(

@@ -22,6 +22,7 @@ from persistill.models import build
 from persistill.models import load as load_network
 from persistill.run_folder import RunFolder
 from persistill.structures import ModelOutput
+from persistill.tasks import Classification
 from persistill.training import Criterion
 
 SEEDS = (0, 1, 2)
@@ -71,7 +72,7 @@ def main() -> None:
         with torch.no_grad():
             taught = [teacher(images)]
         seen = student(images)
-        criterion = Criterion(used, contexts=[MethodContext(seen, taught, splits.train.targets)])
+        criterion = Criterion(used, contexts=[MethodContext(seen, taught, splits.train.targets)], task=Classification())
         for name, ratio in norms(criterion, seen, criterion(seen, taught, batch).terms).items():
             ratios.setdefault(name, []).append(ratio)
     print(f"{run.inputs['model']} -> {options.student}, {spec}")

@@ -23,6 +23,7 @@ from persistill import losses
 from persistill.losses import DistillationLoss, MethodContext
 from persistill.models import build
 from persistill.structures import Batch, ModelOutput
+from persistill.tasks import Classification
 from persistill.training import Criterion, Frozen
 
 BATCH, CLASSES = 128, 10
@@ -66,7 +67,7 @@ class Bench:
         ]
         context = MethodContext(features, taught[: used.num_teachers], torch.arange(5000) % CLASSES)
         self.student.train()
-        return Criterion([used], contexts=[context]).to(self.device)
+        return Criterion([used], contexts=[context], task=Classification()).to(self.device)
 
     def loss(self, criterion: Criterion, count: int) -> tuple[float, int]:
         """Seconds of a loss on given features, forward and backward, and the bytes kept for the backward pass."""
@@ -122,7 +123,7 @@ def main() -> None:
     bench = Bench(torch.device(options.device))
     used = {one.__name__: one() for one in classes() if not options.only or one.__name__ in options.only}
     criteria = {name: bench.criterion(loss) for name, loss in used.items()}
-    labels = Criterion().to(bench.device)
+    labels = Criterion(task=Classification()).to(bench.device)
     plain, own, asked = list[float](), list[float](), [list[float](), list[float]()]
     times: dict[str, list[float]] = {name: [] for name in used}
     memory: dict[str, int] = {}

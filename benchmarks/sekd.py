@@ -26,6 +26,7 @@ from persistill.models import build
 from persistill.models import load as load_network
 from persistill.run_folder import RunFolder
 from persistill.structures import Batch, ModelOutput
+from persistill.tasks import Classification
 from persistill.training import Criterion
 
 PAIRS = (("wrn-16-1", 128), ("resnet-8x4", 256), ("vgg-8", 512))
@@ -117,7 +118,10 @@ def main() -> None:
         )
         seen = features._replace(feature_maps={last: features.feature_maps[last].detach().requires_grad_()})
         context = MethodContext(seen, [taught], target)
-        criteria = [Criterion([loss], cross_entropy=0.0, contexts=[context]).to(device) for _, loss in VARIANTS]
+        criteria = [
+            Criterion([loss], cross_entropy=0.0, contexts=[context], task=Classification()).to(device)
+            for _, loss in VARIANTS
+        ]
         steps, times, memory = list[float](), [list[float]() for _ in VARIANTS], [0 for _ in VARIANTS]
         for number in range(6):
             taken = [plain(student, images)]

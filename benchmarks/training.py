@@ -26,6 +26,7 @@ from persistill.data.views.online import ViewTransform
 from persistill.losses import TGD
 from persistill.models import build
 from persistill.structures import Batch, ModelOutput, OutputField
+from persistill.tasks import Classification
 from persistill.training import Criterion, Frozen
 
 BATCH, IMAGES, ROUND = 128, 2048, 256
@@ -84,7 +85,10 @@ def main() -> None:
     image, topology, small = (
         Frozen(teacher(name, channels)) for name, channels in (("wrn-16-3", 3), ("wrn-16-3", 6), ("wrn-16-1", 6))
     )
-    tgd, plain = Criterion([TGD.published()], cross_entropy=0.1), Criterion()
+    tgd, plain = (
+        Criterion([TGD.published()], cross_entropy=0.1, task=Classification()),
+        Criterion(task=Classification()),
+    )
     student = build("wrn-16-1", 3, 10).to(device)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9)
 

@@ -27,10 +27,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"config", "errors", "settings", "structures", "topology", "utils"},
     "metrics": {"errors", "losses", "structures", "topology"},
     "training": {"config", "data", "errors", "losses", "run_folder", "structures", "utils"},
-    "evaluation": {"config", "data", "errors", "losses", "metrics", "perturbations", "structures", "utils"},
+    "evaluation": {"config", "errors", "perturbations", "structures", "utils"},
     "report": {"errors", "run_folder", "utils"},
     "exporters": {"errors", "models", "run_folder", "structures", "utils"},
     "inference": {"errors", "exporters", "models", "run_folder", "utils"},
+    "tasks": {
+        *("config", "data", "errors", "evaluation", "exporters", "losses", "metrics", "perturbations", "run_folder"),
+        *("structures", "utils"),
+    },
     "dashboard": {"data", "errors", "report", "run_folder", "topology", "utils"},
 }
 """Package or module -> the others that it may import. Those that are not named here may import all but recipes."""

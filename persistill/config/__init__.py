@@ -3,7 +3,18 @@
 from persistill.config.data import Data
 from persistill.config.evaluation import Evaluate, Published
 from persistill.config.model import Model
-from persistill.config.recipe import Arm, Recipe, Teacher
+from persistill.config.recipe import CLASSIFICATION, Arm, Recipe, Teacher
 from persistill.config.train import Quantize, Train
 
-__all__ = ["Arm", "Data", "Evaluate", "Model", "Published", "Quantize", "Recipe", "Teacher", "Train"]
+__all__ = [
+    "CLASSIFICATION",
+    "Arm",
+    "Data",
+    "Evaluate",
+    "Model",
+    "Published",
+    "Quantize",
+    "Recipe",
+    "Teacher",
+    "Train",
+]

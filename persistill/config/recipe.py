@@ -17,6 +17,8 @@ from persistill.errors import UserError, unknown
 from persistill.losses import DistillationLoss
 from persistill.settings import Settings
 
+CLASSIFICATION = "classification"
+
 
 class Teacher(Settings):
     """A network that teaches, and the view of the data that it sees.
@@ -78,6 +80,8 @@ class Recipe(Settings):
     """A whole comparison.
 
     Attributes:
+        task: "classification", "segmentation", or one of your own: a subclass of ``tasks.Task``, or
+            "package.module:Class" (see ``docs/tasks.md``).
         views: names for what teachers may see beside "image" -> what that is: settings of a view
             (``data.PersistenceView``, or your own subclass of ``data.View``), the name of one with default settings
             ("cubical"), or "package.module:Name".
@@ -107,6 +111,11 @@ class Recipe(Settings):
     quantize: Quantize | None = None
     published: tuple[Published, ...] = ()
     small: dict[str, Any] = Field(default_factory=dict)
+    task: Named = CLASSIFICATION
+
+    def to_json(self) -> dict[str, Any]:
+        """As for all settings; ``task`` is left out where it is classification, as before there was such a field."""
+        return {name: value for name, value in super().to_json().items() if (name, value) != ("task", CLASSIFICATION)}
 
     @property
     def exported_arm(self) -> str:

@@ -1,27 +1,28 @@
 """Trained networks, measured: what is asked of them, and what their answers are compared with."""
 
+from persistill.evaluation.corruptions import corruption_steps
 from persistill.evaluation.efficiency import measure_cost
-from persistill.evaluation.embedding_maps import EMBEDDING_MAPS, store_embedding_maps
-from persistill.evaluation.evaluator import evaluate
-from persistill.evaluation.example_selection import Look, hardest, keep_images, only_second
+from persistill.evaluation.evaluator import EvaluatedTask, evaluate
 from persistill.evaluation.loaders import EvaluationLoaders, Sample
-from persistill.evaluation.ood_images import ood_images
-from persistill.evaluation.predict import Predictions, predict
-from persistill.evaluation.teacher_similarity import measure_similarity
+from persistill.evaluation.noise import noise_step
+from persistill.evaluation.predict import Predictions, collect, evaluating, predict
+from persistill.evaluation.resumable import EvaluationStep, StepResult
+from persistill.evaluation.scoring import Score, Scoring
 
 __all__ = [
-    "EMBEDDING_MAPS",
+    "EvaluatedTask",
     "EvaluationLoaders",
-    "Look",
+    "EvaluationStep",
     "Predictions",
     "Sample",
+    "Score",
+    "Scoring",
+    "StepResult",
+    "collect",
+    "corruption_steps",
     "evaluate",
-    "hardest",
-    "keep_images",
+    "evaluating",
     "measure_cost",
-    "measure_similarity",
-    "only_second",
-    "ood_images",
+    "noise_step",
     "predict",
-    "store_embedding_maps",
 ]

@@ -1,20 +1,29 @@
 """One network on one split: the metrics of a recipe, and the predictions that they were computed from."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from persistill.config import Evaluate
-from persistill.evaluation.clean import clean_part
-from persistill.evaluation.corruptions import corruption_parts
 from persistill.evaluation.loaders import EvaluationLoaders
-from persistill.evaluation.resumable import measure_parts
-from persistill.evaluation.robustness import attack_part, noise_part, ood_part
+from persistill.evaluation.resumable import EvaluationStep, measure_steps
 from persistill.utils.progress import Progress, Silent
-from persistill.utils.registry import named
+
+
+class EvaluatedTask(Protocol):
+    """What an evaluation must know of a task; every ``tasks.Task`` is one."""
+
+    def evaluation_steps(
+        self, network: nn.Module, material: EvaluationLoaders, view: str, settings: Evaluate, folder: Path
+    ) -> list[EvaluationStep]:
+        """What is measured, in order; one of the steps leaves the number of test images in the metrics, "images"."""
+
+    def summary(self, metrics: Mapping[str, Any]) -> str:
+        """The one figure in words, for a terminal."""
 
 
 def evaluate(
@@ -25,9 +34,10 @@ def evaluate(
     folder: Path,
     progress: Progress | None = None,
     *,
+    task: EvaluatedTask,
     label: str = "evaluation",
 ) -> dict[str, Any]:
-    """Measure a network, part by part; interrupted and called again, it goes on with the part that was not finished.
+    """Measure a network, step by step; interrupted and called again, it goes on with the step that was not finished.
 
     ``docs/evaluation.md`` defines every figure and lists the files that are left in the folder. Each is written whole
     or not at all. What another network or other settings left there is measured again.
@@ -43,6 +53,7 @@ def evaluate(
         settings: what is measured.
         folder: exists, and receives the files.
         progress: one stage is started and finished on it.
+        task: says what there is to measure.
         label: the stage's name there.
 
     Returns:
@@ -52,15 +63,9 @@ def evaluate(
     Raises:
         UserError: if there are no images, or if the network's logits are not finite.
     """
-    parts = [clean_part(network, material, view, settings)]
-    if view == "image":
-        parts += [noise_part(network, material, settings, folder, sigma) for sigma in settings.noise]
-        parts += [attack_part(network, material, settings, folder, level) for level in settings.attacks]
-        if settings.ood is not None and material.ood is not None:
-            parts.append(ood_part(network, material.ood, named(settings.ood), folder))
-        parts += corruption_parts(network, material, settings, folder)
+    steps = task.evaluation_steps(network, material, view, settings, folder)
     made_of = {"network": _weights(network), "view": view, "settings": settings.to_json()}
-    found, seconds = measure_parts(parts, folder, made_of, progress or Silent(), label)
+    found, seconds = measure_steps(steps, folder, made_of, progress or Silent(), label, task.summary)
     images = found.pop("images")
     # What a network was not asked is there too, and empty.
     metrics = {"noise": {}, "attacks": {}, "ood": None, "corruptions": {}, **found}

@@ -1,22 +1,18 @@
 """What a network is measured on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.config import Evaluate
-from persistill.data import ImageDataset, Loader, OpenView, Splits, stratified
 from persistill.perturbations.gaussian_noise import Transform
 from persistill.structures import Batches
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some of the test images, every class with its share.
+    """Some of the test images.
 
     Attributes:
         rows: (n,) int64, their positions among the test images, ascending.
@@ -47,54 +43,6 @@ class EvaluationLoaders:
     std: tuple[float, ...]
     ood: Batches | None = None
     corruptible: Sample | None = None
-
-    @classmethod
-    def of(
-        cls,
-        splits: Splits,
-        views: Mapping[str, OpenView],
-        settings: Evaluate,
-        normalization: tuple[tuple[float, ...], tuple[float, ...]],
-        *,
-        device: torch.device | str = "cpu",
-        ood: ImageDataset | None = None,
-    ) -> Self:
-        """The material that a recipe's splits give.
-
-        Args:
-            splits: of the recipe.
-            views: what the network sees beside the images; empty for one that sees images.
-            settings: size of the batches, and how many images are corrupted.
-            normalization: channel means and standard deviations of the images.
-            device: where batches are put.
-            ood: images of other things, of the same shape.
-        """
-        mean, std = normalization
-
-        def loader(images: ImageDataset, split: str | None, transform: Transform | None = None) -> Loader:
-            return Loader(
-                images,
-                {name: view.split(split) for name, view in views.items()} if split else {},
-                batch_size=settings.batch_size,
-                mean=mean,
-                std=std,
-                shuffle_seed=None,
-                device=device,
-                transform=transform,
-            )
-
-        targets = splits.test.targets.cpu().numpy()
-        count = min(settings.corruption_images, len(targets))
-        rows = torch.from_numpy(stratified(targets, count, np.random.default_rng(0)))
-        corruptible = splits.test.subset(rows)
-        return cls(
-            test=lambda transform: loader(splits.test, "test", transform),
-            validation=loader(splits.validation, "validation"),
-            mean=mean,
-            std=std,
-            ood=None if ood is None else loader(ood, None),
-            corruptible=Sample(rows, lambda transform: loader(corruptible, None, transform)),
-        )
 
     def normalized(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1] as a network sees them."""

@@ -1,7 +1,7 @@
 """What a network answers on a whole split, kept so that metrics are computed from it."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,14 +11,17 @@ from persistill.errors import UserError, unknown
 from persistill.structures import Batch, Batches, ModelOutput
 from persistill.utils.progress import Progress, Silent
 
+Observe = Callable[[ModelOutput, Batch], Mapping[str, Tensor]]
+"""What a network says of a batch -> what is kept of each of its images, (B, ...) under every name."""
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """A network's answers, on the CPU, in the order in which the loader gave the images.
 
     Attributes:
-        logits: (N, K) float32, unnormalized log-probabilities.
-        target: (N,) int64, the right classes.
+        logits: (N, K, *) float32, unnormalized log-probabilities.
+        target: (N, *) int64, the right answers.
         index: (N,) int64, positions of the images in their split.
     """
 
@@ -34,10 +37,7 @@ def predict(
     progress: Progress | None = None,
     watch: Callable[[Batch, ModelOutput], None] | None = None,
 ) -> Predictions:
-    """Ask a network for its logits on all images of a loader.
-
-    The network answers in evaluation mode and without gradients; afterwards each of its modules is in the
-    mode in which it was, and no parameter or buffer has changed.
+    """Ask a network for its logits on all images of a loader; ``collect`` where they need not all be kept.
 
     Args:
         network: returns ``ModelOutput``; it stands on the device of the loader's batches.
@@ -49,25 +49,52 @@ def predict(
     Raises:
         UserError: if the batches do not hold the view, or if there are no batches.
     """
+
+    def observe(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+        if watch is not None:
+            watch(batch, output)
+        return {"logits": output.logits.float(), "target": batch.target, "index": batch.index}
+
+    return Predictions(**collect(network, loader, view, observe, progress))
+
+
+def collect(
+    network: nn.Module, loader: Batches, view: str, observe: Observe, progress: Progress | None = None
+) -> dict[str, Tensor]:
+    """Ask a network about all images of a loader, and keep what is to be kept of each.
+
+    The network answers in evaluation mode and without gradients; afterwards each of its modules is in the
+    mode in which it was, and no parameter or buffer has changed.
+
+    Args:
+        network: returns ``ModelOutput``; it stands on the device of the loader's batches.
+        loader: gives the images.
+        view: name of the view that the network sees.
+        observe: called with what the network says of each batch, and the batch.
+        progress: advanced by one for each batch. The caller starts and finishes the stage.
+
+    Returns:
+        What ``observe`` gave, joined over the batches: (N, ...) on the CPU, under every name.
+
+    Raises:
+        UserError: if the batches do not hold the view, or if there are no batches.
+    """
     progress = progress or Silent()
-    logits, target, index = [], [], []
+    kept: dict[str, list[Tensor]] = {}
     with evaluating(network):
         for batch in loader.epoch(0):
             if view not in batch.inputs:
                 raise unknown("view:", view, batch.inputs)
             # Around the network alone: what the loader makes and keeps must stay fit for training.
             with torch.inference_mode():
-                answer: ModelOutput = network(batch.inputs[view])
-                if watch is not None:
-                    watch(batch, answer)
-            logits.append(answer.logits.float().cpu())
-            target.append(batch.target.cpu())
-            index.append(batch.index.cpu())
+                observed = observe(network(batch.inputs[view]), batch)
+            for name, values in observed.items():
+                kept.setdefault(name, []).append(values.cpu())
             progress.advance(1)
-    if not logits:
+    if not kept:
         raise UserError("there are no images to evaluate: the loader gave no batch. Is the split empty?")
     # Joined outside inference mode, which makes them ordinary tensors.
-    return Predictions(torch.cat(logits), torch.cat(target), torch.cat(index))
+    return {name: torch.cat(values) for name, values in kept.items()}
 
 
 @contextlib.contextmanager

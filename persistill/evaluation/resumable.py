@@ -1,4 +1,4 @@
-"""An evaluation in parts, each of which is kept when it is done: an interrupted evaluation goes on with the next."""
+"""An evaluation in steps, each of which is kept when it is done: an interrupted evaluation goes on with the next."""
 
 import hashlib
 import json
@@ -18,10 +18,10 @@ from persistill.utils.progress import Progress
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a part found.
+    """What a step found.
 
     Attributes:
-        metrics: plain JSON values; parts may fill one mapping together ("noise").
+        metrics: plain JSON values; steps may fill one mapping together ("noise").
         files: name of a file -> its arrays by name, written as npz.
     """
 
@@ -36,7 +36,7 @@ class EvaluationStep:
     Attributes:
         name: of its file: "noise-0.02" is kept in ``part-noise-0.02.json``.
         units: by which ``measure`` advances the progress.
-        measure: does the work. Parts before it have written their files.
+        measure: does the work. Steps before it have written their files.
     """
 
     name: str
@@ -44,61 +44,66 @@ class EvaluationStep:
     measure: Callable[[Progress], StepResult]
 
 
-def measure_parts(
-    parts: Sequence[EvaluationStep], folder: Path, made_of: object, progress: Progress, label: str
+def measure_steps(
+    steps: Sequence[EvaluationStep],
+    folder: Path,
+    made_of: object,
+    progress: Progress,
+    label: str,
+    summary: Callable[[Mapping[str, Any]], str],
 ) -> tuple[dict[str, Any], float]:
-    """Do what has not been done, one part after the other.
+    """Do what has not been done, one step after the other.
 
-    A part is passed over where its file stands in the folder and names the same ``made_of``. Its arrays are written
+    A step is passed over where its file stands in the folder and names the same ``made_of``. Its arrays are written
     first, the file that says that it is done last, each whole or not at all.
 
     Args:
-        parts: in order.
+        steps: in order.
         folder: exists.
-        made_of: plain JSON, whatever all parts depend on.
+        made_of: plain JSON, whatever all steps depend on.
         progress: one stage is started and finished on it; what was done before counts as done.
         label: the stage's name.
+        summary: of the metrics in a few words, told to the progress at the end.
 
     Returns:
-        The metrics of all parts in one mapping, and the seconds that they took, those of earlier calls included.
+        The metrics of all steps in one mapping, and the seconds that they took, those of earlier calls included.
         Values that are not finite are None.
     """
     identity = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-    done = {part.name: _read(folder, part, identity) for part in parts}
-    progress.start(label, sum(part.units for part in parts), sum(part.units for part in parts if done[part.name]))
+    done = {step.name: _read(folder, step, identity) for step in steps}
+    progress.start(label, sum(step.units for step in steps), sum(step.units for step in steps if done[step.name]))
     metrics: dict[str, Any] = {}
     seconds = 0.0
-    for part in parts:
-        record = done[part.name] or _measured(part, folder, identity, progress)
+    for step in steps:
+        record = done[step.name] or _measured(step, folder, identity, progress)
         _merge(metrics, record["metrics"])
         seconds += record["seconds"]
-    accuracy = metrics.get("accuracy")
-    progress.finish("" if accuracy is None else f"accuracy {accuracy:.2%}")
+    progress.finish(summary(metrics))
     return metrics, seconds
 
 
-def _file(folder: Path, part: EvaluationStep) -> Path:
-    return folder / f"part-{part.name}.json"
+def _file(folder: Path, step: EvaluationStep) -> Path:
+    return folder / f"part-{step.name}.json"
 
 
-def _read(folder: Path, part: EvaluationStep, identity: str) -> dict[str, Any] | None:
+def _read(folder: Path, step: EvaluationStep, identity: str) -> dict[str, Any] | None:
     try:
-        record: dict[str, Any] = json.loads(_file(folder, part).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(_file(folder, step).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     return record if record["of"] == identity else None
 
 
-def _measured(part: EvaluationStep, folder: Path, identity: str, progress: Progress) -> dict[str, Any]:
+def _measured(step: EvaluationStep, folder: Path, identity: str, progress: Progress) -> dict[str, Any]:
     began = time.perf_counter()
-    measured = part.measure(progress)
+    measured = step.measure(progress)
     # Until it is written again, the old file would vouch for new arrays.
-    _file(folder, part).unlink(missing_ok=True)
+    _file(folder, step).unlink(missing_ok=True)
     for name, arrays in measured.files.items():
         with atomic(folder / name) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
     record = {"of": identity, "seconds": time.perf_counter() - began, "metrics": _finite(measured.metrics)}
-    with atomic(_file(folder, part)) as temporary:
+    with atomic(_file(folder, step)) as temporary:
         temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return record
 

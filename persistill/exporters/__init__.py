@@ -1,13 +1,16 @@
 """The student alone, as files that others can run, checked against the checkpoint."""
 
+from persistill.exporters.export_task import CLASSIFY, ExportTask
 from persistill.exporters.exporter import TOLERANCE, export_student
 from persistill.exporters.formats import FORMATS
 from persistill.exporters.student import Student, load_student
 from persistill.exporters.temperature import fitted_temperature
 
 __all__ = [
+    "CLASSIFY",
     "FORMATS",
     "TOLERANCE",
+    "ExportTask",
     "Student",
     "export_student",
     "fitted_temperature",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from persistill import models
 from persistill.errors import UserError, unknown
-from persistill.exporters.example import EXAMPLE, text
+from persistill.exporters.export_task import CLASSIFY, ExportTask
 from persistill.exporters.formats import FORMATS, Delivery, Format, answers
 from persistill.exporters.latency import milliseconds
 from persistill.exporters.processor import instructions
@@ -40,12 +40,13 @@ def export_student(
     calibration: Tensor | None = None,
     for_int8: Network | None = None,
     formats: Sequence[str] = tuple(FORMATS),
+    task: ExportTask = CLASSIFY,
 ) -> dict[str, Any]:
     """Write a student in several formats, each with its preprocessing, and compare all with it.
 
     ``model.safetensors`` holds the weights, ``model.onnx``, ``model.int8.onnx``, ``model.pt2`` and ``model.pte`` the
-    network with its normalization, ``model.json`` says in plain words what goes in and comes out, and
-    ``classify.py`` shows how to run the ONNX file. Each file is loaded again before it takes its place, answers
+    network with its normalization, ``model.json`` says in plain words what goes in and comes out, and a script
+    (``classify.py``) shows how to run the ONNX file. Each file is loaded again before it takes its place, answers
     ``images``, the first alone and the others in batches, and is timed. Its logits must be those of ``network`` up to
     ``TOLERANCE``; those of int8 may differ, and the result says by how much, and what that does to the accuracy.
 
@@ -58,21 +59,22 @@ def export_student(
             divides logits for calibrated confidences.
         images: (N, C, H, W) uint8, real ones.
         folder: exists, and receives the files.
-        targets: (N,) their classes, for accuracies.
+        targets: (N, *) what is right, for the task's figure.
         calibration: (n, C, H, W) uint8, training images for the ranges of int8; without them it is left out.
         for_int8: a copy of the network that was trained on with rounded weights and activations
             (``Recipe.quantize``): ``model.int8.onnx`` is made of it, and of nothing else. None to round ``network``
             as it is.
         formats: names in ``FORMATS``; "safetensors" is always written.
+        task: how files are scored, and the script that travels with them.
 
     Returns:
         ``files`` (format -> file name), ``bytes`` (format -> size), ``difference`` (format -> largest
-        absolute difference between logits), ``agreement`` (format -> share of images with the same class),
-        ``accuracy`` (format, and "checkpoint" -> accuracy on ``images``, with targets), ``milliseconds`` (format ->
-        images in a batch -> median wall-clock of the batch on one thread), ``left_out`` (format -> why), ``int8``
-        (what kind of int8 file there is, under "made": one of ``MADE``; under "saturating" the layers that may answer
-        otherwise on processors without VNNI, none in files that are written here; and with ``for_int8``, under
-        "static", the difference, agreement and accuracy of the file that would be there without; empty if there is no
+        absolute difference between logits), ``agreement`` (format -> share of equal answers), ``accuracy`` or whatever
+        the task's figure is called (format, and "checkpoint" -> figure on ``images``, with targets), ``milliseconds``
+        (format -> images in a batch -> median wall-clock of the batch on one thread), ``left_out`` (format -> why),
+        ``int8`` (what kind of int8 file there is, under "made": one of ``MADE``; under "saturating" the layers that may
+        answer otherwise on processors without VNNI, none in files that are written here; and with ``for_int8``, under
+        "static", the difference, agreement and figure of the file that would be there without; empty if there is no
         int8 file), ``instructions`` (of the processor that measured, for 8-bit integers), ``parameters``, ``images``
         and ``seconds``.
 
@@ -92,7 +94,7 @@ def export_student(
     # A batch of one, and then another size: a batch dimension that is not free would be noticed.
     batches = [inputs[:1], *(torch.split(inputs[1:], BATCH) if len(inputs) > 1 else ())]
     expected = _reference(network, about, batches)
-    config = _config(network, about)
+    config = _config(network, about, expected, task)
     delivery = Delivery(network, about, config, calibration)
     trained = None if for_int8 is None else Delivery(_twin(for_int8, network), about, config, calibration)
     kept: dict[str, dict[str, Any]] = {}
@@ -106,25 +108,25 @@ def export_student(
             continue
         with atomic(folder / kind.file) as temporary:
             kind.write(delivery, temporary)
-            kept[name] = _measured(kind, temporary, delivery, batches, expected, targets)
+            kept[name] = _measured(kind, temporary, delivery, batches, expected, targets, task)
             if name == "int8":
                 int8 = {"made": MADE[trained is not None]}
                 if trained is not None:
                     int8["static"] = {what: kept[name][what] for what in kept[name] if what != "milliseconds"}
                     kind.write(trained, temporary)
-                    kept[name] = _measured(kind, temporary, trained, batches, expected, targets)
+                    kept[name] = _measured(kind, temporary, trained, batches, expected, targets, task)
                 int8["saturating"] = _saturating(temporary)
     files = {name: FORMATS[name].file for name in kept}
     made = {"int8": int8["made"]} if int8 else {}
-    write_json(folder / CONFIG, {**config, "files": files, **made})
+    write_json(folder / CONFIG, {**config, "script": task.script, "files": files, **made})
     files["config"] = CONFIG
     if "onnx" in kept:
-        with atomic(folder / EXAMPLE) as temporary:
-            temporary.write_text(text(), encoding="utf-8")
-        files["example"] = EXAMPLE
-    accuracies = {name: measured["accuracy"] for name, measured in kept.items() if "accuracy" in measured}
+        with atomic(folder / task.script) as temporary:
+            temporary.write_text(task.script_text, encoding="utf-8")
+        files["example"] = task.script
+    figures = {name: measured[task.figure] for name, measured in kept.items() if task.figure in measured}
     if targets is not None:
-        accuracies = {"checkpoint": _accuracy(expected, targets), **accuracies}
+        figures = {"checkpoint": task.score(expected, targets), **figures}
     return {
         "files": files,
         "bytes": {kind: (folder / name).stat().st_size for kind, name in files.items()},
@@ -132,7 +134,7 @@ def export_student(
             what: {name: measured[what] for name, measured in kept.items()}
             for what in ("difference", "agreement", "milliseconds")
         },
-        "accuracy": accuracies,
+        task.figure: figures,
         "left_out": left_out,
         "int8": int8,
         "instructions": instructions(),
@@ -155,7 +157,13 @@ def _unable(name: str, kind: Format, calibration: Tensor | None) -> str:
 
 
 def _measured(
-    kind: Format, path: Path, delivery: Delivery, batches: Sequence[Tensor], expected: Tensor, targets: Tensor | None
+    kind: Format,
+    path: Path,
+    delivery: Delivery,
+    batches: Sequence[Tensor],
+    expected: Tensor,
+    targets: Tensor | None,
+    task: ExportTask,
 ) -> dict[str, Any]:
     """How a written file compares with the checkpoint.
 
@@ -170,17 +178,13 @@ def _measured(
         "agreement": agreement,
         "milliseconds": milliseconds(answer, delivery.shape, one_by_one=not kind.batches),
     }
-    return measured if targets is None else {**measured, "accuracy": _accuracy(found, targets)}
+    return measured if targets is None else {**measured, task.figure: task.score(found, targets)}
 
 
 def _saturating(path: Path) -> list[str]:
     from persistill.exporters import saturation  # noqa: PLC0415
 
     return saturation.saturating_layers(path)
-
-
-def _accuracy(logits: Tensor, targets: Tensor) -> float:
-    return float((logits.argmax(1) == targets).double().mean())
 
 
 def _check(network: Network, about: Mapping[str, Any], images: Tensor) -> None:
@@ -242,7 +246,7 @@ def _reference(network: Network, about: Mapping[str, Any], batches: Iterable[Ten
 
 
 def _compare(found: Tensor, expected: Tensor, kind: Format) -> tuple[float, float]:
-    """The largest difference and the share of equal classes."""
+    """The largest difference and the share of equal answers."""
     difference = float((found - expected).abs().max())
     agreement = float((found.argmax(1) == expected.argmax(1)).double().mean())
     allowed = TOLERANCE * float(expected.abs().max())
@@ -252,16 +256,17 @@ def _compare(found: Tensor, expected: Tensor, kind: Format) -> tuple[float, floa
     if not difference <= allowed:
         raise RuntimeError(
             f"{kind.file} does not answer as the checkpoint does: its logits differ by up to {difference:.3g} on "
-            f"{len(expected)} images, where {allowed:.3g} is allowed; {agreement:.1%} of the classes are equal. "
+            f"{len(expected)} images, where {allowed:.3g} is allowed; {agreement:.1%} of the answers are equal. "
             "The file was not kept."
         )
     return difference, agreement
 
 
-def _config(network: Network, about: Mapping[str, Any]) -> dict[str, Any]:
+def _config(network: Network, about: Mapping[str, Any], logits: Tensor, task: ExportTask) -> dict[str, Any]:
     """What stands in model.json, for people and for programs that do not know persistill."""
     return {
         "format": FORMAT,
+        "task": task.name,
         "model": network.name,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "classes": list(about["classes"]),
@@ -272,7 +277,7 @@ def _config(network: Network, about: Mapping[str, Any]) -> dict[str, Any]:
             "range": [0.0, 1.0],
             "channels": "first",
         },
-        "output": {"name": "logits", "shape": ["batch", len(about["classes"])], "type": "float32"},
+        "output": {"name": "logits", "shape": ["batch", *logits.shape[1:]], "type": "float32"},
         "normalization": {
             "mean": list(about["mean"]),
             "std": list(about["std"]),

@@ -12,7 +12,7 @@ from huggingface_hub import HfApi, hf_hub_download
 
 from persistill import models
 from persistill.errors import UserError
-from persistill.exporters.example import EXAMPLE
+from persistill.exporters.export_task import CLASSIFY
 from persistill.exporters.exporter import CONFIG, export_student
 from persistill.exporters.student import WEIGHTS, Student, load_student, read
 from persistill.exporters.temperature import fitted_temperature
@@ -48,7 +48,7 @@ def save_pretrained(source: Path, target: Path, card: str | None = None) -> list
     target.mkdir(parents=True, exist_ok=True)
     if exported:
         config = read_json(source / CONFIG)
-        for name in [*config["files"].values(), EXAMPLE, CONFIG]:
+        for name in [*config["files"].values(), config.get("script", CLASSIFY.script), CONFIG]:
             if (source / name).is_file():
                 with atomic(target / name) as temporary:
                     shutil.copyfile(source / name, temporary)

@@ -39,7 +39,10 @@ def arm_criterion(
         features = student(example.inputs[view]), [teacher(example) for teacher in teachers]
     return Criterion(
         arm.methods,
+        task=context.task,
         cross_entropy=arm.cross_entropy,
         label_smoothing=context.recipe.training_of(arm).label_smoothing,
-        contexts=[MethodContext(*features, context.data.splits.train.targets, path) for path in prepared],
+        contexts=[
+            MethodContext(*features, context.task.image_classes(context.data.splits.train), path) for path in prepared
+        ],
     )

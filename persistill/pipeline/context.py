@@ -1,12 +1,14 @@
 """What every stage is worked with."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from persistill.config import Recipe
 from persistill.pipeline.data_module import DataModule
+from persistill.tasks import TASKS, Task
 from persistill.utils.progress import Progress
 
 
@@ -27,6 +29,11 @@ class Context:
     out: Path
     progress: Progress
     command: str = ""
+
+    @cached_property
+    def task(self) -> Task:
+        """What networks are to do."""
+        return TASKS.find(self.recipe.task)
 
     @property
     def device(self) -> torch.device:

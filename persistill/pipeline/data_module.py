@@ -15,12 +15,12 @@ from persistill.data import (
     OpenView,
     Splits,
     View,
-    load,
     measure_normalization,
     with_image,
 )
 from persistill.errors import UserError
 from persistill.structures import Batch
+from persistill.tasks import TASKS, ood_images
 from persistill.utils.progress import Progress
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
@@ -48,7 +48,9 @@ class DataModule:
     @cached_property
     def splits(self) -> Splits:
         """The images, on the device where they are small."""
-        found = load(self._recipe.data, self._progress) if self._given is None else self._given
+        found = self._given
+        if found is None:
+            found = TASKS.find(self._recipe.task).load(self._recipe.data, self._progress)
         return found.to(self.device)
 
     @cached_property
@@ -60,7 +62,7 @@ class DataModule:
     @cached_property
     def ood(self) -> ImageDataset | None:
         """Images of other things, where the recipe names a source of them."""
-        return evaluation.ood_images(self._recipe.evaluate, self.splits.test, self._progress)
+        return ood_images(self._recipe.evaluate, self.splits.test, self._progress)
 
     @cached_property
     def views(self) -> dict[str, View]:
@@ -112,8 +114,13 @@ class DataModule:
     def evaluation_loaders(self, views: Mapping[str, OpenView]) -> evaluation.EvaluationLoaders:
         """What a network that sees these views, or the images where there are none, is measured on."""
         settings = self._recipe.evaluate
-        return evaluation.EvaluationLoaders.of(
-            self.splits, views, settings, self.normalization, device=self.device, ood=self.ood
+        return TASKS.find(self._recipe.task).evaluation_loaders(
+            self.splits,
+            views,
+            settings,
+            self.normalization,
+            device=self.device,
+            ood=self.ood,
         )
 
     def example(self) -> Batch:
@@ -125,7 +132,7 @@ class DataModule:
                 view: torch.rand(2, *self.view_shape(view), generator=generator).to(self.device)
                 for view in sorted(views)
             },
-            self.splits.train.targets[:2].to(self.device),
+            self.splits.train.fetch_targets(torch.arange(2)).to(self.device),
             torch.arange(2, device=self.device),
         )
 

@@ -40,7 +40,13 @@ class NetworkStage(Stage, ABC):
 def network_inputs(context: Context, model: Model, *, started: bool = False) -> dict[str, Any]:
     """What a network depends on whichever it is; its initial weights, unless another network's are its start."""
     mean, std = context.data.normalization
-    inputs = {"data": context.data.splits.fingerprint, "mean": list(mean), "std": list(std), "model": model.name}
+    inputs = {
+        "data": context.data.splits.fingerprint,
+        "mean": list(mean),
+        "std": list(std),
+        "model": model.name,
+        **({"task": context.task.name} if _task(context) else {}),
+    }
     if model.initial is not None and not started:
         published = model.initial == models.PRETRAINED
         inputs["initial"] = models.find_pretrained(model.name).name if published else file_hash(Path(model.initial))
@@ -70,9 +76,16 @@ def save(context: Context, network: models.Network, folder: RunFolder, view: str
         "std": list(std),
         "view": view,
         "shape": list(context.data.view_shape(view)),
+        **({"task": context.task.name} if _task(context) else {}),
     }
     with atomic_io.atomic(folder.file(WEIGHTS)) as temporary:
         models.save(network, temporary, header)
+
+
+def _task(context: Context) -> dict[str, Any]:
+    """The task, where it is another than before there were several: keys and headers of that time stay right."""
+    task = context.recipe.to_json().get("task")
+    return {} if task is None else {"task": task}
 
 
 def count_parameters(network: nn.Module) -> int:

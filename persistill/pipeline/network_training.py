@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from persistill import evaluation, metrics, models
+from persistill import evaluation, models
 from persistill.config import Train
 from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView, open_views
@@ -54,11 +54,7 @@ def train_network(
     )
 
     def validate(trained: nn.Module) -> Mapping[str, float]:
-        predictions = evaluation.predict(trained, held_out, view.name)
-        return {
-            "accuracy": metrics.accuracy(predictions.logits, predictions.target),
-            "nll": metrics.nll(predictions.logits, predictions.target),
-        }
+        return context.task.validate(evaluation.collect(trained, held_out, view.name, context.task.observe))
 
     with fake_quantized(network) if quantized else nullcontext():
         record = fit(

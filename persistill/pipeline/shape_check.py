@@ -28,6 +28,7 @@ def check_shapes(context: Context) -> None:
             context.progress.finish("; ".join(notes))
     student = build(context, recipe.student.name, IMAGE).to(context.device)
     example = context.data.example()
+    _check_answers(context)
     for name, arm in recipe.arms.items():
         teachers: list[TeacherCallable] = []
         for teacher_name in arm.teachers:
@@ -41,6 +42,18 @@ def check_shapes(context: Context) -> None:
                 criterion.to(context.device)(student(example.inputs[IMAGE]), taught, example)
         except UserError as error:
             raise UserError(f"arm {name!r}: {error}") from None
+
+
+def _check_answers(context: Context) -> None:
+    """See that every network answers as the task needs it."""
+    example = context.data.example()
+    for who, model, view in _networks(context):
+        network = build(context, model.name, view).to(context.device).eval()
+        try:
+            with torch.no_grad():
+                context.task.check(network(example.inputs[view]), example)
+        except UserError as error:
+            raise UserError(f"{who}: {error}") from None
 
 
 def _networks(context: Context) -> list[tuple[str, Model, str]]:

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 
 from persistill import evaluation, models
-from persistill.config import Data, Evaluate
-from persistill.data import Splits, is_stored, load, open_view
+from persistill.config import CLASSIFICATION, Data, Evaluate
+from persistill.data import Splits, is_stored, open_view
 from persistill.errors import UserError
 from persistill.exporters import fitted_temperature
 from persistill.pipeline.network_stage import WEIGHTS
 from persistill.pipeline.stages.export import write_export
 from persistill.run_folder import RunFolder, find
+from persistill.tasks import TASKS, Task, ood_images
 from persistill.utils.progress import Progress
 from persistill.utils.registry import is_own_code
 
@@ -33,11 +34,12 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
         UserError: if the folder is no trained network's, or its data has changed since.
     """
     run = _trained(path)
-    splits = _same_data(run, progress).to(device)
+    task = _task(run)
+    splits = _same_data(run, task, progress).to(device)
     network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
     root = path.resolve().parent
     inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
-    ood = None if is_stored(about["view"]) else evaluation.ood_images(settings, splits.test, progress)
+    ood = None if is_stored(about["view"]) else ood_images(settings, splits.test, progress)
     if ood is not None:
         inputs["ood"] = ood.fingerprint
     folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
@@ -52,11 +54,12 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
     normalization = (tuple(run.inputs["mean"]), tuple(run.inputs["std"]))
     result = evaluation.evaluate(
         network.to(device),
-        evaluation.EvaluationLoaders.of(splits, opened, settings, normalization, device=device, ood=ood),
+        task.evaluation_loaders(splits, opened, settings, normalization, device=device, ood=ood),
         about["view"],
         settings,
         folder.path,
         progress,
+        task=task,
     )
     folder.finish(result)
     return folder.result()
@@ -89,9 +92,10 @@ def export_network(path: Path, target: Path, progress: Progress) -> dict[str, An
     temperature = fitted_temperature(run)
     if temperature is not None:
         about["temperature"] = temperature
-    splits = _same_data(run, progress)
+    task = _task(run)
+    splits = _same_data(run, task, progress)
     target.mkdir(parents=True)
-    return {**write_export(network, about, splits, target), "temperature": temperature}
+    return {**write_export(network, about, splits, target, task.export), "temperature": temperature}
 
 
 def _trained(path: Path) -> RunFolder:
@@ -102,7 +106,17 @@ def _trained(path: Path) -> RunFolder:
     return run
 
 
-def _same_data(run: RunFolder, progress: Progress) -> Splits:
+def _task(run: RunFolder) -> Task:
+    """The task that a network was trained for; code that is named in a run folder is not run."""
+    name = run.inputs.get("task", CLASSIFICATION)
+    if name not in TASKS:
+        raise UserError(
+            f"{run.path} was trained for the task {name!r}, which is code of its own: run its recipe again instead."
+        )
+    return TASKS.find(name)
+
+
+def _same_data(run: RunFolder, task: Task, progress: Progress) -> Splits:
     stated = run.about["context"]["recipe"]["data"]
     if is_own_code(stated["source"]):
         name = stated["source"] if isinstance(stated["source"], str) else stated["source"].get("is")
@@ -110,7 +124,7 @@ def _same_data(run: RunFolder, progress: Progress) -> Splits:
             f"the images of {run.path} come from the code {name}, and code that a run folder names is not run. Run the "
             "recipe itself: it evaluates and exports."
         )
-    splits = load(Data.from_json(stated), progress)
+    splits = task.load(Data.from_json(stated), progress)
     if splits.fingerprint != run.inputs["data"]:
         raise UserError(
             f"the data of {run.path} has changed since it was trained (fingerprint {run.inputs['data']}, now "

@@ -9,6 +9,7 @@ from persistill.config import Recipe
 from persistill.data import AUGMENTATIONS, VIEWS
 from persistill.errors import UserError
 from persistill.perturbations import find_corruptions
+from persistill.tasks import TASKS
 from persistill.training import OPTIMIZERS, SCHEDULES
 from persistill.utils.registry import Registry, named
 
@@ -33,6 +34,10 @@ def problems(recipe: Recipe) -> list[str]:
         find_corruptions(recipe.evaluate.corruptions)
     except UserError as error:
         found.append(f"evaluate.corruptions: {error}")
+    try:
+        found += TASKS.find(recipe.task).problems(recipe.evaluate)
+    except UserError as error:
+        found.append(str(error))
     if recipe.quantize is not None and (missing := exporters.FORMATS["int8"].missing()):
         found.append(
             f"quantize trains for the int8 file, which cannot be written: {', '.join(missing)} cannot be imported. "

@@ -16,9 +16,9 @@ from persistill.report.against_baseline import against_baseline
 from persistill.report.comparison import ArmSummary, Comparison, Run
 from persistill.report.sections.corruptions import corruption_error
 from persistill.report.significance import sentence
-from persistill.report.table import NOTHING, Table, as_markdown, escaped, percent, points, spread
+from persistill.report.table import NOTHING, Table, as_markdown, escaped, percent, spread
 
-_TAGS = ("image-classification", "knowledge-distillation", "persistill")
+_TAGS = ("knowledge-distillation", "persistill")
 
 
 def model_card(comparison: Comparison, arm: str, seed: int | None = None) -> str:
@@ -50,33 +50,36 @@ def model_card(comparison: Comparison, arm: str, seed: int | None = None) -> str
 def _front(comparison: Comparison, arm: ArmSummary, run: Run) -> str:
     """YAML, of which JSON is a part: texts are written as JSON strings."""
     source = _source(comparison)
-    lines = ["---", "pipeline_tag: image-classification", "tags:", *(f"- {tag}" for tag in _TAGS)]
+    tag = comparison.task.pipeline_tag
+    lines = ["---", f"pipeline_tag: {tag}", "tags:", *(f"- {tag}" for tag in (tag, *_TAGS))]
     if "/" in source:
         lines += ["datasets:", f"- {_text(source)}"]
     lines += [
         "metrics:",
-        "- accuracy",
+        f"- {comparison.task.figure.name}",
         "model-index:",
         f"- name: {_text(f'{comparison.recipe} {arm.name}')}",
         "  results:",
         "  - task:",
-        "      type: image-classification",
+        f"      type: {tag}",
         "    dataset:",
         f"      name: {_text(source)}",
         f"      type: {_text(source)}",
         "      split: test",
         "    metrics:",
-        *(f"    - {{type: {kind}, name: {_text(name)}, value: {value:.6g}}}" for kind, name, value in _results(run)),
+        *(
+            f"    - {{type: {kind}, name: {_text(name)}, value: {value:.6g}}}"
+            for kind, name, value in _results(comparison, run)
+        ),
         "---",
     ]
     return "\n".join(lines)
 
 
-def _results(run: Run) -> Iterator[tuple[str, str, float]]:
+def _results(comparison: Comparison, run: Run) -> Iterator[tuple[str, str, float]]:
+    columns = comparison.task.columns
     figures = (
-        ("accuracy", "Top-1 accuracy", run.accuracy),
-        ("nll", "Negative log-likelihood, nats", run.nll),
-        ("ece", "Expected calibration error", run.ece),
+        *((measure.name, measure.title, run.figure(*measure.path)) for measure in columns),
         ("corruption_error", "Mean corruption error", run.figure("corruptions", "error")),
     )
     return ((kind, name, value) for kind, name, value in figures if math.isfinite(value))
@@ -117,9 +120,12 @@ def _figures(comparison: Comparison, arm: ArmSummary, run: Run) -> Table:
     absolute, relative = corruption_error(comparison, arm)
     position = arm.runs.index(run)
     rows = [
-        ("Accuracy %", percent(run.accuracy), spread(arm.accuracy, 100)),
-        ("NLL, nats", f"{run.nll:.3f}", spread(arm.nll, digits=3)),
-        ("ECE %", percent(run.ece), spread(arm.ece, 100)),
+        (
+            measure.header + (f", {measure.unit}" if measure.unit not in ("%", "") else ""),
+            measure.show(run.figure(*measure.path)),
+            spread(arm.of(measure), measure.scale, measure.digits),
+        )
+        for measure in comparison.task.columns
     ]
     for title, names in (
         ("ECE %, calibrated", ("calibrated", "ece")),
@@ -129,7 +135,8 @@ def _figures(comparison: Comparison, arm: ArmSummary, run: Run) -> Table:
         if every.values:
             rows.append((title, percent(run.figure(*names)), spread(every, 100)))
     rows += [
-        (f"Accuracy % at noise {level:g}", percent(run.noise[level]), spread(s, 100)) for level, s in arm.noise.items()
+        (f"{comparison.task.figure.header} at noise {level:g}", percent(run.noise[level]), spread(s, 100))
+        for level, s in arm.noise.items()
     ]
     if absolute.values:
         rows.append(("Mean corruption error %", percent(absolute.values[position]), spread(absolute, 100)))
@@ -154,7 +161,13 @@ def _verdict(comparison: Comparison, arm: ArmSummary) -> str:
         found = against_baseline(of_two).get(arm.name)
     except (UserError, ValueError):
         return ""
-    return "" if found is None else sentence(arm.name, comparison.arms[0].name, found, "accuracy", points)
+    return (
+        ""
+        if found is None
+        else sentence(
+            arm.name, comparison.arms[0].name, found, comparison.task.figure.in_text, comparison.task.figure.difference
+        )
+    )
 
 
 def _limits(run: Run) -> Iterator[str]:

@@ -7,11 +7,12 @@ Nothing is recomputed: accuracies, NLL and ECE are the ones that the evaluation 
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from persistill.errors import UserError
+from persistill.report.task_report import CLASSIFICATION, Measure, TaskReport
 from persistill.run_folder import RunFolder
 
 
@@ -50,8 +51,7 @@ class Epoch:
         terms: term name -> mean over the epoch, without its weight.
         weights: term name -> weight.
         train_accuracy: fraction, on training images.
-        validation_accuracy: fraction, on validation images.
-        validation_nll: mean negative log-likelihood in nats, on validation images.
+        validation: figures on validation images, by the names of the task's measures.
     """
 
     number: int
@@ -59,8 +59,7 @@ class Epoch:
     terms: Mapping[str, float]
     weights: Mapping[str, float]
     train_accuracy: float
-    validation_accuracy: float
-    validation_nll: float
+    validation: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,9 @@ class Run:
         seed: from which it was trained; None if it was not trained here.
         folder: name of its run folder.
         evaluation: the folder of its evaluation.
-        accuracy: top-1 on the test images, a fraction.
-        nll: mean negative log-likelihood on the test images, in nats.
-        ece: expected calibration error on the test images, a fraction.
-        noise: standard deviation of Gaussian noise on images in [0, 1] -> top-1 accuracy, a fraction.
+        score: the task's one figure on the test images, a fraction.
+        noise: standard deviation of Gaussian noise on images in [0, 1] -> the same figure.
+        corrupted: corruption -> severity -> the same figure; empty where it was not measured.
         images: number of test images.
         parameters: of the network; None if unknown.
         epochs: for which it was trained; None if it was not trained here.
@@ -89,10 +87,9 @@ class Run:
     seed: int | None
     folder: str
     evaluation: Path
-    accuracy: float
-    nll: float
-    ece: float
+    score: float
     noise: Mapping[float, float]
+    corrupted: Mapping[str, Mapping[str, float]]
     images: int
     parameters: int | None
     epochs: int | None
@@ -136,19 +133,13 @@ class ArmSummary:
         return tuple(run.seed for run in self.runs if run.seed is not None)
 
     @property
-    def accuracy(self) -> Sample:
-        """Top-1 on the test images, fractions."""
-        return Sample(tuple(run.accuracy for run in self.runs))
+    def score(self) -> Sample:
+        """The task's one figure on the test images, fractions."""
+        return Sample(tuple(run.score for run in self.runs))
 
-    @property
-    def nll(self) -> Sample:
-        """Negative log-likelihood on the test images, in nats."""
-        return Sample(tuple(run.nll for run in self.runs))
-
-    @property
-    def ece(self) -> Sample:
-        """Expected calibration error on the test images, fractions."""
-        return Sample(tuple(run.ece for run in self.runs))
+    def of(self, measure: Measure) -> Sample:
+        """A figure on the test images, one value a run; nan where a run's figure was not finite."""
+        return Sample(tuple(run.figure(*measure.path) for run in self.runs))
 
     def figures(self, *path: str) -> Sample:
         """A stored figure of every run, by its names; empty unless all have it."""
@@ -157,7 +148,7 @@ class ArmSummary:
 
     @property
     def noise(self) -> dict[float, Sample]:
-        """Strength -> top-1 accuracies, for the strengths that every run was measured at, ascending."""
+        """Strength -> the task's one figure, for the strengths that every run was measured at, ascending."""
         shared = set.intersection(*(set(run.noise) for run in self.runs)) if self.runs else set()
         return {level: Sample(tuple(run.noise[level] for run in self.runs)) for level in sorted(shared)}
 
@@ -215,6 +206,7 @@ class Comparison:
         relative_error: run folder -> mean corruption error relative to the baseline's (1 is the baseline).
         likeness: student's run folder -> teacher's name -> "agreement", "kl", "cka" and "diagram_distance".
         costs: teacher's name, or "" for the student -> what such a network costs to run.
+        task: which figures there are, and which sections.
     """
 
     recipe: str
@@ -232,6 +224,7 @@ class Comparison:
     relative_error: Mapping[str, float] = field(default_factory=dict)
     likeness: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    task: TaskReport = CLASSIFICATION
 
     @property
     def everyone(self) -> tuple[ArmSummary, ...]:
@@ -267,8 +260,9 @@ def read(folder: Path) -> Comparison:
             f"{folder} holds a run of the kind {run_folder.kind!r}, and a report is made from one "
             "of the kind 'comparison'. Give the folder whose name starts with 'comparison-', beside it."
         )
-    reader = _Reader(folder.resolve().parent)
     result = run_folder.result()
+    task = TaskReport.from_json(result["task"]) if "task" in result else CLASSIFICATION
+    reader = _Reader(folder.resolve().parent, task)
     settings = run_folder.inputs.get("recipe", {})
     teacher_seed = settings.get("teacher_seed")
     teachers = tuple(
@@ -303,14 +297,15 @@ def read(folder: Path) -> Comparison:
         relative_error=(result.get("relative_corruption_error") or {}).get("of", {}),
         likeness=result.get("likeness") or {},
         missing=tuple(reader.missing),
+        task=task,
     )
 
 
 class _Reader:
     """Reads folders below one root and remembers what was not there."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, task: TaskReport) -> None:
+        self.root, self._task = root, task
         self.missing: list[str] = []
 
     def result(self, what: str, name: str) -> dict[str, Any] | None:
@@ -353,14 +348,13 @@ class _Reader:
         # Zero epochs: its weights came from elsewhere, and the seconds are those of copying them.
         here = trained.get("epochs") != 0
         computed = (run_folder.about.get("context") or {}).get("computed") or {}
-        return Run(
+        run = Run(
             seed=entry["seed"] if here else None,
             folder=entry["run"],
             evaluation=evaluation.path,
-            accuracy=_number(metrics.get("accuracy")),
-            nll=_number(metrics.get("nll")),
-            ece=_number(metrics.get("ece")),
+            score=math.nan,
             noise={float(level): _number(value) for level, value in metrics.get("noise", {}).items()},
+            corrupted=(metrics.get("corruptions") or {}).get(self._task.figure.name) or {},
             images=int(measured.get("images", 0)),
             parameters=trained.get("parameters"),
             epochs=trained.get("epochs") if here else None,
@@ -371,6 +365,7 @@ class _Reader:
             device=computed.get("device"),
             threads=computed.get("threads"),
         )
+        return replace(run, score=run.figure(*self._task.figure.path))
 
     def _open(self, name: str) -> RunFolder:
         return RunFolder.open(self.root / name)
@@ -384,8 +379,7 @@ def _curve(records: Iterable[Mapping[str, Any]]) -> tuple[Epoch, ...]:
             terms={name: _number(value) for name, value in record.get("terms", {}).items()},
             weights={name: _number(value) for name, value in record.get("weights", {}).items()},
             train_accuracy=_number(record.get("train_accuracy")),
-            validation_accuracy=_number((record.get("validation") or {}).get("accuracy")),
-            validation_nll=_number((record.get("validation") or {}).get("nll")),
+            validation={name: _number(value) for name, value in (record.get("validation") or {}).items()},
         )
         for record in records
         if record.get("type") == "epoch"

@@ -10,6 +10,8 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
+from persistill.utils.class_colors import class_colors
+
 _EXACT = 64  # pixels: larger images are photographs, which JPEG keeps in a fifth of the bytes
 _GAPS = 24  # how many gaps between the images of a sheet are as wide as one of them
 _COLORS = {3: ("red", "green", "blue"), 1: ("",)}
@@ -47,6 +49,22 @@ def inlined_image(pixels: NDArray[np.uint8], name: str) -> Inlined:
     else:  # one channel, or so many that no colors stand for them
         image = Image.fromarray(np.round(pixels.mean(axis=0)).astype(np.uint8))
     return Inlined(_uri(image), f"Image of the class {name}, {width} by {height} pixels")
+
+
+def inlined_mask(mask: NDArray[np.uint8], classes: int, label: str, text: str) -> Inlined:
+    """A mask in the colors of its classes, pixels without a class in white.
+
+    Args:
+        mask: (H, W) class numbers, ``IGNORED`` for none.
+        classes: how many there are.
+        label: stands below it.
+        text: what it shows, for who cannot see it.
+    """
+    palette = np.full((256, 3), 255, np.uint8)
+    palette[:classes] = class_colors(classes)
+    colored = Image.fromarray(mask)
+    colored.putpalette(palette.tobytes())
+    return Inlined(_uri(colored), text, label)
 
 
 def inlined_channel(image: NDArray[Any], channel: str) -> Inlined:

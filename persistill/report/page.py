@@ -10,8 +10,8 @@ from plotly.offline import get_plotlyjs
 
 from persistill.report.comparison import Comparison, read
 from persistill.report.figure import Section, marks
-from persistill.report.sections import SECTIONS
-from persistill.report.table import headline, overview
+from persistill.report.sections import sections_of
+from persistill.report.table import headline, overview, units
 from persistill.utils.atomic_io import atomic
 
 
@@ -37,7 +37,7 @@ def write(folder: Path, output: Path | None = None) -> Path:
 
 def render(comparison: Comparison) -> str:
     """The page as text. Everything that comes from recipes and data is escaped, and no script of theirs may run."""
-    parts = [make(comparison) for make in SECTIONS]
+    parts = sections_of(comparison)
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("persistill.report"),
         autoescape=True,
@@ -51,6 +51,7 @@ def render(comparison: Comparison) -> str:
         comparison=comparison,
         headline=headline(comparison),
         overview=overview(comparison),
+        units=units(comparison),
         marks={mark.label: mark for mark in marks(comparison)},
         sections=[part for part in parts if isinstance(part, Section)],
         absent=[part for part in parts if isinstance(part, str)],

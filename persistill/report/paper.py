@@ -9,7 +9,7 @@ from persistill.report.comparison import Comparison
 from persistill.report.figure import Section
 from persistill.report.latex import as_latex
 from persistill.report.matplotlib_backend import draw
-from persistill.report.sections import SECTIONS
+from persistill.report.sections import sections_of
 from persistill.report.table import Table, as_markdown, overview
 from persistill.utils.atomic_io import atomic
 
@@ -27,7 +27,7 @@ def write_paper(comparison: Comparison, folder: Path) -> Path:
     Returns:
         ``folder``.
     """
-    sections = [part for make in SECTIONS if isinstance(part := make(comparison), Section)]
+    sections = [part for part in sections_of(comparison) if isinstance(part, Section)]
     for name, table in _tables(comparison, sections):
         _write(folder / "tables" / f"{name}.md", f"{as_markdown(table)}\n\n{table.caption}\n".encode())
         _write(folder / "tables" / f"{name}.tex", as_latex(table).encode())

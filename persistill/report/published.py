@@ -33,5 +33,5 @@ def _beside(comparison: Comparison, entry: dict[str, Any]) -> Table:
 def _row(name: str, value: float, arm: ArmSummary | None) -> tuple[str, ...]:
     if arm is None or not arm.runs:
         return name, "0", NOTHING, percent(value), NOTHING
-    difference = f"{100 * (arm.accuracy.mean - value):+.2f}".replace("-", "\N{MINUS SIGN}")
-    return arm.label, str(len(arm.runs)), spread(arm.accuracy, 100), percent(value), difference
+    difference = f"{100 * (arm.score.mean - value):+.2f}".replace("-", "\N{MINUS SIGN}")
+    return arm.label, str(len(arm.runs)), spread(arm.score, 100), percent(value), difference

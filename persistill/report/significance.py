@@ -100,6 +100,56 @@ def paired_difference(
     return Difference(mean, float(low), float(high), seeds, images, larger_is_better)
 
 
+def paired_ratio_difference(
+    arm: NDArray[np.floating], baseline: NDArray[np.floating], *, larger_is_better: bool = True, seed: int = 0
+) -> Difference:
+    """As ``paired_difference``, for figures that are ratios of sums over images and no mean over them, such as mIoU.
+
+    With n[i, k] and d[i, k] of image i, the figure of a set I of images is the mean over k of
+    ``sum_I n[i, k] / sum_I d[i, k]``, over those k whose denominator is not 0. Each draw computes the figure of its own
+    images.
+
+    Args:
+        arm: (S, N, K, 2), of seed s and image i the numerator and denominator of class k.
+        baseline: (S, N, K, 2), the same seeds and images.
+        larger_is_better: False for a loss.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: if the shapes differ, are empty, or hold what is not finite.
+    """
+    if arm.shape != baseline.shape or arm.ndim != 4 or arm.shape[-1] != 2 or arm.size == 0:
+        raise UserError(
+            "a paired difference of ratios needs a numerator and a denominator for each seed, image and class, of the "
+            f"same ones in both arms; shapes {arm.shape} and {baseline.shape} were given."
+        )
+    if not (np.isfinite(arm).all() and np.isfinite(baseline).all()):
+        raise UserError("a paired difference needs finite figures; some are NaN or infinite.")
+    seeds, images = arm.shape[:2]
+    of_seeds, of_images = _counts(seeds, seed, "seeds"), _counts(images, seed, "images").astype(np.float64)
+    once = np.ones((1, images))
+    whole = _ratio(arm, once)[:, 0] - _ratio(baseline, once)[:, 0]
+    differences = _ratio(arm, of_images) - _ratio(baseline, of_images)  # (S, draws)
+    mean = float(whole.mean())
+    if seeds > 1:
+        differences += (whole - mean)[:, None] * (_stretch(seeds) - 1)
+    draws = (differences * of_seeds.T).sum(0) / seeds
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return Difference(mean, float(low), float(high), seeds, images, larger_is_better)
+
+
+def _ratio(parts: NDArray[np.floating], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(S, draws): the figure of the images that each draw (draws, N) holds so many times."""
+    seeds, images, classes, _ = parts.shape
+    sums = weights @ parts.astype(np.float64).reshape(seeds, images, 2 * classes)
+    sums = sums.reshape(seeds, len(weights), classes, 2)
+    there = sums[..., 1] > 0
+    ratios = np.divide(sums[..., 0], sums[..., 1], out=np.zeros(there.shape), where=there)
+    found: NDArray[np.float64] = ratios.sum(-1) / np.maximum(1, there.sum(-1))
+    return found
+
+
 def sentence(
     name: str, baseline: str, difference: Difference, what: str, show: Callable[[float], str] = "{:.3f}".format
 ) -> str:

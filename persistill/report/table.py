@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from persistill.report.comparison import ArmSummary, Comparison, Sample
+from persistill.report.task_report import TaskReport
 
 NOTHING = "—"
 _MOST = 6  # arms that a sentence can hold
@@ -59,21 +60,19 @@ class Table:
 def overview(comparison: Comparison) -> Table:
     """The headline table: students in the order of the recipe, then teachers.
 
-    Accuracies and ECE are in percent, NLL in nats. No row is set off from the others: whether a difference
+    The columns are the task's. Fractions are in percent. No row is set off from the others: whether a difference
     is more than chance is not for bold type to say.
     """
-    levels = noise_levels(comparison)
+    levels, task = noise_levels(comparison), comparison.task
     header = (
         "Network",
         "Seeds",
-        "Accuracy %",
-        "NLL",
-        "ECE %",
-        *(f"Accuracy % at noise {level:g}" for level in levels),
+        *(measure.header for measure in task.columns),
+        *(f"{task.figure.header} at noise {level:g}" for level in levels),
         "Parameters",
         "Training",
     )
-    rows = tuple(_row(arm, levels) for arm in (*comparison.arms, *comparison.teachers))
+    rows = tuple(_row(arm, task, levels) for arm in (*comparison.arms, *comparison.teachers))
     return Table(caption=note(comparison), header=header, rows=rows)
 
 
@@ -104,19 +103,23 @@ def note(comparison: Comparison) -> str:
 
 
 def headline(comparison: Comparison) -> str:
-    """Mean accuracies in a sentence: the baseline, then the other arms in order with their distance from it."""
+    """Means of the task's one figure in a sentence: the baseline, then the other arms with their distance from it."""
     arms = [arm for arm in comparison.arms if arm.runs]
     if not arms:
         return "No run of this comparison is complete."
-    baseline = arms[0].accuracy.mean
+    baseline = arms[0].score.mean
     images = arms[0].runs[0].images
-    first = f"Of {images:,} test images, {arms[0].name} classifies {percent(baseline)} % correctly"
+    if comparison.task.name == "classification":
+        first = f"Of {images:,} test images, {arms[0].name} classifies {percent(baseline)} % correctly"
+    else:
+        first = (
+            f"On {images:,} test images, {arms[0].name} reaches {percent(baseline)} % {comparison.task.figure.title}"
+        )
     others = [
-        f"{arm.name} {percent(arm.accuracy.mean)} % ({100 * (arm.accuracy.mean - baseline):+.2f} points)"
-        for arm in arms[1:]
+        f"{arm.name} {percent(arm.score.mean)} % ({100 * (arm.score.mean - baseline):+.2f} points)" for arm in arms[1:]
     ]
     if len(others) > _MOST:
-        means = [arm.accuracy.mean for arm in arms[1:]]
+        means = [arm.score.mean for arm in arms[1:]]
         others = [f"the other {len(means)} arms between {percent(min(means))} % and {percent(max(means))} %"]
     return f"{', '.join([first, *others])}.".replace("(-", "(\N{MINUS SIGN}")
 
@@ -134,6 +137,13 @@ def as_markdown(table: Table) -> str:
         *([escaped(cell) for cell in row] for row in table.rows),
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def units(comparison: Comparison) -> str:
+    """In what the task's columns are, a sentence."""
+    shares = [measure.title for measure in comparison.task.columns if measure.unit == "%"]
+    others = [f"{measure.title} is in {measure.unit}" for measure in comparison.task.columns if measure.unit == "nats"]
+    return ", ".join([f"{' and '.join(shares)} {'are' if len(shares) > 1 else 'is'} in percent", *others]) + "."
 
 
 def noise_levels(comparison: Comparison) -> list[float]:
@@ -181,14 +191,12 @@ def duration(sample: Sample) -> str:
     return text if text in {NOTHING, "not finite"} else f"{text} {unit}"
 
 
-def _row(arm: ArmSummary, levels: Sequence[float]) -> tuple[str, ...]:
+def _row(arm: ArmSummary, task: TaskReport, levels: Sequence[float]) -> tuple[str, ...]:
     noise = arm.noise
     return (
         arm.label,
         str(len(arm.runs)) if arm.role == "student" else NOTHING,
-        spread(arm.accuracy, 100),
-        spread(arm.nll, digits=3),
-        spread(arm.ece, 100),
+        *(spread(arm.of(measure), measure.scale, measure.digits) for measure in task.columns),
         *(spread(noise.get(level, Sample(())), 100) for level in levels),
         NOTHING if arm.parameters is None else f"{arm.parameters:,}",
         duration(arm.train_seconds),

@@ -5,38 +5,41 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from persistill.errors import UserError
 from persistill.losses import DistillationLoss, LossModule, LossOutput, MethodContext, weighted_sum
 from persistill.structures import Batch, ModelOutput
+from persistill.training.training_task import TrainingTask
 
 
 class Criterion(nn.Module):
-    """``cross_entropy * CE + sum(weight * term)`` over all terms of all distillation losses.
+    """``cross_entropy * supervised + sum(weight * term)`` over the task's terms and those of all distillation losses.
 
     Its parameters are the trainable parts of the losses; most have none.
 
     Args:
         losses: distillation losses.
-        cross_entropy: weight of the cross-entropy.
+        task: gives the supervised terms; that of classification is the cross-entropy, "ce".
+        cross_entropy: weight of the supervised terms.
         label_smoothing: share of the target that is spread over all classes there.
         contexts: what the losses are built for, one a loss; may be left out where none has trainable parts.
 
     Attributes:
-        weights: term name -> weight, without the factors of a schedule; the cross-entropy is called "ce". Where two
-            losses share a term's name, the loss's name stands before it ("KD.kd").
+        weights: term name -> weight, without the factors of a schedule. Where two losses share a term's name,
+            the loss's name stands before it ("KD.kd").
     """
 
     def __init__(
         self,
         losses: Sequence[DistillationLoss] = (),
         *,
+        task: TrainingTask,
         cross_entropy: float = 1.0,
         label_smoothing: float = 0.0,
         contexts: Sequence[MethodContext] = (),
     ) -> None:
         super().__init__()
+        self.task = task
         self._label_smoothing, self._settings = label_smoothing, tuple(losses)
         self._losses = nn.ModuleList(_build(loss, losses, contexts, position) for position, loss in enumerate(losses))
         counts = Counter(name for loss in losses for name in loss.weights)
@@ -44,7 +47,7 @@ class Criterion(nn.Module):
             {name: name if counts[name] == 1 else f"{type(loss).__name__}.{name}" for name in loss.weights}
             for loss in losses
         ]
-        self.weights: dict[str, float] = {"ce": cross_entropy}
+        self.weights: dict[str, float] = dict.fromkeys(task.terms, cross_entropy)
         for loss, names in zip(losses, self._names, strict=True):
             for name, weight in loss.weights.items():
                 if names[name] in self.weights:
@@ -58,15 +61,10 @@ class Criterion(nn.Module):
             step: of the whole training, from 0.
             epoch: from 0.
         """
-        weights = {"ce": self.weights["ce"]}
+        weights = {name: self.weights[name] for name in self.task.terms}
         for loss, names in zip(self._settings, self._names, strict=True):
             weights |= {names[name]: weight for name, weight in loss.weights_at(step, epoch).items()}
         return weights
-
-    def supervised(self, student: ModelOutput, batch: Batch) -> dict[str, Tensor]:
-        """The terms of the labels alone."""
-        logits = student.logits.float()
-        return {"ce": F.cross_entropy(logits, batch.target, label_smoothing=self._label_smoothing)}
 
     def forward(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> LossOutput:
         """The weighted sum, and all unweighted terms: scalars of float32, in the order of ``weights``.
@@ -81,7 +79,7 @@ class Criterion(nn.Module):
         Raises:
             UserError: if no term has a weight at this step.
         """
-        terms = self.supervised(student, batch)
+        terms = self.task.criterion(student, batch, label_smoothing=self._label_smoothing)
         for module, names in zip(self._losses, self._names, strict=True):
             terms |= {names[name]: value.float() for name, value in module(student, teachers, batch).terms.items()}
         weights = self.weights_at(batch.step, batch.epoch)

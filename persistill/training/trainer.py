@@ -78,7 +78,7 @@ def fit(
     Args:
         network: returns ``ModelOutput``; trained in place. It keeps the weights of the last epoch.
         loader: yields batches that hold ``view`` and the views of all teachers.
-        criterion: the loss; its own parameters are trained along.
+        criterion: the loss, of the task that is trained for; its own parameters are trained along.
         settings: optimizer, schedule, precision.
         folder: receives ``log.jsonl`` and, until the training ends, ``checkpoint.safetensors``.
         fabric: from ``make_fabric``.
@@ -95,7 +95,7 @@ def fit(
         UserError: if the loss stops being finite, or the checkpoint is not of this training.
         KeyboardInterrupt: after ctrl-C, once the checkpoint is written.
     """
-    progress = progress or Silent()
+    progress, task = progress or Silent(), criterion.task
     steps, layout = len(loader), torch.channels_last if settings.channels_last else torch.contiguous_format
     network.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
     criterion.to(fabric.device)
@@ -146,7 +146,8 @@ def fit(
                 plain.param_groups[0]["lr"] = lr = learning_rate(settings, step, steps)
                 with fabric.autocast(), torch.no_grad():
                     taught = [_fp32(teacher(batch)) for teacher in teachers]
-                features: ModelOutput = model(batch.inputs[view].contiguous(memory_format=layout))
+                inputs = batch.inputs[view].contiguous(memory_format=layout)
+                features = task.forward(model, inputs, batch)
                 loss, terms = criterion(features, taught, batch)
                 health.observe(terms)
                 optimizer.zero_grad(set_to_none=True)
@@ -158,7 +159,7 @@ def fit(
                 step, seen = step + 1, seen + 1
                 for name, value in {"loss": loss, **terms}.items():
                     sums[name] = sums.get(name, 0.0) + value.detach()
-                right += (features.logits.argmax(1) == batch.target).float().mean()
+                right += task.accuracy(features, batch).detach()
                 progress.advance(1)
                 if step % 20 == 0 or step % steps == 0:
                     # The one place inside an epoch that waits for the device.
@@ -204,8 +205,8 @@ def fit(
 
 
 def _fp32(features: ModelOutput) -> ModelOutput:
-    return ModelOutput(
-        features.logits.float(),
-        features.embedding.float(),
-        {name: m.float() for name, m in features.feature_maps.items()},
+    return features._replace(
+        logits=features.logits.float(),
+        embedding=features.embedding.float(),
+        feature_maps={name: m.float() for name, m in features.feature_maps.items()},
     )

@@ -11,6 +11,7 @@ from persistill import models
 from persistill.exporters import load_student
 from persistill.losses import KD, SP, kl, similarity
 from persistill.structures import Batch, ModelOutput
+from persistill.tasks import Classification
 from persistill.training import Criterion, Frozen
 
 
@@ -18,7 +19,7 @@ def test_the_loss_is_the_weighted_sum(run):
     torch.manual_seed(0)
     logits, target = torch.randn(2, 6, 5), torch.arange(6) % 5
     student, teacher = (ModelOutput(z, z, {"stage": z[:, :, None, None]}) for z in logits)
-    criterion = Criterion([KD(weight=0.3, temperature=2.0), SP(weight=7.0)], cross_entropy=0.25)
+    criterion = Criterion([KD(weight=0.3, temperature=2.0), SP(weight=7.0)], cross_entropy=0.25, task=Classification())
     total, _ = criterion(student, [teacher], Batch({}, target, torch.arange(6)))
     kd = kl(student.logits, teacher.logits, 2.0)
     sp = (similarity(student.feature_maps["stage"]) - similarity(teacher.feature_maps["stage"])).square().mean()

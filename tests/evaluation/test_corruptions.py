@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from sklearn.metrics import accuracy_score
 from persistill.config import Data, Evaluate
 from persistill.data import load, measure_normalization
 from persistill.errors import UserError
-from persistill.evaluation import EvaluationLoaders, evaluate
+from persistill.evaluation import evaluate as evaluate_for
 from persistill.models import build
 from persistill.perturbations import corrupt, corruption_error
+from persistill.tasks import Classification
 
+TASK = Classification()
+evaluate = partial(evaluate_for, task=TASK)
 SETTINGS = Evaluate(
     noise=(), attacks=(), corruptions=("fog", "spatter", "jpeg_compression"), corruption_images=30, batch_size=16
 )
@@ -40,7 +44,7 @@ def network(splits):
 
 @pytest.fixture
 def material(splits):
-    return EvaluationLoaders.of(splits, {}, SETTINGS, measure_normalization(splits.train))
+    return TASK.evaluation_loaders(splits, {}, SETTINGS, measure_normalization(splits.train))
 
 
 def stored(path):
@@ -52,7 +56,7 @@ def test_some_images_of_every_class_are_corrupted(material, splits):
     rows = material.corruptible.rows
     assert torch.equal(rows, rows.unique())
     assert torch.bincount(splits.test.targets[rows], minlength=10).tolist() == pytest.approx([3] * 10, abs=1)
-    few = EvaluationLoaders.of(splits, {}, Evaluate(), measure_normalization(splits.train)).corruptible.rows
+    few = TASK.evaluation_loaders(splits, {}, Evaluate(), measure_normalization(splits.train)).corruptible.rows
     assert torch.equal(few, torch.arange(60)), "all, where fewer are there than were asked for"
 
 
@@ -90,7 +94,7 @@ def test_every_network_sees_the_same_images_whatever_the_batches(material, split
     seen = {}
     for size in (16, 7):
         settings = SETTINGS.with_value("batch_size", size).with_value("noise_seed", 3)
-        given = EvaluationLoaders.of(splits, {}, settings, measure_normalization(splits.train))
+        given = TASK.evaluation_loaders(splits, {}, settings, measure_normalization(splits.train))
         shown = []
 
         class Watching(torch.nn.Module):

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,11 +12,15 @@ from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_
 
 from persistill.config import Evaluate
 from persistill.errors import UserError
-from persistill.evaluation import Predictions, evaluate, predict, robustness
-from persistill.evaluation import clean as clean_module
+from persistill.evaluation import Predictions, predict
+from persistill.evaluation import evaluate as evaluate_for
 from persistill.metrics import aurc, classwise_ece, ece, ece_equal_mass, fit_temperature, v_measure
 from persistill.perturbations import fgsm, gaussian_noise
+from persistill.tasks import Classification
+from persistill.tasks.classification import clean as clean_module
+from persistill.tasks.classification import robustness
 
+evaluate = partial(evaluate_for, task=Classification())
 QUICK = Evaluate(noise=(), attacks=())
 
 

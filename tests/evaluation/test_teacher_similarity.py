@@ -1,6 +1,7 @@
 """Likeness of a student and its teacher from the files that evaluations left."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +9,13 @@ import torch
 
 from persistill.config import Evaluate
 from persistill.errors import UserError
-from persistill.evaluation import evaluate, measure_similarity, teacher_similarity
+from persistill.evaluation import evaluate as evaluate_for
 from persistill.metrics import agreement, cka, diagram_distance, mean_kl
+from persistill.tasks import Classification
+from persistill.tasks.classification import teacher_similarity
+from persistill.tasks.classification.teacher_similarity import measure_similarity
+
+evaluate = partial(evaluate_for, task=Classification())
 
 QUICK = Evaluate(noise=(), attacks=(), corruptions=(), embeddings=15)
 

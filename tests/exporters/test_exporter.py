@@ -224,7 +224,7 @@ def test_preprocessing_travels_with_each_file(delivered):
     model = onnx.load(delivered.path("onnx"))
     stored = json.loads({entry.key: entry.value for entry in model.metadata_props}["persistill"])
     assert config["int8"] == "by static quantization"
-    assert stored == {name: value for name, value in config.items() if name not in ("files", "int8")}
+    assert stored == {name: value for name, value in config.items() if name not in ("files", "int8", "script")}
     assert [entry.version for entry in model.opset_import if not entry.domain] == [18]
 
 

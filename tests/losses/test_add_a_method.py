@@ -15,6 +15,7 @@ from persistill.errors import UserError
 from persistill.losses import DistillationLoss, MethodContext
 from persistill.models import build
 from persistill.structures import Batch, ModelOutput
+from persistill.tasks import Classification
 from persistill.training import Criterion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,7 +146,7 @@ def trained(criterion, seen, term, teacher, steps=10):
 def test_the_smallest_method_of_the_page_works(page, seen):
     arm = page["arm"]
     assert isinstance(arm, Arm)
-    criterion = Criterion(arm.methods, cross_entropy=arm.cross_entropy)
+    criterion = Criterion(arm.methods, cross_entropy=arm.cross_entropy, task=Classification())
     assert criterion.weights == {"ce": 0.5, "logits": 2.0}
     values = trained(criterion, seen, "logits", seen[2][0])
     assert values[-1] < values[0] / 2
@@ -157,7 +158,7 @@ def test_the_method_of_the_page_with_a_part_that_learns_works(page, seen):
     network, images, teachers = seen
     context = MethodContext(network(images), teachers[:1], BATCH.target)
     torch.manual_seed(0)
-    criterion = Criterion([page["Hint"](weight=5.0)], contexts=[context])
+    criterion = Criterion([page["Hint"](weight=5.0)], contexts=[context], task=Classification())
     before = [parameter.clone() for parameter in criterion.parameters()]
     values = trained(criterion, seen, "hint", teachers[0], 20)
     assert values[-1] < values[0] / 2

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
 
 from persistill.errors import UserError
-from persistill.evaluation import EMBEDDING_MAPS, store_embedding_maps
 from persistill.metrics import embedding_map
 from persistill.metrics.embedding_projection import turned
+from persistill.tasks.classification.embedding_maps import EMBEDDING_MAPS, store_embedding_maps
 from persistill.utils.progress import Silent
 
 
@@ -130,7 +130,7 @@ def evaluated(root: Path, name: str, points: torch.Tensor, target: np.ndarray, r
 
 
 def test_stored_maps_show_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("persistill.evaluation.embedding_maps.MAPPED", 60)
+    monkeypatch.setattr("persistill.tasks.classification.embedding_maps.MAPPED", 60)
     points, target = clusters(30, 8, seed=1)
     rows = np.arange(0, 120, 1)[::-1][:100]
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))

@@ -15,8 +15,8 @@ from sklearn.metrics import roc_auc_score
 from persistill.config import Data, Evaluate
 from persistill.data import load
 from persistill.errors import UserError
-from persistill.evaluation import ood_images
 from persistill.metrics import auroc, max_softmax, negative_energy
+from persistill.tasks import ood_images
 
 
 @settings(deadline=None, max_examples=40)

@@ -20,7 +20,7 @@ def stored(comparison, arm: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_differences_are_those_of_the_stored_answers(finished: Path):
     comparison = read(finished)
-    accuracy, nll = against_baseline(comparison), against_baseline(comparison, "nll")
+    accuracy, nll = (against_baseline(comparison, measure) for measure in comparison.task.differences)
     assert list(accuracy) == list(nll) == [arm.name for arm in comparison.arms[1:]]
     for number, arm in enumerate(comparison.arms[1:], 1):
         rights, losses = [], []
@@ -32,7 +32,7 @@ def test_differences_are_those_of_the_stored_answers(finished: Path):
                 losses.append(sign * log_loss(target, powers / powers.sum(1, keepdims=True)))
         assert accuracy[arm.name].mean == pytest.approx(sum(rights) / len(arm.seeds))
         assert nll[arm.name].mean == pytest.approx(sum(losses) / len(arm.seeds))
-        assert accuracy[arm.name].mean == pytest.approx(arm.accuracy.mean - comparison.arms[0].accuracy.mean)
+        assert accuracy[arm.name].mean == pytest.approx(arm.score.mean - comparison.arms[0].score.mean)
         assert (accuracy[arm.name].seeds, accuracy[arm.name].images) == (len(arm.seeds), 200)
         assert (accuracy[arm.name].larger_is_better, nll[arm.name].larger_is_better) == (True, False)
 

@@ -16,7 +16,7 @@ from persistill.report import Comparison, model_card, read, rows, write_paper
 from persistill.report.figure import Section
 from persistill.report.latex import as_latex
 from persistill.report.matplotlib_backend import draw
-from persistill.report.sections import SECTIONS
+from persistill.report.sections import sections_of
 from persistill.report.table import Table, overview
 
 
@@ -26,7 +26,7 @@ def comparison(full: Path) -> Comparison:
 
 
 def section(comparison: Comparison, name: str) -> Section:
-    return next(p for make in SECTIONS if isinstance(p := make(comparison), Section) and p.name == name)
+    return next(p for p in sections_of(comparison) if isinstance(p, Section) and p.name == name)
 
 
 def test_latex_is_ruled_and_escaped() -> None:
@@ -90,10 +90,10 @@ def test_a_card_tells_what_was_measured(comparison: Comparison) -> None:
     assert about["datasets"] == ["uoft-cs/cifar10"]
     (result,) = about["model-index"][0]["results"]
     values = {metric["type"]: metric["value"] for metric in result["metrics"]}
-    assert values["accuracy"] == pytest.approx(arm.runs[0].accuracy)
-    assert values["nll"] == pytest.approx(arm.runs[0].nll, rel=1e-5)
+    assert values["accuracy"] == pytest.approx(arm.runs[0].score)
+    assert values["nll"] == pytest.approx(arm.runs[0].figure("nll"), rel=1e-5)
     assert values["corruption_error"] == pytest.approx(arm.runs[0].metrics["corruptions"]["error"], rel=1e-5)
-    assert f"| Accuracy % | {100 * arm.runs[0].accuracy:.2f} | {100 * arm.accuracy.mean:.2f} ± " in card
+    assert f"| Accuracy % | {100 * arm.runs[0].score:.2f} | {100 * arm.score.mean:.2f} ± " in card
     assert "learned from image, persistence by KD, TGD" in card
     assert "tgd is " in card
     assert f"temperature {arm.runs[0].metrics['calibrated']['temperature']:.3f}" in card
@@ -103,7 +103,7 @@ def test_a_card_tells_what_was_measured(comparison: Comparison) -> None:
 def test_a_card_of_another_seed(comparison: Comparison) -> None:
     card = model_card(comparison, "kd", seed=2)
     (result,) = front(card)["model-index"][0]["results"]
-    assert result["metrics"][0]["value"] == pytest.approx(comparison.arms[1].runs[2].accuracy)
+    assert result["metrics"][0]["value"] == pytest.approx(comparison.arms[1].runs[2].score)
     assert "seed 2" in card
 
 

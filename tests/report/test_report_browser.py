@@ -223,7 +223,7 @@ def test_hover_tells_the_number(visit: Open, report: Path, finished: Path) -> No
     seen.page.locator("#accuracy-plot").scroll_into_view_if_needed()
     seen.page.locator("#accuracy-plot .trace").nth(2).locator("path").nth(2).hover(force=True)
     label = seen.page.locator("#accuracy-plot .hoverlayer .hovertext").first.text_content()
-    assert label == f"kd, seed 2: {100 * run.accuracy:.2f} %"
+    assert label == f"kd, seed 2: {100 * run.score:.2f} %"
 
 
 def test_print_is_light_and_fits(visit: Open, report: Path) -> None:

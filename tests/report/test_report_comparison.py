@@ -95,7 +95,7 @@ def test_a_repeated_epoch_counts_once(maker: Maker) -> None:
     curve = read(folder).arms[0].runs[0].curve
     assert len(curve) == 8
     assert curve[-1].loss == 99.0
-    assert np.isnan(curve[-1].validation_accuracy)
+    assert curve[-1].validation == {}
 
 
 def test_incomplete_and_missing_runs_are_named(maker: Maker) -> None:
@@ -110,7 +110,7 @@ def test_incomplete_and_missing_runs_are_named(maker: Maker) -> None:
     assert "arm 'tgd', seed 0" in comparison.missing[0]
     assert "not complete" in comparison.missing[0]
     assert "arm 'tgd', seed 1" in comparison.missing[1]
-    assert rows(comparison)[2][1:3] == ["1", f"{100 * tgd.runs[2].accuracy:.2f}"]
+    assert rows(comparison)[2][1:3] == ["1", f"{100 * tgd.runs[2].score:.2f}"]
 
 
 def test_an_arm_without_any_run_keeps_its_row(maker: Maker) -> None:
@@ -165,13 +165,13 @@ def test_headline_names_arms_and_their_distance_from_the_baseline(maker: Maker) 
     from persistill.report.table import headline
 
     comparison = read(maker.comparison(arms=("kd", "alone"), seeds=(0, 1)))
-    means = [100 * np.mean([run.accuracy for run in arm.runs]) for arm in comparison.arms]
+    means = [100 * np.mean([run.score for run in arm.runs]) for arm in comparison.arms]
     distance = f"{means[1] - means[0]:+.2f}".replace("-", "\N{MINUS SIGN}")
     assert headline(comparison) == (
         f"Of 200 test images, kd classifies {means[0]:.2f} % correctly, alone {means[1]:.2f} % ({distance} points)."
     )
     many = read(maker.comparison(arms=tuple(f"arm{number}" for number in range(9)), seeds=(0,)))
-    values = [100 * arm.runs[0].accuracy for arm in many.arms[1:]]
+    values = [100 * arm.runs[0].score for arm in many.arms[1:]]
     assert f"the other 8 arms between {min(values):.2f} % and {max(values):.2f} %." in headline(many)
 
 

@@ -20,7 +20,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 from persistill.report import Comparison, header, read, rows, write
 from persistill.report.figure import Figure, Section, marks
 from persistill.report.predictions import predictions, reliability
-from persistill.report.sections import SECTIONS
+from persistill.report.sections import sections_of
 from persistill.run_folder import RunFolder
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -66,7 +66,7 @@ def parsed(page: str) -> Reader:
 
 
 def sections(comparison: Comparison) -> dict[str, Section]:
-    made = [make(comparison) for make in SECTIONS]
+    made = sections_of(comparison)
     return {part.name: part for part in made if isinstance(part, Section)}
 
 

@@ -14,13 +14,13 @@ from PIL import Image
 
 from persistill.report import Comparison, against_baseline, read, similarity_maps, write
 from persistill.report.figure import Figure, Section
-from persistill.report.sections import SECTIONS
+from persistill.report.sections import sections_of
 from persistill.report.table import Table
 from persistill.run_folder import RunFolder
 
 
 def sections(comparison: Comparison) -> dict[str, Section]:
-    return {part.name: part for make in SECTIONS if isinstance(part := make(comparison), Section)}
+    return {part.name: part for part in sections_of(comparison) if isinstance(part, Section)}
 
 
 def figure(section: Section, name: str) -> Figure:
@@ -70,7 +70,7 @@ def test_every_arm_has_a_verdict_with_its_interval(comparison: Comparison, made:
         of = found[name]
         assert sentence.startswith(f"{name} is {of.verdict}")
         gains = [
-            a.accuracy - b.accuracy
+            a.score - b.score
             for a, b in zip(comparison.arms[list(found).index(name) + 1].runs, comparison.arms[0].runs, strict=True)
         ]
         assert f"{100 * np.mean(gains):+.2f} points".replace("-", "−") in sentence
@@ -194,9 +194,9 @@ def test_cost_and_the_front(comparison: Comparison, made: dict[str, Section]) ->
     assert size.traces[4]["x"] == [pytest.approx(6.19892)]
     assert all(mark.on for mark in part.marks)
     on_front = {cells[0] for cells in latency.tables[0].rows if cells[-1] == "yes"}
-    best = max(comparison.arms, key=lambda arm: arm.accuracy.mean)
+    best = max(comparison.arms, key=lambda arm: arm.score.mean)
     teacher = comparison.teachers[0]
-    assert on_front == {best.label} | ({teacher.label} if teacher.accuracy.mean > best.accuracy.mean else set())
+    assert on_front == {best.label} | ({teacher.label} if teacher.score.mean > best.score.mean else set())
     assert [cells[0] for cells in part.tables[0].rows] == ["student", "teacher: image", "teacher: persistence"]
     assert row(part.tables[0], "student")["MACs, million"] == "31.51"
     assert part.tables[1].rows[3][:4] == ("student", "64", "2", "56")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from persistill.errors import UserError
 from persistill.losses import DistillationLoss, LossModule, MethodContext
 from persistill.structures import Batch, ModelOutput
+from persistill.tasks import Classification
 from persistill.training import Criterion, NonFiniteGuard
 
 
@@ -69,10 +70,13 @@ def context(student: int, *teachers: int) -> MethodContext:
 
 
 def test_trainable_parts_are_built_for_the_context_and_belong_to_the_criterion() -> None:
-    objective = Criterion([Pull(), Adapted(weight=3.0)], contexts=[context(3, 3), context(3, 5)])
+    objective = Criterion([Pull(), Adapted(weight=3.0)], contexts=[context(3, 3), context(3, 5)], task=Classification())
     assert [tuple(parameter.shape) for parameter in objective.parameters()] == [(5, 3), (5,)]
     student, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    pull, adapted = Criterion([Pull()]), Criterion([Adapted(weight=3.0)], contexts=[context(3, 5)])
+    pull, adapted = (
+        Criterion([Pull()], task=Classification()),
+        Criterion([Adapted(weight=3.0)], contexts=[context(3, 5)], task=Classification()),
+    )
     adapted.load_state_dict({name.replace(".1.", ".0."): value for name, value in objective.state_dict().items()})
     five, three = features(torch.randn(4, 5)), features(torch.randn(4, 3))
     assert list(objective.weights) == ["ce", "pull", "adapted"]
@@ -84,13 +88,13 @@ def test_trainable_parts_are_built_for_the_context_and_belong_to_the_criterion()
 
 def test_trainable_parts_need_a_context() -> None:
     with pytest.raises(UserError, match=r"Adapted has parts that are trained along.*0 context\(s\).*1 loss"):
-        Criterion([Adapted()])
+        Criterion([Adapted()], task=Classification())
 
 
 def test_total_is_the_weighted_sum_of_the_terms() -> None:
     torch.manual_seed(0)
     student, teacher, target = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    total, terms = Criterion([Pull(weight=5.0)], cross_entropy=0.1)(
+    total, terms = Criterion([Pull(weight=5.0)], cross_entropy=0.1, task=Classification())(
         features(student), [features(teacher)], batch(target)
     )
     expected = 0.1 * F.cross_entropy(student, target) + 5.0 * (student - teacher).square().mean()
@@ -99,31 +103,35 @@ def test_total_is_the_weighted_sum_of_the_terms() -> None:
 
 
 def test_terms_of_one_name_carry_the_methods_names() -> None:
-    criterion = Criterion([Pull(weight=1.0), Push(weight=2.0)])
+    criterion = Criterion([Pull(weight=1.0), Push(weight=2.0)], task=Classification())
     assert criterion.weights == {"ce": 1.0, "Pull.pull": 1.0, "Push.pull": 2.0}
 
 
 def test_the_same_method_twice_is_refused() -> None:
     with pytest.raises(UserError, match=r"both 'Pull\.pull'"):
-        Criterion([Pull(), Pull()])
+        Criterion([Pull(), Pull()], task=Classification())
 
 
 def test_label_smoothing_reaches_the_cross_entropy() -> None:
     logits, target = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
-    terms = Criterion(label_smoothing=0.1)(features(logits), [], batch(target)).terms
+    terms = Criterion(label_smoothing=0.1, task=Classification())(features(logits), [], batch(target)).terms
     torch.testing.assert_close(terms["ce"], F.cross_entropy(logits, target, label_smoothing=0.1))
 
 
 def test_terms_are_float32_whatever_the_logits_are() -> None:
     logits = torch.randn(4, 3, dtype=torch.bfloat16)
-    terms = Criterion([Pull()])(features(logits), [features(logits)], batch(torch.zeros(4).long())).terms
+    terms = Criterion([Pull()], task=Classification())(
+        features(logits), [features(logits)], batch(torch.zeros(4).long())
+    ).terms
     assert {term.dtype for term in terms.values()} == {torch.float32}
 
 
 def test_a_term_of_weight_zero_cannot_spoil_the_total() -> None:
     logits = torch.randn(4, 3)
     teacher = features(torch.full((4, 3), float("nan")))
-    total, terms = Criterion([Pull(weight=0.0)])(features(logits), [teacher], batch(torch.zeros(4).long()))
+    total, terms = Criterion([Pull(weight=0.0)], task=Classification())(
+        features(logits), [teacher], batch(torch.zeros(4).long())
+    )
     assert terms["pull"].isnan()
     assert total == terms["ce"]
 
@@ -131,14 +139,14 @@ def test_a_term_of_weight_zero_cannot_spoil_the_total() -> None:
 def test_nothing_but_zero_weights_is_refused() -> None:
     logits = features(torch.randn(4, 3))
     with pytest.raises(UserError, match="nothing to learn from"):
-        Criterion(cross_entropy=0.0)(logits, [], batch(torch.zeros(4).long()))
+        Criterion(cross_entropy=0.0, task=Classification())(logits, [], batch(torch.zeros(4).long()))
     with pytest.raises(UserError, match="schedule begins at zero"):
-        Criterion([Ramp()], cross_entropy=0.0)(logits, [logits], batch(torch.zeros(4).long()))
+        Criterion([Ramp()], cross_entropy=0.0, task=Classification())(logits, [logits], batch(torch.zeros(4).long()))
 
 
 def test_a_schedule_scales_the_weights_of_its_step() -> None:
     student, teacher, target = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    criterion = Criterion([Ramp(weight=4.0), Push()], cross_entropy=0.5)
+    criterion = Criterion([Ramp(weight=4.0), Push()], cross_entropy=0.5, task=Classification())
     assert criterion.weights == {"ce": 0.5, "Ramp.pull": 4.0, "Push.pull": 1.0}
     for epoch, factor in ((0, 0.0), (1, 0.5), (3, 1.5)):
         now = dataclasses.replace(batch(target), step=10 * epoch, epoch=epoch)
@@ -151,7 +159,7 @@ def test_a_schedule_scales_the_weights_of_its_step() -> None:
 def test_dense_logits_have_a_cross_entropy_of_what_is_known() -> None:
     logits, target = torch.randn(2, 3, 4, 5), torch.randint(3, (2, 4, 5))
     target[0, 0] = -100
-    terms = Criterion()(features(logits), [], batch(target)).terms
+    terms = Criterion(task=Classification())(features(logits), [], batch(target)).terms
     known = target != -100
     torch.testing.assert_close(terms["ce"], F.cross_entropy(logits.movedim(1, 3)[known], target[known]))
 

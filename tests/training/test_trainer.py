@@ -11,6 +11,7 @@ from persistill.config import Train
 from persistill.errors import UserError
 from persistill.run_folder import RunFolder
 from persistill.structures import ModelOutput
+from persistill.tasks import Classification
 from persistill.training import CHECKPOINT, Criterion, Frozen, OnlineTeacher, fit, make_fabric
 
 SETTINGS = Train(epochs=3, batch_size=8, lr=0.05, schedule="cosine", clip_norm=1.0)
@@ -21,7 +22,7 @@ def folder_in(root: Path, name: str = "run") -> RunFolder:
 
 
 def train(root: Path, network: TinyNet, *, settings: Train = SETTINGS, name: str = "run", **options) -> dict:
-    options = {"loader": SyntheticBatches(), "criterion": Criterion()} | options
+    options = {"loader": SyntheticBatches(), "criterion": Criterion(task=Classification())} | options
     loader = options.pop("loader")
     return fit(
         network, loader, settings=settings, folder=folder_in(root, name), fabric=make_fabric("cpu", settings), **options
@@ -86,7 +87,7 @@ def test_parts_that_learn_are_trained_along_and_come_back_after_an_interruption(
         teacher = Frozen(TinyNet(classes=5))
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            criterion = Criterion([Adapted(weight=2.0)], contexts=[context(3, 5)])
+            criterion = Criterion([Adapted(weight=2.0)], contexts=[context(3, 5)], task=Classification())
         teacher.load_state_dict(fixed)
         return {"criterion": criterion, "teachers": [OnlineTeacher(teacher)]}
 
@@ -131,7 +132,7 @@ def test_a_run_whose_last_checkpoint_was_written_is_not_trained_again(tmp_path: 
 
 def test_every_term_is_logged_unweighted_with_its_weight(tmp_path: Path) -> None:
     teacher = Frozen(fresh())
-    criterion = Criterion([Pull(weight=0.5)], cross_entropy=0.25)
+    criterion = Criterion([Pull(weight=0.5)], cross_entropy=0.25, task=Classification())
     train(tmp_path, TinyNet(), criterion=criterion, teachers=[OnlineTeacher(teacher, "persistence")])
     for record in folder_in(tmp_path).records():
         total = sum(record["weights"][name] * value for name, value in record["terms"].items())
@@ -149,7 +150,12 @@ def test_a_schedule_sees_step_and_epoch_and_is_logged(tmp_path: Path) -> None:
             seen.append((step, epoch))
             return super().schedule(step, epoch)
 
-    train(tmp_path, TinyNet(), criterion=Criterion([Watched(weight=4.0)]), teachers=[OnlineTeacher(Frozen(fresh()))])
+    train(
+        tmp_path,
+        TinyNet(),
+        criterion=Criterion([Watched(weight=4.0)], task=Classification()),
+        teachers=[OnlineTeacher(Frozen(fresh()))],
+    )
     assert sorted(set(seen)) == [(step, step // 6) for step in range(18)]
     for record in folder_in(tmp_path).records():
         assert record["weights"] == {"ce": 1.0, "pull": 2.0 * (record["epoch"] - 1)}
@@ -167,7 +173,12 @@ def test_teachers_see_their_view_and_never_change(tmp_path: Path) -> None:
 
     network = Watching(dropout=0.0)
     before = copy.deepcopy(network.state_dict())
-    train(tmp_path, fresh(), criterion=Criterion([Pull()]), teachers=[OnlineTeacher(Frozen(network), "persistence")])
+    train(
+        tmp_path,
+        fresh(),
+        criterion=Criterion([Pull()], task=Classification()),
+        teachers=[OnlineTeacher(Frozen(network), "persistence")],
+    )
     batch = next(SyntheticBatches().epoch(0))
     assert torch.equal(seen[0], batch.inputs["persistence"])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -186,7 +197,12 @@ def test_a_diverging_loss_stops_with_the_name_of_its_term(tmp_path: Path) -> Non
             return {"pull": student.logits.sum() * float("inf")}
 
     with pytest.raises(UserError, match=r"were not: pull\."):
-        train(tmp_path, fresh(), criterion=Criterion([Explodes()]), teachers=[OnlineTeacher(Frozen(fresh()), "image")])
+        train(
+            tmp_path,
+            fresh(),
+            criterion=Criterion([Explodes()], task=Classification()),
+            teachers=[OnlineTeacher(Frozen(fresh()), "image")],
+        )
     assert not folder_in(tmp_path).file(CHECKPOINT).exists()
 
 

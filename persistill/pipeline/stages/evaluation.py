@@ -42,5 +42,6 @@ class EvaluationStage(Stage):
             context.recipe.evaluate,
             folder.path,
             context.progress,
+            task=context.task,
             label=f"evaluation of {self.trained.kind} {self.trained.name}",
         )

@@ -16,8 +16,8 @@ from persistill.pipeline.stages.quantized import QuantizedStage
 from persistill.pipeline.stages.student import StudentStage
 from persistill.run_folder import Kind, RunFolder
 
-COMPARED, CALIBRATING = 512, 256
-"""Test images that every file answers, and training images on which int8 ranges are measured."""
+CALIBRATING = 256
+"""Training images on which int8 ranges are measured."""
 
 
 class ExportStage(Stage):
@@ -41,10 +41,12 @@ class ExportStage(Stage):
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Write all files, and compare each with the checkpoint."""
         network, about = self.student.network(context)
-        about["temperature"] = self.measured.open(context).result()["metrics"]["calibrated"]["temperature"]
+        calibrated = self.measured.open(context).result()["metrics"].get("calibrated")
+        if calibrated is not None:
+            about["temperature"] = calibrated["temperature"]
         for_int8 = None if self.quantized is None else self.quantized.network(context)[0]
         context.progress.start(f"export of {self.name}", 1)
-        result = write_export(network, about, context.data.splits, folder.path, for_int8)
+        result = write_export(network, about, context.data.splits, folder.path, context.task.export, for_int8)
         context.progress.finish()
         return result
 
@@ -54,6 +56,7 @@ def write_export(
     about: Mapping[str, Any],
     splits: Splits,
     folder: Path,
+    task: exporters.ExportTask,
     for_int8: models.Network | None = None,
 ) -> dict[str, Any]:
     """Write a trained network in all formats, compared on test images, int8 calibrated on training images.
@@ -63,20 +66,22 @@ def write_export(
         about: from its weights file.
         splits: the images that it was trained on.
         folder: exists, and receives the files.
+        task: how files are compared.
         for_int8: a copy of it that was trained on for the int8 file.
 
     Returns:
         What ``exporters.export_student`` returns.
     """
-    compared, calibrating = _spread(splits.test, COMPARED), _spread(splits.train, CALIBRATING)
+    compared, calibrating = _spread(splits.test, task.compared), _spread(splits.train, CALIBRATING)
     return exporters.export_student(
         network,
         about,
         splits.test.fetch(compared).cpu(),
         folder,
-        targets=splits.test.targets.cpu()[compared],
+        targets=splits.test.fetch_targets(compared).cpu(),
         calibration=splits.train.fetch(calibrating).cpu(),
         for_int8=for_int8,
+        task=task,
     )
 
 

@@ -49,7 +49,7 @@ class TeacherStage(NetworkStage):
         settings, seed = context.recipe.training_of(self.settings), context.recipe.teacher_seed
         torch.manual_seed(seed)
         network = build_initial(context, self.settings.model, self.view.name)
-        criterion = Criterion(label_smoothing=settings.label_smoothing)
+        criterion = Criterion(task=context.task, label_smoothing=settings.label_smoothing)
         label = f"teacher {self.name}"
         return train_network(context, network, criterion, settings, folder, seed=seed, label=label, view=self.view)
 

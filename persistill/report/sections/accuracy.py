@@ -1,17 +1,18 @@
-"""Every seed's accuracy, and their mean."""
+"""Every seed's figure, and their mean."""
 
 from typing import Any
 
 from persistill.report.comparison import Comparison
 from persistill.report.figure import Figure, Section, layout, marks, plain
-from persistill.report.table import Table, percent
+from persistill.report.table import Table
 
 
 def accuracy(comparison: Comparison) -> Section | str:
     """A dot a seed, a stroke for the mean."""
+    figure = comparison.task.figure
     arms = [arm for arm in comparison.arms if arm.runs]
     if not arms:
-        return "Accuracy by seed: no student of this comparison is complete."
+        return f"{figure.title} by seed: no student of this comparison is complete."
     traces: list[dict[str, Any]] = []
     for position, (arm, mark) in enumerate(zip(arms, marks(comparison), strict=False)):
         count = len(arm.runs)
@@ -22,7 +23,7 @@ def accuracy(comparison: Comparison) -> Section | str:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [100 * run.accuracy for run in arm.runs],
+                "x": [100 * run.score for run in arm.runs],
                 "y": heights,
                 "customdata": who,
                 "marker": {**mark.marker, "size": 10, "opacity": 0.85},
@@ -35,7 +36,7 @@ def accuracy(comparison: Comparison) -> Section | str:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [100 * arm.accuracy.mean],
+                "x": [100 * arm.score.mean],
                 "y": [position],
                 "customdata": [[plain(arm.label), count]],
                 "marker": {"color": mark.color, "symbol": "line-ns-open", "size": 26, "line": {"width": 2}},
@@ -53,27 +54,31 @@ def accuracy(comparison: Comparison) -> Section | str:
         (
             arm.label,
             "—" if run.seed is None else str(run.seed),
-            percent(run.accuracy),
-            f"{run.nll:.3f}",
-            percent(run.ece),
+            *(measure.show(run.figure(*measure.path)) for measure in comparison.task.columns),
         )
         for arm in comparison.everyone
         for run in arm.runs
     )
-    figure = Figure(
+    plot = Figure(
         name="accuracy-plot",
-        title="Accuracy by seed",
+        title=f"{figure.title} by seed",
         caption="Each mark is one trained student, each upright stroke the mean of its row.",
         traces=traces,
-        layout=layout("test accuracy, %", "", 70 + 46 * len(arms), yaxis=names),
-        tables=(Table("Test figures of every network.", ("Network", "Seed", "Accuracy %", "NLL", "ECE %"), rows),),
+        layout=layout(f"test {figure.in_text}, %", "", 70 + 46 * len(arms), yaxis=names),
+        tables=(
+            Table(
+                "Test figures of every network.",
+                ("Network", "Seed", *(measure.header for measure in comparison.task.columns)),
+                rows,
+            ),
+        ),
     )
     return Section(
         name="accuracy",
-        title="Accuracy by seed",
+        title=f"{figure.title} by seed",
         text=(
             "The same training from different seeds gives different networks. A difference between two rows that "
             "is small beside the scatter within them may be chance."
         ),
-        figures=(figure,),
+        figures=(plot,),
     )

@@ -3,26 +3,44 @@
 import statistics
 from collections.abc import Iterable, Mapping
 
-from persistill.report.comparison import ArmSummary, Comparison, Run, Sample
+from persistill.report.comparison import ArmSummary, Comparison, Sample
 from persistill.report.curves import curve
 from persistill.report.figure import Figure, Mark, Section, layout, marks, plain
 from persistill.report.table import Table, spread
+from persistill.report.task_report import Measure
 
 COUNTED = frozenset(
-    "gaussian_noise shot_noise impulse_noise defocus_blur glass_blur motion_blur zoom_blur snow frost fog brightness "
-    "contrast elastic_transform pixelate jpeg_compression".split()
+    [
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+        "defocus_blur",
+        "glass_blur",
+        "motion_blur",
+        "zoom_blur",
+        "snow",
+        "frost",
+        "fog",
+        "brightness",
+        "contrast",
+        "elastic_transform",
+        "pixelate",
+        "jpeg_compression",
+    ]
 )
 """What the means are of. Others, which the authors keep for validation or the recipe brings along, are shown alone."""
 _LEGIBLE = 10  # columns in which numbers can be read
 
 
 def corruptions(comparison: Comparison) -> Section | str:
-    """Accuracy against severity under each corruption, a heat map of all, and the mean corruption errors."""
+    """The task's figure against severity under each corruption, a heat map of all, and the mean corruption errors."""
     shown = [(arm, mark) for arm, mark in zip(comparison.everyone, marks(comparison), strict=True) if _measured(arm)]
     if not shown:
         return "Corrupted images: no network of this comparison was measured on them (evaluate.corruptions)."
     arms = [arm for arm, _ in shown]
-    names = [name for name in _of(arms[0].runs[0]) if all(name in _of(run) for arm in arms for run in arm.runs)]
+    names = [
+        name for name in arms[0].runs[0].corrupted if all(name in run.corrupted for arm in arms for run in arm.runs)
+    ]
     counted = [name for name in names if name in COUNTED]
     curves = {_title(name): [name] for name in names}
     if counted:
@@ -38,7 +56,10 @@ def corruptions(comparison: Comparison) -> Section | str:
             "figures are comparable within this page and not with published ones."
             + (f" Not measured: {', '.join(others)}." if others else "")
         ),
-        figures=(*([_severities(shown, curves)] if curves else []), _heat(arms, names)),
+        figures=(
+            *([_severities(comparison.task.figure, shown, curves)] if curves else []),
+            _heat(comparison.task.figure, arms, names),
+        ),
         marks=tuple(mark for _, mark in shown),
         choices=tuple(curves),
         chooser="Curves under",
@@ -54,21 +75,16 @@ def corruption_error(comparison: Comparison, arm: ArmSummary) -> tuple[Sample, S
     return arm.figures("corruptions", "error"), Sample(relative if len(relative) == len(arm.runs) else ())
 
 
-def _of(run: Run) -> Mapping[str, Mapping[str, float]]:
-    found: Mapping[str, Mapping[str, float]] = (run.metrics.get("corruptions") or {}).get("accuracy") or {}
-    return found
-
-
 def _measured(arm: ArmSummary) -> bool:
-    return bool(arm.runs) and all(_of(run) for run in arm.runs)
+    return bool(arm.runs) and all(run.corrupted for run in arm.runs)
 
 
 def _error(arm: ArmSummary, name: str) -> Sample:
     """Error under one corruption, its mean over severities, one value a seed."""
-    return Sample(tuple(1 - statistics.fmean(_of(run)[name].values()) for run in arm.runs))
+    return Sample(tuple(1 - statistics.fmean(run.corrupted[name].values()) for run in arm.runs))
 
 
-def _heat(arms: list[ArmSummary], names: list[str]) -> Figure:
+def _heat(figure: Measure, arms: list[ArmSummary], names: list[str]) -> Figure:
     errors = [[100 * _error(arm, name).mean for name in names] for arm in arms]
     most = max((value for column in errors for value in column), default=0.0)
     titles = [_title(name) for name in names]
@@ -101,7 +117,7 @@ def _heat(arms: list[ArmSummary], names: list[str]) -> Figure:
     return Figure(
         name="corruptions-plot",
         title="Error by corruption",
-        caption="Wrong answers in %, mean over five severities and all seeds; darker cells hold more of them."
+        caption=f"{_error_of(figure)} in %, mean over five severities and all seeds; darker cells hold more."
         + (" A star marks corruptions that are no part of the means below." if set(names) - COUNTED else ""),
         traces=traces,
         layout=layout(
@@ -120,7 +136,7 @@ def _heat(arms: list[ArmSummary], names: list[str]) -> Figure:
     )
 
 
-def _severities(shown: list[tuple[ArmSummary, Mark]], curves: Mapping[str, list[str]]) -> Figure:
+def _severities(figure: Measure, shown: list[tuple[ArmSummary, Mark]], curves: Mapping[str, list[str]]) -> Figure:
     """One choice for each entry of ``curves``: its title and the corruptions of which it is the mean."""
     traces, tables = [], []
     levels: list[float] = []
@@ -135,16 +151,16 @@ def _severities(shown: list[tuple[ArmSummary, Mark]], curves: Mapping[str, list[
             (_level(level), *(spread(column.get(level, Sample(())), 100) for column in columns)) for level in columns[0]
         )
         header = ("Severity", *_labels(arm for arm, _ in shown))
-        tables.append(Table(f"Accuracy % by severity, {title}.", header, rows))
+        tables.append(Table(f"{figure.title} % by severity, {title}.", header, rows))
     return Figure(
         name="severity-plot",
-        title="Accuracy by severity",
-        caption="Test accuracy in % under the corruption chosen above, mean over all seeds; whiskers reach one sample "
-        "standard deviation over seeds up and down.",
+        title=f"{figure.title} by severity",
+        caption=f"Test {figure.in_text} in % under the corruption chosen above, mean over all seeds; whiskers reach "
+        "one sample standard deviation over seeds up and down.",
         traces=traces,
         layout=layout(
             "severity",
-            "accuracy, %",
+            f"{figure.in_text}, %",
             hovermode="x unified",
             xaxis={"tickvals": levels, "ticktext": [_level(level) for level in levels]},
         ),
@@ -152,16 +168,20 @@ def _severities(shown: list[tuple[ArmSummary, Mark]], curves: Mapping[str, list[
     )
 
 
+def _error_of(figure: Measure) -> str:
+    return "Wrong answers" if figure.name == "accuracy" else f"What is missing to a full {figure.title}"
+
+
 def _level(severity: float) -> str:
     return f"{severity:g}" if severity else "none"
 
 
 def _by_severity(arm: ArmSummary, names: list[str]) -> dict[float, Sample]:
-    """0 for images as they are, then each severity -> mean accuracy over corruptions, one value a seed."""
-    levels = sorted({float(level) for run in arm.runs for name in names for level in _of(run)[name]})
+    """0 for images as they are, then each severity -> mean figure over corruptions, one value a seed."""
+    levels = sorted({float(level) for run in arm.runs for name in names for level in run.corrupted[name]})
     found = {0.0: Sample(tuple(run.figure("corruptions", "clean") for run in arm.runs))}
     for level in levels:
-        means = (statistics.fmean(_of(run)[name][f"{level:g}"] for name in names) for run in arm.runs)
+        means = (statistics.fmean(run.corrupted[name][f"{level:g}"] for name in names) for run in arm.runs)
         found[level] = Sample(tuple(means))
     return found
 

@@ -1,4 +1,4 @@
-"""What networks cost to run, and what accuracy that buys."""
+"""What networks cost to run, and what that buys."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,13 +7,14 @@ from typing import Any
 from persistill.report.comparison import ArmSummary, Comparison
 from persistill.report.figure import Figure, Mark, Section, layout, marks, plain
 from persistill.report.table import NOTHING, Table, spread
+from persistill.report.task_report import Measure
 
 _MEGA = 1e6
 _MILLI = 1e3
 
 
 def cost(comparison: Comparison) -> Section | str:
-    """Accuracy against latency and against size, and the measured costs of every network."""
+    """The task's figure against latency and against size, and the measured costs of every network."""
     # Teachers are shown at once: what a student saves is told by what stands beside it.
     found = [
         (arm, replace(mark, on=True), price)
@@ -22,11 +23,13 @@ def cost(comparison: Comparison) -> Section | str:
     ]
     if not found:
         return "Cost: it was not measured in this comparison."
+    measure = comparison.task.figure
     timed = [entry for entry in found if _latency(entry[2], 1) is not None]
     figures = [
         _figure(
+            measure,
             "size-plot",
-            "Accuracy by size",
+            f"{measure.title} by size",
             "size of the weights, MB",
             "MB",
             [(arm, mark, price["bytes"] / _MEGA) for arm, mark, price in found],
@@ -36,8 +39,9 @@ def cost(comparison: Comparison) -> Section | str:
         figures.insert(
             0,
             _figure(
+                measure,
                 "latency-plot",
-                "Accuracy by latency",
+                f"{measure.title} by latency",
                 "median latency of one image, ms",
                 "ms",
                 [(arm, mark, _MILLI * _latency(price, 1)["median"]) for arm, mark, price in timed],
@@ -69,7 +73,9 @@ def _latency(price: Mapping[str, Any], batch: int, *, single: bool = True) -> An
     return timed[0 if single else -1]
 
 
-def _figure(name: str, title: str, axis: str, unit: str, places: list[tuple[ArmSummary, Mark, float]]) -> Figure:
+def _figure(
+    measure: Measure, name: str, title: str, axis: str, unit: str, places: list[tuple[ArmSummary, Mark, float]]
+) -> Figure:
     traces: list[dict[str, Any]] = []
     for position, (arm, mark, x) in enumerate(places):
         traces.append(
@@ -78,36 +84,36 @@ def _figure(name: str, title: str, axis: str, unit: str, places: list[tuple[ArmS
                 "mode": "markers",
                 "legendgroup": str(position),
                 "x": [x],
-                "y": [100 * arm.accuracy.mean],
+                "y": [100 * arm.score.mean],
                 "error_y": {
                     "type": "data",
-                    "array": [100 * (arm.accuracy.deviation or 0.0)],
-                    "visible": bool(arm.accuracy.deviation),
+                    "array": [100 * (arm.score.deviation or 0.0)],
+                    "visible": bool(arm.score.deviation),
                     "color": mark.color,
                     "thickness": 1.2,
                     "width": 4,
                 },
-                "customdata": [[plain(arm.label), f"{spread(arm.accuracy, 100)} %", f"{x:.3g} {unit}"]],
+                "customdata": [[plain(arm.label), f"{spread(arm.score, 100)} %", f"{x:.3g} {unit}"]],
                 "marker": {**mark.marker, "size": 11},
                 "hovertemplate": "%{customdata[0]}: <b>%{customdata[1]}</b><br>%{customdata[2]}<extra></extra>",
             }
         )
     best = _front(places)
     rows = tuple(
-        (arm.label, f"{x:.3g}", spread(arm.accuracy, 100), "yes" if arm.label in best else "no") for arm, _, x in places
+        (arm.label, f"{x:.3g}", spread(arm.score, 100), "yes" if arm.label in best else "no") for arm, _, x in places
     )
     return Figure(
         name=name,
         title=title,
-        caption="Test accuracy in %, mean over seeds; whiskers reach one sample standard deviation up and down. The "
-        "horizontal axis is logarithmic.",
+        caption=f"Test {measure.in_text} in %, mean over seeds; whiskers reach one sample standard deviation up and "
+        "down. The horizontal axis is logarithmic.",
         traces=traces,
-        layout=layout(axis, "accuracy, %", xaxis={"type": "log", "exponentformat": "none"}),
+        layout=layout(axis, f"{measure.in_text}, %", xaxis={"type": "log", "exponentformat": "none"}),
         tables=(
             Table(
-                "On the front stand networks than which none is at once as cheap and more accurate on average. That "
+                "On the front stand networks than which none is at once as cheap and better on average. That "
                 "says nothing of chance.",
-                ("Network", f"{axis[0].upper()}{axis[1:]}", "Accuracy %", "On the front"),
+                ("Network", f"{axis[0].upper()}{axis[1:]}", measure.header, "On the front"),
                 rows,
             ),
         ),
@@ -119,7 +125,7 @@ def _front(places: list[tuple[ArmSummary, Mark, float]]) -> set[str]:
     return {
         arm.label
         for arm, _, x in places
-        if not any(other <= x and rival.accuracy.mean > arm.accuracy.mean for rival, _, other in places)
+        if not any(other <= x and rival.score.mean > arm.score.mean for rival, _, other in places)
     }
 
 

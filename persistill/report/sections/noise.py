@@ -1,4 +1,4 @@
-"""Accuracy on images with Gaussian noise."""
+"""The task's figure on images with Gaussian noise."""
 
 from persistill.report.comparison import Comparison, Sample
 from persistill.report.curves import curve
@@ -7,16 +7,16 @@ from persistill.report.table import Table, noise_levels, spread
 
 
 def noise(comparison: Comparison) -> Section | str:
-    """Accuracy against the strength of the noise."""
-    levels = noise_levels(comparison)
+    """The task's figure against the strength of the noise."""
+    levels, title = noise_levels(comparison), comparison.task.figure.title
     if not levels:
-        return "Accuracy under noise: the recipe asked for no noise (evaluate.noise)."
+        return f"{title} under noise: the recipe asked for no noise (evaluate.noise)."
     shown = [(arm, mark) for arm, mark in zip(comparison.everyone, marks(comparison), strict=True) if arm.noise]
     others = [arm.label for arm in comparison.everyone if not arm.noise]
     traces = []
     columns: list[dict[float, Sample]] = []
     for position, (arm, mark) in enumerate(shown):
-        samples = {0.0: arm.accuracy, **arm.noise}
+        samples = {0.0: arm.score, **arm.noise}
         columns.append(samples)
         traces.append(curve(position, arm, mark, samples))
     rows = tuple(
@@ -25,8 +25,9 @@ def noise(comparison: Comparison) -> Section | str:
     )
     figure = Figure(
         name="noise-plot",
-        title="Accuracy under Gaussian noise",
-        caption="Test accuracy in %, mean over seeds; whiskers reach one sample standard deviation up and down.",
+        title=f"{title} under Gaussian noise",
+        caption=f"Test {comparison.task.figure.in_text} in %, mean over seeds; whiskers reach one sample "
+        "standard deviation up and down.",
         traces=traces,
         layout=layout(
             "standard deviation of the noise",
@@ -34,11 +35,11 @@ def noise(comparison: Comparison) -> Section | str:
             hovermode="x unified",
             xaxis={"tickvals": [0.0, *levels], "ticktext": ["none", *(f"{level:g}" for level in levels)]},
         ),
-        tables=(Table("Accuracy % under noise.", ("Noise", *(arm.label for arm, _ in shown)), rows),),
+        tables=(Table(f"{title} % under noise.", ("Noise", *(arm.label for arm, _ in shown)), rows),),
     )
     return Section(
         name="noise",
-        title="Accuracy under noise",
+        title=f"{title} under noise",
         text=(
             "Gaussian noise is added to the test images, whose values lie between 0 and 1: the same noise for "
             "every network." + (f" Not measured: {', '.join(others)}." if others else "")

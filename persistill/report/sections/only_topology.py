@@ -109,9 +109,9 @@ def _counts(pair: TeacherPair) -> list[str]:
         return [first]
     found = pair.accuracy(baseline, pair.groups["topology"] | pair.groups["neither"]).mean
     second = (
-        f"{topology}, right on {percent(pair.topology.accuracy.mean)} % of all images, is right on "
+        f"{topology}, right on {percent(pair.topology.score.mean)} % of all images, is right on "
         f"{percent(counts['topology'] / missed)} % of the {missed:,} that {image} gets wrong. The baseline, "
-        f"“{baseline.name}”, right on {percent(baseline.accuracy.mean)} %, is right on {percent(found)} % of them."
+        f"“{baseline.name}”, right on {percent(baseline.score.mean)} %, is right on {percent(found)} % of them."
     )
     return [first, second]
 

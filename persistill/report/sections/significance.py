@@ -1,13 +1,14 @@
 """Whether arms differ from the baseline by more than chance."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from persistill.errors import UserError
 from persistill.report.against_baseline import against_baseline, verdicts
 from persistill.report.comparison import Comparison
 from persistill.report.figure import Figure, Mark, Section, layout, marks, plain
 from persistill.report.significance import Difference
-from persistill.report.table import Table, points, signed
+from persistill.report.table import Table, points
+from persistill.report.task_report import Measure
 
 
 def significance(comparison: Comparison) -> Section | str:
@@ -15,11 +16,12 @@ def significance(comparison: Comparison) -> Section | str:
     if len([arm for arm in comparison.arms if arm.runs]) < 2:
         return "Differences to the baseline: fewer than two arms of this comparison are complete."
     try:
-        accuracy, nll = against_baseline(comparison), against_baseline(comparison, "nll")
+        differences = {measure: against_baseline(comparison, measure) for measure in comparison.task.differences}
     except (UserError, ValueError) as error:
         return f"Differences to the baseline: {error}"
-    baseline = comparison.arms[0].name
-    if not accuracy:
+    baseline, figure = comparison.arms[0].name, comparison.task.figure
+    found = differences[figure]
+    if not found:
         return f"Differences to the baseline: no arm shares a seed with {baseline}."
     shown = {mark.label: mark for mark in marks(comparison)}
     return Section(
@@ -34,11 +36,11 @@ def significance(comparison: Comparison) -> Section | str:
         figures=(
             Figure(
                 name="significance-plot",
-                title="Difference in accuracy",
-                caption="Points of test accuracy above or below the baseline; whiskers are the 95 % interval.",
-                traces=[_trace(place, name, accuracy[name], shown[name]) for place, name in enumerate(accuracy)],
+                title=f"Difference in {figure.in_text}",
+                caption=f"Points of test {figure.in_text} above or below the baseline; whiskers are the 95 % interval.",
+                traces=[_trace(place, name, found[name], shown[name]) for place, name in enumerate(found)],
                 layout={
-                    **layout("difference in accuracy, points", "", 110 + 46 * len(accuracy), yaxis=_names(accuracy)),
+                    **layout(f"difference in {figure.in_text}, points", "", 110 + 46 * len(found), yaxis=_names(found)),
                     "shapes": [
                         {
                             "type": "line",
@@ -52,20 +54,12 @@ def significance(comparison: Comparison) -> Section | str:
                         }
                     ],
                 },
-                tables=(
-                    _table("Accuracy: difference to the baseline, points.", accuracy, points),
-                    _table("NLL: difference to the baseline, nats; less is better.", nll, nats),
-                ),
+                tables=tuple(_table(measure, of) for measure, of in differences.items()),
             ),
         ),
         template="significance.html",
         content={"sentences": verdicts(comparison)},
     )
-
-
-def nats(value: float) -> str:
-    """A difference in nats with its sign and unit."""
-    return f"{signed(value, 3)} nats"
 
 
 def _trace(place: int, name: str, found: Difference, mark: Mark) -> dict[str, object]:
@@ -100,12 +94,15 @@ def _names(found: Mapping[str, Difference]) -> dict[str, object]:
     }
 
 
-def _table(caption: str, found: Mapping[str, Difference], show: Callable[[float], str]) -> Table:
+def _table(measure: Measure, found: Mapping[str, Difference]) -> Table:
     def short(value: float) -> str:
-        return show(value).split(" ")[0]
+        return measure.difference(value).split(" ")[0]
 
     rows = tuple(
         (name, str(of.seeds), short(of.mean), f"{short(of.low)} to {short(of.high)}", of.verdict)
         for name, of in found.items()
     )
+    unit = "points" if measure.unit == "%" else measure.unit
+    less = "" if measure.larger_is_better else "; less is better"
+    caption = f"{measure.title}: difference to the baseline{', ' if unit else ''}{unit}{less}."
     return Table(caption, ("Arm", "Seeds", "Difference", "95 % interval", "Verdict"), rows)

@@ -1,4 +1,4 @@
-"""How training went: accuracy on validation images, the loss, and each of its terms."""
+"""How training went: the task's figure on validation images, the loss, and each of its terms."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -13,18 +13,20 @@ _ROWS = 25
 def training(comparison: Comparison) -> Section | str:
     """Curves over epochs, from the logs of the runs."""
     arms = comparison.everyone
-    shown = marks(comparison)
+    shown, figure = marks(comparison), comparison.task.figure
     if not any(run.curve for arm in arms for run in arm.runs):
         return "Training curves: no run of this comparison holds a log of its epochs."
     terms = list(dict.fromkeys(name for arm in arms for epoch in _epochs(arm) for name in epoch.terms))
     figures = [
         _figure(
             "validation-plot",
-            "Accuracy on validation images",
-            "Share of right answers in %, by epoch.",
+            f"{figure.title} on validation images",
+            "Share of right answers in %, by epoch."
+            if figure.name == "accuracy"
+            else f"{figure.title} in %, by epoch.",
             arms,
             shown,
-            lambda epoch: 100 * epoch.validation_accuracy,
+            lambda epoch: 100 * epoch.validation.get(figure.name, math.nan),
             half=False,
         ),
         _figure("loss-plot", "Loss", "Weighted sum of the terms, by epoch.", arms, shown, lambda epoch: epoch.loss),

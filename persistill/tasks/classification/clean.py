@@ -1,4 +1,4 @@
-"""The first part of an evaluation: images as they are, and how the network lays them out."""
+"""The first step of an evaluation: images as they are, and how the network lays them out."""
 
 from collections import Counter
 from typing import Any
@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from persistill.config import Evaluate
-from persistill.evaluation.loaders import EvaluationLoaders
-from persistill.evaluation.predict import evaluating, predict
-from persistill.evaluation.resumable import EvaluationStep, StepResult
+from persistill.evaluation import EvaluationLoaders, EvaluationStep, StepResult, evaluating, predict
 from persistill.losses import gram
-from persistill.metrics.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
-from persistill.metrics.classification import accuracy, brier, nll, top_k
+from persistill.metrics.classification import accuracy, top_k
 from persistill.metrics.selective import risk_coverage
 from persistill.metrics.similarity import v_measure
 from persistill.structures import Batch, ModelOutput
+from persistill.tasks.confidence import calibrated, confidence
 from persistill.utils.progress import Progress
 
 PREDICTIONS = "predictions.npz"
@@ -27,7 +25,7 @@ SIMILAR = 100
 """Images of the similarity maps, as many of each class."""
 
 
-def clean_part(network: nn.Module, material: EvaluationLoaders, view: str, settings: Evaluate) -> EvaluationStep:
+def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, settings: Evaluate) -> EvaluationStep:
     """Images as they are: all that ``docs/evaluation.md`` lists above the noise, and both npz files."""
     test, validation = material.test(None), material.validation
 
@@ -42,8 +40,11 @@ def clean_part(network: nn.Module, material: EvaluationLoaders, view: str, setti
             "images": len(target),
             "accuracy": accuracy(logits, target),
             "top_k": {"k": 5, "accuracy": top_k(logits, target, 5)},
-            **_sureness(logits, target, settings.ece_bins),
-            "calibrated": _calibrated(logits, target, held_out.logits, held_out.target, settings.ece_bins),
+            **confidence(logits, target, settings.ece_bins),
+            "calibrated": {
+                "images": len(held_out.target),
+                **calibrated(logits, target, held_out.logits, held_out.target, settings.ece_bins),
+            },
             **_selective(logits, target),
             "v_measure": v_measure(embedding, target[rows], logits.shape[1]),
         }
@@ -105,26 +106,6 @@ class _Features:
             maps: dict[str, Tensor] = network(images).feature_maps
             grams = {f"gram_{stage}": gram(stage_map).cpu() for stage, stage_map in maps.items()}
         return {"similarity_rows": torch.tensor([self._rows[place] for place in order]), **grams}
-
-
-def _sureness(logits: Tensor, target: Tensor, bins: int) -> dict[str, Any]:
-    return {
-        "nll": nll(logits, target),
-        "brier": brier(logits, target),
-        "ece": ece(logits, target, bins),
-        "ece_equal_mass": ece_equal_mass(logits, target, bins),
-        "classwise_ece": classwise_ece(logits, target, bins),
-    }
-
-
-def _calibrated(logits: Tensor, target: Tensor, held_out: Tensor, held_out_target: Tensor, bins: int) -> dict[str, Any]:
-    temperature = fit_temperature(held_out, held_out_target)
-    # In float64: rounding must not make ties.
-    return {
-        "temperature": temperature,
-        "images": len(held_out),
-        **_sureness(logits.double() / temperature, target, bins),
-    }
 
 
 def _selective(logits: Tensor, target: Tensor) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
-from persistill.evaluation import hardest, keep_images, only_second
-from persistill.evaluation.example_selection import ALONE, HARDEST, SIDE
+from persistill.tasks.classification.example_selection import ALONE, HARDEST, SIDE, hardest, keep_images, only_second
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -93,7 +92,7 @@ def test_what_is_kept_of_them(tmp_path: Path, shape: tuple[int, int, int], kept:
 
     def look(rows: torch.Tensor) -> dict[str, torch.Tensor]:
         asked.append(rows)
-        return {"image": images[rows], "a/b": view[rows]}
+        return {"image": images[rows], "target": target[rows], "a/b": view[rows]}
 
     keep_images(tmp_path, folders[:3], {("image", "a/b"): (folders[3], folders[4])}, look)
     with np.load(tmp_path / "images.npz") as file:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from persistill.errors import UserError
-from persistill.evaluation.clean import FEATURES, PREDICTIONS, sample
 from persistill.metrics.similarity import agreement, cka, diagram_distance, mean_kl
+from persistill.tasks.classification.clean import FEATURES, PREDICTIONS, sample
 
 POINTS = 500
 """Embeddings whose shapes are compared; more would take long to match, and tell little more."""

@@ -7,8 +7,8 @@ import numpy as np
 
 from persistill.data import stratified
 from persistill.errors import UserError
-from persistill.evaluation.teacher_similarity import Stored
 from persistill.metrics.embedding_projection import embedding_map, turned
+from persistill.tasks.classification.teacher_similarity import Stored
 from persistill.utils.atomic_io import atomic
 from persistill.utils.progress import Progress
 

@@ -1,6 +1,6 @@
 """Test images that tell something about the networks of a comparison, kept small for whoever looks at it later."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from persistill.evaluation.clean import PREDICTIONS
+from persistill.tasks.classification.clean import PREDICTIONS
+from persistill.tasks.look import TARGET, Look
 from persistill.utils.atomic_io import atomic
 
 IMAGES = "images.npz"
@@ -18,9 +19,6 @@ ALONE = 12
 """... and for each pair of teachers, because the second alone gets them right."""
 SIDE = 96
 """Pixels of the longest side of an image as it is kept."""
-
-Look = Callable[[Tensor], Mapping[str, Tensor]]
-"""Rows (n,) of the test split -> "image", (n, C, H, W) uint8, and by name what views show of them, floats in [0, 1]."""
 
 
 def hardest(students: Iterable[Tensor], target: Tensor, most: int = HARDEST) -> Tensor:
@@ -82,6 +80,7 @@ def keep_images(
     rows = torch.from_numpy(np.unique(torch.cat(list(chosen.values())).numpy()))
     seen = dict(look(rows))
     images = seen.pop("image")
+    seen.pop(TARGET, None)  # the predictions hold it
     arrays = {
         "rows": rows,
         "target": target[rows],

@@ -1,4 +1,4 @@
-"""Further parts of an evaluation: images that are noisy, attacked, or of other things."""
+"""Further steps of an evaluation: images that are attacked, or of other things."""
 
 import hashlib
 from pathlib import Path
@@ -8,37 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from persistill.config import Evaluate
-from persistill.evaluation.clean import PREDICTIONS, sample
-from persistill.evaluation.loaders import EvaluationLoaders
-from persistill.evaluation.predict import evaluating, predict
-from persistill.evaluation.resumable import EvaluationStep, StepResult
-from persistill.metrics.classification import accuracy
+from persistill.evaluation import EvaluationLoaders, EvaluationStep, StepResult, evaluating, predict
 from persistill.metrics.ood import ood_metrics
 from persistill.perturbations.adversarial import PGD_STEPS, fgsm, pgd
-from persistill.perturbations.gaussian_noise import gaussian_noise
 from persistill.structures import Batches
+from persistill.tasks.classification.clean import PREDICTIONS, sample
 from persistill.utils.progress import Progress
 
 
-def noise_part(
-    network: nn.Module, material: EvaluationLoaders, settings: Evaluate, folder: Path, sigma: float
-) -> EvaluationStep:
-    """Accuracy at one strength of Gaussian noise, and the classes that the network names then."""
-    loader = material.test(gaussian_noise(sigma, settings.noise_seed))
-
-    def measure(progress: Progress) -> StepResult:
-        noisy = predict(network, loader, "image", progress)
-        with np.load(folder / PREDICTIONS) as clean:
-            if not np.array_equal(noisy.index.numpy(), clean["index"]):
-                raise ValueError("the test loader gave the images in two orders; it must not shuffle them.")
-        answers = {"answer": noisy.logits.argmax(1).numpy()}
-        metrics = {"noise": {str(sigma): accuracy(noisy.logits, noisy.target)}}
-        return StepResult(metrics, {f"noise-{sigma}.npz": answers})
-
-    return EvaluationStep(f"noise-{sigma}", len(loader), measure)
-
-
-def attack_part(
+def attack_step(
     network: nn.Module, material: EvaluationLoaders, settings: Evaluate, folder: Path, level: float
 ) -> EvaluationStep:
     """Accuracy on some of the test images under FGSM and PGD of one strength, given in 255ths."""
@@ -80,7 +58,7 @@ def attack_part(
     return EvaluationStep(f"attack-{level:g}", len(loader), measure)
 
 
-def ood_part(network: nn.Module, loader: Batches, source: str, folder: Path) -> EvaluationStep:
+def ood_step(network: nn.Module, loader: Batches, source: str, folder: Path) -> EvaluationStep:
     """How well the network's confidence tells test images from those of another source."""
 
     def measure(progress: Progress) -> StepResult:

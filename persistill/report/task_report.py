@@ -1,0 +1,113 @@
+"""What a comparison's run folder says of its task: which figures there are, and which sections they go into."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+_SECTIONS = (
+    *("significance", "accuracy", "published", "cost", "training", "calibration", "selective", "noise", "corruptions"),
+    *("adversarial_ood", "teacher_similarity", "similarity", "embeddings", "confusion", "hardest_images", "gallery"),
+    *("only_topology", "reproducibility"),
+)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of an evaluation.
+
+    Attributes:
+        name: under which validation holds it, and files that have a row for each image.
+        title: for people.
+        path: where it stands in the metrics of an evaluation.
+        unit: "%" for fractions, which are shown in per cent; "nats"; empty for plain numbers.
+        larger_is_better: which way it is read.
+    """
+
+    name: str
+    title: str
+    path: tuple[str, ...]
+    unit: str = "%"
+    larger_is_better: bool = True
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """From what the task wrote."""
+        return cls(**{**content, "path": tuple(content["path"])})
+
+    @property
+    def header(self) -> str:
+        """Title of its column."""
+        return f"{self.title} %" if self.unit == "%" else self.title
+
+    @property
+    def scale(self) -> float:
+        """By which values are multiplied before they are shown."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    @property
+    def digits(self) -> int:
+        """After the point."""
+        return 2 if self.unit == "%" else 3
+
+    @property
+    def in_text(self) -> str:
+        """Its title within a sentence: "accuracy", but "NLL" and "mIoU"."""
+        return self.title if self.title[1:].lower() != self.title[1:] else self.title.lower()
+
+    def show(self, value: float) -> str:
+        """A value without its unit."""
+        return f"{self.scale * value:.{self.digits}f}" if math.isfinite(value) else "not finite"
+
+    def difference(self, value: float) -> str:
+        """A difference with its sign and unit: "+1.20 points", "-0.031 nats"."""
+        if not math.isfinite(value):
+            return "not finite"
+        text = f"{self.scale * value:+.{self.digits}f}".replace("-", "\N{MINUS SIGN}")
+        return f"{text} {'points' if self.unit == '%' else self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """A task, as far as reports know it.
+
+    Attributes:
+        name: as in the recipe.
+        pipeline_tag: what the Hub calls the task.
+        measures: of validation; the first is the one figure by which networks are compared.
+        columns: of the main table.
+        differences: that are compared with the baseline, image by image.
+        sections: of the page, in order.
+    """
+
+    name: str
+    pipeline_tag: str
+    measures: tuple[Measure, ...]
+    columns: tuple[Measure, ...]
+    differences: tuple[Measure, ...]
+    sections: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """From what a comparison's run folder holds."""
+        found = {name: tuple(map(Measure.from_json, content[name])) for name in ("measures", "columns", "differences")}
+        return cls(content["name"], content["pipeline_tag"], **found, sections=tuple(content["sections"]))
+
+    @property
+    def figure(self) -> Measure:
+        """The one figure by which networks are compared."""
+        return self.measures[0]
+
+
+_ACCURACY = Measure("accuracy", "Accuracy", ("accuracy",))
+_NLL = Measure("nll", "NLL", ("nll",), "nats", larger_is_better=False)
+_ECE = Measure("ece", "ECE", ("ece",), larger_is_better=False)
+CLASSIFICATION = TaskReport(
+    "classification",
+    "image-classification",
+    measures=(_ACCURACY, _NLL),
+    columns=(_ACCURACY, _NLL, _ECE),
+    differences=(_ACCURACY, _NLL),
+    sections=_SECTIONS,
+)
+"""What comparisons are about that were made before tasks had names."""

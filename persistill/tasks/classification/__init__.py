@@ -1,0 +1,5 @@
+"""One class an image."""
+
+from persistill.tasks.classification.task import Classification
+
+__all__ = ["Classification"]

@@ -214,14 +214,6 @@ def test_light_rooms_stay_light(room, forbidden):
 
 # --- between files ----------------------------------------------------------------------------------------------------
 
-LAZY = {
-    (
-        "persistill/topology/persistence_image/config.py",
-        "persistill/topology/_triton/persistence_image.py",
-    ): "the kernels of a GPU need the settings, whose method calls them; without a GPU they are never imported",
-}
-"""Imports inside functions that close a circle of files, and why they may."""
-
 MOST_FLOORS = 10
 
 
@@ -280,15 +272,9 @@ def between_rooms(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
     return rooms
 
 
-def test_files_import_in_no_circle():
-    assert circle(drawn(lazy=False)) == []
-
-
-def test_files_import_lazily_in_no_circle_but_those_that_say_why():
-    arrows = drawn(lazy=True)
-    for file, other in LAZY:
-        arrows[file].discard(other)
-    assert circle(arrows) == []
+@pytest.mark.parametrize("lazy", [False, True])
+def test_files_import_in_no_circle(lazy):
+    assert circle(drawn(lazy=lazy)) == []
 
 
 def test_there_are_at_most_ten_floors():

@@ -30,7 +30,7 @@ _POLICY = (
 )
 
 
-class Prediction(NamedTuple):
+class Response(NamedTuple):
     """What is sent: the bytes, what they are, and the policy under which a browser runs them (None for its own)."""
 
     content: bytes
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Say nothing: the page asks every few seconds."""
 
-    def _handle(self, answer: Callable[[str, dict[str, list[str]]], Prediction | None]) -> None:
+    def _handle(self, answer: Callable[[str, dict[str, list[str]]], Response | None]) -> None:
         if not self._from_here():
             self._send(HTTPStatus.FORBIDDEN, _error("this server answers only pages of this machine."))
             return
@@ -114,16 +114,16 @@ class _Handler(BaseHTTPRequestHandler):
             and self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
         )
 
-    def _get(self, path: str, query: dict[str, list[str]]) -> Prediction | None:
+    def _get(self, path: str, query: dict[str, list[str]]) -> Response | None:
         live = cast("DashboardServer", self.server).live
         if path in _PAGES:
-            return Prediction(_page(_PAGES[path]), _HTML)
+            return Response(_page(_PAGES[path]), _HTML)
         if path == "/static/view.css":
-            return Prediction(_styles(), _STYLE)
+            return Response(_styles(), _STYLE)
         if path == "/static/plotly.js":
-            return Prediction(_plotly(), _SCRIPT)
+            return Response(_plotly(), _SCRIPT)
         if path.startswith("/static/") and path.removeprefix("/static/") in _SCRIPTS:
-            return Prediction(_page(path.removeprefix("/static/")), _SCRIPT)
+            return Response(_page(path.removeprefix("/static/")), _SCRIPT)
         if path == "/api/runs":
             return _json(live.overview())
         if path == "/api/curves":
@@ -134,10 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
             return _json(to_json(sample(query.get("name", [""])[0])))
         if path.startswith("/report/"):
             # A report brings a policy of its own, which allows its scripts by their hashes.
-            return Prediction(live.report(path.removeprefix("/report/")), _HTML, "frame-ancestors 'none'")
+            return Response(live.report(path.removeprefix("/report/")), _HTML, "frame-ancestors 'none'")
         return None
 
-    def _post(self, path: str, query: dict[str, list[str]]) -> Prediction | None:  # noqa: ARG002 - one shape for both
+    def _post(self, path: str, query: dict[str, list[str]]) -> Response | None:  # noqa: ARG002 - one shape for both
         if path not in ("/api/image", "/api/explore"):
             return None
         body = self._body()
@@ -161,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
         return self.rfile.read(int(length))
 
-    def _send(self, status: HTTPStatus, answer: Prediction) -> None:
+    def _send(self, status: HTTPStatus, answer: Response) -> None:
         self.send_response(status)
         headers = {
             "Content-Type": answer.kind,
@@ -185,11 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
 _ONE_AT_A_TIME = threading.Lock()  # a training may be under way: the explorer takes one core at most
 
 
-def _json(content: object) -> Prediction:
-    return Prediction(json.dumps(content, allow_nan=False).encode(), _JSON)
+def _json(content: object) -> Response:
+    return Response(json.dumps(content, allow_nan=False).encode(), _JSON)
 
 
-def _error(message: str) -> Prediction:
+def _error(message: str) -> Response:
     return _json({"error": message})
 
 

@@ -75,8 +75,6 @@ def test_weights_are_numbers_that_are_not_negative(weight: float) -> None:
         {"batch_size": 1},
         {"lr": 0.0},
         {"momentum": 1.0},
-        {"schedule": "linear"},
-        {"augment": ("rotate",)},
         {"precision": "fp8"},
         {"milestones": (0,)},
         {"label_smoothing": 1.0},

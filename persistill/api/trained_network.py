@@ -73,6 +73,7 @@ def evaluate(
     *,
     changes: Mapping[str, Any] | None = None,
     device: str = "auto",
+    model: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a trained network on the test images of its recipe, with other noise, bins or attacks if wanted.
@@ -85,6 +86,7 @@ def evaluate(
         settings: what is measured; None for what a recipe measures unless told otherwise.
         changes: of these settings, field -> value: ``{"noise": (0.1, 0.2), "ece_bins": 20}``.
         device: "auto", "cpu", "cuda" or "mps".
+        model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
         progress: told of everything that takes time; None for bars in a terminal or notebook.
 
     Raises:
@@ -94,11 +96,17 @@ def evaluate(
     for field, value in (changes or {}).items():
         settings = settings.with_value(field, value)
     with watched(progress) as bars:
-        result = evaluate_network(Path(network), settings, find_device(device), bars)
+        result = evaluate_network(Path(network), settings, find_device(device), bars, model=model)
     return Evaluation(result["metrics"], settings)
 
 
-def export(network: str | Path, folder: str | Path | None = None, *, progress: Progress | None = None) -> Export:
+def export(
+    network: str | Path,
+    folder: str | Path | None = None,
+    *,
+    model: str | None = None,
+    progress: Progress | None = None,
+) -> Export:
     """Write a trained network as safetensors, ONNX, int8 ONNX, torch.export and ExecuTorch program.
 
     Each file is loaded again, compared with the checkpoint on test images, and timed.
@@ -106,6 +114,7 @@ def export(network: str | Path, folder: str | Path | None = None, *, progress: P
     Args:
         network: a student's or teacher's run folder.
         folder: a new one; None for "exported" in the run folder.
+        model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
         progress: told of everything that takes time; None for bars in a terminal or notebook.
 
     Raises:
@@ -113,4 +122,4 @@ def export(network: str | Path, folder: str | Path | None = None, *, progress: P
     """
     target = Path(network) / "exported" if folder is None else Path(folder)
     with watched(progress) as bars:
-        return Export(target, export_network(Path(network), target, bars))
+        return Export(target, export_network(Path(network), target, bars, model=model))

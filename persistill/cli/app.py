@@ -15,7 +15,18 @@ from persistill import __version__, run_folder
 from persistill.api import recipe_files
 from persistill.cli import dashboard, distill, predict, push, topology
 from persistill.cli.console import console, in_columns, quiet_start
-from persistill.cli.options import Changes, Device, DryRun, Out, Seeds, Small, examples, parse_changes, parse_seeds
+from persistill.cli.options import (
+    Changes,
+    Device,
+    DryRun,
+    Out,
+    OwnCode,
+    Seeds,
+    Small,
+    examples,
+    parse_changes,
+    parse_seeds,
+)
 from persistill.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -213,6 +224,7 @@ def evaluate(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of Evaluate; repeatable.")
     ] = None,
+    model: OwnCode = None,
     device: Device = "auto",
 ) -> None:
     """Measure a trained network on the test images of its recipe, with other noise, bins or attacks if wanted.
@@ -225,7 +237,7 @@ def evaluate(
         from persistill.api.progress_bars import Bars  # noqa: PLC0415 - torch is slow to import
         from persistill.api.trained_network import evaluate as measure  # noqa: PLC0415
     with Bars(console) as bars:
-        measured = measure(network, changes=settings, device=device, progress=bars)
+        measured = measure(network, changes=settings, device=device, model=model, progress=bars)
     console.print(in_columns(measured.table))
 
 
@@ -265,6 +277,7 @@ def write_report(
 def export_run(
     network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
     output: Annotated[Path | None, typer.Option(help="A new folder; by default 'exported' in the run folder.")] = None,
+    model: OwnCode = None,
 ) -> None:
     """Write a trained network as safetensors, ONNX, int8 ONNX, torch.export and ExecuTorch program.
 
@@ -274,7 +287,7 @@ def export_run(
         from persistill.api.progress_bars import Bars  # noqa: PLC0415 - torch is slow to import
         from persistill.api.trained_network import export  # noqa: PLC0415
     with Bars(console) as bars:
-        written = export(network, output, progress=bars)
+        written = export(network, output, model=model, progress=bars)
     console.print(in_columns(written.table))
     for line in written.remarks:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -17,6 +17,12 @@ Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="One
 Small = Annotated[
     bool, typer.Option("--small", help="The recipe's sibling for two cores: fewer images, epochs, smaller networks.")
 ]
+OwnCode = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="MODULE:NAME", help="The network, if it is code of your own: it runs only if named here."
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Measure a few steps, print the plan with its costs, and stop.")
 ]

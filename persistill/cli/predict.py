@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from persistill.cli.console import console, quiet_start
+from persistill.cli.options import OwnCode
 from persistill.errors import UserError
 from persistill.utils.atomic_io import atomic
 
@@ -30,7 +31,7 @@ _SIDE = 256  # pixels of an image on a sheet
 
 
 def predict(
-    model: Annotated[
+    student: Annotated[
         Path,
         typer.Argument(help="An exported student's folder, a student's run folder, or its .safetensors or .onnx file."),
     ],
@@ -43,6 +44,7 @@ def predict(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="FILE.png", help="Also draw a contact sheet, into a new file.")
     ] = None,
+    model: OwnCode = None,
 ) -> None:
     """Classify images with a trained student: file, class, calibrated confidence.
 
@@ -57,11 +59,11 @@ def predict(
         from persistill.api.progress_bars import Bars  # noqa: PLC0415 - numpy is slow to import, and --help needs none
         from persistill.inference import Predictor, find_images, predict_files  # noqa: PLC0415
 
-        student = Predictor.load(model)
+        predictor = Predictor.load(student, model=model)
     aside = Console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
     files = find_images(images)
     with Bars(aside) as bars:
-        answered, unread = predict_files(student, files, top, bars)
+        answered, unread = predict_files(predictor, files, top, bars)
     for file, why in unread:
         aside.print(f"Left out: {_printable(file)} ({why})", markup=False, highlight=False)
     if not answered:
@@ -69,12 +71,12 @@ def predict(
     if table is not None:
         _write_csv(table, answered)
     if as_json:
-        _print_json(student, answered, unread)
+        _print_json(predictor, answered, unread)
     elif table is None:
         _print(answered)
     if sheet is not None:
         _draw(sheet, answered)
-    if student.temperature is None:
+    if predictor.temperature is None:
         aside.print(
             "These confidences are not calibrated: this student has no temperature. persistill eval fits one for its "
             "run folder, and persistill export takes it along.",

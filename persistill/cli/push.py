@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from persistill.cli.console import console, quiet_start
+from persistill.cli.options import OwnCode
 from persistill.run_folder import RunFolder, find
 
 SUMMARY = "Upload a student and its model card to the Hugging Face Hub."
@@ -19,6 +20,7 @@ def push(
     folder: Annotated[Path, typer.Argument(help="An exported student's folder, or a student's run folder.")],
     name: Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository.")],
     public: Annotated[bool, typer.Option("--public", help="Let everybody see a new repository.")] = False,
+    model: OwnCode = None,
 ) -> None:
     """Upload a student and its model card to the Hugging Face Hub.
 
@@ -27,7 +29,7 @@ def push(
     """
     with quiet_start():
         from persistill.exporters.hub import push_to_hub  # noqa: PLC0415 - torch is slow to import
-    address = push_to_hub(folder, name, private=not public, card=find_card(folder))
+    address = push_to_hub(folder, name, private=not public, card=find_card(folder), model=model)
     console.print(f"Pushed to {address}", markup=False, highlight=False)
 
 

@@ -23,7 +23,7 @@ CARD = "README.md"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def save_pretrained(source: Path, target: Path, card: str | None = None) -> list[Path]:
+def save_pretrained(source: Path, target: Path, card: str | None = None, *, model: str | None = None) -> list[Path]:
     """Gather what makes a model repository: a student's files and its card. Run records stay behind.
 
     Args:
@@ -31,6 +31,7 @@ def save_pretrained(source: Path, target: Path, card: str | None = None) -> list
             with the temperature of its newest evaluation.
         target: a new or an empty folder.
         card: text of README.md, as ``report.model_card`` writes it; None for a plain one, from ``model.json``.
+        model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
 
     Returns:
         The files.
@@ -53,7 +54,7 @@ def save_pretrained(source: Path, target: Path, card: str | None = None) -> list
                 with atomic(target / name) as temporary:
                     shutil.copyfile(source / name, temporary)
     else:
-        _export_weights(source, target)
+        _export_weights(source, target, model)
     with atomic(target / CARD) as temporary:
         text = _plain_card(read_json(target / CONFIG), target) if card is None else card
         temporary.write_text(text, encoding="utf-8")
@@ -85,7 +86,9 @@ def from_pretrained(source: str | Path, revision: str | None = None, *, model: s
     return read(Path(file), model)
 
 
-def push_to_hub(source: Path, name: str, *, private: bool = True, card: str | None = None) -> str:
+def push_to_hub(
+    source: Path, name: str, *, private: bool = True, card: str | None = None, model: str | None = None
+) -> str:
     """Upload a student to the Hub, into a new repository or as a new version in an old one.
 
     The account is that of ``hf auth login`` or of the environment variable HF_TOKEN.
@@ -95,6 +98,7 @@ def push_to_hub(source: Path, name: str, *, private: bool = True, card: str | No
         name: "user/name".
         private: whether a new repository can be seen by its owner alone; of an old one nothing is changed.
         card: as for ``save_pretrained``.
+        model: likewise.
 
     Returns:
         The repository's address.
@@ -104,7 +108,7 @@ def push_to_hub(source: Path, name: str, *, private: bool = True, card: str | No
     """
     _require_name(name, "")
     with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(source, Path(folder), card)
+        save_pretrained(source, Path(folder), card, model=model)
         api = HfApi()
         try:
             address = api.create_repo(name, private=private, exist_ok=True, repo_type="model")
@@ -128,11 +132,11 @@ def _unreached(what: str, error: Exception) -> UserError:
     )
 
 
-def _export_weights(source: Path, target: Path) -> None:
+def _export_weights(source: Path, target: Path, model: str | None) -> None:
     """Export the weights of a run folder, compared with themselves on noise."""
     run = RunFolder.open(source)
     run.result()
-    network, about = models.load(source / WEIGHTS, run.inputs.get("model"))
+    network, about = models.load(source / WEIGHTS, model)
     if about.get("view", "image") != "image":
         raise UserError(f"{source} sees the view {about['view']!r}, not images: it helps to train students.")
     temperature = fitted_temperature(run)

@@ -79,7 +79,7 @@ class Predictor:
         self._logits = logits
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, *, model: str | None = None) -> Self:
         """Find the student in a folder or file, on the CPU.
 
         Args:
@@ -87,6 +87,8 @@ class Predictor:
                 ``model.onnx``, ``model.int8.onnx``). Of an export's folder ``model.onnx`` is taken where ONNX Runtime
                 is installed: it needs no torch, and runs no code of somebody's own. The temperature is in exported
                 files; for a student's run folder it is that of the newest evaluation beside it.
+            model: the network's name, which must be given for one of your own ("package.module:function"): that code
+                runs.
 
         Raises:
             UserError: if there is no student, it is not finished or damaged, does not see images but a view of
@@ -100,7 +102,7 @@ class Predictor:
             )
         file = _in_folder(path) if path.is_dir() else path
         run = RunFolder.open(file.parent) if (file.parent / "run.json").is_file() else None
-        about, logits = _open(file, None if run is None else run.inputs.get("model"))
+        about, logits = _open(file, model)
         if run is not None and about.get("temperature") is None and run.kind in ("student", "teacher"):
             from persistill.exporters import fitted_temperature  # noqa: PLC0415 - torch is slow to import
 
@@ -165,9 +167,9 @@ class Predictor:
         return f"Predictor({str(self.file)!r}: {len(self.classes)} classes, images of {channels}x{height}x{width})"
 
 
-def load(path: str | Path) -> Predictor:
+def load(path: str | Path, *, model: str | None = None) -> Predictor:
     """A trained student, ready to be asked: ``load("my_student").predict("cat.jpg")``. See ``Predictor.load``."""
-    return Predictor.load(path)
+    return Predictor.load(path, model=model)
 
 
 def read_image(image: ImageLike, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -83,7 +83,7 @@ def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]
     if model is None and is_user_code(name):
         raise UserError(
             f"{path} holds weights of {name!r}, which is user code. Code that a file names is not run: if "
-            f"you trust it, call load(path, model={name!r})."
+            f"you trust it, name it yourself: --model {name}, or model={name!r} in Python."
         )
     longest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
     if name not in NAMES and max(sizes) > longest:

@@ -18,7 +18,9 @@ from persistill.utils.progress import Progress
 from persistill.utils.registry import is_own_code
 
 
-def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progress: Progress) -> dict[str, Any]:
+def evaluate_network(
+    path: Path, settings: Evaluate, device: torch.device, progress: Progress, *, model: str | None = None
+) -> dict[str, Any]:
     """Measure a trained network on its recipe's test images.
 
     Args:
@@ -26,6 +28,7 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
         settings: noise and bins.
         device: where to compute.
         progress: told of loading and predicting.
+        model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
 
     Returns:
         The result of the evaluation; it also lies in a new evaluation folder beside ``path``.
@@ -36,7 +39,7 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
     run = _trained(path)
     task = _task(run)
     splits = _same_data(run, task, progress).to(device)
-    network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
+    network, about = models.load(run.file(WEIGHTS), model)
     root = path.resolve().parent
     inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
     ood = None if is_stored(about["view"]) else ood_images(settings, splits.test, progress)
@@ -65,7 +68,7 @@ def evaluate_network(path: Path, settings: Evaluate, device: torch.device, progr
     return folder.result()
 
 
-def export_network(path: Path, target: Path, progress: Progress) -> dict[str, Any]:
+def export_network(path: Path, target: Path, progress: Progress, *, model: str | None = None) -> dict[str, Any]:
     """Export a trained network, compared with the checkpoint on its recipe's test images.
 
     The temperature of its newest evaluation beside it goes along.
@@ -74,6 +77,7 @@ def export_network(path: Path, target: Path, progress: Progress) -> dict[str, An
         path: a teacher's or student's complete run folder.
         target: a folder that does not exist yet.
         progress: told of loading.
+        model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
 
     Returns:
         What ``exporters.export_student`` returns, and "temperature", None if no evaluation holds one.
@@ -84,7 +88,7 @@ def export_network(path: Path, target: Path, progress: Progress) -> dict[str, An
     run = _trained(path)
     if target.exists():
         raise UserError(f"{target} exists already and was not overwritten; name another folder with --output.")
-    network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
+    network, about = models.load(run.file(WEIGHTS), model)
     if is_stored(about["view"]):
         raise UserError(
             f"{path} sees the view {about['view']!r}, not images: it helps to train students and is not exported."

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from persistill.cli import main
+from persistill.config import Data
+from persistill.data import load
 from persistill.errors import UserError
 from persistill.exporters import export_student, hub, load_student
 from persistill.exporters.formats import FORMATS
-from persistill.models import build
+from persistill.models import build, save
+from persistill.run_folder import RunFolder
 
 NAME = "own_students:make"
 SOURCE = """
@@ -53,7 +57,7 @@ def test_an_export_is_loaded_by_whoever_says_the_name(own, about, images, tmp_pa
     (tmp_path / "out").mkdir()
     result = export_student(student, about, images, tmp_path / "out", formats=())
     assert result["difference"] == {"safetensors": 0.0}
-    with pytest.raises(UserError, match=f"say so with load.*{NAME}"):
+    with pytest.raises(UserError, match=f"name it yourself.*{NAME}"):
         load_student(tmp_path / "out")
     with pytest.raises(UserError, match="'own_students:other' is expected here"):
         load_student(tmp_path / "out", "own_students:other")
@@ -68,7 +72,7 @@ def test_an_export_is_loaded_by_whoever_says_the_name(own, about, images, tmp_pa
 def test_an_export_from_the_hub_runs_code_only_for_whoever_says_the_name(own, about, images, tmp_path, monkeypatch):
     export_student(build(NAME, 1, 10, (8, 8)), about, images, tmp_path, formats=())
     monkeypatch.setattr(hub, "hf_hub_download", lambda name, file, revision: str(tmp_path / file))
-    with pytest.raises(UserError, match=f"say so with load.*{NAME}"):
+    with pytest.raises(UserError, match=f"name it yourself.*{NAME}"):
         hub.from_pretrained("me/own")
     assert hub.from_pretrained("me/own", model=NAME)(images.float() / 255).shape == (len(images), 10)
 
@@ -97,9 +101,31 @@ def test_a_run_of_it_ends_with_an_export_and_can_be_measured_and_exported_again(
     assert (exported / "model.onnx").is_file()
 
     (run,) = out.glob("student-kd-seed0-*")
-    assert command("eval", run, "--noise", "0.3", "--device", "cpu") == 0
+    assert command("eval", run, "--noise", "0.3", "--device", "cpu", "--model", NAME) == 0
     assert "accuracy % at noise 0.3" in capsys.readouterr().out
-    assert command("export", run, "--output", tmp_path / "again") == 0
+    assert command("export", run, "--output", tmp_path / "again", "--model", NAME) == 0
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (exported, tmp_path / "again"))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("words", [("predict", "{run}", "{image}"), ("predict", "{run}/model.safetensors", "{image}"),
+                                   ("eval", "{run}", "--device", "cpu"), ("export", "{run}", "--output", "{target}"),
+                                   ("push", "{run}", "me/own")])  # fmt: skip
+def test_code_that_a_run_folder_names_is_not_run(words, own, tmp_path, capsys) -> None:
+    network = build(NAME, 1, 10, (8, 8))
+    recipe = {"data": Data(source="digits").to_json()}
+    inputs = {"model": NAME, "data": load(Data(source="digits")).fingerprint, "mean": [0.3], "std": [0.3]}
+    run = RunFolder.create(tmp_path, "student", "theirs", inputs, {"recipe": recipe})
+    about = {"classes": list("0123456789"), "mean": [0.3], "std": [0.3], "view": "image", "shape": [1, 8, 8]}
+    save(network, run.file("model.safetensors"), about)
+    run.finish({})
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    marker = own / "ran"
+    (own / "own_students.py").write_text(f"open({str(marker)!r}, 'w')\n{SOURCE}")
+    sys.modules.pop("own_students", None)
+    places = {"run": run.path, "image": tmp_path / "image.png", "target": tmp_path / "exported"}
+    assert command(*(word.format(**places) for word in words)) == 2
+    assert f"--model {NAME}" in capsys.readouterr().err
+    assert not marker.exists()
+    assert "own_students" not in sys.modules

@@ -57,9 +57,9 @@ def real_images(count: int) -> tuple[Tensor, str]:
 def embeddings(count: int, n: int, d: int) -> Tensor:
     """Clouds of ten class clusters behind a ReLU."""
     random = torch.Generator().manual_seed(n)
-    centres = torch.randn(count, 10, d, generator=random)
+    centers = torch.randn(count, 10, d, generator=random)
     classes = torch.randint(0, 10, (count, n, 1), generator=random).expand(-1, -1, d)
-    return (centres.gather(1, classes) + 0.5 * torch.randn(count, n, d, generator=random)).relu()
+    return (centers.gather(1, classes) + 0.5 * torch.randn(count, n, d, generator=random)).relu()
 
 
 def timed(job: Job, rounds: int) -> tuple[float, float]:

@@ -37,8 +37,8 @@ Job = Callable[[Clouds], object]
 
 def clouds(count: int, n: int, d: int, seed: int) -> Clouds:
     random = np.random.default_rng(seed)
-    centres = random.normal(size=(count, 10, d))
-    points = np.take_along_axis(centres, random.integers(0, 10, (count, n, 1)), 1)
+    centers = random.normal(size=(count, 10, d))
+    points = np.take_along_axis(centers, random.integers(0, 10, (count, n, 1)), 1)
     return np.maximum(points + 0.5 * random.normal(size=(count, n, d)), 0).astype(np.float32)
 
 

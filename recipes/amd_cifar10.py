@@ -3,8 +3,8 @@
     persistill run amd_cifar10 --device cuda
     persistill run amd_cifar10 --small
 
-Only the loss is published; layers, weights and training are those of the authors' other code, as docs/methods/amd.md
-says, and no table of the paper was at hand: there is no published figure to set ours beside. 200 epochs, no
+Only the loss is published; layers, weights and training are those of the authors' other code (see docs/methods/amd.md).
+No table of the paper was available, so there is no published figure to compare with. 200 epochs, no
 augmentation. Arms: the student alone, KD, AMD (global), and AMD with a fifth of local quadrants.
 """
 

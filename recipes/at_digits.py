@@ -1,10 +1,10 @@
-"""AT on handwritten digits: the student looks where its teacher looks, without and with KD.
+"""AT on handwritten digits: the student learns the attention maps of its teacher, without and with KD.
 
     persistill run at_digits
 
 1,797 gray images of 8x8 pixels that ship with scikit-learn; half a minute on two cores. The usual weight of AT,
-1000, is meant for maps of side 32. Its term is a mean over positions of unit vectors, so maps with 16 times fewer
-positions need 16 times less.
+1000, is meant for feature maps of side 32. Its term is a mean over positions of unit vectors, so maps with 16 times
+fewer positions need a weight 16 times smaller.
 """
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train

@@ -3,9 +3,10 @@
     persistill reproduce baselines_cifar100:resnet-56_resnet-20 --device cuda
     persistill reproduce baselines_cifar100:wrn-40-2_wrn-16-2 --small --seeds 0
 
-The protocol is that of the table of Tian et al. (Contrastive Representation Distillation, 2020) and those that continue
-it: 240 epochs, batches of 64, SGD with 0.05 (0.01 for MobileNetV2 and ShuffleNets), divided by 10 after 150, 180 and
-210 epochs, crops and flips, weights as published there. Every other method stands beside the labels alone, as there.
+The protocol is that of the table of Tian et al. (Contrastive Representation Distillation, 2020) and those that
+continue it: 240 epochs, batches of 64, SGD with 0.05 (0.01 for MobileNetV2 and ShuffleNets), divided by 10 after 150,
+180 and 210 epochs, crops and flips, weights as published there. Every method but KD is added to the cross-entropy
+alone, as there.
 """
 
 from persistill.config import Arm, Data, Model, Published, Recipe, Teacher, Train

@@ -1,11 +1,11 @@
-"""The baselines side by side on handwritten digits, each added to the labels alone, with the usual weights.
+"""The baselines compared on handwritten digits, each added to the cross-entropy alone, with the usual weights.
 
     persistill run baselines_digits
 
-1,797 gray images of 8x8 pixels that ship with scikit-learn; 300 are trained on, 100 choose, 1,000 test. Three
-minutes on two cores. It shows that they run and what each costs; which of them is best on real images it cannot
-show. Weights are the usual ones, except for AT and AMD, whose terms grow as maps get smaller (see their pages). Those
-that bring parts which learn along are in baselines_learning_digits.
+1,797 gray images of 8x8 pixels that ship with scikit-learn; 300 for training, 100 for validation, 1,000 for the
+test. Three minutes on two cores. The recipe shows that they run and what each costs, not which of them is best on real
+images. Weights are the usual ones, except for AT and AMD, whose terms grow as feature maps get smaller (see their
+pages). Methods with trainable modules are in baselines_learning_digits.
 """
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train

@@ -1,10 +1,10 @@
-"""The baselines that bring parts which learn along, side by side on handwritten digits, with the usual weights.
+"""The baselines with trainable modules compared on handwritten digits, with the usual weights.
 
     persistill run baselines_learning_digits
 
 Images, networks and training are those of baselines_digits, so that the arms of both can be compared. Three minutes
-on two cores. It shows that they run and what each costs; which of them is best on real images it cannot show.
-Weights are the usual ones; CRD draws fewer negatives, for there are but 300 images.
+on two cores. The recipe shows that they run and what each costs, not which of them is best on real images. Weights are
+the usual ones; CRD draws fewer negatives, because there are only 300 images.
 """
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train

@@ -2,11 +2,11 @@
 
     persistill run evidence_cifar10 --set data.source=FOLDER_OF_PARQUET
 
-10,000 training images, 2,000 of them for validation, all 10,000 test images; 12 epochs, no augmentation, teachers
-asked once; WRN-16-1 student, WRN-16-2 image teacher, WRN-16-1 topology teachers; 3 seeds. Data, teachers and training
-are those of tgd_cifar10_small, so their stages are shared. Every method stands beside the control that it needs: TGD
-beside the same terms from the image teacher alone and beside a student that merely trains longer, TopKD beside KD at
-TopKD's weights. Two to three hours on two cores; results: docs/results.md.
+10,000 training images, 2,000 of them for validation, all 10,000 test images; 12 epochs, no augmentation, outputs of
+teachers computed once; WRN-16-1 student, WRN-16-2 image teacher, WRN-16-1 topology teachers; 3 seeds. Data, teachers
+and training are those of tgd_cifar10_small, so their stages are shared. Every method has its control: TGD the same
+terms from the image teacher alone and a student that merely trains longer, TopKD has KD at TopKD's weights. Two to
+three hours on two cores; results: docs/results.md.
 """
 
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
@@ -63,7 +63,7 @@ recipe = Recipe(
         "topkd published": Arm(methods=(KD_OF_TOPKD, TopKD.published(FEWER_CLOUDS)), teachers=IMAGE),
         "kd and sp": Arm(methods=(KD_OF_TOPKD, SP(weight=3000.0)), teachers=IMAGE),
     },
-    teacher_cache="half",  # nothing is augmented, so each teacher is asked once
+    teacher_cache="half",  # without augmentation the outputs of teachers are computed once
     train=Train(epochs=12, batch_size=128, lr=0.1, schedule="one-cycle", weight_decay=5e-4, channels_last=True),
     evaluate=Evaluate(corruptions=(), attacks=()),
 )

@@ -1,4 +1,4 @@
-"""KD on handwritten digits: the smallest recipe, to start one's own from.
+"""KD on handwritten digits: the smallest recipe, to start your own from.
 
     persistill run kd_digits
 

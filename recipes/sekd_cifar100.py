@@ -3,8 +3,9 @@
     persistill run sekd_cifar100 --device cuda
     persistill run sekd_cifar100 --small
 
-No figure of the paper was at hand, and its text gives the loss in outline only (docs/methods/sekd.md says which part is
-ours), so there is nothing published to set ours beside. The nearest published relative, ICKD-C, stands among the arms.
+No figures of the paper were available, and its text only outlines the loss (docs/methods/sekd.md says which parts are
+interpretations), so there is no published figure to compare with. The most similar published method, ICKD-C, is one of
+the arms.
 240 epochs, batches of 64, crops and flips.
 """
 

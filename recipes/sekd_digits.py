@@ -2,9 +2,9 @@
 
     persistill run sekd_digits
 
-1,797 gray images of 8x8 pixels that ship with scikit-learn; 300 are trained on, 100 choose, 1,000 test. Two minutes
-on two cores. Masks are "relative" here: this teacher's map has a few strong channels, which those as published leave
-almost alone.
+1,797 gray images of 8x8 pixels that ship with scikit-learn; 300 for training, 100 for validation, 1,000 for the test.
+Two minutes on two cores. Masks are "relative" here: this teacher's feature map has a few strong channels, which masks
+as published leave almost alone.
 """
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train

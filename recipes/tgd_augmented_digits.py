@@ -1,10 +1,10 @@
-"""TGD under augmentation, on handwritten digits: crops reach the topology teacher too.
+"""TGD with augmentation, on handwritten digits: crops reach the topology teacher too.
 
     persistill run tgd_augmented_digits
 
-As tgd_digits, but every image is moved by up to one pixel, another way at every epoch, and teachers are asked at
-every step: the image teacher about the moved image, the topology teacher about the persistence image of the moved
-image, drawn on the way to the network. (Digits are not flipped: a mirrored 2 is no 2.)
+As tgd_digits, but every image is shifted by up to one pixel, differently in every epoch, and the teachers run in every
+step: the image teacher on the shifted image, the topology teacher on its persistence image, which is computed online.
+(Digits are not flipped: a mirrored 2 is no 2.)
 """
 
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train

@@ -1,4 +1,4 @@
-"""TGD on CIFAR-10 by the protocol of the authors' code (Jeon et al. 2024, arXiv 2407.05316), trap by trap.
+"""TGD on CIFAR-10 by the protocol of the authors' code (Jeon et al. 2024, arXiv 2407.05316), in every detail.
 
     persistill reproduce tgd_cifar10_published --device cuda
     persistill reproduce tgd_cifar10_published --small          (an hour on two cores)
@@ -8,12 +8,12 @@ two cores: meant for a GPU. The authors' released weights score 84.55 % (alone),
 test images; each is the best of 200 epochs *on the test images*. What this recipe keeps of the published code:
 
 * KL is averaged over classes too (kl_reduction="mean": with 10 classes, 1.44 x the batch mean instead of 14.4 x);
-* Gram matrices are mixed before normalization (merge="published"), with alpha 0.99, whatever the README says (0.95);
+* Gram matrices are merged before normalization (merge="published"), with alpha 0.99, whatever the README says (0.95);
 * "annealing" means that the student starts from the weights of the student alone, at the full learning rate;
 * persistence images of the published window, divided by each channel's maximum, cut to 8 bits;
 * images are normalized by CIFAR-100's statistics; no augmentation at all; no Nesterov momentum.
 
-And what it does not keep, with the reason:
+What it does not keep, with the reason:
 
 * the column scan is a true transpose (in the published notebook it does nothing, so both halves are equal);
 * persistence images are normalized by statistics measured on training images, both halves by their own (the

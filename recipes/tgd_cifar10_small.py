@@ -4,11 +4,11 @@
     persistill run tgd_cifar10_small --set data.source=FOLDER_OF_PARQUET      (from local files)
 
 10,000 training images, 2,000 of them for validation, all 10,000 test images; 12 epochs, no augmentation, as in the
-paper (topology teachers see persistence images of whole images). Five arms: the student alone; KD; the same terms as
+paper (topology teachers get persistence images of whole images). Five arms: the student alone; KD; the same terms as
 TGD from the image teacher alone (the control that the paper lacks); TGD with the published persistence images and
-weights; TGD with persistence images fitted to the data, and each teacher's map normalized before mixing. The three
-with TGD's terms start from the student alone. Topology teachers are WRN-16-1, for the time's sake. About an hour and a
-half on two cores; its arms are among those of evidence_cifar10, whose results stand in docs/results.md.
+weights; TGD with persistence images fitted to the data, and each teacher's similarity map normalized before merging.
+The three with TGD's terms start from the student alone. Topology teachers are WRN-16-1, to save time. About an hour
+and a half on two cores; its arms are among those of evidence_cifar10, whose results are in docs/results.md.
 """
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
@@ -51,6 +51,6 @@ recipe = Recipe(
             start="alone",
         ),
     },
-    teacher_cache="half",  # nothing is augmented, so each teacher is asked once
+    teacher_cache="half",  # without augmentation the outputs of teachers are computed once
     train=Train(epochs=12, batch_size=128, lr=0.1, schedule="one-cycle", weight_decay=5e-4, channels_last=True),
 )

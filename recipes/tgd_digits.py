@@ -3,8 +3,8 @@
     persistill demo          (the same as: persistill run tgd_digits)
 
 1,797 gray images of 8x8 pixels that ship with scikit-learn. Only 300 of them are trained on, so that there is
-something to learn from a teacher; the test is on 1,000 others. Two teachers, one on images and one on persistence
-images; three students a seed: alone, with KD, with TGD, which starts from the student alone as in the paper.
+something to learn from a teacher; 1,000 others are for the test. Two teachers, one on images and one on persistence
+images; three students per seed: alone, with KD, and with TGD, which starts from the student alone as in the paper.
 """
 
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train

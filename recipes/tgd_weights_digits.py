@@ -2,8 +2,8 @@
 
     persistill run tgd_weights_digits
 
-The setting of tgd_digits: 300 training images, a teacher on images and one on persistence images. Each rule begins
-at equal weights, and the fixed one is there at 0.9 and 0.1 too, and with the image teacher alone. Three minutes on two
+The setting of tgd_digits: 300 training images, a teacher on images and one on persistence images. Each rule starts
+from equal weights; fixed weights of 0.9 and 0.1, and the image teacher alone, are compared too. Three minutes on two
 cores.
 """
 

@@ -2,9 +2,10 @@
 
     persistill run topkd_digits
 
-1,797 gray images of 8x8 pixels that ship with scikit-learn; 400 are trained on, 100 choose, 1,000 test. Two minutes
-on two cores. All students get KD with the paper's weight: what TopKD adds is the difference from the arm "kd". The
-RipsNet is fitted to far fewer clouds than the paper's; its r_squared stands in the preparation's done.json.
+1,797 gray images of 8x8 pixels that ship with scikit-learn; 400 for training, 100 for validation, 1,000 for the test.
+Two minutes on two cores. All students get KD with the paper's weight: what TopKD adds is the difference from the arm
+"kd". The RipsNet is fitted to far fewer point clouds than the paper's; its r_squared is in the preparation's
+done.json.
 """
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train

@@ -146,7 +146,7 @@ def _size(options: Options, seen: Outline, given: TeacherCheckpoint | None, reas
     else:
         size, why = own, "--size HEIGHTxWIDTH chooses another"
     if len(seen.sizes) > 1 or size not in seen.sizes:
-        reasons.append(f"Images are scaled until they cover {size[0]}x{size[1]} and cropped at the centre, {why}.")
+        reasons.append(f"Images are scaled until they cover {size[0]}x{size[1]} and cropped at the center, {why}.")
     return size
 
 

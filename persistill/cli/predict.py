@@ -49,7 +49,7 @@ def predict(
     """Classify images with a trained student: file, class, calibrated confidence.
 
     Images may have any format, size and orientation; each is scaled until it covers what the student sees, and
-    cropped at its centre. Files that cannot be read are named and passed over, and the exit code is 3.
+    cropped at its center. Files that cannot be read are named and passed over, and the exit code is 3.
     """
     _require_new("--csv", table)
     _require_new("--sheet", sheet)

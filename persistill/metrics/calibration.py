@@ -105,7 +105,7 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
 
     Returns:
         T between 0.05 and 20, the end that is nearer to the minimum if it lies outside. If every answer is right (or
-        all logits of each image are equal) the likelihood has no minimum and nothing can be learnt: exactly 1.
+        all logits of each image are equal) the likelihood has no minimum and nothing can be learned: exactly 1.
 
     Raises:
         UserError: if the shapes or the values make no sense together.

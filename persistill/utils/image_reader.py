@@ -43,7 +43,7 @@ def read_pixels(image: Image.Image, shape: tuple[int, int, int]) -> npt.NDArray[
     """Decode an image.
 
     The EXIF orientation is applied; transparent pixels are laid on white; 16-bit gray values are scaled to 8 bits;
-    an image of another size is scaled (bicubic, antialiased) until it covers the frame, and cropped at its centre.
+    an image of another size is scaled (bicubic, antialiased) until it covers the frame, and cropped at its center.
 
     Args:
         image: an opened image.

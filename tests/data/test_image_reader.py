@@ -105,7 +105,7 @@ def test_images_stand_as_their_exif_data_says(kind, orientation):
     assert np.array_equal(pixels, expected)
 
 
-def test_another_size_is_covered_and_cut_at_the_centre():
+def test_another_size_is_covered_and_cut_at_the_center():
     # Three vertical bands: a square from their middle sees the middle band alone.
     image = Image.new("RGB", (90, 30), "red")
     image.paste("lime", (30, 0, 60, 30))

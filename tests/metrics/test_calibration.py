@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from drawn_logits import drawn, shares
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_logits import random_logits, shares
 from scipy.optimize import minimize_scalar
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -34,7 +34,7 @@ def gap_by_loops(confidences, hits, bins):
 @many
 @some_bins
 def test_ece_is_that_of_the_loops(n, k, seed, bins):
-    logits, target = drawn(n, k, seed)
+    logits, target = random_logits(n, k, seed)
     rows = shares(logits)
     expected = gap_by_loops(rows.max(1), rows.argmax(1) == target.numpy(), bins)
     assert ece(logits, target, bins) == pytest.approx(expected, abs=1e-12)
@@ -43,7 +43,7 @@ def test_ece_is_that_of_the_loops(n, k, seed, bins):
 @many
 @some_bins
 def test_classwise_ece_is_that_of_the_loops(n, k, seed, bins):
-    logits, target = drawn(n, k, seed)
+    logits, target = random_logits(n, k, seed)
     rows = shares(logits)
     expected = np.mean([gap_by_loops(rows[:, c], target.numpy() == c, bins) for c in range(k)])
     assert classwise_ece(logits, target, bins) == pytest.approx(expected, abs=1e-12)
@@ -51,7 +51,7 @@ def test_classwise_ece_is_that_of_the_loops(n, k, seed, bins):
 
 @pytest.mark.parametrize(("n", "bins"), [(10, 5), (11, 5), (12, 5), (200, 15), (7, 15)])
 def test_bins_of_equal_mass_hold_equally_many(n, bins):
-    logits, target = drawn(n, 10, n, scale=1.5)  # too sure of some, not of others
+    logits, target = random_logits(n, 10, n, scale=1.5)  # too sure of some, not of others
     rows = shares(logits)
     order = np.argsort(rows.max(1))
     ends = [math.ceil(m * n / bins) for m in range(bins + 1)]
@@ -69,7 +69,7 @@ def test_equal_confidences_share_a_bin():
 
 
 def test_ece_is_that_of_torchmetrics_where_no_confidence_rounds_to_one():
-    logits, target = drawn(400, 10, 5, scale=1.0)
+    logits, target = random_logits(400, 10, 5, scale=1.0)
     assert logits.softmax(1).max() < 1
     expected = multiclass_calibration_error(logits, target, num_classes=10, n_bins=15, norm="l1")
     assert ece(logits, target) == pytest.approx(float(expected), abs=1e-6)
@@ -99,7 +99,7 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 60), st.integers(2, 12), st.integers(0, 10**6))
 def test_merging_bins_cannot_raise_an_error(n, k, seed):
-    logits, target = drawn(n, k, seed)
+    logits, target = random_logits(n, k, seed)
     for metric in (ece, classwise_ece):  # |a + b| <= |a| + |b|
         assert metric(logits, target, 5) <= metric(logits, target, 15) + 1e-12
     # One bin is the same bin, however it is cut.
@@ -114,7 +114,7 @@ def test_no_bins_are_an_error(metric):
 
 @pytest.mark.parametrize(("n", "k", "seed", "scale"), [(50, 3, 0, 1.0), (300, 10, 1, 4.0), (300, 10, 2, 0.3)])
 def test_the_temperature_has_the_least_likelihood_that_scipy_finds(n, k, seed, scale):
-    logits, target = drawn(n, k, seed, scale)
+    logits, target = random_logits(n, k, seed, scale)
     found = minimize_scalar(
         lambda log_t: nll(logits.double() / math.exp(log_t), target),
         bounds=(-3, 3),
@@ -125,7 +125,7 @@ def test_the_temperature_has_the_least_likelihood_that_scipy_finds(n, k, seed, s
 
 
 def test_the_temperature_is_the_one_that_l_bfgs_finds():
-    logits, target = drawn(300, 10, 7)
+    logits, target = random_logits(300, 10, 7)
     log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_t], tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe")
 
@@ -148,7 +148,7 @@ def test_the_temperature_by_hand():
 @settings(deadline=None, max_examples=30)
 @given(st.integers(2, 60), st.integers(2, 8), st.integers(0, 10**6), st.floats(0.5, 2))
 def test_the_temperature_scales_with_the_logits(n, k, seed, factor):
-    logits, target = drawn(n, k, seed)
+    logits, target = random_logits(n, k, seed)
     temperature = fit_temperature(logits, target)
     if 0.2 < temperature < 8:  # not cut off at the bounds, nor undefined
         assert fit_temperature(factor * logits.double(), target) == pytest.approx(

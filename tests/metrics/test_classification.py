@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from drawn_logits import drawn, shares
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_logits import random_logits, shares
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 from torchmetrics.functional.classification import multiclass_accuracy
 
@@ -21,7 +21,7 @@ many = pytest.mark.parametrize(("n", "k", "seed"), [(1, 2, 0), (7, 3, 1), (200, 
 
 @many
 def test_accuracy_is_that_of_scikit_learn_and_torchmetrics(n, k, seed):
-    logits, target = drawn(n, k, seed)
+    logits, target = random_logits(n, k, seed)
     expected = accuracy_score(target.numpy(), logits.numpy().argmax(1))
     assert accuracy(logits, target) == pytest.approx(expected, abs=1e-12)
     other = multiclass_accuracy(logits, target, num_classes=k, average="micro")
@@ -31,7 +31,7 @@ def test_accuracy_is_that_of_scikit_learn_and_torchmetrics(n, k, seed):
 @many
 @pytest.mark.parametrize("best", [1, 2, 5, 1000])
 def test_top_k_counts_right_classes_among_the_best(n, k, seed, best):
-    logits, target = drawn(n, k, seed)
+    logits, target = random_logits(n, k, seed)
     ranked = np.argsort(-logits.numpy(), axis=1)[:, :best]
     expected = np.mean([right in row for right, row in zip(target.tolist(), ranked.tolist(), strict=True)])
     assert top_k(logits, target, best) == pytest.approx(expected, abs=1e-12)
@@ -51,7 +51,7 @@ def test_the_lower_class_wins_a_tie_in_top_k():
 
 @many
 def test_nll_and_brier_are_those_of_scikit_learn(n, k, seed):
-    logits, target = drawn(n, k, seed)
+    logits, target = random_logits(n, k, seed)
     rows, labels = shares(logits), list(range(k))
     assert nll(logits, target) == pytest.approx(log_loss(target.numpy(), rows, labels=labels), rel=1e-9)
     expected = brier_score_loss(target.numpy(), rows, labels=labels, scale_by_half=False)
@@ -95,7 +95,7 @@ def test_a_class_that_is_ruled_out_is_no_error():
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 60), st.integers(2, 12), st.integers(0, 10**6), st.floats(-50, 50))
 def test_metrics_see_neither_the_order_of_images_nor_a_constant_added_to_logits(n, k, seed, shift):
-    logits, target = drawn(n, k, seed)
+    logits, target = random_logits(n, k, seed)
     logits = (1024 * logits.double()).round() / 1024  # exact, so that a shift parts nothing that is equally sure
     order = torch.tensor(np.random.default_rng(seed).permutation(n))
     for metric in METRICS:

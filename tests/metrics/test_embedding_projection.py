@@ -17,7 +17,7 @@ from persistill.utils.progress import Silent
 
 
 def clusters(each: int, d: int, seed: int = 0, number: int = 4) -> tuple[torch.Tensor, np.ndarray]:
-    """Points around centres that lie ten of their deviations apart, in an order by lot, and which is whose."""
+    """Points around centers that lie ten of their deviations apart, in an order by lot, and which is whose."""
     random = np.random.default_rng(seed)
     target = random.permutation(np.repeat(np.arange(number), each))
     return torch.tensor(10 * np.eye(number, d)[target] + random.normal(size=(len(target), d))), target

@@ -6,9 +6,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from drawn_logits import drawn, shares
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_logits import random_logits, shares
 
 from persistill.metrics import accuracy, aurc, risk_coverage
 
@@ -16,7 +16,7 @@ from persistill.metrics import accuracy, aurc, risk_coverage
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 80), st.integers(2, 10), st.integers(0, 10**6))
 def test_the_curve_is_that_of_the_loop(n, k, seed):
-    logits, target = drawn(n, k, seed)
+    logits, target = random_logits(n, k, seed)
     rows = shares(logits)
     wrong = (rows.argmax(1) != target.numpy())[np.argsort(-rows.max(1), kind="stable")]
     expected = [wrong[:count].mean() for count in range(1, n + 1)]

@@ -6,9 +6,9 @@ import gudhi
 import numpy as np
 import pytest
 import torch
-from drawn_logits import drawn, shares
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_logits import random_logits, shares
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
 from scipy.stats import entropy
@@ -23,7 +23,7 @@ def cloud(n: int, d: int, seed: int) -> torch.Tensor:
 
 
 def test_agreement_and_kl_by_other_means():
-    (teacher, _), (student, _) = drawn(200, 7, 0), drawn(200, 7, 1)
+    (teacher, _), (student, _) = random_logits(200, 7, 0), random_logits(200, 7, 1)
     expected = np.mean(teacher.numpy().argmax(1) == student.numpy().argmax(1))
     assert agreement(student, teacher) == pytest.approx(expected)
     assert mean_kl(student, teacher) == pytest.approx(np.mean(entropy(shares(teacher), shares(student), axis=1)))
@@ -37,7 +37,7 @@ def test_the_divergence_is_from_the_teacher():
 
 
 def test_equal_networks_are_alike():
-    logits, target = drawn(60, 5, 2)
+    logits, target = random_logits(60, 5, 2)
     assert (agreement(logits, logits), mean_kl(logits, logits + 3)) == (1.0, pytest.approx(0, abs=1e-12))
     points = cloud(60, 4, 3)
     assert (cka(points, points), diagram_distance(points, points)) == (pytest.approx(1), 0)
@@ -47,8 +47,8 @@ def test_equal_networks_are_alike():
 def test_cka_is_the_one_of_centered_gram_matrices():
     # The other form of the paper, equation 4: HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)).
     x, y = cloud(40, 6, 4), torch.cat([cloud(40, 6, 4)[:, :2] ** 2, cloud(40, 3, 5)], 1)
-    centre = np.eye(40) - 1 / 40
-    k, l = (centre @ (m.numpy() @ m.numpy().T) @ centre for m in (x, y))  # noqa: E741
+    center = np.eye(40) - 1 / 40
+    k, l = (center @ (m.numpy() @ m.numpy().T) @ center for m in (x, y))  # noqa: E741
     expected = (k * l).sum() / math.sqrt((k * k).sum() * (l * l).sum())
     assert 0.1 < expected < 0.9
     assert cka(x, y) == pytest.approx(expected)
@@ -109,8 +109,8 @@ def test_the_distance_of_shapes_by_hand():
 def test_clusters_are_compared_with_classes():
     random = np.random.default_rng(0)
     target = torch.tensor(random.integers(3, size=120))
-    centres = torch.tensor([[0.0, 0], [9, 0], [9, 0]])  # two classes lie on each other
-    embedding = centres[target] + 0.1 * cloud(120, 2, 1)
+    centers = torch.tensor([[0.0, 0], [9, 0], [9, 0]])  # two classes lie on each other
+    embedding = centers[target] + 0.1 * cloud(120, 2, 1)
     found = v_measure(embedding, target, 2)
     merged = (target > 0).long().numpy()
     parts = homogeneity_score(target, merged), completeness_score(target, merged)

@@ -261,9 +261,9 @@ def test_families_teach_each_other(teacher, student):
     x, target = torch.randn(4, 3, 32, 32), torch.arange(4)
     with torch.no_grad():
         taught = [network(x) for network in teachers]
-    learnt = learner(x)
+    learned = learner(x)
     for method in (KD(), SP(), AT(), TGD()):
-        terms = method.terms(learnt, taught, target)
+        terms = method.terms(learned, taught, target)
         assert terms.keys() == method.weights.keys()
         assert all(term.isfinite() and term > 0 for term in terms.values())
         learner.zero_grad()

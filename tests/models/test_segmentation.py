@@ -10,7 +10,7 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
-from strangers import PixelNet
+from small_networks import PixelNet
 from torch.nn import functional as F
 from torchvision.models.segmentation.lraspp import LRASPPHead
 

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strangers import Block, ConvNet, LastNet, TokenNet
+from small_networks import Block, ConvNet, LastNet, TokenNet
 from torch import nn
 
 from persistill.errors import UserError

@@ -11,7 +11,7 @@ from persistill.perturbations import gaussian_noise
 
 
 def test_strength_and_shape_of_the_noise():
-    # Half-grey images are twelve sigma away from clamping.
+    # Half-gray images are twelve sigma away from clamping.
     added = gaussian_noise(0.04, seed=0)(torch.full((40, 3, 32, 32), 0.5), 0).numpy().astype(np.float64) - 0.5
     n = added.size
     assert abs(added.mean()) < 4 * 0.04 / math.sqrt(n)

@@ -233,15 +233,15 @@ def test_images_of_other_things_are_part_of_what_an_evaluation_depends_on(tmp_pa
     assert 0 <= found["energy"] <= 1
 
 
-class Centre(Settings):
+class Center(Settings):
     """A preparation: the mean of the first teacher's embeddings over one epoch."""
 
     factor: float = 1.0
 
     def prepare(self, teacher_batches, folder, progress):
-        progress.start("centre", 1)
+        progress.start("center", 1)
         seen = torch.cat([taught[0].embedding for taught in teacher_batches(0)])
-        np.save(folder / "centre.npy", self.factor * seen.mean(0).cpu().numpy())
+        np.save(folder / "center.npy", self.factor * seen.mean(0).cpu().numpy())
         progress.finish()
         return {"images": len(seen)}
 
@@ -256,7 +256,7 @@ class Near(DistillationLoss):
 
     @property
     def preparation(self):
-        return Centre(factor=self.factor) if self.factor else None
+        return Center(factor=self.factor) if self.factor else None
 
     def build(self, context):
         return Bias(self, context)
@@ -267,7 +267,7 @@ class Bias(LossModule):
         super().__init__(loss)
         start = torch.zeros(context.teachers[0].embedding.shape[1])
         if context.prepared is not None:
-            start = torch.from_numpy(np.load(context.prepared / "centre.npy"))
+            start = torch.from_numpy(np.load(context.prepared / "center.npy"))
         SEEN.append((start, context))
         self.bias = torch.nn.Parameter(start.clone())
 
@@ -296,10 +296,10 @@ def test_a_preparation_is_a_stage_between_teachers_and_students(tmp_path: Path, 
     assert kinds[last_teacher + 1 : first_student] == ["preparation"]
     (folder,) = tmp_path.glob("preparation-*")
     assert RunFolder.open(folder).result()["images"] == 100
-    centre = torch.from_numpy(np.load(folder / "centre.npy"))
+    center = torch.from_numpy(np.load(folder / "center.npy"))
     built = [(start, setting) for start, setting in SEEN if setting.prepared is not None]
     assert [setting.prepared for _, setting in built] == [folder, folder]
-    assert all(torch.equal(start, centre) and start.any() for start, _ in built)
+    assert all(torch.equal(start, center) and start.any() for start, _ in built)
     assert all(torch.equal(s.targets, pipeline.splits.train.targets) for _, s in SEEN)
     (last,) = tmp_path.glob("student-near-*")
     assert set(RunFolder.open(last).records()[-1]["terms"]) == {"ce", "kd", "near"}

@@ -17,6 +17,6 @@ def luminance(images: Tensor) -> Tensor:
 
 
 def paint(color: Sequence[float], like: Tensor) -> Tensor:
-    """A color as an image of one pixel, (C, 1, 1), for images (..., C, H, W): grey where they have no colors."""
+    """A color as an image of one pixel, (C, 1, 1), for images (..., C, H, W): gray where they have no colors."""
     pixel = torch.tensor(color, dtype=like.dtype, device=like.device)[:, None, None]
     return pixel if like.shape[-3] == 3 else luminance(pixel).expand(like.shape[-3], 1, 1)

@@ -26,16 +26,16 @@ def saturate(images: Tensor, _: Draws, __: float, factor: float, shift: float) -
     """HSV saturation times ``factor`` plus ``shift``, hue and value kept; one of three channels is red at hue 0.
 
     A channel is ``value (1 - saturation t)``, where t in [0, 1] is its distance from the largest over that of the
-    smallest. Grey pixels have no hue: in images of three channels they count as red, as in every HSV conversion; in
-    images without colors they stay grey.
+    smallest. Gray pixels have no hue: in images of three channels they count as red, as in every HSV conversion; in
+    images without colors they stay gray.
     """
     value, smallest = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
     spread = value - smallest
-    grey = spread == 0
+    gray = spread == 0
     no_hue = torch.zeros(images.shape[1], 1, 1, dtype=images.dtype, device=images.device)
     if images.shape[1] == 3:
         no_hue[1:] = 1
-    distance = torch.where(grey, no_hue, (value - images) / spread.where(~grey, 1))
+    distance = torch.where(gray, no_hue, (value - images) / spread.where(~gray, 1))
     saturation = torch.where(value > 0, spread / value, 0)
     return value * (1 - (saturation * factor + shift).clamp(0, 1) * distance)
 
@@ -51,14 +51,14 @@ def pixelate(images: Tensor, _: Draws, scale: float, share: float) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _boxes(size: int, new: int) -> Tensor:
-    """Pillow's box filter as a matrix (new, size): the mean of the pixels whose centres lie in the new pixel."""
+    """Pillow's box filter as a matrix (new, size): the mean of the pixels whose centers lie in the new pixel."""
     ratio = size / new
     support = max(ratio, 1.0) / 2
     matrix = torch.zeros(new, size, dtype=torch.float64)
     for row in range(new):
-        centre = (row + 0.5) * ratio
-        places = range(max(0, int(centre - support + 0.5)), min(size, int(centre + support + 0.5)))
-        inside = [place for place in places if -0.5 < (place - centre + 0.5) / max(ratio, 1.0) <= 0.5]
+        center = (row + 0.5) * ratio
+        places = range(max(0, int(center - support + 0.5)), min(size, int(center + support + 0.5)))
+        inside = [place for place in places if -0.5 < (place - center + 0.5) / max(ratio, 1.0) <= 0.5]
         matrix[row, inside] = 1 / len(inside)
     return matrix
 
@@ -134,7 +134,7 @@ def _sample(images: Tensor, rows: Tensor, columns: Tensor, *, edge: str) -> Tens
     """
     height, width = images.shape[-2:]
     mirror = edge == "mirror"
-    # grid_sample counts from -1 to 1, from centre to centre of the outermost pixels or from edge to edge, and reflects
+    # grid_sample counts from -1 to 1, from center to center of the outermost pixels or from edge to edge, and reflects
     # there.
     unit = [
         places * 2 / (size - 1) - 1 if mirror and size > 1 else (places * 2 + 1) / size - 1

@@ -100,7 +100,7 @@ def correlate(images: Tensor, kernel: Tensor, edge: Edge = "mirror") -> Tensor:
 def zoomed(images: Tensor, factor: float) -> Tensor:
     """The middle of an image, enlarged to the image's size: ``clipped_zoom`` of ImageNet-C, for any sides.
 
-    Linear interpolation between the outermost pixels' centres, as ``scipy.ndimage.zoom`` of order 1.
+    Linear interpolation between the outermost pixels' centers, as ``scipy.ndimage.zoom`` of order 1.
 
     Args:
         images: (B, C, H, W) float64.

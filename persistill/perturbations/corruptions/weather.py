@@ -114,7 +114,7 @@ def _plasma(draws: Draws, size: int, decay: float) -> Tensor:
 
 
 def brightness(images: Tensor, _: Draws, __: float, more: float) -> Tensor:
-    """HSV value raised by ``more``: colors keep hue and saturation, black becomes grey.
+    """HSV value raised by ``more``: colors keep hue and saturation, black becomes gray.
 
     The value is the largest channel, so that all channels grow by one factor.
     """

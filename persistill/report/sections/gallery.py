@@ -78,7 +78,7 @@ def _view(comparison: Comparison, view: View) -> dict[str, Any]:
     names = channel_names(view.groups, channels)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    # Grey levels lie in [0, 1]; a narrower frame would make small lives look large.
+    # Gray levels lie in [0, 1]; a narrower frame would make small lives look large.
     low, high = min(low, 0.0), max(high, 1.0)
     entries = []
     for number, image in enumerate(images):

@@ -42,9 +42,9 @@ def test_saturate_changes_the_saturation_of_hsv(photographs, factor, shift):
     np.testing.assert_allclose(saturate(images, None, 1.0, factor, shift), expected, atol=1e-9)
 
 
-def test_grey_images_have_no_saturation(photographs):
-    grey = photographs[:, :1]
-    assert torch.equal(saturate(grey, None, 1.0, 2.5, 0.2), grey)
+def test_gray_images_have_no_saturation(photographs):
+    gray = photographs[:, :1]
+    assert torch.equal(saturate(gray, None, 1.0, 2.5, 0.2), gray)
 
 
 @pytest.mark.parametrize("share", [0.95, 0.9, 0.85, 0.75, 0.65, 0.25])

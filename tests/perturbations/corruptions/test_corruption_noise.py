@@ -18,7 +18,7 @@ from persistill.perturbations.corruptions.noise import (
 )
 from persistill.perturbations.corruptions.registry import TABLE
 
-GREY = torch.full((6, 3, 64, 64), 128 / 255, dtype=torch.float64)
+GRAY = torch.full((6, 3, 64, 64), 128 / 255, dtype=torch.float64)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def draws():
 
 @pytest.mark.parametrize("std", [0.04, 0.38])
 def test_gaussian_noise(draws, std):
-    added = (gaussian_noise(GREY, draws, 1.0, std) - GREY).numpy()
+    added = (gaussian_noise(GRAY, draws, 1.0, std) - GRAY).numpy()
     assert stats.kstest(added.ravel() / std, "norm").pvalue > 1e-3
     # Channels have noise of their own.
     assert abs(np.corrcoef(added[:, 0].ravel(), added[:, 1].ravel())[0, 1]) < 0.03
@@ -36,12 +36,12 @@ def test_gaussian_noise(draws, std):
 
 def test_speckle_noise_is_as_strong_as_the_image_is_bright(draws):
     for level in (0.0, 0.25, 1.0):
-        noisy = speckle_noise(torch.full_like(GREY, level), draws, 1.0, 0.2)
+        noisy = speckle_noise(torch.full_like(GRAY, level), draws, 1.0, 0.2)
         assert float((noisy - level).std()) == pytest.approx(0.2 * level, rel=0.02)
 
 
 def test_impulse_noise(draws):
-    noisy = impulse_noise(GREY, draws, 1.0, 0.27).numpy()
+    noisy = impulse_noise(GRAY, draws, 1.0, 0.27).numpy()
     n = noisy.size
     for value in (0.0, 1.0):
         assert (noisy == value).mean() == pytest.approx(0.135, abs=4 * math.sqrt(0.135 / n))
@@ -74,8 +74,8 @@ def test_shot_noise_is_the_quantile_of_each_value(rate, photographs):
 @pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"])
 @pytest.mark.parametrize("side", [32, 224])
 def test_strength_grows_with_severity(name, side):
-    grey = torch.full((1, 3, side, side), 0.5)
-    far = [float((corrupt(grey, name, s, 0, torch.tensor([0])) - grey).pow(2).mean()) for s in (1, 2, 3, 4, 5)]
+    gray = torch.full((1, 3, side, side), 0.5)
+    far = [float((corrupt(gray, name, s, 0, torch.tensor([0])) - gray).pow(2).mean()) for s in (1, 2, 3, 4, 5)]
     assert far == sorted(far)
     assert far[4] > 2 * far[0]
 

@@ -135,10 +135,10 @@ def test_mud_covers(photographs):
     assert 0 < (cover > 0).mean() < 0.5
 
 
-def test_spatter_on_grey_images_is_grey(photographs):
-    grey = photographs[:, :1]
+def test_spatter_on_gray_images_is_gray(photographs):
+    gray = photographs[:, :1]
     draws = Draws(5, "spatter", 4, torch.arange(4))
-    found = spatter(grey, draws, 1.0, 0.65, 0.1, 0.7, 0.69, 0.6, mud=True)
-    colors = spatter(grey.expand(-1, 3, -1, -1), draws, 1.0, 0.65, 0.1, 0.7, 0.69, 0.6, mud=True)
+    found = spatter(gray, draws, 1.0, 0.65, 0.1, 0.7, 0.69, 0.6, mud=True)
+    colors = spatter(gray.expand(-1, 3, -1, -1), draws, 1.0, 0.65, 0.1, 0.7, 0.69, 0.6, mud=True)
     weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)[:, None, None]
     np.testing.assert_allclose(found[:, 0], (colors * weights).sum(1), atol=1e-9)

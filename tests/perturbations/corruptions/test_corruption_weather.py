@@ -24,9 +24,9 @@ def test_brightness_raises_the_value_of_hsv(photographs, more):
     np.testing.assert_allclose(brightness(images, None, 1.0, more), expected, atol=1e-9)
 
 
-def test_brightness_of_grey_images_is_a_sum(photographs):
-    grey = photographs[:, :1]
-    np.testing.assert_allclose(brightness(grey, None, 1.0, 0.3), (grey + 0.3).clamp(0, 1), atol=1e-12)
+def test_brightness_of_gray_images_is_a_sum(photographs):
+    gray = photographs[:, :1]
+    np.testing.assert_allclose(brightness(gray, None, 1.0, 0.3), (gray + 0.3).clamp(0, 1), atol=1e-12)
 
 
 def plasma(draws, size, decay):
@@ -88,14 +88,14 @@ def test_snow(oblong):
     angle = -135 + 90 * draws.uniform("angle")
     layer = np.round(streaked(torch.from_numpy(layer), radius, sigma, angle).numpy()) / 255
     red, green, blue = oblong.numpy().transpose(1, 0, 2, 3)
-    grey = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
-    white = keep * oblong.numpy() + (1 - keep) * np.maximum(oblong.numpy(), 1.5 * grey + 0.5)
+    gray = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
+    white = keep * oblong.numpy() + (1 - keep) * np.maximum(oblong.numpy(), 1.5 * gray + 0.5)
     expected = white + layer + np.rot90(layer, 2, axes=(2, 3))
     found = snow(oblong, draws, 1.0, mean, std, zoom, threshold, radius, sigma, keep)
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-def test_snow_is_grey_and_falls(photographs):
+def test_snow_is_gray_and_falls(photographs):
     black = torch.zeros(4, 3, 64, 64, dtype=torch.float64)
     fallen = snow(black, Draws(0, "snow", 5, torch.arange(4)), 1.0, 0.1, 0.3, 2.0, 0.5, 12, 8, 1.0)
     assert fallen.max() > 0.1

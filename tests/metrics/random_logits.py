@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 
-def drawn(n: int, k: int, seed: int, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
+def random_logits(n: int, k: int, seed: int, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits that favor the right class somewhat, so that neither accuracy nor calibration is extreme."""
     random = np.random.default_rng(seed)
     target = random.integers(k, size=n)

@@ -13,7 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from persistill import config, data, exporters, losses, metrics, models, perturbations, report, topology, training
+    from persistill import (
+        config,
+        data,
+        exporters,
+        inference,
+        losses,
+        metrics,
+        models,
+        perturbations,
+        report,
+        tasks,
+        topology,
+        training,
+    )
     from persistill.api.distillation import Plan, distill, plan
     from persistill.api.image_predictions import predict
     from persistill.api.recipe_run import run
@@ -34,6 +47,7 @@ __all__ = [
     "evaluate",
     "export",
     "exporters",
+    "inference",
     "load",
     "losses",
     "metrics",
@@ -43,6 +57,7 @@ __all__ = [
     "predict",
     "report",
     "run",
+    "tasks",
     "topology",
     "training",
 ]

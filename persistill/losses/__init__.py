@@ -52,7 +52,9 @@ from persistill.losses.sekd.channel_graph import (
     spectral_residual,
 )
 from persistill.losses.sekd.sekd import SEKD, attention_masks, edge_difference, vertex_difference
+from persistill.losses.simkd import SimKD
 from persistill.losses.sp import SP, similarity_preserving
+from persistill.losses.srrl import SRRL, softmax_regression
 from persistill.losses.tgd.learned_tgd import LearnedTGD, mixture_cross_entropy
 from persistill.losses.tgd.tgd import TGD, merged_similarity
 from persistill.losses.tgd.weighted_tgd import WeightedTGD, confidence_weights
@@ -77,6 +79,7 @@ __all__ = [
     "RKD",
     "SEKD",
     "SP",
+    "SRRL",
     "TGD",
     "VID",
     "WTTM",
@@ -92,6 +95,7 @@ __all__ = [
     "Preparation",
     "Reduction",
     "ReviewKD",
+    "SimKD",
     "Suggestion",
     "TopKD",
     "WeightedTGD",
@@ -136,6 +140,7 @@ __all__ = [
     "rounding",
     "similarity",
     "similarity_preserving",
+    "softmax_regression",
     "spectral_difference",
     "spectral_residual",
     "standardize_logits",

@@ -1,7 +1,7 @@
 """Networks that return ``ModelOutput``, and a registry of their names."""
 
-from persistill.models.base import Network
-from persistill.models.checkpoint import load, load_into, refuse_pickle, save
+from persistill.models.base import Network, find_classifier
+from persistill.models.checkpoint import load, load_into, open_network, refuse_pickle, save
 from persistill.models.cifar.mobilenet_v2 import MobileNetV2
 from persistill.models.cifar.resnet import ResNet
 from persistill.models.cifar.resnet50 import BottleneckResNet
@@ -16,6 +16,7 @@ from persistill.models.initial_weights import (
     load_initial_weights,
 )
 from persistill.models.pretrained import PRETRAINED, PretrainedWeights, find_pretrained
+from persistill.models.projected import ProjectedClassifier
 from persistill.models.registry import NAMES, build, check
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "MobileNetV2",
     "Network",
     "PretrainedWeights",
+    "ProjectedClassifier",
     "ResNet",
     "ShuffleNetV1",
     "ShuffleNetV2",
@@ -35,12 +37,14 @@ __all__ = [
     "build",
     "check",
     "check_initial",
+    "find_classifier",
     "find_pretrained",
     "initial_normalization",
     "library_normalization",
     "load",
     "load_initial_weights",
     "load_into",
+    "open_network",
     "refuse_pickle",
     "save",
     "unwrap",

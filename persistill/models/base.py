@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from persistill.structures import FeatureSpec, ModelOutput
@@ -31,10 +32,31 @@ class Network(nn.Module, ABC):
     def forward(self, x: Tensor) -> ModelOutput:
         """Classify images ``x``, (B, C, H, W), normalized, or their pixels."""
 
+    def get_classifier(self) -> nn.Linear | None:
+        """The last layer, which makes logits (B, K) of the embedding (B, D); None where no single layer does."""
+        found = getattr(self, "classifier", None)
+        return found if isinstance(found, nn.Linear) else None
+
     if TYPE_CHECKING:
 
         def __call__(self, x: Tensor) -> ModelOutput:
             """Call ``forward``; declared because ``nn.Module`` leaves the type of its result open."""
+
+
+def find_classifier(network: Network, output: ModelOutput) -> nn.Linear | None:
+    """The classifier of a network, if it does make the logits of an output of its embedding.
+
+    Args:
+        network: in evaluation mode.
+        output: its output for some images.
+    """
+    classifier = network.get_classifier()
+    if classifier is None or output.embedding.ndim != 2 or output.embedding.shape[1] != classifier.in_features:
+        return None
+    with torch.no_grad():
+        logits = classifier(output.embedding)
+    same = logits.shape == output.logits.shape and torch.allclose(logits, output.logits, rtol=1e-3, atol=1e-3)
+    return classifier if same else None
 
 
 def initialize(network: nn.Module) -> None:

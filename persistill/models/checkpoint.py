@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from persistill.errors import UserError
 from persistill.models.base import Network
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, unwrap
+from persistill.models.projected import ProjectedClassifier, split_projector
 from persistill.models.registry import NAMES, build, is_user_code
 
 _FORMAT = 1
@@ -45,7 +46,8 @@ def save(network: Network, path: Path, about: Mapping[str, Any]) -> None:
     """
     if clash := sorted({*_OWN, _SIZE} & set(about)):
         raise ValueError(f"about must not hold {', '.join(clash)}: the header states these itself.")
-    if isinstance(network, AdaptedNetwork) and not ("/" in network.name or is_user_code(network.name)):
+    inner = network.network if isinstance(network, ProjectedClassifier) else network
+    if isinstance(inner, AdaptedNetwork) and not ("/" in network.name or is_user_code(network.name)):
         raise UserError(
             f"this {network.name} was adapted without a name by which it can be made again, so that its weights could "
             "not be loaded. Write a function that returns it and name that (package.module:function), or save "
@@ -66,8 +68,8 @@ def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]
 
     Args:
         path: a file that ``save`` wrote.
-        model: the name that the header must state. It is required for a user-defined network
-            ("package.module:function"), whose code runs then.
+        model: the name that the header must state, with or without a projector that was put on. It is required for a
+            user-defined network ("package.module:function"), whose code runs then.
 
     Returns:
         The network, and ``about`` as it was given to ``save``.
@@ -78,7 +80,8 @@ def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]
     """
     header, tensors = _read(path)
     name, sizes = header["model"], (header["in_channels"], header["num_classes"])
-    if model is not None and model != name:
+    alone, projector = split_projector(name)
+    if model is not None and model not in (name, alone):
         raise UserError(f"{path} holds {_describe(name, *sizes)}; {model!r} is expected here.")
     if model is None and is_user_code(name):
         raise UserError(
@@ -86,7 +89,7 @@ def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]
             f"you trust it, name it yourself: --model {name}, or model={name!r} in Python."
         )
     longest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
-    if name not in NAMES and max(sizes) > longest:
+    if name not in NAMES and max(*sizes, projector.channels if projector else 0) > longest:
         raise UserError(
             f"the tensors in {path} are not those of {_describe(name, *sizes)}: the longest side of any is {longest}. "
             "It was changed since it was written."
@@ -104,6 +107,22 @@ def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]
         _compare(network, name, tensors, path)
         network.load_state_dict(tensors)
     return network.eval(), _about(header)
+
+
+def open_network(network: Network, path: Path) -> tuple[Network, dict[str, Any]]:
+    """Give a network the weights of a file, after a projector was put on it if the file's network has one.
+
+    Returns:
+        The network, or the one that was made of it, and ``about`` as it was given to ``save``.
+
+    Raises:
+        UserError: see ``load_into``.
+    """
+    header, _ = read_checkpoint(path)
+    projector = None if header is None else split_projector(header["model"])[1]
+    if projector is not None and not isinstance(network, ProjectedClassifier):
+        network = ProjectedClassifier(network, projector)
+    return network, load_into(network, path)
 
 
 def load_into(network: Network, path: Path) -> dict[str, Any]:

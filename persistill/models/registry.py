@@ -13,6 +13,7 @@ from persistill.models.cifar.vgg import VGG
 from persistill.models.cifar.wide_resnet import WideResNet
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.libraries import build_timm, build_torchvision, check_timm, check_torchvision
+from persistill.models.projected import ProjectedClassifier, split_projector
 from persistill.models.segmentation.encoder import Encoder, OwnEncoder, TimmEncoder
 from persistill.models.segmentation.lraspp import LRASPP
 from persistill.models.user_code import build_user_model, import_factory
@@ -97,7 +98,8 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
         name: one of ``NAMES``, "timm/NAME", "torchvision/NAME", or "package.module:function" for a function or class
             that is called with ``in_channels`` and ``num_classes`` (and ``image_size``, if it takes that) and returns
             any ``nn.Module``, or what ``adapt`` makes of one. "lraspp:" before one of ``NAMES`` or "timm/NAME" for a
-            network that classifies every pixel, with that one as its encoder.
+            network that classifies every pixel, with that one as its encoder. "+projector-CHANNELS-REDUCTION" behind
+            a name for the student that SimKD makes of it (``ProjectedClassifier``).
         in_channels: channels of the images that it will see, 1 or more.
         num_classes: number of classes, 2 or more.
         image_size: height and width of the images. Our own networks take any. Those of others are made for it where
@@ -107,6 +109,9 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
         UserError: if there is no network of that name, with the near ones, a number is out of range, or the network
             does not fit such images.
     """
+    alone, projector = split_projector(name)
+    if projector is not None and split_projector(alone)[1] is None:
+        return ProjectedClassifier(build(alone, in_channels, num_classes, image_size), projector)
     check(name)
     if in_channels < 1 or num_classes < 2:
         raise UserError(

@@ -36,10 +36,10 @@ def check_shapes(context: Context) -> None:
             network = build(context, teacher.model.name, teacher.view).to(context.device)
             teachers.append(OnlineTeacher(Frozen(network), teacher.view))
         try:
-            criterion = arm_criterion(context, arm, student, IMAGE, teachers, [None] * len(arm.methods))
+            network, criterion = arm_criterion(context, arm, student, IMAGE, teachers, [None] * len(arm.methods))
             with torch.no_grad():
                 taught = [teacher(example) for teacher in teachers]
-                criterion.to(context.device)(student(example.inputs[IMAGE]), taught, example)
+                criterion.to(context.device)(network(example.inputs[IMAGE]), taught, example)
         except UserError as error:
             raise UserError(f"arm {name!r}: {error}") from None
 

@@ -37,12 +37,20 @@ class TeacherRef:
         """What has to be loaded for it: nothing, where its features are stored."""
         return (self.trained.view,) if self.features is None else ()
 
-    def callable(self, context: Context, settings: Train) -> TeacherCallable:
-        """What a training asks, on the device."""
+    def callable(self, context: Context, settings: Train, *, with_network: bool = False) -> TeacherCallable:
+        """What a training asks, on the device.
+
+        Args:
+            context: of the recipe.
+            settings: of the training.
+            with_network: whether a teacher whose features are stored brings its network along.
+        """
         if self.features is None:
             return online(context, self.trained, settings)
         folder = self.features.open(context)
-        return StoredTeacher(open_features(folder.path, folder.result(), context.device).fetch)
+        fetch = open_features(folder.path, folder.result(), context.device).fetch
+        network = online(context, self.trained, settings).network if with_network else None
+        return StoredTeacher(fetch, self.trained.view.name, network)
 
 
 def online(context: Context, trained: NetworkStage, settings: Train) -> OnlineTeacher:

@@ -35,7 +35,15 @@ class Frozen(nn.Module):
 
 
 class TeacherCallable(Protocol):
-    """A teacher in a training: its features of a batch, outside any graph."""
+    """A teacher in a training: its features of a batch, outside any graph.
+
+    Attributes:
+        network: itself, for losses that use a part of it; None where features alone are at hand.
+        view: the name of the view that it sees.
+    """
+
+    network: Frozen | None
+    view: str
 
     def __call__(self, batch: Batch) -> ModelOutput:
         """Features of the batch's images."""
@@ -50,12 +58,12 @@ class OnlineTeacher:
     """
 
     def __init__(self, network: Frozen, view: str = "image") -> None:
-        self.network = network
-        self.view = view
+        self.network: Frozen | None = network
+        self._network, self.view = network, view
 
     def __call__(self, batch: Batch) -> ModelOutput:
         """The network's features of its view."""
-        features: ModelOutput = self.network(batch.inputs[self.view])
+        features: ModelOutput = self._network(batch.inputs[self.view])
         return features
 
 
@@ -64,10 +72,14 @@ class StoredTeacher:
 
     Args:
         fetch: positions (B,) of images in the training split -> their features.
+        view: the name of the view that it saw.
+        network: the frozen network itself, for losses that use a part of it.
     """
 
-    def __init__(self, fetch: Callable[[Tensor], ModelOutput]) -> None:
-        self._fetch = fetch
+    def __init__(
+        self, fetch: Callable[[Tensor], ModelOutput], view: str = "image", network: Frozen | None = None
+    ) -> None:
+        self._fetch, self.view, self.network = fetch, view, network
 
     def __call__(self, batch: Batch) -> ModelOutput:
         """The stored features of the batch's images."""

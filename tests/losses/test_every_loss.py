@@ -4,6 +4,7 @@ A loss is covered as soon as ``persistill.losses`` exports it. Forms that are no
 """
 
 import copy
+import dataclasses
 import inspect
 
 import pytest
@@ -12,7 +13,8 @@ import torch
 from persistill import losses
 from persistill.errors import UserError
 from persistill.losses import CC, AutoconfigContext, DistillationLoss, MethodContext
-from persistill.structures import Batch, ModelOutput
+from persistill.models import Network
+from persistill.structures import Batch, FeatureMapSpec, FeatureSpec, ModelOutput
 
 FORMS = (CC(form="kernel"),)
 DEFAULTS = [
@@ -62,10 +64,41 @@ def batch_of(student):
     return Batch({}, TARGETS[index], index)
 
 
+def context_of(student, teachers):
+    """What a loss is built for; each teacher has a classifier."""
+    torch.manual_seed(2)
+    classifiers = [torch.nn.Linear(teacher.embedding.shape[1], 5) for teacher in teachers]
+    return MethodContext(student, teachers, TARGETS, classifiers=classifiers)
+
+
 def built(loss, student, teachers):
     """The loss as a module, the same at every call."""
+    context = context_of(student, teachers)
     torch.manual_seed(3)
-    return loss.build(MethodContext(student, teachers, TARGETS))
+    return loss.build(context)
+
+
+class Given(Network):
+    """A network that gives one output, whatever it sees."""
+
+    def __init__(self, output):
+        maps = {name: FeatureMapSpec(one.shape[1], 1) for name, one in output.feature_maps.items()}
+        super().__init__("given", FeatureSpec(1, output.logits.shape[1], output.embedding.shape[1], maps))
+        self.output = output
+
+    def forward(self, x):
+        return self.output
+
+
+def as_trained(loss, student, teachers):
+    """The student's output as the loss has it, which may put something on the student's network."""
+    given, context = Given(each(student, torch.Tensor.float)), context_of(student, teachers)
+    torch.manual_seed(3)
+    context = dataclasses.replace(context, classifiers=[one.float() for one in context.classifiers])
+    network = loss.student_network(given, context)
+    if network is given:
+        return student
+    return each(network.eval()(None), lambda one: one.detach().to(student.logits.dtype))
 
 
 def terms_of(module, student, teachers):
@@ -100,8 +133,8 @@ def at_the_edge(kind):
 @pytest.mark.parametrize("loss", EVERY, ids=named)
 def test_terms_and_gradients_are_finite(loss, kind, dtype):
     student, teacher = at_the_edge(kind)
-    student = leaves(student, dtype)
     teachers = [each(teacher, lambda one: one.to(dtype))] * loss.num_teachers
+    student = leaves(as_trained(loss, student, teachers), dtype)
     module = built(loss, student, teachers)
     terms = terms_of(module, student, teachers)
     assert list(terms) == list(loss.weights)
@@ -118,6 +151,7 @@ def test_terms_and_gradients_are_finite(loss, kind, dtype):
 @pytest.mark.parametrize("loss", EVERY, ids=named)
 def test_everything_is_fp32_under_autocast(loss):
     student, teacher = (each(drawn(seed), lambda one: one.bfloat16()) for seed in (0, 1))
+    student = as_trained(loss, student, [teacher] * loss.num_teachers)
     module = built(loss, student, [teacher] * loss.num_teachers)
     other = copy.deepcopy(module)
     with torch.autocast("cpu", torch.bfloat16):
@@ -166,8 +200,8 @@ def test_a_suggestion_is_of_the_loss_itself(loss):
 
 @pytest.mark.parametrize("loss", BUILT, ids=named)
 def test_gradients_reach_all_that_learns(loss):
-    student = leaves(drawn(0))
     teachers = [each(drawn(seed), torch.Tensor.detach) for seed in range(1, 1 + loss.num_teachers)]
+    student = leaves(as_trained(loss, drawn(0), teachers))
     module = built(loss, student, teachers)
     terms = terms_of(module, student, teachers)
     sum(loss.weights[name] * term for name, term in terms.items()).backward()
@@ -178,12 +212,14 @@ def test_gradients_reach_all_that_learns(loss):
 
 @pytest.mark.parametrize("loss", BUILT, ids=named)
 def test_a_module_goes_on_from_its_state(loss):
-    student, teachers = drawn(0), [drawn(seed) for seed in range(1, 1 + loss.num_teachers)]
+    teachers = [drawn(seed) for seed in range(1, 1 + loss.num_teachers)]
+    student = as_trained(loss, drawn(0), teachers)
     module = built(loss, student, teachers)
     optimizer = torch.optim.SGD([*module.parameters(), torch.zeros(1, requires_grad=True)], lr=0.1)
     sum(terms_of(module, leaves(student), teachers).values()).backward()
     optimizer.step()
+    context = context_of(student, teachers)
     torch.manual_seed(5)
-    other = loss.build(MethodContext(student, teachers, TARGETS))
+    other = loss.build(context)
     other.load_state_dict(copy.deepcopy(module.state_dict()))
     assert terms_of(other, student, teachers) == terms_of(module, student, teachers)

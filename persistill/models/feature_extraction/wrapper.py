@@ -40,6 +40,11 @@ class AdaptedNetwork(Network):
         """Path of the module whose input is the embedding."""
         return self._head
 
+    def get_classifier(self) -> nn.Linear | None:
+        """The head, if it is one linear layer."""
+        found = self.module.get_submodule(self._head)
+        return found if isinstance(found, nn.Linear) else None
+
     def forward(self, x: Tensor) -> ModelOutput:
         """Classify images.
 

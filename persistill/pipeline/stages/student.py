@@ -90,9 +90,10 @@ class StudentStage(NetworkStage):
             label: of the training, for whoever watches.
             quantized: round weights and activations as the int8 file will.
         """
-        teachers = [teacher.callable(context, settings) for teacher in self.teachers]
+        uses_classifiers = any(loss.requires_classifier for loss in self.arm.methods)
+        teachers = [t.callable(context, settings, with_network=uses_classifiers) for t in self.teachers]
         prepared = [stage.open(context).path if stage else None for stage in self.preparations]
-        criterion = arm_criterion(context, self.arm, network, self.view.name, teachers, prepared)
+        network, criterion = arm_criterion(context, self.arm, network, self.view.name, teachers, prepared)
         return train_network(
             context,
             network,

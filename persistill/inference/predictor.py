@@ -140,7 +140,7 @@ class Predictor:
             top: so many guesses for each, at most as many as there are classes.
 
         Raises:
-            UserError: if an answer is not finite: the weights are of no use.
+            UserError: if an answer is not finite: the weights are of no use; or if the network classifies pixels.
             ValueError: if the images are not uint8 of the student's shape.
         """
         pixels = np.asarray(images)
@@ -152,6 +152,11 @@ class Predictor:
         if len(pixels) == 0:
             return []
         logits = self._logits(pixels.astype(np.float32) / np.float32(255)).astype(np.float64)
+        if logits.ndim != 2:
+            raise UserError(
+                f"{self.file} answers with logits of shape {logits.shape}: it classifies pixels, and whole images are "
+                "asked about here. segment.py, which is exported beside model.onnx, colors them."
+            )
         if not np.isfinite(logits).all():
             raise UserError(f"the answers of {self.file} are not finite numbers: its weights are damaged.")
         shares = _softmax(logits / (self.temperature or 1.0))

@@ -125,6 +125,13 @@ def test_weights_that_are_not_finite(trained, digits, settings, tmp_path):
         Predictor.load(path).predict_pixels(digits[0][:2])
 
 
+def test_a_network_that_classifies_pixels_is_told_apart(tmp_path, digits):
+    about = {"classes": ["a", "b"], "shape": [1, 8, 8]}
+    student = Predictor(tmp_path / "model.onnx", about, lambda images: np.zeros((len(images), 2, 8, 8), np.float32))
+    with pytest.raises(UserError, match=r"logits of shape \(2, 2, 8, 8\): it classifies pixels"):
+        student.predict_pixels(digits[0][:2])
+
+
 @pytest.mark.parametrize("make", [lambda p: p.float(), lambda p: p[:, :, :7], lambda p: p[0]])
 def test_images_of_another_form(folder, digits, make):
     with pytest.raises(ValueError, match=r"must be uint8 of shape \(N, 1, 8, 8\)"):

@@ -3,24 +3,21 @@
 import base64
 import binascii
 import functools
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
 from persistill.errors import UserError, unknown
-from persistill.utils.image_reader import read_header, read_pixels
+from persistill.utils.image_reader import FORMATS, MAX_UPLOAD_PIXELS, open_image, read_header, read_pixels
 
 LARGEST = 128
 """Longest side of an image in the explorer, in pixels."""
 SAMPLES = ("flower", "china", *(f"digit-{digit}" for digit in range(10)))
 """Names of the images that ship with scikit-learn."""
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-_MOST_PIXELS = 40_000_000
 
 Pixels = NDArray[np.uint8]
 
@@ -29,32 +26,23 @@ def decode(content: bytes) -> Pixels:
     """Decode an image file and make it at most 128 pixels high and wide, its shape kept.
 
     Args:
-        content: a PNG, JPEG, WebP, GIF, BMP or TIFF file.
+        content: an image file, of one of ``utils.image_reader.FORMATS``.
 
     Returns:
         (C, H, W) pixels, C = 1 for gray images and 3 for others.
 
     Raises:
-        UserError: if it is no such file, is damaged, or has more than 40 million pixels.
+        UserError: if it is no such file, is damaged, or has more than ``MAX_UPLOAD_PIXELS``.
     """
-    kinds = ", ".join(_FORMATS)
+    kinds = ", ".join(FORMATS)
     if not content:
         raise UserError(f"the file is empty. Give an image ({kinds}).")
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        with open_image(content, MAX_UPLOAD_PIXELS) as image:
             header = read_header(image)
-            if header.height * header.width > _MOST_PIXELS:
-                raise UserError(
-                    f"the image has {header.width} x {header.height} pixels; at most {_MOST_PIXELS:,} are read. "
-                    "Make it smaller."
-                )
             return _reduced(image, 1 if header.gray else 3, header.height, header.width)
-    except UnidentifiedImageError:
-        raise UserError(f"the file is no image that can be read. Give one of these kinds: {kinds}.") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UserError(f"the image has more than {_MOST_PIXELS:,} pixels. Make it smaller.") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UserError(f"the image cannot be read ({error}). Save it anew as PNG or JPEG.") from None
+    except Exception as error:  # decoders raise whatever comes to hand on damaged files
+        raise UserError(f"the image cannot be read: {error}. Give one of these kinds: {kinds}.") from error
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """A student is asked about image files: they are found, read a few at a time, and answered."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from persistill.errors import UserError
 from persistill.inference.predictor import Prediction, Predictor
-from persistill.utils.image_reader import SUFFIXES, read_header, read_pixels
+from persistill.utils.image_files import image_names
+from persistill.utils.image_reader import SUFFIXES, open_image, read_header, read_pixels
 from persistill.utils.progress import Progress
 from persistill.utils.threads import in_threads
 
@@ -80,7 +79,7 @@ def predict_files(
 
 def thumbnail(file: Path, longest: int) -> Pixels:
     """The whole image in a file as (3, H, W), no side longer than ``longest`` pixels."""
-    with Image.open(file) as image:
+    with open_image(file) as image:
         header = read_header(image)
         scale = min(1.0, longest / max(header.height, header.width))
         return read_pixels(image, (3, max(1, round(header.height * scale)), max(1, round(header.width * scale))))
@@ -92,17 +91,13 @@ def _files(place: Path) -> Iterator[Path]:
     if not place.is_dir():
         yield place
         return
-    # Path.rglob does not follow links to folders, which large collections are often made of.
-    found = (Path(inside) / name for inside, _, names in os.walk(place, followlinks=True) for name in names)
-    yield from sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    yield from sorted(place / name for name in image_names(place))
 
 
 def _read(files: Sequence[Path], shape: tuple[int, int, int], place: int) -> Pixels | UnreadableImage:
     try:
-        with Image.open(files[place]) as image:
+        with open_image(files[place]) as image:
             read_header(image)  # refuses what has no known range
             return read_pixels(image, shape)
-    except UnidentifiedImageError:
-        return UnreadableImage(files[place], "no image in a known format")  # Pillow's own words repeat the name
     except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
         return UnreadableImage(files[place], str(error) or type(error).__name__)

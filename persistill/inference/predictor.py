@@ -11,7 +11,7 @@ from PIL import Image
 from persistill.errors import UserError
 from persistill.inference import onnx_model
 from persistill.run_folder import RunFolder
-from persistill.utils.image_reader import read_header, read_pixels
+from persistill.utils.image_reader import open_image, read_header, read_pixels
 
 WEIGHTS, ONNX, INT8 = "model.safetensors", "model.onnx", "model.int8.onnx"
 """The files of an export that say by themselves what goes in and comes out."""
@@ -194,7 +194,7 @@ def read_image(image: ImageLike, shape: tuple[int, int, int]) -> NDArray[np.uint
     if not path.is_file():
         raise UserError(f"there is no file {path}.")
     try:
-        with Image.open(path) as opened:
+        with open_image(path) as opened:
             read_header(opened)  # refuses what has no known range
             return read_pixels(opened, shape)
     except Exception as error:  # decoders raise whatever comes to hand on damaged files

@@ -1,13 +1,23 @@
 """From an encoded image to 8-bit pixels. Imports no torch: what answers images of its user starts at once."""
 
+import io
+import stat
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File names with other endings are no images."""
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is read, by Pillow's names, whatever a file is called. No other decoder of Pillow's is tried: some are rarely
+looked after, and that of EPS starts another program."""
+MAX_PIXELS = 178_956_970
+"""The largest image that is read: beyond it, Pillow takes a file for one that was made to fill the memory."""
+MAX_UPLOAD_PIXELS = 40_000_000
+"""The largest image that the dashboard takes from a browser."""
 
 _GRAY = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 _NO_RANGE = {"I", "F"}
@@ -21,6 +31,32 @@ class Header(NamedTuple):
     height: int
     width: int
     gray: bool
+
+
+def open_image(source: Path | bytes, limit: int = MAX_PIXELS) -> Image.Image:
+    """Open an image; only its header is read.
+
+    Args:
+        source: a file, or the bytes of one.
+        limit: the most pixels that it may have.
+
+    Raises:
+        ValueError: if it is no regular file (a pipe could wait for ever), no image of ``FORMATS``, or too large.
+        OSError: if the file cannot be read.
+    """
+    if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
+        raise ValueError("it is no regular file")
+    try:
+        image = Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError("no image in a known format") from None  # Pillow's own words name an object in memory
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter where warnings are errors
+        raise ValueError(f"it has more than {limit:,} pixels") from None
+    if image.width * image.height > limit:
+        size = f"{image.width} x {image.height}"
+        image.close()
+        raise ValueError(f"it has {size} pixels; at most {limit:,} are read")
+    return image
 
 
 def read_header(image: Image.Image) -> Header:

@@ -138,7 +138,7 @@ def test_own_files_and_bad_ones(visit: Open, tmp_path: Path) -> None:
     seen.told("components at level 96")
     (tmp_path / "notes.txt").write_text("no image")
     seen.page.set_input_files("#file", tmp_path / "notes.txt")
-    seen.until("document.getElementById('problem').textContent.includes('no image that can be read')")
+    seen.until("document.getElementById('problem').textContent.includes('no image in a known format')")
     stripes = np.zeros((20, 31), np.uint8)
     stripes[:, 10::10] = 200
     Image.fromarray(stripes).save(tmp_path / "stripes.png")

@@ -206,8 +206,8 @@ def test_files_are_made_smaller_and_keep_their_shape():
     ("content", "said"),
     [
         (b"", "the file is empty"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image that can be read. Give one of these kinds: PNG"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no image that can be read"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image in a known format. Give one of these kinds: BMP"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no image in a known format"),
         (encoded(Image.effect_noise((64, 64), 50))[:600], "cannot be read"),
         (encoded(Image.fromarray(np.zeros((2, 2), np.int32)), "TIFF"), "no known range"),
         (encoded(Image.new("1", (8000, 6000))), "8000 x 6000 pixels; at most 40,000,000"),

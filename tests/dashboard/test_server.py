@@ -154,7 +154,7 @@ def test_uploads_are_answered_and_not_stored(client, runs):
 @pytest.mark.parametrize(
     ("path", "body", "said"),
     [
-        ("/api/image", b"no image", "no image that can be read"),
+        ("/api/image", b"no image", "no image in a known format"),
         ("/api/image", b"", "the file is empty"),
         ("/api/explore", b"{", "the request cannot be read"),
         ("/api/explore", b"\xff", "the request cannot be read"),

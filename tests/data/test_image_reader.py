@@ -1,11 +1,13 @@
 import io
+import os
 
 import numpy as np
 import pytest
 from made_up_images import array, encoded, make_image
 from PIL import Image
 
-from persistill.utils.image_reader import Header, read_header, read_pixels
+from persistill.utils.image_files import image_names
+from persistill.utils.image_reader import Header, open_image, read_header, read_pixels
 
 ORIENTATION = 0x0112
 
@@ -126,3 +128,42 @@ def test_shrinking_averages():
 def test_a_damaged_image_is_an_error():
     with pytest.raises(OSError, match="truncated"):
         read(encoded(make_image(5, (200, 200)), "JPEG")[:-300])
+
+
+def test_only_regular_files_of_known_formats_are_opened(tmp_path):
+    Image.new("RGB", (8, 4), "red").save(tmp_path / "a.eps")  # which would start Ghostscript
+    Image.new("RGB", (8, 4), "red").save(tmp_path / "b.png")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="no image in a known format"):
+        open_image(tmp_path / "a.png")
+    (tmp_path / "b.png").rename(tmp_path / "b.tiff")  # the ending says nothing
+    for source in (tmp_path / "b.tiff", (tmp_path / "b.tiff").read_bytes()):
+        with open_image(source) as image:
+            assert read_pixels(image, (3, 4, 8)).tolist() == np.full((3, 4, 8), [[[255]], [[0]], [[0]]]).tolist()
+    with pytest.raises(ValueError, match="it is no regular file"):
+        open_image(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        open_image(tmp_path / "c.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="it is no regular file"):
+        open_image(tmp_path / "a.png")
+
+
+def test_large_images_are_refused_before_they_are_decoded(tmp_path):
+    Image.new("1", (300, 200)).save(tmp_path / "a.png")
+    open_image(tmp_path / "a.png", 60_000).close()
+    with pytest.raises(ValueError, match=r"it has 300 x 200 pixels; at most 59,999 are read"):
+        open_image(tmp_path / "a.png", 59_999)
+
+
+def test_images_of_a_folder_are_found_once(tmp_path):
+    (tmp_path / "b" / "c").mkdir(parents=True)
+    (tmp_path / ".hidden").mkdir()
+    for name in ("z.png", "b/c/a.JPG", "b/a.webp", ".hidden/a.png", ".a.png", "b/notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "b" / "again").symlink_to(tmp_path, target_is_directory=True)
+    assert image_names(tmp_path) == ["b/a.webp", "b/c/a.JPG", "z.png"]

@@ -217,7 +217,10 @@ def test_a_number_that_is_no_class_is_told_with_its_image(tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda root: (root / "masks" / "2.png").write_bytes(b"no image"), r"1 of 8 images.*images/2.png \(cannot"),
+        (
+            lambda root: (root / "masks" / "2.png").write_bytes(b"no image"),
+            r"1 of 8 images.*images/2.png \(no image in a known format",
+        ),
         (lambda root: make_mask(0, (6, 6)).save(root / "masks" / "2.png"), r"its mask is 6 x 6 .* the image 5 x 6"),
         (lambda root: make_image(0).save(root / "masks" / "2.png"), r"mode 'RGB', and the class of a pixel is one"),
     ],

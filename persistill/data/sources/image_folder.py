@@ -1,6 +1,5 @@
 """Data sets as folders of image files, one folder a class."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,8 @@ from PIL import Image
 
 from persistill.data.sources.base import ImageRows, IntArray, Source, part_of
 from persistill.errors import UserError, unknown
-from persistill.utils.image_reader import SUFFIXES
+from persistill.utils.image_files import image_names, is_image_name
+from persistill.utils.image_reader import SUFFIXES, open_image
 
 
 class FolderRows:
@@ -28,7 +28,7 @@ class FolderRows:
 
     def open(self, row: int) -> Image.Image:
         """Open an image."""
-        return Image.open(self._files[row])
+        return open_image(self._files[row])
 
     def name(self, row: int) -> str:
         """The file's path inside the folder, with / on every system."""
@@ -75,7 +75,7 @@ def read_folder(folder: Path) -> Source:
     for part, root in roots.items():
         files: list[Path] = []
         targets: list[int] = []
-        loose = [path for path in root.iterdir() if _is_image(path.name) and path.is_file()]
+        loose = [path for path in root.iterdir() if is_image_name(path.name) and path.is_file()]
         if loose:
             raise UserError(f"{loose[0]} lies outside of the class folders of {root}, so that its class is not known.")
         for path in subfolders(root):
@@ -97,12 +97,6 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-
-
 def image_files(folder: Path) -> list[Path]:
     """The image files in a folder, at any depth, sorted; hidden ones are passed over."""
-    # Path.rglob does not follow links to folders, which large collections are often made of.
-    places = os.walk(folder, followlinks=True)
-    return sorted(Path(place) / name for place, _, names in places for name in names if _is_image(name))
+    return sorted(folder / name for name in image_names(folder))

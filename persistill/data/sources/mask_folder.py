@@ -9,6 +9,7 @@ from PIL import Image
 from persistill.data.sources.base import MaskRows, MaskSource, part_of
 from persistill.data.sources.image_folder import image_files, subfolders
 from persistill.errors import UserError
+from persistill.utils.image_reader import open_image
 
 CLASS_NAMES = "classes.txt"
 
@@ -32,11 +33,11 @@ class MaskFolderRows:
 
     def open(self, row: int) -> Image.Image:
         """Open an image."""
-        return Image.open(self._images[row])
+        return open_image(self._images[row])
 
     def open_mask(self, row: int) -> Image.Image:
         """Open the mask of an image."""
-        return Image.open(self._masks[row])
+        return open_image(self._masks[row])
 
     def name(self, row: int) -> str:
         """The image's path inside the folder, with / on every system."""

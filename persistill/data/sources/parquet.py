@@ -4,7 +4,6 @@ Both are read through Hugging Face ``datasets``, which keeps a memory-mapped cop
 """
 
 import glob
-import io
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -20,6 +19,7 @@ from PIL import Image
 
 from persistill.data.sources.base import ImageRows, IntArray, Source, part_of
 from persistill.errors import UserError, unknown
+from persistill.utils.image_reader import open_image
 
 _SECONDS = 5
 """In which the hub has to answer."""
@@ -47,7 +47,7 @@ class TableColumn:
         value = self._table[row][self._column][0].as_py()
         if value is None:
             raise ValueError(f"the column {self._column!r} of the row is empty")
-        return Image.open(value["path"] if value["bytes"] is None else io.BytesIO(value["bytes"]))
+        return open_image(Path(value["path"]) if value["bytes"] is None else value["bytes"])
 
     def name(self, row: int) -> str:
         """Row, part and, where it is kept, the file name."""

@@ -1,8 +1,6 @@
 """Images without classes, of any number and any sizes, read a few at a time: from folders and Parquet files."""
 
-import io
 import itertools
-import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,13 +12,14 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from persistill.data.sources.parquet import parquet_files
 from persistill.data.streaming.arrays import ARRAY_SUFFIXES, open_array_stream
 from persistill.data.streaming.base import ImageStream, Pixels, Survey, Unreadable
 from persistill.errors import UserError, unknown
-from persistill.utils.image_reader import SUFFIXES, Header, read_header, read_pixels
+from persistill.utils.image_files import image_names
+from persistill.utils.image_reader import SUFFIXES, Header, open_image, read_header, read_pixels
 from persistill.utils.progress import Progress
 
 _TASK = 16  # images that a thread takes at once
@@ -54,7 +53,7 @@ def open_stream(source: Path, field: str | None = None) -> ImageStream:
         files = parquet_files(source)
         if files:
             return _ParquetStream(source, files, field)
-        names = _images(source)
+        names = image_names(source)
         if not names:
             raise UserError(
                 f"{source} holds no images ({', '.join(sorted(SUFFIXES))}) and no Parquet files, at any depth."
@@ -289,14 +288,14 @@ def _image_column(schema: pa.Schema, column: str | None, file: Path) -> str:
 def _encoded_value(value: Any, folder: Path) -> _Encoded:
     if value is not None and value["bytes"] is not None:
         data = value["bytes"]
-        return _Encoded(lambda: Image.open(io.BytesIO(data)), lambda: len(data))
+        return _Encoded(partial(open_image, data), lambda: len(data))
     if value is not None and value["path"] is not None:
         return _file(folder / value["path"])
     return _Encoded(_absent, lambda: 0)
 
 
 def _file(path: Path) -> _Encoded:
-    return _Encoded(partial(Image.open, path), lambda: path.stat().st_size)
+    return _Encoded(partial(open_image, path), lambda: path.stat().st_size)
 
 
 def _absent() -> Image.Image:
@@ -323,8 +322,6 @@ def _decode(channels: int, encoded: _Encoded) -> Pixels | Unreadable:
 
 
 def _unreadable(error: Exception) -> Unreadable:
-    if isinstance(error, UnidentifiedImageError):
-        return Unreadable("no image in a known format")  # Pillow's own words name an object in memory
     return Unreadable(" ".join(str(error).split()) or type(error).__name__)
 
 
@@ -335,25 +332,3 @@ def _all(function: Callable[[_Encoded], Result], block: Sequence[_Encoded]) -> l
 def _blocks(encoded: Iterator[_Encoded]) -> Iterator[list[_Encoded]]:
     while block := list(itertools.islice(encoded, _TASK)):
         yield block
-
-
-def _images(folder: Path) -> list[str]:
-    """Paths of all image files below a folder, sorted; hidden ones are passed over, links are followed."""
-    found: list[str] = []
-    _collect(folder, "", (), found)
-    return sorted(found)
-
-
-def _collect(folder: Path, prefix: str, above: tuple[tuple[int, int], ...], found: list[str]) -> None:
-    here = folder.stat()
-    place = (here.st_dev, here.st_ino)
-    if place in above:
-        return  # a link to a folder that holds it
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                _collect(Path(entry.path), f"{prefix}{entry.name}/", (*above, place), found)
-            elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
-                found.append(prefix + entry.name)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from strangers import ConvNet
+from small_networks import ConvNet
 
 from persistill.errors import UserError
 from persistill.models import ProjectedClassifier, adapt, build, find_classifier, load, load_into, open_network, save

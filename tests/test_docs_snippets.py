@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ["corruptions.md", "data.md", "evaluation.md", "export.md", "pipeline.md", "predict.md", "python.md"]
+PAGES = [
+    "corruptions.md",
+    "data.md",
+    "evaluation.md",
+    "export.md",
+    "own_parts.md",
+    "pipeline.md",
+    "predict.md",
+    "python.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from persistill import losses
 from persistill.losses import DistillationLoss, MethodContext
-from persistill.models import build
+from persistill.models import Network, build
 from persistill.structures import Batch, ModelOutput
 from persistill.tasks import Classification
 from persistill.training import Criterion, Frozen
@@ -57,19 +57,21 @@ class Bench:
         F.cross_entropy(self.student(self.views[0]).logits, self.batch.target).backward()
         return self.now() - begun
 
-    def criterion(self, used: DistillationLoss) -> Criterion:
-        """Cross-entropy with a method."""
+    def criterion(self, used: DistillationLoss) -> tuple[Network, Criterion]:
+        """The student as a method trains it, and the cross-entropy with that method."""
         with torch.no_grad():
             features = self.student.eval()(self.views[0][:2])
         taught = [
             ModelOutput(t.logits[:2], t.embedding[:2], {k: m[:2] for k, m in t.feature_maps.items()})
             for t in self.stored
         ]
-        context = MethodContext(features, taught[: used.num_teachers], torch.arange(5000) % CLASSES)
-        self.student.train()
-        return Criterion([used], contexts=[context], task=Classification()).to(self.device)
+        classifiers = [teacher.network.get_classifier() for teacher in self.teachers]
+        targets = torch.arange(5000) % CLASSES
+        context = MethodContext(features, taught[: used.num_teachers], targets, classifiers=classifiers)
+        student = used.student_network(self.student, context).to(self.device).train()
+        return student, Criterion([used], contexts=[context], task=Classification()).to(self.device)
 
-    def loss(self, criterion: Criterion, count: int) -> tuple[float, int]:
+    def loss(self, student: Network, criterion: Criterion, count: int) -> tuple[float, int]:
         """Seconds of a loss on given features, forward and backward, and the bytes kept for the backward pass."""
         kept: dict[int, int] = {}
         known = {tensor.untyped_storage().data_ptr() for features in self.stored for tensor in leaves(features)}
@@ -82,7 +84,7 @@ class Bench:
 
         criterion.zero_grad()
         with torch.no_grad():
-            seen = self.student(self.views[0])
+            seen = student(self.views[0])
         seen = ModelOutput(
             *(part.requires_grad_() for part in seen[:2]), {k: m.requires_grad_() for k, m in seen.feature_maps.items()}
         )
@@ -129,13 +131,13 @@ def main() -> None:
     memory: dict[str, int] = {}
     for number in range(7 if options.quick else 31):
         rounds = [(plain, bench.plain())] if number % 3 == 0 else []
-        rounds.append((own, bench.loss(labels, 0)[0]))
+        rounds.append((own, bench.loss(bench.student, labels, 0)[0]))
         for teacher in (0, 1):
             begun = bench.now()
             bench.ask(teacher)
             rounds.append((asked[teacher], bench.now() - begun))
-        for name, criterion in criteria.items():
-            seconds, memory[name] = bench.loss(criterion, used[name].num_teachers)
+        for name, (student, criterion) in criteria.items():
+            seconds, memory[name] = bench.loss(student, criterion, used[name].num_teachers)
             rounds.append((times[name], seconds))
         if number:  # the first is warm-up
             for series, seconds in rounds:
@@ -147,10 +149,10 @@ def main() -> None:
     print()
     print("| method | teachers | adds, ms | step, stored | step, asked | memory, MB | parameters |")
     print("|---|--:|--:|--:|--:|--:|--:|")
-    for name, criterion in criteria.items():
+    for name, (_, criterion) in criteria.items():
         needed = used[name].num_teachers
         adds = statistics.median(times[name]) - labeled
-        parameters = sum(parameter.numel() for parameter in criterion.parameters())
+        parameters = sum(parameter.numel() for parameter in criterion.parameters() if parameter.requires_grad)
         print(
             f"| {name} | {needed} | {1e3 * adds:.1f} | {1 + adds / step:.2f} | "
             f"{1 + (adds + sum(teachers[:needed])) / step:.2f} | {memory[name] / 1e6:.1f} | {parameters:,} |"

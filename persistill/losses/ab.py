@@ -42,7 +42,7 @@ def activation_boundary(student: Tensor, teacher: Tensor, margin: float = 1.0) -
 
 
 class AB(DistillationLoss):
-    """Neurons that are active where the first teacher's are, after a 1x1 convolution that learns along. One term, "ab".
+    """Neurons are active where the first teacher's are, after a trained 1x1 convolution. One term, "ab".
 
     The term is the sum over the stages that can be paired, the last with weight 1, each one before with half of that.
     It is meant for an arm of its own, whose student another arm starts from.

@@ -1,4 +1,4 @@
-"""Layers that bring features to another width, for methods with parts that learn."""
+"""Layers that bring features to another width, for methods with trainable parts."""
 
 import torch
 import torch.nn.functional as F

@@ -72,7 +72,7 @@ class CC(DistillationLoss):
 
     Attributes:
         weight: of the term; 0.02 is RepDistiller's, for its form.
-        form: "neighbors", ``neighbor_congruence`` of two linear layers that learn along, as RepDistiller has it
+        form: "neighbors", ``neighbor_congruence`` of two trained linear layers, as RepDistiller has it
             (its author names the authors' code as the source), or "kernel", ``correlation_congruence``, as the paper
             has it.
         dim: width of the two layers ("neighbors").

@@ -40,7 +40,7 @@ def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class FitNet(DistillationLoss):
-    """Maps that are the first teacher's after a 1x1 convolution that learns along. One term, "fitnet".
+    """The student's maps match the first teacher's, after a trained 1x1 convolution. One term, "fitnet".
 
     Attributes:
         weight: of the term; 100 is usual (RepDistiller).

@@ -38,7 +38,7 @@ def gaussian_nll(mean: Tensor, variance: Tensor, teacher: Tensor) -> Tensor:
 
 
 class VID(DistillationLoss):
-    """Maps from which the first teacher's can be guessed. One term, "vid", the sum over all stages that can be paired.
+    """Maps that predict the first teacher's. One term, "vid", the sum over all stages that can be paired.
 
     Attributes:
         weight: of the term; 1 is usual (RepDistiller).
@@ -49,30 +49,32 @@ class VID(DistillationLoss):
     weight: Annotated[float, Field(ge=0)] = 1.0
 
     def build(self, context: MethodContext) -> LossModule:
-        """The guesses, one a stage: three 1x1 convolutions for the mean, and a variance for each of its channels.
+        """The predictors, one a stage: three 1x1 convolutions for the mean, and a variance for each of its channels.
 
         Raises:
             UserError: if stages cannot be paired.
         """
-        return _Guesses(self, context)
+        return _Predictors(self, context)
 
 
-class _Guesses(LossModule):
+class _Predictors(LossModule):
     def __init__(self, loss: VID, context: MethodContext) -> None:
         super().__init__(loss)
         pairs = match_maps(context.student.feature_maps, context.teachers[0].feature_maps)
-        self.guesses = nn.ModuleList(_Guess(one.shape[1], other.shape[1]) for one, other in pairs)
+        self.predictors = nn.ModuleList(_Predictor(one.shape[1], other.shape[1]) for one, other in pairs)
 
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:
         surprises = []
-        for guess, pair in zip(self.guesses, match_maps(student.feature_maps, teachers[0].feature_maps), strict=True):
+        for predictor, pair in zip(
+            self.predictors, match_maps(student.feature_maps, teachers[0].feature_maps), strict=True
+        ):
             seen, wanted = to_common_size(*pair)
-            mean, variance = guess(seen)
+            mean, variance = predictor(seen)
             surprises.append(gaussian_nll(mean, variance, wanted))
         return {"vid": torch.stack(surprises).sum()}
 
 
-class _Guess(nn.Module):
+class _Predictor(nn.Module):
     """The mean and variance of a teacher's map, given the student's."""
 
     def __init__(self, channels: int, wanted: int) -> None:

@@ -26,7 +26,7 @@ def made_up():
 
 @pytest.fixture
 def trained():
-    """Steps of a training of parts that learn: the term at each of them."""
+    """Steps of a training of a loss's own parts: the term at each of them."""
 
     def train(learner, optimizer, steps, student, teacher, batch):
         values = []

@@ -62,13 +62,13 @@ def test_term_is_the_sum_over_stages(made_up):
     assert list(found) == ["vid"]
     assert method.num_teachers == 1
     expected = 0.0
-    for stage, guess in zip(student.feature_maps, learner.guesses, strict=True):
+    for stage, predictor in zip(student.feature_maps, learner.predictors, strict=True):
         size = [
             min(a, b)
             for a, b in zip(student.feature_maps[stage].shape[2:], teacher.feature_maps[stage].shape[2:], strict=True)
         ]
         mean = F.adaptive_avg_pool2d(student.feature_maps[stage], size)
-        for position, weight in enumerate(guess.mean.parameters()):
+        for position, weight in enumerate(predictor.mean.parameters()):
             mean = torch.einsum("dc,bchw->bdhw", weight[:, :, 0, 0], mean if position == 0 else mean.clamp(min=0))
         variance = torch.full((teacher.feature_maps[stage].shape[1],), 5.0, dtype=torch.float64)
         expected += density(mean, variance, F.adaptive_avg_pool2d(teacher.feature_maps[stage], size))
@@ -77,25 +77,27 @@ def test_term_is_the_sum_over_stages(made_up):
 
 def test_the_variance_starts_at_five_and_stays_above_its_least(made_up):
     features = made_up(0)
-    guess = learner_of(features, features).guesses[0]
-    torch.testing.assert_close(guess(features.feature_maps["stage0"])[1], torch.full((2,), 5.0, dtype=torch.float64))
+    predictor = learner_of(features, features).predictors[0]
+    torch.testing.assert_close(
+        predictor(features.feature_maps["stage0"])[1], torch.full((2,), 5.0, dtype=torch.float64)
+    )
     for spread, variance in ((-1e4, 1e-5), (1e4, 1e4)):  # the logarithm of one and a power would overflow
-        torch.nn.init.constant_(guess.spread, spread)
-        found = guess(features.feature_maps["stage0"])[1]
+        torch.nn.init.constant_(predictor.spread, spread)
+        found = predictor(features.feature_maps["stage0"])[1]
         assert found.tolist() == pytest.approx([variance] * 2)
     found.sum().backward()
-    assert guess.spread.grad.isfinite().all()
+    assert predictor.spread.grad.isfinite().all()
 
 
-def test_the_guesses_learn(made_up, trained):
+def test_the_predictors_learn(made_up, trained):
     student, teacher = made_up(0), made_up(1, channels=3)
     torch.manual_seed(0)
     learner = learner_of(student, teacher)
     optimizer = torch.optim.Adam([*learner.parameters(), *student.feature_maps.values()], lr=0.1)
     values = trained(learner, optimizer, 40, student, teacher, BATCH)
     assert values[-1] < values[0] - 1
-    for stage, guess in zip(student.feature_maps.values(), learner.guesses, strict=True):
-        assert (guess(stage)[1] < 4).all()
+    for stage, predictor in zip(student.feature_maps.values(), learner.predictors, strict=True):
+        assert (predictor(stage)[1] < 4).all()
 
 
 def test_the_function_computes_in_fp32(made_up):

@@ -1,4 +1,4 @@
-"""Writes the student alone, and checks that what was written answers as what was trained."""
+"""Exports the student alone, and checks that every file gives the logits of the checkpoint."""
 
 import contextlib
 import copy
@@ -14,7 +14,7 @@ from torch import Tensor
 from persistill import models
 from persistill.errors import UserError, unknown
 from persistill.exporters.export_task import CLASSIFY, ExportTask
-from persistill.exporters.formats import FORMATS, Delivery, Format, answers
+from persistill.exporters.formats import FORMATS, ExportSource, Format, run_batches
 from persistill.exporters.latency import milliseconds
 from persistill.exporters.processor import instructions
 from persistill.exporters.student import WEIGHTS
@@ -27,7 +27,7 @@ TOLERANCE = 1e-4
 """Largest difference between logits, as a share of the largest absolute logit of the checkpoint."""
 BATCH = 64
 MADE = ("by static quantization", "by static quantization after quantization-aware training")
-"""How an int8 file came about: of the student itself, or of a copy that was trained for it."""
+"""How an int8 file was made: from the student itself, or from a copy with quantization-aware training."""
 
 
 def export_student(
@@ -45,25 +45,24 @@ def export_student(
     """Write a student in several formats, each with its preprocessing, and compare all with it.
 
     ``model.safetensors`` holds the weights, ``model.onnx``, ``model.int8.onnx``, ``model.pt2`` and ``model.pte`` the
-    network with its normalization, ``model.json`` says in plain words what goes in and comes out, and a script
-    (``classify.py``) shows how to run the ONNX file. Each file is loaded again before it takes its place, answers
-    ``images``, the first alone and the others in batches, and is timed. Its logits must be those of ``network`` up to
-    ``TOLERANCE``; those of int8 may differ, and the result says by how much, and what that does to the accuracy.
+    network with its normalization, ``model.json`` describes input and output, and a script (``classify.py``) shows how
+    to run the ONNX file. Before it is moved into the folder, each file is loaded again, run on ``images``, the first
+    alone and the others in batches, and timed. Its logits must equal those of ``network`` up to ``TOLERANCE``; those of
+    int8 may differ, and the result says by how much, and how that changes the accuracy.
 
     A format whose packages are not installed is left out, and the result says so.
 
     Args:
-        network: the trained student; it is left as it was.
+        network: the trained student; it is not changed.
         about: "classes" (K names), "mean" and "std" (C numbers each, of images in [0, 1]) and "shape" (C, H, W);
             kept, with whatever else it holds, in the header of ``model.safetensors``. "temperature", if it is there,
             divides logits for calibrated confidences.
-        images: (N, C, H, W) uint8, real ones.
-        folder: exists, and receives the files.
+        images: (N, C, H, W) uint8, real images.
+        folder: an existing folder for the files.
         targets: (N, *) what is right, for the task's figure.
         calibration: (n, C, H, W) uint8, training images for the ranges of int8; without them it is left out.
-        for_int8: a copy of the network that was trained on with rounded weights and activations
-            (``Recipe.quantize``): ``model.int8.onnx`` is made of it, and of nothing else. None to round ``network``
-            as it is.
+        for_int8: a copy of the network after quantization-aware training (``Recipe.quantize``), from which
+            ``model.int8.onnx`` alone is made. None to quantize ``network`` itself.
         formats: names in ``FORMATS``; "safetensors" is always written.
         task: how files are scored, and the script that travels with them.
 
@@ -95,20 +94,20 @@ def export_student(
     batches = [inputs[:1], *(torch.split(inputs[1:], BATCH) if len(inputs) > 1 else ())]
     expected = _reference(network, about, batches)
     config = _config(network, about, expected, task)
-    delivery = Delivery(network, about, config, calibration)
-    trained = None if for_int8 is None else Delivery(_twin(for_int8, network), about, config, calibration)
+    source = ExportSource(network, about, config, calibration)
+    trained = None if for_int8 is None else ExportSource(_check_copy(for_int8, network), about, config, calibration)
     kept: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
     int8: dict[str, Any] = {}
     for name, kind in FORMATS.items():
         if name not in formats and name != "safetensors":
             continue
-        if reason := _unable(name, kind, calibration):
+        if reason := _reason_left_out(name, kind, calibration):
             left_out[name] = reason
             continue
         with atomic(folder / kind.file) as temporary:
-            kind.write(delivery, temporary)
-            kept[name] = _measured(kind, temporary, delivery, batches, expected, targets, task)
+            kind.write(source, temporary)
+            kept[name] = _measured(kind, temporary, source, batches, expected, targets, task)
             if name == "int8":
                 int8 = {"made": MADE[trained is not None]}
                 if trained is not None:
@@ -144,7 +143,7 @@ def export_student(
     }
 
 
-def _unable(name: str, kind: Format, calibration: Tensor | None) -> str:
+def _reason_left_out(name: str, kind: Format, calibration: Tensor | None) -> str:
     """Why a format cannot be written here; empty if it can."""
     if missing := kind.missing():
         return (
@@ -159,7 +158,7 @@ def _unable(name: str, kind: Format, calibration: Tensor | None) -> str:
 def _measured(
     kind: Format,
     path: Path,
-    delivery: Delivery,
+    source: ExportSource,
     batches: Sequence[Tensor],
     expected: Tensor,
     targets: Tensor | None,
@@ -170,13 +169,13 @@ def _measured(
     Raises:
         RuntimeError: if it should be equal and is not.
     """
-    answer = kind.open(path, delivery.network.name)
-    found = answers(answer, batches, one_by_one=not kind.batches)
+    model = kind.open(path, source.network.name)
+    found = run_batches(model, batches, one_by_one=not kind.batches)
     difference, agreement = _compare(found, expected, kind)
     measured = {
         "difference": difference,
         "agreement": agreement,
-        "milliseconds": milliseconds(answer, delivery.shape, one_by_one=not kind.batches),
+        "milliseconds": milliseconds(model, source.shape, one_by_one=not kind.batches),
     }
     return measured if targets is None else {**measured, task.figure: task.score(found, targets)}
 
@@ -207,7 +206,7 @@ def _check(network: Network, about: Mapping[str, Any], images: Tensor) -> None:
         )
 
 
-def _twin(copied: Network, network: Network) -> Network:
+def _check_copy(copied: Network, network: Network) -> Network:
     """A copy of a copy of the network, with other weights.
 
     Raises:

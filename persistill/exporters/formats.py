@@ -14,18 +14,18 @@ from persistill import models
 from persistill.exporters.student import WEIGHTS, Student, read
 from persistill.models import Network
 
-Prediction = Callable[[Tensor], Tensor]
+LogitsFunction = Callable[[Tensor], Tensor]
 """Images (B, C, H, W) in [0, 1] -> logits (B, K)."""
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """What there is to write.
+class ExportSource:
+    """What a file is made from.
 
     Attributes:
         network: the student, on the CPU, in evaluation mode.
         about: classes, mean, std, shape, for the header of the weights.
-        config: what stands in model.json.
+        config: the content of model.json.
         calibration: (n, C, H, W) uint8 training images on which int8 ranges are measured; None for none.
     """
 
@@ -45,7 +45,7 @@ class Delivery:
         # The packages of extras are imported where they are needed, and not at the top of the file.
         from persistill.exporters import onnx_file  # noqa: PLC0415
 
-        return onnx_file.content(self.student, self.shape, self.config)
+        return onnx_file.to_onnx(self.student, self.shape, self.config)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -59,15 +59,14 @@ class Format:
     """One kind of file.
 
     Attributes:
-        file: its name.
-        what: it is, for people.
+        file: the file's name.
+        what: a description.
         packages: that it needs, as they are imported.
-        extra: of persistill, that installs them.
+        extra: the extra of persistill that installs them.
         exact: whether its logits equal the checkpoint's up to rounding.
         batches: whether it takes any batch size, or one image at a time.
         write: writes the file in place.
-        open: loads it, on one thread, ready to answer. It is told the network's name, without which no code of
-            somebody's own is run.
+        open: loads it, for one thread. It takes the network's name, without which no user code is run.
     """
 
     file: str
@@ -76,70 +75,70 @@ class Format:
     extra: str
     exact: bool
     batches: bool
-    write: Callable[[Delivery, Path], None]
-    open: Callable[[Path, str], Prediction]
+    write: Callable[[ExportSource, Path], None]
+    open: Callable[[Path, str], LogitsFunction]
 
     def missing(self) -> list[str]:
         """The packages that are not installed."""
         return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
 
-def answers(answer: Prediction, batches: Iterable[Tensor], *, one_by_one: bool = False) -> Tensor:
+def run_batches(model: LogitsFunction, batches: Iterable[Tensor], *, one_by_one: bool = False) -> Tensor:
     """Logits (N, K) for batches of images."""
-    pieces = (one for batch in batches for one in (torch.split(batch, 1) if one_by_one else [batch]))
-    return torch.cat([answer(piece) for piece in pieces])
+    inputs = (part for batch in batches for part in (torch.split(batch, 1) if one_by_one else [batch]))
+    return torch.cat([model(images) for images in inputs])
 
 
-def _write_weights(delivery: Delivery, path: Path) -> None:
-    models.save(delivery.network, path, delivery.about)
+def _write_weights(source: ExportSource, path: Path) -> None:
+    models.save(source.network, path, source.about)
 
 
-def _open_weights(path: Path, model: str) -> Prediction:
+def _open_weights(path: Path, model: str) -> LogitsFunction:
     return _inferring(read(path, model))
 
 
-def _write_onnx(delivery: Delivery, path: Path) -> None:
-    path.write_bytes(delivery.onnx)
+def _write_onnx(source: ExportSource, path: Path) -> None:
+    path.write_bytes(source.onnx)
 
 
-def _open_onnx(path: Path, _: str) -> Prediction:
+def _open_onnx(path: Path, _: str) -> LogitsFunction:
     from persistill.exporters import onnx_file  # noqa: PLC0415
 
     return onnx_file.open_session(path)
 
 
-def _write_int8(delivery: Delivery, path: Path) -> None:
+def _write_int8(source: ExportSource, path: Path) -> None:
     from persistill.exporters import int8_file  # noqa: PLC0415
 
-    assert delivery.calibration is not None
-    int8_file.write(delivery.onnx, delivery.config, delivery.calibration, path)
+    assert source.calibration is not None
+    int8_file.write(source.onnx, source.config, source.calibration, path)
 
 
-def _write_program(delivery: Delivery, path: Path) -> None:
+def _write_program(source: ExportSource, path: Path) -> None:
     from persistill.exporters import program_file  # noqa: PLC0415
 
-    program_file.write(delivery.student, delivery.shape, path)
+    program_file.write(source.student, source.shape, path)
 
 
-def _open_program(path: Path, _: str) -> Prediction:
+def _open_program(path: Path, _: str) -> LogitsFunction:
     from persistill.exporters import program_file  # noqa: PLC0415
 
     return program_file.open_program(path)
 
 
-def _write_executorch(delivery: Delivery, path: Path) -> None:
+def _write_executorch(source: ExportSource, path: Path) -> None:
     from persistill.exporters import executorch_file  # noqa: PLC0415
 
-    executorch_file.write(delivery.student, delivery.shape, path)
+    executorch_file.write(source.student, source.shape, path)
 
 
-def _open_executorch(path: Path, _: str) -> Prediction:
+def _open_executorch(path: Path, _: str) -> LogitsFunction:
     from persistill.exporters import executorch_file  # noqa: PLC0415
 
     return executorch_file.open_program(path)
 
 
-def _inferring(module: torch.nn.Module) -> Prediction:
+def _inferring(module: torch.nn.Module) -> LogitsFunction:
     def answer(images: Tensor) -> Tensor:
         with torch.inference_mode():
             logits: Tensor = module(images)

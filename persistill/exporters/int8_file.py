@@ -34,9 +34,9 @@ def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Pa
 
     Weights are quantized by output channel to -64 ... 64, activations by tensor to -128 ... 127, in ONNX's QDQ form,
     which runtimes on servers and phones know. With 7 bits for the weights no sum of two products leaves 16 bits, so
-    that the file answers alike on processors with and without VNNI (``saturation``). The range of an activation covers
-    99.999 % of its values on the calibration images, so that single outliers do not cost everyone else their digits.
-    Normalization and logits stay in float32.
+    that results are equal on processors with and without VNNI (``saturation``). The range of an activation covers
+    99.999 % of its values on the calibration images, so that single outliers do not reduce the resolution of all
+    others. Normalization and logits stay in float32.
 
     Args:
         model: the content of the float file.

@@ -1,4 +1,4 @@
-"""How long a delivered file takes to answer."""
+"""Latency of exported files."""
 
 import statistics
 import time
@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 import torch
 
-from persistill.exporters.formats import Prediction
+from persistill.exporters.formats import LogitsFunction
 
 BATCHES = (1, 64)
 LEAST, MOST, SECONDS = 5, 100, 1.0
 """Calls that are timed, for each size of batch: as many as fit into the seconds."""
 
 
-def milliseconds(answer: Prediction, shape: tuple[int, int, int], *, one_by_one: bool = False) -> dict[str, float]:
-    """Median wall-clock of an answer on one thread, after two to warm up.
+def milliseconds(model: LogitsFunction, shape: tuple[int, int, int], *, one_by_one: bool = False) -> dict[str, float]:
+    """Median wall-clock time of a call on one thread, after two warm-up calls.
 
     ExecuTorch alone has threads that cannot be counted down: it takes a thread for each core of the process.
 
     Args:
-        answer: of a file that was opened.
+        model: of an opened file.
         shape: (C, H, W) of the images.
         one_by_one: the file takes no batches, so only single images are timed.
 
@@ -29,21 +29,21 @@ def milliseconds(answer: Prediction, shape: tuple[int, int, int], *, one_by_one:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _timed(answer, shape, BATCHES[:1] if one_by_one else BATCHES)
+        return _timed(model, shape, BATCHES[:1] if one_by_one else BATCHES)
     finally:
         torch.set_num_threads(before)
 
 
-def _timed(answer: Prediction, shape: tuple[int, int, int], batches: Sequence[int]) -> dict[str, float]:
+def _timed(model: LogitsFunction, shape: tuple[int, int, int], batches: Sequence[int]) -> dict[str, float]:
     found = {}
     for size in batches:
         images = torch.rand(size, *shape, generator=torch.Generator().manual_seed(size))
         for _ in range(2):
-            answer(images)
+            model(images)
         times: list[float] = []
         while len(times) < LEAST or (len(times) < MOST and sum(times) < SECONDS):
             begun = time.perf_counter()
-            answer(images)
+            model(images)
             times.append(time.perf_counter() - begun)
         found[str(size)] = round(1000 * statistics.median(times), 4)
     return found

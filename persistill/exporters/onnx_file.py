@@ -18,7 +18,7 @@ OPSET = 18
 """Of the operators. Old enough for the runtimes of phones; the first that torch's exporter writes by itself."""
 
 
-def content(student: Student, shape: tuple[int, int, int], config: Mapping[str, Any]) -> bytes:
+def to_onnx(student: Student, shape: tuple[int, int, int], config: Mapping[str, Any]) -> bytes:
     """``student`` as one ONNX file: input "image" (batch, C, H, W), output "logits" (batch, K).
 
     Args:

@@ -1,4 +1,4 @@
-"""What the processor offers for sums of 8-bit products, on which the answers of some int8 files depend."""
+"""The processor's instructions for sums of 8-bit products, on which results of some int8 files depend."""
 
 from llvmlite import binding  # type: ignore[import-untyped]
 

@@ -1,4 +1,4 @@
-"""The student as its user meets it: images in, logits out, nothing to prepare."""
+"""The exported student as a module: images in [0, 1] in, logits out."""
 
 from collections.abc import Sequence
 from pathlib import Path

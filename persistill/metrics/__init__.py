@@ -1,4 +1,4 @@
-"""How good a network's answers are: pure functions of tensors."""
+"""Metrics of predictions: pure functions of tensors."""
 
 from persistill.metrics.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
 from persistill.metrics.classification import accuracy, brier, nll, top_k

@@ -1,4 +1,4 @@
-"""Whether confidence can be believed: calibration errors, and the temperature that mends them."""
+"""Calibration errors, and the temperature that reduces them."""
 
 import math
 
@@ -9,7 +9,7 @@ from persistill.errors import UserError
 from persistill.metrics._checks import check
 
 TEMPERATURES = (0.05, 20.0)
-"""Between these a temperature is looked for."""
+"""The range in which a temperature is searched."""
 
 
 def ece(logits: Tensor, target: Tensor, bins: int = 15) -> float:
@@ -44,7 +44,7 @@ def ece_equal_mass(logits: Tensor, target: Tensor, bins: int = 15) -> float:
 
     As ``ece``, but the bins end at the confidences of ranks N / M, 2 N / M, ... rounded up (Nguyen and O'Connor,
     "Posterior calibration and exploratory analysis for natural language processing models", EMNLP 2015). A network
-    that is mostly certain has most of its images in one bin of equal width; here they are told apart. Equal
+    that is mostly certain has most of its images in one bin of equal width; here they are in different bins. Equal
     confidences share a bin, so that the order of the images does not matter.
 
     Args:
@@ -95,7 +95,7 @@ def classwise_ece(logits: Tensor, target: Tensor, bins: int = 15) -> float:
 def fit_temperature(logits: Tensor, target: Tensor) -> float:
     """The temperature T at which ``softmax(logits / T)`` has the least negative log-likelihood (Guo et al. 2017, 4.2).
 
-    Fit it on validation images, apply it to others: ``logits / T`` gives the same answers with other confidence. The
+    Fit it on validation images, apply it to others: ``logits / T`` gives the same classes with other confidence. The
     likelihood is convex in 1/T, and its slope there is ``mean_i (sum_k p_ik z_ik - z_i,target)``; the root is found by
     halving an interval of log T until it is as narrow as float64 allows.
 
@@ -125,7 +125,7 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
 
     low, high = (math.log(bound) for bound in TEMPERATURES)
     while low < (middle := (low + high) / 2) < high:
-        # Too warm where more confidence in the right class would pay: the slope in 1/T is negative there.
+        # The temperature is too high where more confidence in the right class would help: the slope in 1/T is negative.
         low, high = (low, middle) if slope(middle) < 0 else (middle, high)
     return math.exp(middle)
 

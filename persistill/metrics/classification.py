@@ -31,7 +31,7 @@ def top_k(logits: Tensor, target: Tensor, k: int = 5) -> float:
     Args:
         logits: (N, K).
         target: (N,) class numbers from 0 to K - 1.
-        k: at least 1; where it is K or more, every answer counts.
+        k: at least 1; where it is K or more, the result is 1.
 
     Returns:
         A fraction in [0, 1].
@@ -56,7 +56,7 @@ def nll(logits: Tensor, target: Tensor) -> float:
         target: (N,) class numbers from 0 to K - 1.
 
     Returns:
-        A number >= 0; log K for a network that knows nothing.
+        A number >= 0; log K for a uniform prediction.
 
     Raises:
         UserError: if the shapes or the values make no sense together.
@@ -77,7 +77,7 @@ def brier(logits: Tensor, target: Tensor) -> float:
         target: (N,) class numbers from 0 to K - 1.
 
     Returns:
-        A number in [0, 2]; 1 - 1/K for a network that knows nothing.
+        A number in [0, 2]; 1 - 1/K for a uniform prediction.
 
     Raises:
         UserError: if the shapes or the values make no sense together.

@@ -1,4 +1,4 @@
-"""Maps of embeddings: which images lie together to a network, drawn on a plane."""
+"""Maps of embeddings: a projection of a network's embeddings onto a plane."""
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ _FEWEST = 5
 
 
 def embedding_map(embedding: Tensor) -> Tensor:
-    """A map on which images stand beside those that are near to them in an embedding.
+    """Project embeddings onto a plane so that neighbors stay neighbors.
 
     t-SNE (van der Maaten and Hinton, JMLR 2008) as scikit-learn computes it, started from the first two principal
-    components. It keeps neighbors; how large a cluster is and how far it lies from another tells little. Fewer than
-    five images are drawn at their principal components, without t-SNE.
+    components. It keeps neighbors; sizes of clusters and distances between them mean little. Fewer than five
+    images are placed at their principal components, without t-SNE.
 
     Args:
         embedding: (N, D), of any unit.
@@ -34,7 +34,7 @@ def embedding_map(embedding: Tensor) -> Tensor:
 
 
 def turned(points: Tensor, onto: Tensor) -> Tensor:
-    """A map rotated, and mirrored where that helps, so that images come to lie near their places on another map.
+    """Align a map with another by a rotation or reflection.
 
     The orthogonal Procrustes problem (Schönemann, Psychometrika 1966): no distance within the map changes.
 

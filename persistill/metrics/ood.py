@@ -1,4 +1,4 @@
-"""Out-of-distribution detection: whether a network is less sure of images of other things than of its own."""
+"""Out-of-distribution detection: whether a network is less confident on images of another distribution."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from persistill.metrics._checks import check_finite
 
 
 def max_softmax(logits: Tensor) -> Tensor:
-    """The largest probability: how sure a network is (Hendrycks and Gimpel, ICLR 2017).
+    """The largest probability, as a score of confidence (Hendrycks and Gimpel, ICLR 2017).
 
     Args:
         logits: (N, K).
@@ -20,7 +20,7 @@ def max_softmax(logits: Tensor) -> Tensor:
 
 
 def negative_energy(logits: Tensor) -> Tensor:
-    """``log sum_k exp(logits_k)``: large where a network has seen something like it (Liu et al., NeurIPS 2020).
+    """``log sum_k exp(logits_k)``: large for images like those of the training (Liu et al., NeurIPS 2020).
 
     Args:
         logits: (N, K).
@@ -32,14 +32,15 @@ def negative_energy(logits: Tensor) -> Tensor:
 
 
 def auroc(inside: Tensor, outside: Tensor) -> float:
-    """Area under the ROC curve: the chance that a score from inside is larger than one from outside, ties being half.
+    """Area under the ROC curve: the probability that a score of an in-distribution image is larger, ties
+    counting one half.
 
     Args:
         inside: (N,) scores that should be large.
         outside: (M,) scores that should be small.
 
     Returns:
-        A fraction in [0, 1]; 1/2 for scores that tell nothing.
+        A fraction in [0, 1]; 1/2 for uninformative scores.
 
     Raises:
         UserError: if there are no scores on one side, or some are NaN.
@@ -59,7 +60,7 @@ def ood_metrics(inside: Tensor, outside: Tensor) -> dict[str, float]:
 
     Args:
         inside: (N, K) logits of test images.
-        outside: (M, K) logits of the other images.
+        outside: (M, K) logits of out-of-distribution images.
 
     Returns:
         ``{"max_softmax": fraction, "energy": fraction}``.

@@ -1,4 +1,4 @@
-"""Selective prediction: how right a network is on the images that it is most sure of."""
+"""Selective prediction: the error on the images with the largest confidence."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from persistill.metrics._checks import check
 def risk_coverage(logits: Tensor, target: Tensor) -> Tensor:
     """Share of wrong answers among the n images of largest confidence, for every n.
 
-    A network may decline to answer. If it answers only the share n / N of images (the coverage) whose largest
+    A network may abstain. If it classifies only the share n / N of images (the coverage) whose largest
     probability is largest, this is its error there, the selective risk (Geifman and El-Yaniv, "Selective
     classification for deep neural networks", NeurIPS 2017). Among images of equal confidence the order is open; the
     value is the mean over all orders.
@@ -43,8 +43,8 @@ def aurc(logits: Tensor, target: Tensor) -> float:
         target: (N,) class numbers from 0 to K - 1.
 
     Returns:
-        A fraction in [0, 1], smaller is better. A network whose confidence says nothing has its error rate e; one
-        whose errors are its least confident answers has the least, e + (1 - e) log(1 - e) or about e^2 / 2.
+        A fraction in [0, 1], smaller is better. A network with uninformative confidence has its error rate e; one
+        whose errors are its least confident predictions has the least, e + (1 - e) log(1 - e) or about e^2 / 2.
 
     Raises:
         UserError: if the shapes or the values make no sense together.

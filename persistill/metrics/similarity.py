@@ -1,4 +1,4 @@
-"""How alike two networks are on the same images: in what they answer, and in how they lay images out."""
+"""Similarity of two networks on the same images: of their predictions and of their embeddings."""
 
 import warnings
 
@@ -12,7 +12,7 @@ from persistill.topology import rips_persistence, wasserstein
 
 
 def agreement(student_logits: Tensor, teacher_logits: Tensor) -> float:
-    """Share of images that both networks put into the same class, rightly or not; the lower class wins a tie.
+    """Share of images for which both networks predict the same class, right or wrong; ties go to the lower class.
 
     Args:
         student_logits: (N, K).
@@ -53,8 +53,8 @@ def cka(first: Tensor, second: Tensor) -> float:
 
         CKA = ||Y^T X||_F^2 / (||X^T X||_F ||Y^T Y||_F)
 
-    (Kornblith et al., "Similarity of neural network representations revisited", ICML 2019, equations 4 and 5). It sees
-    neither rotations nor the scale of an embedding. With fewer images than dimensions it is large for unrelated
+    (Kornblith et al., "Similarity of neural network representations revisited", ICML 2019, equations 4 and 5). It is
+    invariant to rotation and scale of an embedding. With fewer images than dimensions it is large for unrelated
     embeddings too.
 
     Args:
@@ -76,7 +76,7 @@ def cka(first: Tensor, second: Tensor) -> float:
 
 
 def diagram_distance(first: Tensor, second: Tensor) -> float:
-    """Distance of the shapes of two embeddings: between their Vietoris-Rips diagrams in dimension 0.
+    """Distance between the Vietoris-Rips diagrams of two embeddings, in dimension 0.
 
     Each cloud is scaled so that the mean squared distance of two of its points is 1; in its diagram stand the distances
     at which clusters merge. The 1-Wasserstein distance of the diagrams (ground metric: the larger difference of

@@ -1,6 +1,6 @@
-"""The weights from which a training starts: those that a library publishes, or those of a file.
+"""Initial weights of a training: those that a library publishes, or those of a file.
 
-Everything is taken but the classifier, where the classes are others, and the first convolution, where the channels are.
+All are loaded except those of the classifier, if the classes differ, and of the first convolution, if the channels do.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from persistill.models.segmentation.encoder import Encoder
 from persistill.models.segmentation.lraspp import LRASPP
 
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.")
-"""Heads of GoogLeNet, Inception and DeepLab that help to train them from scratch, and that ours are made without."""
+"""Heads of GoogLeNet, Inception and DeepLab for training from scratch; networks are built without them here."""
 _TWO_HEADS = ("classifier.low_classifier", "classifier.high_classifier")
 """torchvision's LR-ASPP adds the logits of two."""
 _PUBLISHED = "what is published"
@@ -28,7 +28,7 @@ _COUNTER = "num_batches_tracked"
 
 
 def check_initial(model: str, initial: str) -> None:
-    """See that there are weights to start from, without reading or downloading them.
+    """Check that there are initial weights, without reading or downloading them.
 
     Args:
         model: the network's name.
@@ -49,12 +49,12 @@ def check_initial(model: str, initial: str) -> None:
 
 
 def load_initial_weights(network: Network, initial: str) -> tuple[str, ...]:
-    """Give a network the weights from which its training starts; it stays as it is if they do not fit.
+    """Load the weights from which a training starts; the network is unchanged if they do not fit.
 
-    The random state is left as it was.
+    The random state is not changed.
 
     Args:
-        network: with fresh weights; those of what does not fit, by its nature, stay.
+        network: with random weights, which stay where shapes may differ (classifier, first convolution).
         initial: "pretrained", or the path of a safetensors file: one of ours, or one with the names of the network's
             own module.
 

@@ -33,7 +33,7 @@ class PretrainedWeights(NamedTuple):
     Attributes:
         name: exactly which, "timm/resnet50.a1_in1k" or "torchvision/ResNet50_Weights.IMAGENET1K_V2".
         place: where they are downloaded from.
-        classes: that they tell apart; 0 without a classifier.
+        classes: number of classes; 0 without a classifier.
         channels: of the images that they were trained on.
         size: height and width of these.
         mean: channel means by which these were normalized.

@@ -1,4 +1,4 @@
-"""Images made harder: noise, common corruptions and adversarial attacks."""
+"""Perturbed images: noise, common corruptions and adversarial attacks."""
 
 from persistill.perturbations.adversarial import fgsm, pgd
 from persistill.perturbations.corruptions import (

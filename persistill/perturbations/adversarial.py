@@ -1,4 +1,4 @@
-"""Images changed by someone who knows the network: FGSM and PGD, bounded in every value of every pixel.
+"""White-box adversarial attacks: FGSM and PGD, bounded in every value of every pixel.
 
 Both are a dozen lines, and the libraries that have them were weighed: torchattacks pins an old release of requests,
 Foolbox needs GitPython, and the Adversarial Robustness Toolbox moves every batch through NumPy. The tests hold them
@@ -13,18 +13,18 @@ from torch.nn import functional as F
 
 from persistill.errors import UserError
 
-Prediction = Callable[[Tensor], Tensor]
+LogitsFunction = Callable[[Tensor], Tensor]
 """Images (B, C, H, W) in [0, 1] -> logits (B, K): a network with its normalization in front, in evaluation mode."""
 
 PGD_STEPS = 10
 
 
-def fgsm(answer: Prediction, images: Tensor, target: Tensor, epsilon: float) -> Tensor:
+def fgsm(model: LogitsFunction, images: Tensor, target: Tensor, epsilon: float) -> Tensor:
     """The fast gradient sign method (Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples",
     ICLR 2015): one step of ``epsilon`` in every value, uphill in the cross-entropy of the right class.
 
     Args:
-        answer: the network.
+        model: the network.
         images: (B, C, H, W) in [0, 1].
         target: (B,) right classes.
         epsilon: largest change of a value, on the scale on which white is 1.
@@ -36,11 +36,11 @@ def fgsm(answer: Prediction, images: Tensor, target: Tensor, epsilon: float) -> 
         UserError: if epsilon is negative or not finite.
     """
     _check(epsilon)
-    return (images + epsilon * _uphill(answer, images, target)).clamp(0, 1)
+    return (images + epsilon * _gradient_sign(model, images, target)).clamp(0, 1)
 
 
 def pgd(
-    answer: Prediction, images: Tensor, target: Tensor, epsilon: float, *, steps: int = PGD_STEPS, seed: int = 0
+    model: LogitsFunction, images: Tensor, target: Tensor, epsilon: float, *, steps: int = PGD_STEPS, seed: int = 0
 ) -> Tensor:
     """Projected gradient descent (Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR
     2018): small steps uphill from a random start, kept within ``epsilon`` of the image.
@@ -49,7 +49,7 @@ def pgd(
     et al. choose it.
 
     Args:
-        answer: the network.
+        model: the network.
         images: (B, C, H, W) in [0, 1].
         target: (B,) right classes.
         epsilon: largest change of a value, on the scale on which white is 1.
@@ -66,16 +66,16 @@ def pgd(
     start = torch.rand(images.shape, generator=torch.Generator().manual_seed(seed))
     changed = (images + epsilon * (2 * start.to(images) - 1)).clamp(0, 1)
     for _ in range(steps):
-        changed = changed + 2.5 * epsilon / steps * _uphill(answer, changed, target)
+        changed = changed + 2.5 * epsilon / steps * _gradient_sign(model, changed, target)
         changed = torch.clamp(changed, images - epsilon, images + epsilon).clamp(0, 1)
     return changed
 
 
-def _uphill(answer: Prediction, images: Tensor, target: Tensor) -> Tensor:
+def _gradient_sign(model: LogitsFunction, images: Tensor, target: Tensor) -> Tensor:
     with torch.enable_grad():
         moving = images.detach().clone().requires_grad_()
         # A sum, so that no image's gradient depends on how many others there are.
-        loss = F.cross_entropy(answer(moving), target, reduction="sum")
+        loss = F.cross_entropy(model(moving), target, reduction="sum")
         return torch.autograd.grad(loss, moving)[0].sign()
 
 

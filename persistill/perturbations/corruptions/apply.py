@@ -1,4 +1,4 @@
-"""Corrupted images: the one function that everything else calls."""
+"""Corrupts images by the name of a corruption."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ _VALUES = 1 << 18
 
 
 def corrupt(images: Tensor, corruption: object, severity: int, seed: int, index: Tensor) -> Tensor:
-    """Images as they look through noise, blur, bad weather or careless processing.
+    """Corrupt images: noise, blur, weather or digital artifacts.
 
     What is random depends on (seed, name, severity, index of the image) alone: neither on the other images of the
     batch nor on the device. Everything is computed in float64 and ends in 8 bits, cut off and not rounded, as the

@@ -20,7 +20,7 @@ _SIDE = 512
 
 
 class _Look(NamedTuple):
-    """How a pane looks.
+    """How a texture looks.
 
     Attributes:
         mean: red, green and blue of the photograph, measured.
@@ -30,7 +30,7 @@ class _Look(NamedTuple):
         needles: crystals that do not.
         reach: of a needle in pixels.
         clouds: contrast of the clouds, in that of the crystals.
-        skew: above 1, most of the pane is dark and crystals shine; below, the reverse.
+        skew: above 1, most of the texture is dark and crystals shine; below, the reverse.
     """
 
     mean: tuple[float, float, float]
@@ -53,7 +53,7 @@ _LOOKS = (
 
 
 @lru_cache(maxsize=8)
-def panes(size: float) -> Tensor:
+def frost_textures(size: float) -> Tensor:
     """The five images, resampled without smoothing, as the photographs are.
 
     Args:
@@ -63,15 +63,15 @@ def panes(size: float) -> Tensor:
         (5, 3, side, side) float64 in [0, 1].
     """
     side = max(1, round(_SIDE * size))
-    return F.interpolate(_panes(), size=(side, side), mode="bilinear", align_corners=False)
+    return F.interpolate(_all_textures(), size=(side, side), mode="bilinear", align_corners=False)
 
 
 @lru_cache(maxsize=1)
-def _panes() -> Tensor:
-    return torch.stack([_pane(number, look) for number, look in enumerate(_LOOKS)])
+def _all_textures() -> Tensor:
+    return torch.stack([_texture(number, look) for number, look in enumerate(_LOOKS)])
 
 
-def _pane(number: int, look: _Look) -> Tensor:
+def _texture(number: int, look: _Look) -> Tensor:
     draws = Draws(0, "pane", 1, torch.tensor([number]))
     light = torch.zeros(_SIDE * _SIDE, dtype=torch.float64)
     _grow_ferns(light, draws, look.ferns, look.length)

@@ -9,7 +9,7 @@ from torch import Tensor
 from persistill.perturbations.corruptions.color import luminance
 from persistill.perturbations.corruptions.counter_rng import Draws
 from persistill.perturbations.corruptions.filters import streaked, zoomed
-from persistill.perturbations.corruptions.frost_textures import panes
+from persistill.perturbations.corruptions.frost_textures import frost_textures
 
 
 def snow(
@@ -53,7 +53,7 @@ def frost(images: Tensor, draws: Draws, scale: float, keep: float, weight: float
         reduction: size of an image's frost where lengths have scale 1.
     """
     channels, height, width = images.shape[1:]
-    frosted = panes(reduction * scale).to(images.device)
+    frosted = frost_textures(reduction * scale).to(images.device)
     if channels != 3:
         frosted = luminance(frosted).expand(-1, channels, -1, -1)
     side = frosted.shape[-1]

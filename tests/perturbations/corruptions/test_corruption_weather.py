@@ -9,7 +9,7 @@ from scipy import ndimage
 from persistill.perturbations.corruptions import corrupt
 from persistill.perturbations.corruptions.counter_rng import Draws
 from persistill.perturbations.corruptions.filters import streaked, zoomed
-from persistill.perturbations.corruptions.frost_textures import panes
+from persistill.perturbations.corruptions.frost_textures import frost_textures
 from persistill.perturbations.corruptions.weather import brightness, fog, frost, snow
 
 
@@ -105,7 +105,7 @@ def test_snow_is_gray_and_falls(photographs):
 
 
 def test_panes_have_the_colors_of_the_photographs_and_no_seam():
-    five = panes(1.0)
+    five = frost_textures(1.0)
     assert five.shape == (5, 3, 512, 512)
     assert five.amin() >= 0
     assert five.amax() <= 1
@@ -126,14 +126,14 @@ def test_panes_are_reduced_without_smoothing():
     # Every fifth pixel or so, by linear interpolation.
     places = (np.arange(102) + 0.5) * 512 / 102 - 0.5
     grid = np.meshgrid(places, places, indexing="ij")
-    expected = ndimage.map_coordinates(panes(1.0)[4, 0].numpy(), grid, order=1)
-    np.testing.assert_allclose(panes(0.2)[4, 0], expected, atol=1e-9)
+    expected = ndimage.map_coordinates(frost_textures(1.0)[4, 0].numpy(), grid, order=1)
+    np.testing.assert_allclose(frost_textures(0.2)[4, 0], expected, atol=1e-9)
 
 
 def test_frost_is_cut_from_a_pane(oblong):
     draws = Draws(1, "frost", 2, torch.tensor([4, 5]))
     found = frost(oblong, draws, 1.0, 0.9, 0.4, 0.2)
-    small = panes(0.2).numpy()
+    small = frost_textures(0.2).numpy()
     for number in range(2):
         pane, (top, left) = int(draws.integers("pane", 0, 5)[number]), draws.integers("corner", 0, 102, 2)[number]
         cut = np.roll(small[pane], (-int(top), -int(left)), axis=(1, 2))[:, :24, :40]

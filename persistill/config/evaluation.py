@@ -27,6 +27,7 @@ class Evaluate(Settings):
             mean corruption error, "all" for these and four more, or your own, called with
             (images, severity); empty for none.
         corruption_images: test images that are corrupted.
+        evaluators: what else is measured, by code of your own, called with (network, loader).
     """
 
     noise: tuple[Annotated[float, Field(gt=0)], ...] = (0.02, 0.04, 0.08)
@@ -41,6 +42,7 @@ class Evaluate(Settings):
     ood_images: Positive = 10_000
     corruptions: tuple[Named, ...] = ("standard",)
     corruption_images: Positive = 1000
+    evaluators: tuple[Named, ...] = ()
 
     @field_validator("corruptions", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from torch import nn
 
 from persistill.config import Evaluate
 from persistill.evaluation.loaders import EvaluationLoaders
+from persistill.evaluation.own_evaluators import own_steps
 from persistill.evaluation.resumable import EvaluationStep, measure_steps
 from persistill.utils.progress import Progress, Silent
 
@@ -64,6 +65,7 @@ def evaluate(
         UserError: if there are no images, or if the network's logits are not finite.
     """
     steps = task.evaluation_steps(network, material, view, settings, folder)
+    steps += own_steps(network, material, view, settings)
     made_of = {"network": _weights(network), "view": view, "settings": settings.to_json()}
     found, seconds = measure_steps(steps, folder, made_of, progress or Silent(), label, task.summary)
     images = found.pop("images")

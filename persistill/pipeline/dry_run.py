@@ -156,6 +156,7 @@ def _short(recipe: Recipe, test: ImageDataset) -> Recipe:
             "attacks": (),
             "ood": None,
             "corruptions": (),
+            "evaluators": (),
             "batch_size": min(recipe.evaluate.batch_size, affordable, max(1, len(test) // 2)),
         }
     )

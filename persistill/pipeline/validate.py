@@ -8,6 +8,7 @@ from persistill import exporters, models
 from persistill.config import Recipe
 from persistill.data import AUGMENTATIONS, VIEWS
 from persistill.errors import UserError
+from persistill.evaluation.own_evaluators import EVALUATORS
 from persistill.perturbations import find_corruptions
 from persistill.tasks import TASKS
 from persistill.training import OPTIMIZERS, SCHEDULES
@@ -64,6 +65,8 @@ def _own_parts(recipe: Recipe) -> Iterator[tuple[str, Registry[Any], object]]:
     stated = {"train": recipe.train}
     stated |= {f"teachers.{name}.train": part.train for name, part in recipe.teachers.items() if part.train}
     stated |= {f"arms.{name}.train": part.train for name, part in recipe.arms.items() if part.train}
+    for evaluator in recipe.evaluate.evaluators:
+        yield "evaluate.evaluators", EVALUATORS, evaluator
     for where, train in stated.items():
         yield f"{where}.optimizer", OPTIMIZERS, train.optimizer
         yield f"{where}.schedule", SCHEDULES, train.schedule

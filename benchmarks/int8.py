@@ -1,10 +1,10 @@
-"""What int8 weights of 7 and of 8 bits cost and give, and whether a processor without VNNI answers alike.
+"""What int8 weights of 7 and of 8 bits cost and give, and whether results are equal without VNNI.
 
     OMP_NUM_THREADS=1 python benchmarks/int8.py runs/export-... FOLDER [--source uoft-cs/cifar10]
 
 The float file of an exported student is quantized in three ways, on 256 images that it was not tested on, into a
-folder; files that are there are used again. All answer the same test images. On another machine, or one that is
-emulated (qemu-x86_64 -cpu Haswell python benchmarks/int8.py ...), the answers of the same files can be compared: the
+folder; existing files are used again. All are run on the same test images. On another machine, or one that is
+emulated (qemu-x86_64 -cpu Haswell python benchmarks/int8.py ...), the results of the same files can be compared: the
 last column is a digest of all logits. Milliseconds are processor time of 64 images, the median of several.
 """
 
@@ -22,7 +22,7 @@ from onnxruntime.quantization import QuantType, quantize_static
 from persistill.config import Data
 from persistill.data import load
 from persistill.exporters import int8_file, onnx_file
-from persistill.exporters.formats import Prediction, answers
+from persistill.exporters.formats import LogitsFunction, run_batches
 from persistill.exporters.processor import instructions
 from persistill.exporters.saturation import saturating_layers
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("export", type=Path, help="folder with model.onnx")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--source", default="uoft-cs/cifar10")
-    parser.add_argument("--test", type=int, default=10_000, help="images that are answered")
+    parser.add_argument("--test", type=int, default=10_000, help="number of test images")
     given = parser.parse_args()
     torch.set_num_threads(1)
     splits = load(Data(source=given.source, train=10_000, validation=2_000))
@@ -58,13 +58,13 @@ def main() -> None:
     print(f"{'weights':18} {'accuracy':>9} {'same class':>11} {'ms':>8} {'saturating':>11}  logits")
     expected = None
     for name, path in paths.items():
-        answer = onnx_file.open_session(path)
-        logits = answers(answer, images.split(BATCH))
+        model = onnx_file.open_session(path)
+        logits = run_batches(model, images.split(BATCH))
         expected = logits if expected is None else expected
         accuracy = (logits.argmax(1) == target).double().mean()
         agreement = (logits.argmax(1) == expected.argmax(1)).double().mean()
         digest = hashlib.sha256(logits.numpy().tobytes()).hexdigest()[:8]
-        milliseconds = 1000 * seconds(answer, images[:BATCH])
+        milliseconds = 1000 * seconds(model, images[:BATCH])
         layers = len(saturating_layers(path))
         print(f"{name:18} {accuracy:9.2%} {agreement:11.2%} {milliseconds:8.1f} {layers:11}  {digest}", flush=True)
 
@@ -75,12 +75,12 @@ def quantized(options: dict[str, object], *args: object, extra_options: dict[str
     quantize_static(*args, **{**given, **options}, extra_options={**extra_options, **symmetric})
 
 
-def seconds(answer: Prediction, images: torch.Tensor, turns: int = 9) -> float:
-    """Processor time of an answer, the median of some turns."""
+def seconds(model: LogitsFunction, images: torch.Tensor, turns: int = 9) -> float:
+    """Processor time of a call, the median of some turns."""
     times = []
     for _ in range(turns):
         began = time.process_time()
-        answer(images)
+        model(images)
         times.append(time.process_time() - began)
     return statistics.median(times[2:])
 

@@ -6,6 +6,8 @@ on. A folder holds
 * ``run.json``: format, kind, name, key, the inputs that were hashed, software, hardware, date;
 * ``log.jsonl``: one JSON object a line, appended as the stage goes on;
 * ``done.json``: the stage's result, written last: a folder with it is complete and is reused;
+* ``files.json``: size and hash of all files that the stage left, ``done.json`` included, and of what the stages before
+  it left when it was worked: so that no damaged or outdated file is believed;
 * the stage's own files (``model.safetensors``, ``predictions.npz``, ...), each written whole or not at all.
 """
 
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from persistill.errors import UserError
+from persistill.utils import file_hashes
 from persistill.utils.atomic_io import read_json, write_json
 
 FORMAT = 2
@@ -40,6 +43,15 @@ def fingerprint(inputs: object) -> str:
 def key_of(kind: Kind, inputs: Mapping[str, Any]) -> str:
     """The key of a stage: the fingerprint of its kind and inputs."""
     return fingerprint({"format": FORMAT, "kind": kind, "inputs": inputs})
+
+
+_RUN, _LOG, _DONE, _FILES = "run.json", "log.jsonl", "done.json", "files.json"
+_NOT_LEFT = ("checkpoint.safetensors", "report.html", "tensorboard", "exported")
+"""Files and folders that are removed or written again after the stage, and are no part of what it leaves."""
+
+
+class DamagedRunError(UserError):
+    """A finished stage whose files are not those that it left."""
 
 
 class RunFolder:
@@ -105,14 +117,17 @@ class RunFolder:
             raise UserError(f"{path} is not a run folder: it holds no run.json. Run folders lie below runs/.")
         about = read_json(path / "run.json")
         if not isinstance(about, dict) or about.get("format") != FORMAT or about.get("kind") not in get_args(Kind):
-            raise UserError(f"{path / 'run.json'} is not of format {FORMAT}, the one this version of persistill reads.")
+            raise UserError(
+                f"{path / 'run.json'} is not of format {FORMAT}, the one this version of persistill reads. Run its "
+                "recipe again: it is computed anew beside the old folder, which may then be deleted."
+            )
         if absent := [name for name in ("name", "key", "inputs", "created") if name not in about]:
             raise UserError(f"{path / 'run.json'} is damaged: it lacks {', '.join(absent)}. Move that folder away.")
         return cls(path, about)
 
     @property
     def complete(self) -> bool:
-        """Whether the stage finished."""
+        """Whether the stage finished. Whether its files are still those that it left, ``verify`` tells."""
         return (self.path / "done.json").is_file()
 
     def file(self, name: str) -> Path:
@@ -145,20 +160,79 @@ class RunFolder:
                 records.append(json.loads(line))
         return records
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Write the result; from here on the folder is complete."""
-        write_json(self.path / "done.json", _finite(dict(result)))
+    def finish(self, result: Mapping[str, Any], built_on: Mapping[str, str] | None = None) -> None:
+        """Write the result; from here on the folder is complete.
 
-    def result(self) -> dict[str, Any]:
-        """The stage's result.
+        Args:
+            result: plain JSON; numbers that are not finite are written as null.
+            built_on: folder name -> ``digest`` of the stages that this one read.
+        """
+        content = _finite(dict(result))
+        files = file_hashes.of_folder(self.path, leave_out=(_DONE, _FILES, *_NOT_LEFT))
+        files[_DONE] = file_hashes.of_json(content)
+        left = {"files": files, "built_on": dict(built_on or {})}
+        write_json(self.path / _FILES, {**left, "key": fingerprint(left)})
+        write_json(self.path / _DONE, content)
+
+    def verify(self) -> None:
+        """See whether the files are those that the stage left: sizes always, hashes once a process.
 
         Raises:
-            UserError: if the stage has not finished.
+            DamagedRunError: naming the first file that is gone or was changed.
         """
+        self._require_complete()
+        for name, (size, digest) in self._left()["files"].items():
+            if (problem := file_hashes.difference(self.path / name, size, digest)) is not None:
+                raise DamagedRunError(
+                    f"{self.path / name} is not as the stage left it: {problem}. Run its recipe again: the folder is "
+                    "moved aside, and the stage is computed again."
+                )
+
+    def digest(self) -> str:
+        """A hash of what the stage left, its log and its times apart."""
+        files = self._left()["files"]
+        return fingerprint({name: entry for name, entry in files.items() if name not in (_DONE, _RUN, _LOG)})
+
+    def built_on(self) -> dict[str, str]:
+        """What ``finish`` was told of the stages before."""
+        return dict(self._left()["built_on"])
+
+    def move_aside(self) -> Path:
+        """Move the folder to where no run looks for it, with all that it holds: the new place."""
+        kept = self.path.parent / ".damaged"
+        kept.mkdir(exist_ok=True)
+        number = 1
+        while (target := kept / f"{self.path.name}-{number}").exists():
+            number += 1
+        return self.path.rename(target)
+
+    def result(self) -> dict[str, Any]:
+        """The stage's result, from files that were verified.
+
+        Raises:
+            UserError: if the stage has not finished, or a file is not as the stage left it.
+        """
+        self.verify()
+        found: dict[str, Any] = read_json(self.path / _DONE)
+        return found
+
+    def _require_complete(self) -> None:
         if not self.complete:
             raise UserError(f"{self.path} is not complete: run its recipe again, and it goes on where it stopped.")
-        found: dict[str, Any] = read_json(self.path / "done.json")
-        return found
+
+    def _left(self) -> dict[str, Any]:
+        """The content of ``files.json``."""
+        path = self.path / _FILES
+        try:
+            left: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if left.pop("key") != fingerprint(left):
+                raise ValueError("its content was changed")  # noqa: TRY301 - all that is wrong ends below
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedRunError(
+                f"{path} cannot be read ({error}): what the stage left cannot be told from what was changed since. Run "
+                "its recipe again: the folder is moved aside, and the stage is computed again."
+            ) from None
+        return left
 
 
 def place(root: Path, kind: Kind, name: str, key: str) -> Path:

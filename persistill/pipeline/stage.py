@@ -11,7 +11,7 @@ import torch
 
 from persistill import run_folder
 from persistill.pipeline.context import Context
-from persistill.run_folder import RunFolder
+from persistill.run_folder import DamagedRunError, RunFolder
 from persistill.training import CHECKPOINT
 
 
@@ -68,13 +68,30 @@ class Stage(ABC):
         # What sums depend on beside the inputs: another number of threads adds up in another order.
         computed = {"device": context.device.type, "threads": torch.get_num_threads()}
         about = {"recipe": context.recipe.to_json(), "stage": self.kind, "computed": computed}
+        built_on = {stage.folder_name: stage.open(context).digest() for stage in self.depends_on}
         folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
+        if folder.complete and (problem := _outdated(folder, built_on)) is not None:
+            context.progress.start(f"{self.kind} {self.name}", 1)
+            context.progress.finish(f"{problem} Moved to {folder.move_aside()}; computed again.")
+            folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
         if not folder.complete:
             began = time.perf_counter()
             result = self.work(context, folder)
-            folder.finish({"seconds": round(time.perf_counter() - began, 3), **result})
+            folder.finish({"seconds": round(time.perf_counter() - began, 3), **result}, built_on)
             folder.file(CHECKPOINT).unlink(missing_ok=True)
         return folder
+
+
+def _outdated(folder: RunFolder, built_on: dict[str, str]) -> str | None:
+    """Why a finished stage is not believed; None if its files, and those that it was made of, are as they were."""
+    try:
+        folder.verify()
+    except DamagedRunError as error:
+        return str(error).partition(". Run its recipe")[0] + "."
+    # Another recipe may reach the same stage over other folders, which hold the same: only what both name is compared.
+    before = folder.built_on()
+    changed = [name for name, digest in built_on.items() if before.get(name, digest) != digest]
+    return f"What {', '.join(changed)} left has changed since." if changed else None
 
 
 def in_order(stages: Iterable[Stage]) -> list[Stage]:

@@ -1,0 +1,141 @@
+"""A finished stage is not believed for its done.json alone: its files must be those that it left."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.data import FittedPersistenceView
+from persistill.errors import UserError
+from persistill.losses import KD
+from persistill.pipeline import Pipeline
+from persistill.pipeline.network_stage import WEIGHTS
+from persistill.pipeline.standalone import evaluate_network, export_network
+from persistill.run_folder import DamagedRunError, RunFolder, find
+from persistill.utils.progress import Silent
+
+RECIPE = Recipe(
+    name="damage",
+    data=Data(source="digits", train=100, validation=20, test=30),
+    views={"persistence": FittedPersistenceView(pixels=(8, 8))},
+    teachers={"topology": Teacher(model=Model(name="resnet-8"), view="persistence")},
+    student=Model(name="resnet-8"),
+    arms={"kd": Arm(methods=(KD(),), teachers=("topology",))},
+    train=Train(epochs=1, batch_size=25, lr=0.05, schedule="constant"),
+    evaluate=Evaluate(noise=(), corruptions=(), attacks=()),
+    teacher_cache="exact",
+    seeds=(0,),
+)
+REWRITTEN = {"report.html"}
+
+
+class Told(Silent):
+    """Keeps what a run says of its stages."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def finish(self, note: str = "") -> None:
+        self.notes.append(note)
+
+
+def run(root: Path) -> list[str]:
+    told = Told()
+    Pipeline(RECIPE, root, device="cpu", progress=told, command="persistill run damage").run()
+    return [note for note in told.notes if "computed again" in note]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    assert run(root) == []
+    return root
+
+
+@pytest.fixture
+def runs(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "runs"))
+
+
+def of_kind(root: Path, kind: str) -> RunFolder:
+    return find(root, lambda folder: folder.kind == kind)[0]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "bit": flip,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": Path.unlink,
+}
+
+
+def test_every_file_of_every_kind_of_folder_is_watched(finished: Path, tmp_path: Path) -> None:
+    kinds, watched = set(), 0
+    for folder in find(finished):
+        kinds.add(folder.kind)
+        folder.verify()
+        for file in sorted(folder.path.rglob("*")):
+            inside = file.relative_to(folder.path)
+            if not file.is_file() or inside.parts[0] in {*REWRITTEN, "tensorboard"}:
+                continue
+            for name, damage in DAMAGE.items():
+                copy = RunFolder(Path(shutil.copytree(folder.path, tmp_path / "copy")), folder.about)
+                damage(copy.path / inside)
+                if inside.name == "done.json" and name == "gone":
+                    assert not copy.complete
+                else:
+                    with pytest.raises(DamagedRunError, match="Run its recipe again"):
+                        copy.result()
+                shutil.rmtree(copy.path)
+                watched += 1
+    assert kinds == {"view", "teacher", "features", "student", "evaluation", "export", "cost", "comparison"}
+    assert watched > 100
+
+
+def test_a_damaged_stage_is_named_moved_aside_and_computed_again(runs: Path) -> None:
+    student = of_kind(runs, "student")
+    before = {name: value.clone() for name, value in load_file(student.file(WEIGHTS)).items()}
+    flip(student.file(WEIGHTS))
+    (note,) = run(runs)
+    assert WEIGHTS in note
+    assert "content was changed" in note
+    assert (runs / ".damaged" / f"{student.path.name}-1" / WEIGHTS).is_file()
+    after = load_file(student.file(WEIGHTS))
+    assert all((before[name] == after[name]).all() for name in before)
+    assert run(runs) == []
+
+
+def test_what_was_made_of_other_weights_is_made_again(runs: Path) -> None:
+    teacher = of_kind(runs, "teacher")
+    weights = load_file(teacher.file(WEIGHTS))
+    moved = {name: value + 0.01 if value.is_floating_point() else value for name, value in weights.items()}
+    done = teacher.result()
+    from safetensors import safe_open
+
+    with safe_open(teacher.file(WEIGHTS), "pt") as file:
+        header = file.metadata()
+    save_file(moved, teacher.file(WEIGHTS), header)
+    teacher.finish(done, teacher.built_on())  # as if it had been trained elsewhere, with other sums
+    notes = run(runs)
+    assert all("has changed since" in note for note in notes)
+    told = " ".join(notes)
+    assert all(f"/.damaged/{kind}-" in told for kind in ("features", "student", "evaluation", "export", "comparison"))
+    assert "/.damaged/view-" not in told
+    assert "/.damaged/cost-" not in told
+
+
+def test_nobody_measures_or_exports_a_damaged_network(runs: Path) -> None:
+    student = of_kind(runs, "student")
+    flip(student.file(WEIGHTS))
+    with pytest.raises(UserError, match=WEIGHTS):
+        evaluate_network(student.path, Evaluate(), "cpu", Silent())
+    with pytest.raises(UserError, match=WEIGHTS):
+        export_network(student.path, runs / "exported", Silent())

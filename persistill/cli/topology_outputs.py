@@ -151,9 +151,7 @@ class CurvesKind:
         curves = np.empty((len(images), *self._shape), np.float32)
         for places, block in _by_size(images):
             found = self._scanned.diagrams(block, self._min_persistence, essential=True)
-            # With the class that never dies the values are floats, though still in levels.
-            values = found.values / np.float32(255) if block.dtype == np.uint8 else found.values
-            drawn = betti_curves(Diagrams(values, found.offsets, found.shape), grid)
+            drawn = betti_curves(found, grid)
             curves[places] = drawn.reshape(len(block), *self._shape)
         _append_array(results, self.result, curves)
         return {}

@@ -1,12 +1,41 @@
 """Checks of arguments that several functions share; each error names the argument, what it is and what is allowed."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from persistill.topology._numba.finite import all_finite
+
+
+def checked_dtype(array: Any, name: str, allowed: Sequence[str]) -> str:
+    """The name of the dtype of an array or a tensor, without its byte order.
+
+    Raises:
+        TypeError: if it is neither, is masked, or its dtype is not among those that are ``allowed``.
+    """
+    if not isinstance(array, np.ndarray | Tensor):
+        raise TypeError(f"{name} must be a NumPy array or a torch tensor; got {type(array).__name__}.")
+    refuse_masked(array, name)
+    dtype = array.dtype.name if isinstance(array, np.ndarray) else str(array.dtype).removeprefix("torch.")
+    if dtype not in allowed:
+        raise TypeError(f"{name} must be {', '.join(allowed[:-1])} or {allowed[-1]}; got {dtype}.")
+    return dtype
+
+
+def refuse_masked(array: object, name: str) -> None:
+    """Raise a TypeError for masked arrays: what lies below a mask would be read as if it were valid."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; replace what is masked, as by filled(), or leave it out.")
+
+
+def on_cpu(array: NDArray[Any] | Tensor) -> NDArray[Any]:
+    """The same numbers as a plain array in the memory of the CPU and in its byte order, without gradients."""
+    data: NDArray[Any] = array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+    return data.astype(data.dtype.newbyteorder("="), copy=False)
 
 
 def require_finite(data: NDArray[Any], name: str) -> None:
@@ -17,29 +46,31 @@ def require_finite(data: NDArray[Any], name: str) -> None:
     raise ValueError(f"{name}[{', '.join(map(str, where))}] is {data[tuple(where)]}; all values must be finite.")
 
 
-def checked_count(name: str, value: int) -> int:
-    """An integer of at least 1.
+def checked_count(name: str, value: Any) -> int:
+    """An integer of at least 1, Python's or NumPy's.
 
     Raises:
         TypeError: if it is no integer.
         ValueError: if it is below 1.
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be an integer; got {value!r}.")
     if value < 1:
         raise ValueError(f"{name} must be at least 1; got {value}.")
-    return value
+    return int(value)
 
 
-def checked_number(name: str, value: float, low: float, *, strict: bool = False) -> float:
-    """A finite number of at least ``low``, or above it where ``strict``.
+def checked_number(name: str, value: Any, low: float = -math.inf, *, strict: bool = False) -> float:
+    """A finite number, Python's or NumPy's, of at least ``low``, or above it where ``strict``.
 
     Raises:
         TypeError: if it is no number.
         ValueError: if it is out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number; got {value!r}.")
-    if not math.isfinite(value) or value < low or (strict and value == low):
-        raise ValueError(f"{name} must be finite and {'above' if strict else 'at least'} {low:g}; got {value}.")
-    return value
+    number = float(value)
+    if not math.isfinite(number) or number < low or (strict and number == low):
+        bound = "" if low == -math.inf else f" and {'above' if strict else 'at least'} {low:g}"
+        raise ValueError(f"{name} must be finite{bound}; got {value}.")
+    return number

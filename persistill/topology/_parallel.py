@@ -2,24 +2,28 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 Result = TypeVar("Result")
 
 
-def checked_threads(threads: int | None) -> int:
+def checked_threads(threads: Any) -> int:
     """The number of threads to use: torch's own by default, which is 1 in the workers of a ``DataLoader``.
 
     Raises:
-        ValueError: if ``threads`` is below 1.
+        TypeError: if ``threads`` is no integer.
+        ValueError: if it is below 1.
     """
     if threads is None:
         return torch.get_num_threads()
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+        raise TypeError(f"threads must be an integer, or None for torch's number; got {threads!r}.")
     if threads < 1:
         raise ValueError(f"threads must be at least 1, or None for torch's number; got {threads}.")
-    return threads
+    return int(threads)
 
 
 def map_blocks(work: Callable[[int, int], Result], count: int, block: int, threads: int) -> list[Result]:

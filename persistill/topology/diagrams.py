@@ -3,12 +3,15 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data._utils.collate import default_collate_fn_map
+
+from persistill.topology._checks import checked_number, refuse_masked
 
 Array = TypeVar("Array", NDArray[Any], Tensor)
 
@@ -20,16 +23,27 @@ class Diagrams(Generic[Array]):
     sets birth >= death; a class that never dies has an infinite death. All arrays are of one kind, NumPy's or
     torch's, and ``values`` may carry gradients.
 
+    Levels of 8-bit input are kept as they are, and ``scale`` says that 255 of them make 1. Whatever is computed from
+    diagrams, or written in another library's layout, reads ``values / scale``; thresholds of methods, as that of
+    ``longer_than``, are in the units of ``values``.
+
+    A batch is also a sequence of its diagrams: ``len``, iteration, ``diagrams[number]`` and slices number them in C
+    order, ``diagrams[position]`` takes a tuple of positions or slices in the batch shape. PyTorch's ``DataLoader``
+    stacks the diagrams of samples as it stacks tensors.
+
     Attributes:
-        values: (P, 2), births and deaths, in the units and the dtype of the input (8-bit input: levels 0 to 255).
+        values: (P, 2), births and deaths, in the units and the dtype of the input (8-bit input: levels 0 to 255; with
+            classes that never die, float32).
         offsets: (n + 1,) int64; diagram ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
         shape: the batch shape; its product is ``n`` and diagrams are numbered in C order.
         indices: (P, 2) int64, position of the birth and of the death within one input, -1 where there is none
             (the death of a class that never dies); None if they were not recorded.
         dimension: homological dimension, 0 for connected components.
+        scale: how much of ``values`` makes 1: 255 for levels of 8-bit input, 1 otherwise.
 
     Raises:
-        ValueError: if the arrays do not fit together.
+        TypeError: if these are no arrays, or masked ones.
+        ValueError: if the arrays do not fit together, or the scale is not above 0.
     """
 
     def __init__(
@@ -40,7 +54,10 @@ class Diagrams(Generic[Array]):
         *,
         indices: Array | None = None,
         dimension: int = 0,
+        scale: float | None = None,
     ) -> None:
+        values, offsets = _plain(values, "values"), _plain(offsets, "offsets")
+        indices = None if indices is None else _plain(indices, "indices")
         if values.ndim != 2 or values.shape[1] != 2:
             raise ValueError(f"values must have shape (P, 2), births and deaths; got {tuple(values.shape)}.")
         if offsets.ndim != 1 or len(offsets) == 0 or "int64" not in str(offsets.dtype):
@@ -56,18 +73,30 @@ class Diagrams(Generic[Array]):
         self.shape = (len(offsets) - 1,) if shape is None else tuple(int(side) for side in shape)
         self.indices: Array | None = indices
         self.dimension = dimension
+        eight_bits = str(values.dtype).removeprefix("torch.") == "uint8"
+        self.scale = (255.0 if eight_bits else 1.0) if scale is None else checked_number("scale", scale, 0, strict=True)
         if math.prod(self.shape) != len(offsets) - 1:
             raise ValueError(f"shape {self.shape} does not hold {len(offsets) - 1} diagrams.")
 
     @classmethod
-    def from_list(cls, diagrams: Sequence[Array], *, dimension: int = 0) -> "Diagrams[Array]":
+    def from_list(cls, diagrams: Sequence[Any], *, dimension: int = 0, scale: float | None = None) -> "Diagrams[Any]":
         """Join diagrams given one by one, each (k, 2), as GUDHI, ripser and persim hold them.
 
-        An empty diagram may have any shape with no elements. There must be at least one diagram: the kind of
-        array and the dtype follow from the first.
+        Args:
+            diagrams: arrays, tensors, or lists of pairs (which become float64 arrays), at least one. An empty diagram
+                may have any shape with no elements. The kind of array and the dtype follow from the first.
+            dimension: homological dimension.
+            scale: see the class; by default it follows from the dtype.
+
+        Raises:
+            TypeError: if ``diagrams`` is no sequence, or one of them is no diagram.
+            ValueError: if there is none, or one has another shape; it is named.
         """
+        if isinstance(diagrams, np.ndarray | Tensor) and diagrams.ndim == 2:
+            raise TypeError("diagrams must be a sequence of diagrams (k, 2); got a single one: put it into a list.")
         if len(diagrams) == 0:
             raise ValueError("diagrams is an empty list: what kind of array to make of it is unknown.")
+        diagrams = [_from_pairs(diagram, f"diagrams[{number}]") for number, diagram in enumerate(diagrams)]
         for number, diagram in enumerate(diagrams):
             if 0 not in diagram.shape and (diagram.ndim != 2 or diagram.shape[1] != 2):
                 raise ValueError(f"diagrams[{number}] must have shape (k, 2); got {tuple(diagram.shape)}.")
@@ -76,7 +105,41 @@ class Diagrams(Generic[Array]):
         offsets: Any = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         if isinstance(values, Tensor):
             offsets = torch.from_numpy(offsets).to(values.device)
-        return cls(values, offsets, dimension=dimension)
+        return cls(values, offsets, dimension=dimension, scale=scale)
+
+    @classmethod
+    def stack(cls, batches: Sequence["Diagrams[Array]"]) -> "Diagrams[Array]":
+        """Stack batches of one shape, as ``torch.stack`` does with tensors: (...) -> (n, ...).
+
+        Raises:
+            TypeError: if one of them holds arrays and another tensors.
+            ValueError: if there is none, or they differ in shape, dimension, scale, or in whether they have indices.
+        """
+        if len(batches) == 0:
+            raise ValueError("batches is an empty list: what kind of array to make of it is unknown.")
+        first: Diagrams[Any] = batches[0]
+        kinds = {isinstance(batch.values, Tensor) for batch in batches}
+        if len(kinds) > 1:
+            raise TypeError("batches must all hold NumPy arrays or all torch tensors; see numpy() and torch().")
+        for name in ("shape", "dimension", "scale"):
+            if len(different := {getattr(batch, name) for batch in batches}) > 1:
+                raise ValueError(f"batches must have one {name}; got {', '.join(map(str, sorted(different)))}.")
+        if len({batch.indices is None for batch in batches}) > 1:
+            raise ValueError("either all batches must have indices or none.")
+        join: Any = torch.cat if isinstance(first.values, Tensor) else np.concatenate
+        offsets: list[Any] = [first.offsets[:1]]
+        points = 0
+        for batch in batches:
+            offsets.append(batch.offsets[1:] + points)
+            points += len(batch.values)
+        return cls(
+            join([batch.values for batch in batches]),
+            join(offsets),
+            (len(batches), *first.shape),
+            indices=None if first.indices is None else join([batch.indices for batch in batches]),
+            dimension=first.dimension,
+            scale=first.scale,
+        )
 
     def to_list(self) -> list[Array]:
         """The diagrams one by one, each (k, 2), views of ``values``."""
@@ -86,10 +149,21 @@ class Diagrams(Generic[Array]):
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, position: int | tuple[int, ...]) -> Array:
-        """One diagram (k, 2), by its number in C order or by its position in the batch shape."""
+    @overload
+    def __getitem__(self, position: int | tuple[int, ...]) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
+    def __getitem__(self, position: slice | tuple[int | slice, ...]) -> "Diagrams[Array]": ...
+    def __getitem__(self, position: Any) -> Any:
+        """One diagram (k, 2), by its number in C order or by its position in the batch shape; Diagrams for slices."""
         if isinstance(position, tuple):
-            number = int(np.ravel_multi_index(position, self.shape))
+            if len(position) > len(self.shape):
+                raise IndexError(f"there is no position {position} in the batch shape {self.shape}.")
+            taken = np.arange(len(self)).reshape(self.shape)[position]
+            if taken.ndim or any(isinstance(index, slice) for index in position):
+                return self._taken(taken)
+            number = int(taken)
+        elif isinstance(position, slice):
+            return self._taken(np.arange(len(self))[position])
         else:
             number = position + len(self) if position < 0 else position
         if not 0 <= number < len(self):
@@ -97,14 +171,32 @@ class Diagrams(Generic[Array]):
         diagram: Array = self.values[int(self.offsets[number]) : int(self.offsets[number + 1])]
         return diagram
 
+    def _taken(self, numbers: NDArray[np.int64]) -> "Diagrams[Array]":
+        """The diagrams with these numbers, in the shape of ``numbers``."""
+        bounds = self.offsets.cpu().numpy() if isinstance(self.offsets, Tensor) else self.offsets
+        lengths = np.diff(bounds)[numbers.reshape(-1)]
+        offsets: Any = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        points: Any = np.arange(offsets[-1]) + np.repeat(bounds[:-1][numbers.reshape(-1)] - offsets[:-1], lengths)
+        if isinstance(self.values, Tensor):
+            offsets, points = (torch.from_numpy(array).to(self.values.device) for array in (offsets, points))
+        return Diagrams(
+            self.values[points],
+            offsets,
+            numbers.shape,
+            indices=None if self.indices is None else self.indices[points],
+            dimension=self.dimension,
+            scale=self.scale,
+        )
+
     def __iter__(self) -> Iterator[Array]:
         return iter(self.to_list())
 
     def __repr__(self) -> str:
         kind = "torch" if isinstance(self.values, Tensor) else "numpy"
+        scale = f", scale={self.scale:g}" if self.scale != 1 else ""
         return (
             f"Diagrams({len(self)} diagrams, {len(self.values)} points, shape={self.shape}, "
-            f"dimension={self.dimension}, {kind} {str(self.values.dtype).removeprefix('torch.')})"
+            f"dimension={self.dimension}, {kind} {str(self.values.dtype).removeprefix('torch.')}{scale})"
         )
 
     @property
@@ -121,7 +213,7 @@ class Diagrams(Generic[Array]):
 
     @property
     def persistences(self) -> Array:
-        """(P,) lifetimes, the distance of death from birth, never negative, in the dtype of ``values``."""
+        """(P,) lifetimes, the distance of death from birth, never negative, in the units and dtype of ``values``."""
         births, deaths = self.births, self.deaths
         # Not abs(): the difference of 8-bit levels would wrap around.
         lengths: Array = _library(births).where(deaths > births, deaths - births, births - deaths)
@@ -150,6 +242,7 @@ class Diagrams(Generic[Array]):
             self.shape,
             indices=None if self.indices is None else self.indices[mask],
             dimension=self.dimension,
+            scale=self.scale,
         )
 
     def longer_than(self, persistence: float) -> "Diagrams[Array]":
@@ -163,13 +256,36 @@ class Diagrams(Generic[Array]):
         return self.keep(mask)
 
     def cut(self, death: float) -> "Diagrams[Array]":
-        """Let the classes that never die end at ``death``; their death index stays -1.
+        """Let the classes that never die end at ``death``, in the units of ``values``; their death index stays -1.
 
-        In superlevel diagrams these end at the least value that they are to be followed to.
+        In superlevel diagrams these end at the least value that they are to be followed to. Births, and deaths that are
+        NaN, stay as they are.
+
+        Raises:
+            TypeError: if ``death`` is no number.
+            ValueError: if it is not finite.
         """
+        death = checked_number("death", death)
         library: Any = _library(self.values)
-        values: Array = library.where(library.isfinite(self.values), self.values, death)
-        return Diagrams(values, self.offsets, self.shape, indices=self.indices, dimension=self.dimension)
+        never = library.isinf(self.values)
+        never[:, 0] = False
+        values: Any = self.values
+        if isinstance(values, Tensor):
+            values = values.masked_fill(never, death)
+        elif never.any():
+            values = np.where(never, values.dtype.type(death), values)
+        return Diagrams(
+            values, self.offsets, self.shape, indices=self.indices, dimension=self.dimension, scale=self.scale
+        )
+
+    def rescaled(self) -> "Diagrams[Array]":
+        """The same diagrams with a scale of 1: ``values / scale``, floating point (8-bit levels: float32)."""
+        values: Any = self.values
+        if not _is_floating(values):
+            values = values.float() if isinstance(values, Tensor) else values.astype(np.float32)
+        if self.scale != 1:
+            values = values / self.scale
+        return Diagrams(values, self.offsets, self.shape, indices=self.indices, dimension=self.dimension, scale=1.0)
 
     def numpy(self) -> "Diagrams[NDArray[Any]]":
         """The same diagrams in NumPy arrays, without gradients."""
@@ -186,12 +302,48 @@ class Diagrams(Generic[Array]):
             self.shape,
             indices=None if self.indices is None else convert(self.indices),
             dimension=self.dimension,
+            scale=self.scale,
         )
 
 
-def unit_values(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Values in float64; 8-bit levels divided by 255."""
-    return values / 255.0 if values.dtype == np.uint8 else values.astype(np.float64)
+def _from_pairs(diagram: Any, name: str) -> Any:
+    """An array or a tensor as it is, a list or a tuple of pairs as a float64 array."""
+    if isinstance(diagram, np.ndarray | Tensor):
+        refuse_masked(diagram, name)
+        return diagram
+    if not isinstance(diagram, list | tuple):
+        raise TypeError(f"{name} must be an array, a tensor or a list of pairs (k, 2); got {type(diagram).__name__}.")
+    try:
+        return np.asarray(diagram, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be made of pairs (birth, death) of numbers: {error}.") from error
+
+
+def _plain(array: Any, name: str) -> Any:
+    """A tensor as it is, an array in the byte order of this machine.
+
+    Raises:
+        TypeError: if it is neither, or masked.
+    """
+    if isinstance(array, Tensor):
+        return array
+    if not isinstance(array, np.ndarray):
+        hint = " Diagrams.from_list takes lists of pairs." if name == "values" else ""
+        raise TypeError(f"{name} must be a NumPy array or a torch tensor; got {type(array).__name__}.{hint}")
+    refuse_masked(array, name)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _is_floating(array: Any) -> bool:
+    return bool(array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f")
+
+
+def _collate(batch: Sequence[Diagrams[Any]], *, collate_fn_map: Any = None) -> Diagrams[Tensor]:  # noqa: ARG001
+    return Diagrams.stack([diagrams.torch() for diagrams in batch])
+
+
+# What torch's documentation of ``default_collate`` names for types of one's own.
+default_collate_fn_map[Diagrams] = _collate
 
 
 def _library(array: object) -> Any:

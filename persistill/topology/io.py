@@ -2,7 +2,7 @@
 
 Elsewhere the diagrams of all homological dimensions of one complex lie together; a ``Diagrams`` holds one dimension of
 a whole batch. Here a sequence of ``Diagrams``, one for each dimension and all of one shape, stands for what the others
-hold; batches are flattened in C order.
+hold; batches are flattened in C order. Other libraries know no scale: levels of 8-bit diagrams leave as level / 255.
 """
 
 import itertools
@@ -32,16 +32,17 @@ def to_gudhi(diagrams: Sequence[Diagrams[Any]]) -> list[GudhiPersistence]:
 
     Returns:
         For each complex a list of (dimension, (birth, death)), higher dimensions first and, within a dimension,
-        longer bars first, as GUDHI sorts them. 8-bit values stay levels.
+        longer bars first, as GUDHI sorts them.
 
     Raises:
+        TypeError: if these are no Diagrams.
         ValueError: if the dimensions are not different or the shapes not equal.
     """
     result: list[GudhiPersistence] = [[] for _ in range(require_one_batch(diagrams))]
     for one in sorted(diagrams, key=lambda one: -one.dimension):
-        plain = one.numpy()
+        plain = one.numpy().rescaled()
         for bars, points, lengths in zip(result, plain, _split(plain.persistences, plain), strict=True):
-            for birth, death in points[np.argsort(-lengths.astype(np.float64), kind="stable")].tolist():
+            for birth, death in points[np.argsort(-lengths, kind="stable")].tolist():
                 bars.append((one.dimension, (birth, death)))
     return result
 
@@ -78,25 +79,29 @@ def from_gudhi(
 
 
 def to_nested(diagrams: Sequence[Diagrams[Any]]) -> list[list[NDArray[Any]]]:
-    """Nested lists as ``gudhi.sklearn`` and ripser hold them: ``result[i][k]`` is (m, 2), complex i, k-th dimension.
+    """Nested lists as ``gudhi.sklearn`` holds them: ``result[i][k]`` is (m, 2), complex i, k-th dimension.
+
+    What ripser calls ``dgms`` is one of the inner lists.
 
     Args:
         diagrams: one for each dimension, all of one shape; their order is kept.
 
     Raises:
+        TypeError: if these are no Diagrams.
         ValueError: if the dimensions are not different or the shapes not equal.
     """
     require_one_batch(diagrams)
-    return [list(parts) for parts in zip(*(one.numpy() for one in diagrams), strict=True)]
+    return [list(parts) for parts in zip(*(one.numpy().rescaled() for one in diagrams), strict=True)]
 
 
 def from_nested(
-    nested: Sequence[Sequence[NDArray[Any]]], dimensions: Sequence[int] | None = None
+    nested: Sequence[Sequence[NDArray[Any]]] | Sequence[NDArray[Any]], dimensions: Sequence[int] | None = None
 ) -> list[Diagrams[NDArray[Any]]]:
     """Diagrams from nested lists, as ``gudhi.sklearn``'s ``fit_transform`` and ripser's ``dgms`` hold them.
 
     Args:
-        nested: ``nested[i][k]`` is (m, 2), the diagram of complex i in the k-th dimension.
+        nested: ``nested[i][k]`` is (m, 2), the diagram of complex i in the k-th dimension. For a single complex,
+            ``nested[k]`` may be (m, 2), as in ripser's ``dgms``.
         dimensions: which dimensions these are; None for 0, 1, 2, ...
 
     Returns:
@@ -107,12 +112,13 @@ def from_nested(
     """
     if len(nested) == 0:
         raise ValueError("nested is empty: what dimensions and what dtype to make of it is unknown.")
-    wanted = tuple(range(len(nested[0]))) if dimensions is None else tuple(dimensions)
-    for number, parts in enumerate(nested):
+    complexes: Sequence[Any] = [nested] if isinstance(nested[0], np.ndarray) and nested[0].ndim == 2 else nested
+    wanted = tuple(range(len(complexes[0]))) if dimensions is None else tuple(dimensions)
+    for number, parts in enumerate(complexes):
         if len(parts) != len(wanted):
             raise ValueError(f"nested[{number}] must hold {len(wanted)} diagrams {wanted}; it holds {len(parts)}.")
     return [
-        Diagrams.from_list([np.asarray(parts[place]) for parts in nested], dimension=dimension)
+        Diagrams.from_list([np.asarray(parts[place]) for parts in complexes], dimension=dimension)
         for place, dimension in enumerate(wanted)
     ]
 
@@ -127,15 +133,23 @@ def to_giotto(diagrams: Sequence[Diagrams[Any]]) -> NDArray[Any]:
         diagrams: one for each dimension, all of one shape.
 
     Returns:
-        (n, points, 3), dimensions in rising order, float64, or float32 if all diagrams are.
+        (n, points, 3), dimensions in rising order, float64, or float32 if all diagrams are float32 or 8-bit.
 
     Raises:
-        ValueError: if the dimensions are not different or the shapes not equal.
+        TypeError: if these are no Diagrams.
+        ValueError: if the dimensions are not different or the shapes not equal, or if a class never dies: giotto-tda's
+            arrays hold no infinities.
     """
     count = require_one_batch(diagrams)
     parts = []
     for one in sorted(diagrams, key=lambda one: one.dimension):
-        plain = one.numpy()
+        plain = one.numpy().rescaled()
+        if not np.isfinite(plain.values).all():
+            point = int(np.flatnonzero(~np.isfinite(plain.values).all(1))[0])
+            raise ValueError(
+                f"point {point} of dimension {one.dimension} is {plain.values[point].tolist()}, and giotto-tda's "
+                "arrays hold finite numbers; drop classes that never die with finite(), or let them end with cut()."
+            )
         counts = np.diff(plain.offsets)
         kind = np.float32 if plain.values.dtype == np.float32 else np.float64
         part = np.empty((count, max(1, counts.max(initial=0)), 3), kind)
@@ -176,19 +190,20 @@ def from_giotto(triples: NDArray[Any]) -> list[Diagrams[NDArray[Any]]]:
 
 
 def to_arrays(diagrams: Diagrams[Any]) -> dict[str, NDArray[Any]]:
-    """Plain arrays that hold everything: values, offsets, shape, dimension and, if there are any, indices."""
+    """Plain arrays that hold everything: values, offsets, shape, dimension, scale and, if there are any, indices."""
     plain = diagrams.numpy()
     arrays = {
         "values": plain.values,
         "offsets": plain.offsets,
         "shape": np.array(plain.shape, np.int64),
         "dimension": np.array(plain.dimension, np.int64),
+        "scale": np.array(plain.scale),
     }
     return arrays if plain.indices is None else arrays | {"indices": plain.indices}
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Diagrams[NDArray[Any]]:
-    """The diagrams that ``to_arrays`` took apart.
+    """The diagrams that ``to_arrays`` took apart. Without "scale", as in older files, it follows from the dtype.
 
     Raises:
         ValueError: if an array is missing or they do not fit together.
@@ -202,6 +217,7 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Diagrams[NDArray[Any]]:
         arrays["shape"].tolist(),
         indices=arrays.get("indices"),
         dimension=int(arrays["dimension"]),
+        scale=float(arrays["scale"]) if "scale" in arrays else None,
     )
 
 

@@ -17,7 +17,7 @@ from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology.diagrams import Diagrams, unit_values
+from persistill.topology.diagrams import Diagrams
 from persistill.topology.homology.sublevel_1d import sublevel_persistence
 from persistill.topology.persistence_image.config import PersistenceImageConfig
 from persistill.topology.persistence_image.from_diagrams import persistence_images
@@ -63,7 +63,7 @@ def explain(
         raise ValueError(f"scan must be one of {', '.join(map(repr, SCANS))}; got {scan!r}.")
     signal = SCANS[scan](pixels[channel])
     diagrams = sublevel_persistence(signal)
-    values = unit_values(diagrams.values)
+    values = diagrams.values.astype(np.float64) / diagrams.scale
     lengths = values[:, 1] - values[:, 0]
     kept = lengths > settings.min_persistence
     values, lengths, places = values[kept], lengths[kept], diagrams.numpy().indices
@@ -83,7 +83,7 @@ def explain(
             ha="left",
             fontsize=11,
         )
-        _draw_signal(figure.add_subplot(grid[0, :]), unit_values(signal), values, places[:, 0], seen, scan)
+        _draw_signal(figure.add_subplot(grid[0, :]), _unit(signal), values, places[:, 0], seen, scan)
         _draw_image(figure.add_subplot(grid[1, 0]), pixels, channel)
         _draw_bars(figure.add_subplot(grid[1, 1]), values, seen)
         _draw_diagram(figure.add_subplot(grid[1, 2]), values, seen, settings)
@@ -227,8 +227,13 @@ def _inside(values: NDArray[Any], window: tuple[float, float]) -> NDArray[np.boo
 
 
 def _shown(pixels: NDArray[Any]) -> NDArray[Any]:
-    unit = np.clip(unit_values(pixels), 0, 1)
+    unit = np.clip(_unit(pixels), 0, 1)
     return unit.transpose(1, 2, 0) if len(unit) == 3 else unit[0]
+
+
+def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Levels of 8-bit images over 255, other values as they are."""
+    return values / 255.0 if values.dtype == np.uint8 else values.astype(np.float64)
 
 
 def _plain(array: NDArray[Any] | Tensor) -> NDArray[Any]:

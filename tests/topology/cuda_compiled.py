@@ -69,13 +69,13 @@ def test_images(compiled, dtype, scaling):
     settings = PersistenceImageConfig(scaling=scaling)
     images = torch.from_numpy(np.zeros((2, 1, 8, 8))).to(dtype)
     triton_images.scan_persistence_images(images, settings, ("rows",), None)
-    assert compiled == ["_leaves", "_search", "_draw", "_draw"][: 4 if scaling == "max" else 3]
+    assert compiled == ["_leaves", "_search", "_render", "_render"][: 4 if scaling == "max" else 3]
 
 
 def test_the_smallest_images_and_images(compiled):
     settings = PersistenceImageConfig((1, 1))
     triton_images.scan_persistence_images(torch.zeros(1, 1, 1, 1), settings, ("rows",), None)
-    assert compiled == ["_leaves", "_search", "_draw", "_draw"]
+    assert compiled == ["_leaves", "_search", "_render", "_render"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

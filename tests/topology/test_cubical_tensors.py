@@ -98,7 +98,7 @@ def test_pixels_that_are_not_finite_are_named(wrong):
     ("images", "kind", "match"),
     [
         ([[1, 2], [3, 4]], TypeError, "images must be a NumPy array or a torch tensor; got list"),
-        (np.zeros((3, 3), np.int32), TypeError, "images must be uint8, float32, float64; got int32"),
+        (np.zeros((3, 3), np.int32), TypeError, "images must be uint8, float32 or float64; got int32"),
         (np.zeros((3, 3), np.float16), TypeError, "got float16"),
         (np.zeros((3, 3), bool), TypeError, "got bool"),
         (torch.zeros(3, 3, dtype=torch.bfloat16), TypeError, "got bfloat16"),

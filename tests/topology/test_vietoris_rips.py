@@ -321,7 +321,7 @@ def test_what_is_not_finite_is_named(bad, distances):
     [
         ((1, 0, 2), -1.0, r"points\[1, 0, 2\] is -1\.0 and points\[1, 2, 0\] is 1\.0"),
         ((0, 2, 1), 1.5, r"points\[0, 1, 2\] is 1\.0 and points\[0, 2, 1\] is 1\.5"),
-        ((1, 2, 2), 0.5, r"points\[1, 2, 2\] is 0\.5 .* 0 on the diagonal"),
+        ((1, 2, 2), 0.5, r"points\[1, 2, 2\] is 0\.5; .* 0 on the diagonal"),
     ],
 )
 def test_what_is_no_distance_is_named(where, value, message):

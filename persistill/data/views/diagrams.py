@@ -43,7 +43,8 @@ def joined(diagrams: Sequence[Diagrams[Any]]) -> Diagrams[Any]:
     lists = [one.numpy().to_list() for one in diagrams]
     flat = [part for image in range(batch) for one in lists for part in one[image * channels : (image + 1) * channels]]
     whole = Diagrams.from_list(flat)
-    return Diagrams(whole.values, whole.offsets, (batch, len(diagrams), channels))
+    shape = (batch, len(diagrams), channels)
+    return Diagrams(whole.values, whole.offsets, shape, scale=diagrams[0].scale)
 
 
 def stacked(views: Sequence[Tensor]) -> Tensor:

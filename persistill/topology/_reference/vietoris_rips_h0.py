@@ -56,6 +56,29 @@ def tree(distances: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(older, 1), torch.cat(newer, 1)
 
 
+def edge_gradients(clouds: Tensor, first: Tensor, second: Tensor, upstream: Tensor) -> Tensor:
+    """What gradients of edge lengths give to the end points: (B, n, d), itself differentiable.
+
+    Args:
+        clouds: (B, n, d).
+        first: (B, m) int64, one end point of each edge.
+        second: (B, m), the other.
+        upstream: (B, m), the gradient with respect to the lengths.
+
+    Returns:
+        Sums of ``upstream`` times the unit vector between the end points, which is 0 where they coincide.
+    """
+    wide = (-1, -1, clouds.shape[2])
+    starts, ends = (index[..., None].expand(wide) for index in (first, second))
+    steps = clouds.gather(1, starts) - clouds.gather(1, ends)
+    # Over the largest coordinate, so that squares neither vanish nor overflow.
+    reach = steps.detach().abs().amax(2, keepdim=True) if clouds.shape[2] else steps.new_zeros(*steps.shape[:2], 1)
+    steps = steps / torch.where(reach > 0, reach, 1)
+    squares = steps.square().sum(2, keepdim=True)
+    pulls = upstream[..., None] * steps / torch.where(squares > 0, squares, 1).sqrt()
+    return torch.zeros_like(clouds).scatter_add(1, starts, pulls).scatter_add(1, ends, -pulls)
+
+
 def _times_power(values: Tensor, exponent: Tensor) -> Tensor:
     # In two steps, because a power may itself overflow; not by ldexp, which forms it in float32.
     half = exponent // 2

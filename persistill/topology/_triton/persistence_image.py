@@ -98,6 +98,8 @@ def persistence_images(diagrams: Diagrams[Tensor], config: PersistenceImageConfi
         ValueError: if a point is not finite (its number is named).
     """
     values = diagrams.values.detach().contiguous()
+    if diagrams.scale != (255 if values.dtype == torch.uint8 else 1):  # the scales that the kernels know
+        values = values.double() / diagrams.scale
     strange = ~values.isfinite().all(1)
     if bool(strange.any()):
         point = int(strange.nonzero()[0])

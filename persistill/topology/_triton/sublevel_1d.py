@@ -64,7 +64,8 @@ def sublevel_persistence(
         values = values if values.is_floating_point() else values.float()
         values = values.masked_fill(where < 0, -torch.inf if superlevel else torch.inf)
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return Diagrams(values, offsets, signals.shape[:-1], indices=where if indices else None)
+    scale = 255.0 if signals.dtype == torch.uint8 else 1.0
+    return Diagrams(values, offsets, signals.shape[:-1], indices=where if indices else None, scale=scale)
 
 
 def padded_pairs(

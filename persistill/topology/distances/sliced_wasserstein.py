@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from persistill.topology._checks import checked_count
+from persistill.topology._eager import eager
 from persistill.topology.diagrams import Array, Diagrams
 from persistill.topology.vectorization._batching import (
     as_tensor,
@@ -17,6 +18,7 @@ from persistill.topology.vectorization._batching import (
 )
 
 
+@eager
 def sliced_wasserstein(first: Diagrams[Array], second: Diagrams[Array], *, directions: int = 50) -> Array:
     """Sliced Wasserstein distance between the i-th diagrams of two batches.
 

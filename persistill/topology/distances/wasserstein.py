@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from persistill.topology._checks import checked_number
+from persistill.topology._eager import eager
 from persistill.topology._numba import wasserstein as kernels
 from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Array, Diagrams
@@ -24,6 +25,7 @@ from persistill.topology.vectorization._batching import (
 _BLOCK = 4  # pairs of diagrams in one block of work
 
 
+@eager
 def wasserstein(
     first: Diagrams[Array],
     second: Diagrams[Array],
@@ -85,6 +87,7 @@ def wasserstein(
     return distances
 
 
+@eager
 def bottleneck(first: Diagrams[Array], second: Diagrams[Array], *, threads: int | None = None) -> Array:
     """Exact bottleneck distance between the i-th diagrams of two batches.
 

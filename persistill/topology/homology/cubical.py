@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology._checks import require_finite
+from persistill.topology._checks import checked_dtype, on_cpu, require_finite
+from persistill.topology._eager import eager
 from persistill.topology._numba.cubical import merge, tables
 from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Diagrams
@@ -46,6 +47,7 @@ def cubical_persistence(
     essential: bool = False,
     threads: int | None = None,
 ) -> tuple[Diagrams[Tensor], ...]: ...
+@eager
 def cubical_persistence(
     images: Any,
     *,
@@ -65,7 +67,8 @@ def cubical_persistence(
     reported.
 
     Args:
-        images: (..., H, W) uint8, float32 or float64, finite, H and W >= 1; 8-bit pixels are not converted.
+        images: (..., H, W) uint8, float32 or float64, finite, H and W >= 1; 8-bit pixels are not converted. All but the
+            last two axes are axes of the batch: a volume (D, H, W) is taken as D images, not as a complex of voxels.
         dimensions: 0 for components, 1 for holes, or both.
         construction: "top_cells" if pixels are squares, which touch at sides and corners; their holes touch at sides
             only. "vertices" if pixels are points of a grid: components touch at sides only, holes at corners too.
@@ -74,7 +77,7 @@ def cubical_persistence(
         min_persistence: only bars that are longer than this, in the units of ``images``, are reported.
         essential: also report the component that never dies, as the last point of each diagram of dimension 0:
             (global minimum, inf), or (global maximum, -inf) of superlevel sets. Its levels, of 8-bit images, then
-            become float32, which can hold them.
+            become float32, which can hold them, and stay levels: the diagrams' ``scale`` is 255 either way.
         threads: how many threads; None for torch's number.
 
     Returns:
@@ -161,17 +164,12 @@ def _positions(indices: NDArray[np.int64], counts: NDArray[np.int64], size: int)
 
 def _checked(images: Any) -> NDArray[Any]:
     """``images`` in the memory of the CPU, in its byte order."""
-    if not isinstance(images, np.ndarray | Tensor):
-        raise TypeError(f"images must be a NumPy array or a torch tensor; got {type(images).__name__}.")
-    dtype = images.dtype.name if isinstance(images, np.ndarray) else str(images.dtype).removeprefix("torch.")
-    if dtype not in _DTYPES:
-        raise TypeError(f"images must be {', '.join(_DTYPES)}; got {dtype}.")
+    checked_dtype(images, "images", _DTYPES)
     if images.ndim < 2 or 0 in images.shape[-2:]:
         raise ValueError(f"images must have shape (..., H, W) with no side 0; got {tuple(images.shape)}.")
     if images.shape[-2] * images.shape[-1] > _LARGEST:
         raise ValueError(f"images must have at most {_LARGEST} pixels each; got {tuple(images.shape[-2:])}.")
-    data: NDArray[Any] = images.detach().cpu().numpy() if isinstance(images, Tensor) else images
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
+    return on_cpu(images)
 
 
 def _diagrams(
@@ -181,14 +179,15 @@ def _diagrams(
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     indices, values = bars
     shape = tuple(images.shape[:-2])
+    scale = 255.0 if values.dtype == np.uint8 else 1.0
     if never is not None:
         values = values.astype(np.float32) if values.dtype == np.uint8 else values
         values[indices < 0] = never
     if not isinstance(images, Tensor):
-        return Diagrams(values, offsets, shape, indices=indices, dimension=dimension)
+        return Diagrams(values, offsets, shape, indices=indices, dimension=dimension, scale=scale)
     where, bounds, tensor = (torch.from_numpy(array).to(images.device) for array in (indices, offsets, values))
     if images.requires_grad:
         positions = torch.from_numpy(_positions(indices, counts, images.shape[-2] * images.shape[-1]))
         gathered = images.reshape(-1)[positions.to(images.device)]
         tensor = gathered if never is None else gathered.masked_fill(where < 0, never)
-    return Diagrams(tensor, bounds, shape, indices=where, dimension=dimension)
+    return Diagrams(tensor, bounds, shape, indices=where, dimension=dimension, scale=scale)

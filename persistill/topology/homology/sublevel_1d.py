@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology._checks import require_finite
+from persistill.topology._checks import checked_dtype, on_cpu, require_finite
 from persistill.topology._dispatch import on_gpu
+from persistill.topology._eager import eager
 from persistill.topology._numba import sublevel_1d_simd as kernels
 from persistill.topology._numba.llvm_vectors import LANES
 from persistill.topology._parallel import checked_threads, map_blocks
@@ -38,6 +39,7 @@ def sublevel_persistence(
     indices: bool = True,
     threads: int | None = None,
 ) -> Diagrams[Tensor]: ...
+@eager
 def sublevel_persistence(
     signals: Any,
     *,
@@ -59,7 +61,7 @@ def sublevel_persistence(
         min_persistence: only bars that are longer than this, in the units of ``signals``, are reported.
         essential: also report the component that never dies, as the last point of each diagram: (global minimum,
             inf), or (global maximum, -inf) of superlevel sets. Levels of 8-bit signals then become float32, which
-            can hold them.
+            can hold them, and stay levels: the diagrams' ``scale`` is 255 either way.
         indices: record the positions of births and deaths, 16 bytes a bar.
         threads: how many threads; None for torch's number.
 
@@ -72,11 +74,8 @@ def sublevel_persistence(
         TypeError: if ``signals`` is no array or tensor of these dtypes.
         ValueError: if there is a NaN or an infinity (its index is named), or if there are no samples.
     """
-    if not isinstance(signals, np.ndarray | Tensor):
-        raise TypeError(f"signals must be a NumPy array or a torch tensor; got {type(signals).__name__}.")
-    dtype, shape = str(signals.dtype).removeprefix("torch."), tuple(signals.shape)
-    if dtype not in _DTYPES:
-        raise TypeError(f"signals must be {', '.join(_DTYPES)}; got {dtype}.")
+    scale = 255.0 if checked_dtype(signals, "signals", _DTYPES) == "uint8" else 1.0
+    shape = tuple(signals.shape)
     if not shape or shape[-1] == 0:
         raise ValueError(f"signals must have shape (..., N) with N >= 1 samples; got {shape}.")
     if not min_persistence >= 0:
@@ -87,7 +86,7 @@ def sublevel_persistence(
         return triton_signals.sublevel_persistence(
             signals, min_persistence, superlevel=superlevel, essential=essential, indices=indices
         )
-    data: NDArray[Any] = signals.detach().cpu().numpy() if isinstance(signals, Tensor) else signals
+    data = on_cpu(signals)
     require_finite(data, "signals")
     flat = np.ascontiguousarray(data.reshape(-1, data.shape[-1]))
     follows = isinstance(signals, Tensor) and signals.requires_grad
@@ -100,13 +99,13 @@ def sublevel_persistence(
         values = values.astype(np.float32) if values.dtype == np.uint8 else values
         values[places < 0] = never
     if not isinstance(signals, Tensor):
-        return Diagrams(values, offsets, shape, indices=places if indices else None)
+        return Diagrams(values, offsets, shape, indices=places if indices else None, scale=scale)
     tensor, bounds, where = (torch.from_numpy(array).to(signals.device) for array in (values, offsets, places))
     if follows:
         starts = torch.arange(len(flat), device=signals.device) * flat.shape[1]
         positions = where.clamp(min=0) + starts.repeat_interleave(bounds.diff())[:, None]
         tensor = torch.where(where < 0, never, signals.reshape(-1)[positions])
-    return Diagrams(tensor, bounds, shape, indices=where if indices else None)
+    return Diagrams(tensor, bounds, shape, indices=where if indices else None, scale=scale)
 
 
 def bars(

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from persistill.topology._checks import require_finite
+from persistill.topology._checks import checked_dtype, on_cpu, require_finite
+from persistill.topology._eager import eager
 from persistill.topology._numba.vietoris_rips_h0 import (
     asymmetry,
     components,
@@ -32,6 +32,7 @@ _TOLERANCE = 1e-3  # of the largest distance, by which a matrix may miss symmetr
 def mst_lengths(points: NDArray[Any], *, distances: bool = False, threads: int | None = None) -> NDArray[Any]: ...
 @overload
 def mst_lengths(points: Tensor, *, distances: bool = False, threads: int | None = None) -> Tensor: ...
+@eager
 def mst_lengths(points: Any, *, distances: bool = False, threads: int | None = None) -> Any:
     """Lengths of the edges of the Euclidean minimum spanning tree of every cloud, from the shortest to the longest.
 
@@ -92,6 +93,7 @@ def rips_persistence(
     max_memory: float = 2e9,
     threads: int | None = None,
 ) -> Diagrams[Tensor]: ...
+@eager
 def rips_persistence(
     points: Any,
     *,
@@ -190,7 +192,8 @@ class _PointClouds:
             tensor = points.detach().cpu()
             array = (tensor if tensor.dtype == torch.float64 else tensor.float()).numpy()
         else:
-            array = points if points.dtype == np.float64 else points.astype(np.float32, copy=False)
+            array = on_cpu(points)
+            array = array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
         size = int(np.prod(array.shape[:-2]))
         self.array = np.ascontiguousarray(array).reshape(size, *array.shape[-2:])
         self.distances = distances
@@ -214,12 +217,9 @@ class _PointClouds:
         if position < 0:
             return
         *where, u, v = (int(i) for i in np.unravel_index(position, points.shape))
-        batch = "".join(f"{i}, " for i in where)
-        value, mirrored = (float(points[(*where, *pair)]) for pair in ((u, v), (v, u)))
-        raise ValueError(
-            f"points[{batch}{u}, {v}] is {value} and points[{batch}{v}, {u}] is {mirrored}; distances must be 0 or "
-            "more, symmetric, and 0 on the diagonal."
-        )
+        entries = [(*where, u, v)] if u == v else [(*where, u, v), (*where, v, u)]
+        found = " and ".join(f"points[{', '.join(map(str, entry))}] is {float(points[entry])}" for entry in entries)
+        raise ValueError(f"{found}; distances must be 0 or more, symmetric, and 0 on the diagonal.")
 
     def map_blocks(self, work: Any, threads: int) -> list[Any]:
         _, n, d = self.array.shape
@@ -262,7 +262,10 @@ class _PointClouds:
 
 
 class _Lengths(torch.autograd.Function):
-    """Lengths of edges between points, measured elsewhere; backward adds to both end points."""
+    """Lengths of edges between points, measured elsewhere; backward adds to both end points.
+
+    Gradients that are to be differentiated again are computed by torch operations instead of the kernel.
+    """
 
     @staticmethod
     def forward(
@@ -273,10 +276,17 @@ class _Lengths(torch.autograd.Function):
         return torch.from_numpy(lengths)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (points,) = ctx.saved_tensors
         positions, lengths, bounds = ctx.edges
+        if torch.is_grad_enabled():  # with create_graph=True
+            size, n = len(bounds) - 1, points.shape[-2]
+            real = positions >= 0
+            u, v = np.divmod(positions[real], n) + np.repeat(np.arange(size) * n, np.diff(bounds))[real]
+            first, second, used = (torch.from_numpy(array)[None] for array in (u, v, np.flatnonzero(real)))
+            whole = points.reshape(1, size * n, points.shape[-1])
+            gradients = reference.edge_gradients(whole, first, second, upstream[used[0]][None])
+            return gradients.reshape(points.shape), None, None, None
         clouds = points.numpy().reshape(len(bounds) - 1, *points.shape[-2:])
         gradient = np.zeros(clouds.shape, clouds.dtype)
         scatter(np.ascontiguousarray(clouds), positions, bounds, lengths, upstream.contiguous().numpy(), gradient)
@@ -349,12 +359,8 @@ def _loops(
     return np.concatenate(parts), counts
 
 
-def _require_clouds(points: object, distances: bool) -> None:
-    if not isinstance(points, np.ndarray | Tensor):
-        raise TypeError(f"points must be a NumPy array or a torch tensor; got {type(points).__name__}.")
-    dtype = str(points.dtype).removeprefix("torch.")
-    if dtype not in _DTYPES:
-        raise TypeError(f"points must be {', '.join(_DTYPES[:-1])} or {_DTYPES[-1]}; got {dtype}.")
+def _require_clouds(points: Any, distances: bool) -> None:
+    checked_dtype(points, "points", _DTYPES)
     shape = tuple(points.shape)
     if distances and (len(shape) < 2 or shape[-1] != shape[-2]):
         raise ValueError(f"points must hold square matrices of distances (..., n, n); got shape {shape}.")

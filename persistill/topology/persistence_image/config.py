@@ -52,25 +52,25 @@ class PersistenceImageConfig:
     def __post_init__(self) -> None:
         for name in ("pixels", "births", "persistences"):
             pair = getattr(self, name)
-            if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+            if not isinstance(pair, Sequence | np.ndarray) or isinstance(pair, str) or len(pair) != 2:
                 raise TypeError(f"PersistenceImageConfig.{name} must be a pair; got {pair!r}.")
             object.__setattr__(self, name, tuple(pair))
         for side in self.pixels:
-            if isinstance(side, bool) or not isinstance(side, int):
+            if isinstance(side, bool) or not isinstance(side, int | np.integer):
                 raise TypeError(f"PersistenceImageConfig.pixels must be two integers; got {self.pixels}.")
             if side < 1:
                 raise ValueError(f"PersistenceImageConfig.pixels must be at least (1, 1); got {self.pixels}.")
+        object.__setattr__(self, "pixels", tuple(map(int, self.pixels)))
         for name in ("bandwidth", "min_persistence", "scale"):
-            _require_number(name, getattr(self, name))
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
         for name in ("bandwidth", "scale"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"PersistenceImageConfig.{name} must be above 0; got {getattr(self, name)}.")
         if self.min_persistence < 0:
             raise ValueError(f"PersistenceImageConfig.min_persistence must be 0 or more; got {self.min_persistence}.")
         for name in ("births", "persistences"):
-            low, high = getattr(self, name)
-            _require_number(name, low)
-            _require_number(name, high)
+            low, high = (_number(name, bound) for bound in getattr(self, name))
+            object.__setattr__(self, name, (low, high))
             if low >= high:
                 raise ValueError(f"PersistenceImageConfig.{name} must be (low, high), low < high; got {(low, high)}.")
         for field in dataclasses.fields(self):
@@ -118,8 +118,10 @@ class PersistenceImageConfig:
         return bounds[:-1].copy(), bounds[1:].copy()
 
 
-def _require_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _number(name: str, value: Any) -> float:
+    """A finite number: Python's stay as they are, NumPy's become Python's, which JSON can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"PersistenceImageConfig.{name} must be made of numbers; got {value!r}.")
     if not math.isfinite(value):
         raise ValueError(f"PersistenceImageConfig.{name} must be finite; got {value!r}.")
+    return value.item() if isinstance(value, np.generic) else value

@@ -7,13 +7,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from persistill.topology.diagrams import Array, Diagrams, unit_values
+from persistill.topology._eager import eager
+from persistill.topology.diagrams import Array, Diagrams
 from persistill.topology.persistence_image.config import PersistenceImageConfig
 from persistill.topology.persistence_image.from_diagrams import persistence_images
 
 _SAMPLE = 1000  # diagrams whose persistence images the intensity scale is fitted to
 
 
+@eager
 def fit_persistence_images(
     diagrams: Diagrams[Array],
     *,
@@ -43,11 +45,14 @@ def fit_persistence_images(
         The settings, with ``grid="tiled"``.
 
     Raises:
+        TypeError: if ``diagrams`` are no Diagrams.
         ValueError: if no point remains, if all births are equal, or if a value is not allowed.
     """
     if not 0.5 < quantile <= 1:
         raise ValueError(f"quantile must be above 0.5 and at most 1; got {quantile}.")
-    values = unit_values(diagrams.numpy().values)
+    if not isinstance(diagrams, Diagrams):
+        raise TypeError(f"diagrams must be Diagrams (see Diagrams.from_list); got {type(diagrams).__name__}.")
+    values = diagrams.numpy().values.astype(np.float64) / diagrams.scale
     lengths = np.abs(values[:, 1] - values[:, 0])
     kept = (lengths > min_persistence) & np.isfinite(lengths)
     born, lengths = values[kept, 0], lengths[kept]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from persistill.topology._dispatch import on_gpu
+from persistill.topology._eager import eager
 from persistill.topology._numba.persistence_image_float32 import render_diagrams
 from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology._reference import persistence_image as reference
@@ -30,6 +31,7 @@ def persistence_images(
 def persistence_images(
     diagrams: Diagrams[Tensor], config: PersistenceImageConfig, *, threads: int | None = None
 ) -> Tensor: ...
+@eager
 def persistence_images(diagrams: Diagrams[Any], config: PersistenceImageConfig, *, threads: int | None = None) -> Any:
     """Persistence images of the diagrams of a batch.
 
@@ -40,7 +42,7 @@ def persistence_images(diagrams: Diagrams[Any], config: PersistenceImageConfig, 
 
     Returns:
         (..., rows, columns) float32, a NumPy array or a torch tensor like the diagrams. Where the values of the
-        diagrams require gradients, the persistence images carry them, once.
+        diagrams require gradients, the persistence images carry them; a second derivative is slower than the first.
 
     Raises:
         TypeError: if ``diagrams`` are no Diagrams. Images are what ``scan_persistence_images`` takes.
@@ -68,10 +70,9 @@ def persistence_images(diagrams: Diagrams[Any], config: PersistenceImageConfig, 
         return _differentiable(diagrams, config, checked_threads(threads))
     out = np.empty((len(plain), math.prod(config.pixels)), np.float32)
     settings = kernel_settings(config)
-    unit = 255.0 if plain.values.dtype == np.uint8 else 1.0
 
     def work(start: int, stop: int) -> None:
-        render_diagrams(settings, plain.values, plain.offsets[start : stop + 1], unit, out[start:stop])
+        render_diagrams(settings, plain.values, plain.offsets[start : stop + 1], plain.scale, out[start:stop])
 
     map_blocks(work, len(plain), _BLOCK, checked_threads(threads))
     out = out.reshape(*plain.shape, *config.pixels)
@@ -79,7 +80,7 @@ def persistence_images(diagrams: Diagrams[Any], config: PersistenceImageConfig, 
 
 
 def _differentiable(diagrams: Diagrams[Tensor], config: PersistenceImageConfig, threads: int) -> Tensor:
-    values = diagrams.values.double()
+    values = diagrams.values.double() / diagrams.scale
     if values.device.type == "cpu":
         settings = kernel_settings(dataclasses.replace(config, scaling="none"))
         settings = settings._replace(limit=float_tables(config)[2])

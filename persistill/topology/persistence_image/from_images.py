@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology._checks import require_finite
+from persistill.topology._checks import checked_dtype, on_cpu, require_finite
 from persistill.topology._dispatch import on_gpu
+from persistill.topology._eager import eager
 from persistill.topology._numba.llvm_vectors import LANES, WIDTH
 from persistill.topology._numba.persistence_image_exact import SCALINGS
 from persistill.topology._numba.persistence_image_float32 import render_planes
@@ -45,6 +46,7 @@ def scan_persistence_images(
     threads: int | None = None,
     out: Tensor | None = None,
 ) -> Tensor: ...
+@eager
 def scan_persistence_images(
     images: Any,
     config: PersistenceImageConfig,
@@ -57,8 +59,8 @@ def scan_persistence_images(
 
     Each scan turns a channel into a signal, the signal's sublevel persistence (H0, without the class that never
     dies) becomes a persistence image. The same as ``persistence_images(sublevel_persistence(rows(images)), config)``
-    and so on, without the diagrams in between. Where ``images`` require gradients, the persistence images carry them,
-    once; that is a slower path, through diagrams.
+    and so on, without the diagrams in between. Where ``images`` require gradients, the persistence images carry them;
+    that is a slower path, through diagrams.
 
     Args:
         images: (B, C, H, W), uint8, or float32 or float64 (usually in [0, 1], as the published windows expect).
@@ -81,11 +83,8 @@ def scan_persistence_images(
         TypeError: if ``images`` or ``out`` is no array or tensor of these dtypes.
         ValueError: if a shape, a scan or a value is not allowed; NaN and infinities are named by their index.
     """
-    if not isinstance(images, np.ndarray | Tensor):
-        raise TypeError(f"images must be a NumPy array or a torch tensor; got {type(images).__name__}.")
-    dtype, shape = str(images.dtype).removeprefix("torch."), tuple(images.shape)
-    if dtype not in ("uint8", "float32", "float64"):
-        raise TypeError(f"images must be uint8, float32 or float64; got {dtype}.")
+    checked_dtype(images, "images", ("uint8", "float32", "float64"))
+    shape = tuple(images.shape)
     if len(shape) != 4 or 0 in shape[1:]:
         raise ValueError(f"images must have shape (B, C, H, W) with no side 0; got {shape}.")
     unknown = [scan for scan in scans if scan not in SCANS]
@@ -102,7 +101,7 @@ def scan_persistence_images(
         from persistill.topology._triton import persistence_image as triton_kernels  # noqa: PLC0415  (Triton need not be there)
 
         return triton_kernels.scan_persistence_images(images, config, scans, out)
-    data: NDArray[Any] = images.detach().cpu().numpy() if isinstance(images, Tensor) else images
+    data = on_cpu(images)
     require_finite(data, "images")
     if tracked:
         return torch.cat([_differentiable(images, scan, config, threads) for scan in scans], 1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from persistill.topology._checks import checked_count, checked_number
+from persistill.topology._eager import eager
 from persistill.topology._numba.gaussian_density import render
 from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Array, Diagrams
@@ -30,6 +31,7 @@ _WEIGHTS: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 
 
+@eager
 def point_persistence_images(
     diagrams: Diagrams[Array],
     *,
@@ -68,7 +70,7 @@ def point_persistence_images(
         ValueError: if a point is not finite (its number is named), an argument is not allowed, or a weight is not
             finite ("topkd" needs births above -0.01).
     """
-    if not isinstance(pixels, Sequence) or len(pixels) != 2:
+    if not isinstance(pixels, Sequence | np.ndarray) or len(pixels) != 2:
         raise TypeError(f"pixels must be (rows, columns); got {pixels!r}.")
     rows, columns = (checked_count("pixels", side) for side in pixels)
     bandwidth = checked_number("bandwidth", bandwidth, 0, strict=True)
@@ -131,9 +133,9 @@ def _coordinates(window: tuple[float, float], count: int, values: Tensor) -> Ten
 
 
 def _window(name: str, window: tuple[float, float]) -> tuple[float, float]:
-    if not isinstance(window, Sequence) or len(window) != 2:
+    if not isinstance(window, Sequence | np.ndarray) or len(window) != 2:
         raise TypeError(f"{name} must be (first, last); got {window!r}.")
-    first, last = (checked_number(name, bound, -math.inf) for bound in window)
+    first, last = (checked_number(name, bound) for bound in window)
     if first > last:
         raise ValueError(f"{name} must be (first, last), first <= last; got {tuple(window)}.")
     return first, last

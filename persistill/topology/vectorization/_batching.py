@@ -17,7 +17,7 @@ _NUMBERS = 1 << 18  # numbers in one intermediate array: 1 or 2 MB
 
 
 def checked_points(diagrams: Diagrams[Any], name: str = "diagrams", *, infinite: bool = False) -> Tensor:
-    """The points (P, 2) of ``diagrams`` as a floating-point tensor, with their gradients; 8-bit levels over 255.
+    """The points (P, 2) of ``diagrams`` as a floating-point tensor, over their scale and with their gradients.
 
     Args:
         diagrams: the diagrams.
@@ -35,13 +35,13 @@ def checked_points(diagrams: Diagrams[Any], name: str = "diagrams", *, infinite:
         raise TypeError(f"{name}.values must be {', '.join(_DTYPES)}; got {kind}.")
     values = as_tensor(diagrams.values)
     if not values.is_floating_point():
-        return values.float() / 255
+        return values.float() / diagrams.scale
     if not finite(values):
         fine = values.isfinite()
         if infinite:
             fine[:, 1] = ~values[:, 1].isnan()
         if bool(fine.all()):
-            return values
+            return values if diagrams.scale == 1 else values / diagrams.scale
         point = int((~fine.all(1)).nonzero()[0])
         owner = int((as_tensor(diagrams.offsets) <= point).nonzero()[-1])
         wanted = (
@@ -50,7 +50,7 @@ def checked_points(diagrams: Diagrams[Any], name: str = "diagrams", *, infinite:
             else "drop classes that never die with finite(), or let them end with cut()."
         )
         raise ValueError(f"point {point} of {name} (diagram {owner}) is {values[point].tolist()}; {wanted}")
-    return values
+    return values if diagrams.scale == 1 else values / diagrams.scale
 
 
 def finite(values: Tensor) -> bool:
@@ -149,8 +149,11 @@ def require_pairs(first: Diagrams[Any], second: Diagrams[Any]) -> None:
 
 def require_one_batch(diagrams: Any) -> int:
     """The number of complexes whose diagrams these are, if every dimension comes once and all shapes are equal."""
-    if not isinstance(diagrams, Sequence) or not diagrams:
+    if isinstance(diagrams, Diagrams) or not isinstance(diagrams, Sequence) or not diagrams:
         raise ValueError("diagrams must be a sequence with one Diagrams for each dimension.")
+    for number, one in enumerate(diagrams):
+        if not isinstance(one, Diagrams):
+            raise TypeError(f"diagrams[{number}] must be Diagrams (see Diagrams.from_list); got {type(one).__name__}.")
     dimensions = [one.dimension for one in diagrams]
     if len(set(dimensions)) < len(dimensions):
         raise ValueError(f"diagrams must have different dimensions; got {dimensions}.")

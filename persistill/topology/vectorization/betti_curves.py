@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from persistill.topology._eager import eager
 from persistill.topology._numba.betti_curves import alive
 from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Array, Diagrams
@@ -23,6 +24,7 @@ from persistill.topology.vectorization._batching import (
 _BLOCK = 256  # diagrams in one block of work
 
 
+@eager
 def betti_curves(diagrams: Diagrams[Array], grid: Grid, *, mean: bool = False, threads: int | None = None) -> Array:
     """How many classes are alive at each value of a grid.
 
@@ -55,6 +57,7 @@ def betti_curves(diagrams: Diagrams[Array], grid: Grid, *, mean: bool = False, t
     return curves
 
 
+@eager
 def euler_curves(
     diagrams: Sequence[Diagrams[Array]], grid: Grid, *, mean: bool = False, threads: int | None = None
 ) -> Array:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from persistill.topology._checks import checked_count, checked_number
+from persistill.topology._eager import eager
 from persistill.topology._numba.landscapes import highest_tents
 from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Array, Diagrams
@@ -21,6 +22,7 @@ from persistill.topology.vectorization._batching import (
 _BLOCK = 64  # diagrams in one block of work
 
 
+@eager
 def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5, threads: int | None = None) -> Array:
     """Persistence landscapes at the points of a grid.
 
@@ -66,6 +68,7 @@ def landscapes(diagrams: Diagrams[Array], grid: Grid, *, levels: int = 5, thread
     return result
 
 
+@eager
 def silhouettes(diagrams: Diagrams[Array], grid: Grid, *, power: float = 1.0) -> Array:
     """Power-weighted silhouettes at the points of a grid: the weighted mean of the tents.
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from persistill.topology._checks import checked_count, checked_number
+from persistill.topology._eager import eager
 from persistill.topology.diagrams import Array, Diagrams
 from persistill.topology.vectorization._batching import (
     as_tensor,
@@ -14,6 +15,7 @@ from persistill.topology.vectorization._batching import (
 )
 
 
+@eager
 def persistence_entropy(diagrams: Diagrams[Array]) -> Array:
     """Shannon entropy of the lifetimes of each diagram, with the natural logarithm.
 
@@ -37,6 +39,7 @@ def persistence_entropy(diagrams: Diagrams[Array]) -> Array:
     return entropies
 
 
+@eager
 def total_persistence(diagrams: Diagrams[Array], *, power: float = 1.0) -> Array:
     """Sum of the lifetimes of each diagram, each raised to ``power``.
 
@@ -60,6 +63,7 @@ def total_persistence(diagrams: Diagrams[Array], *, power: float = 1.0) -> Array
     return totals
 
 
+@eager
 def sorted_lifetimes(diagrams: Diagrams[Array], count: int) -> Array:
     """The ``count`` longest lifetimes of each diagram, longest first, filled up with zeros.
 

@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,3 +51,30 @@ def browser() -> Iterator[object]:
         )
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def write_scenes() -> Callable[..., str]:
+    """Writes images and masks of a square and a disk on the ground; the two rows on top have no class."""
+
+    def write(root: Path, count: int = 30, size: tuple[int, int] = (24, 32)) -> str:
+        random = np.random.default_rng(0)
+        for name in ("images", "masks"):
+            (root / name).mkdir(parents=True)
+        (root / "classes.txt").write_text("ground\nsquare\ndisk")
+        height, width = size
+        ys, xs = np.mgrid[:height, :width]
+        for number in range(count):
+            mask = np.zeros(size, np.uint8)
+            top, left = random.integers(2, height - 9), random.integers(0, width - 8)
+            mask[top : top + 8, left : left + 8] = 1
+            y, x = random.integers(6, height - 4), random.integers(4, width - 4)
+            mask[(ys - y) ** 2 + (xs - x) ** 2 < 20] = 2
+            mask[:2] = 255
+            color = np.array([[60, 60, 80], [170, 60, 80], [60, 170, 80], [0, 0, 0]])[np.where(mask == 255, 3, mask)]
+            noisy = (color + random.normal(0, 10, color.shape)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(root / "images" / f"{number:02}.png")
+            Image.fromarray(mask).save(root / "masks" / f"{number:02}.png")
+        return str(root)
+
+    return write

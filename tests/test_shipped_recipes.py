@@ -1,6 +1,7 @@
 """Every shipped recipe takes a few real steps, from images to the report, on images made here."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from persistill.api import recipe_files
-from persistill.config import Recipe
+from persistill.config import Data, Recipe
 from persistill.pipeline import Pipeline
 
 SHIPPED = recipe_files.shipped()
@@ -36,8 +37,10 @@ def images(folder: Path, classes: int, label: str) -> str:
     return str(folder)
 
 
-def tiny(recipe: Recipe, folder: Path) -> Recipe:
+def tiny(recipe: Recipe, folder: Path, write_scenes: Callable[..., str]) -> Recipe:
     """The recipe with its networks and methods, at a size that takes two or three steps a network."""
+    if recipe.task == "segmentation":
+        return tiny_segmentation(recipe, write_scenes(folder / "scenes", count=24))
     classes = 100 if "cifar100" in recipe.data.source else 10
     if recipe.data.source != "digits":
         recipe = recipe.with_value("data.source", images(folder, classes, recipe.data.label or "label"))
@@ -68,19 +71,36 @@ def tiny(recipe: Recipe, folder: Path) -> Recipe:
     return recipe
 
 
+def tiny_segmentation(recipe: Recipe, source: str) -> Recipe:
+    """Likewise, of masks."""
+    quick = recipe.train.model_copy(update={"epochs": 1, "batch_size": 6, "crop_size": (20, 28), "warmup_epochs": 0.0})
+    changes = {
+        "data": Data(source=source, validation=6, test=6),
+        "train": quick,
+        "seeds": (0,),
+        "evaluate.corruptions": (),
+        **{f"teachers.{name}.train": None for name in recipe.teachers},
+    }
+    for path, value in changes.items():
+        recipe = recipe.with_value(path, value)
+    return recipe
+
+
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_recipe_takes_a_few_steps(name: str, tmp_path: Path) -> None:
+def test_a_shipped_recipe_takes_a_few_steps(name: str, tmp_path: Path, write_scenes: Callable[..., str]) -> None:
     first, *others = recipe_files.defined(SHIPPED[name]).values()
     for recipe in (first, *others):
         if recipe.small:
             assert recipe.smaller().name.endswith("_small")
     (tmp_path / "images").mkdir()
-    folder = Pipeline(tiny(first, tmp_path / "images"), tmp_path / "runs", device="cpu", command="test").run()
+    folder = Pipeline(
+        tiny(first, tmp_path / "images", write_scenes), tmp_path / "runs", device="cpu", command="test"
+    ).run()
     assert folder.file("report.html").is_file()
     rows = folder.result()["rows"]
     assert [row["arm"] for row in rows] == list(first.arms)
     for other in others:
-        Pipeline(tiny(other, tmp_path / "images"), tmp_path / "none", device="cpu").probe()
+        Pipeline(tiny(other, tmp_path / "images", write_scenes), tmp_path / "none", device="cpu").probe()
     assert not (tmp_path / "none").exists()
 
 

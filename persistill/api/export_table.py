@@ -8,6 +8,8 @@ from persistill.report import Table
 from persistill.report.export_text import int8_sentence, processor_sentence
 from persistill.utils.units import file_size
 
+_TIMES = ("ms for 1 image", "ms for 64")
+
 
 def table(result: Mapping[str, Any]) -> Table:
     """The files that hold the student: size, agreement with the checkpoint, accuracy and time.
@@ -15,7 +17,7 @@ def table(result: Mapping[str, Any]) -> Table:
     Args:
         result: as ``exporters.export_student`` returns it.
     """
-    rows = []
+    figure, rows = _figure(result), []
     for name, agreement in result["agreement"].items():
         times = result["milliseconds"][name]
         rows.append(
@@ -24,11 +26,19 @@ def table(result: Mapping[str, Any]) -> Table:
                 file_size(result["bytes"][name]),
                 f"{100 * agreement:.2f}",
                 f"{result['difference'][name]:.1e}",
-                _percent(result["accuracy"].get(name)),
+                _percent(result[figure].get(name)),
                 *(f"{times[batch]:.2f}" if batch in times else "" for batch in ("1", "64")),
             )
         )
-    header = ("File", "Size", "Same class %", "Largest difference", "Accuracy %", "ms for 1 image", "ms for 64")
+    header = (
+        "File",
+        "Size",
+        "Same answer %",
+        "Largest difference",
+        f"{_title(figure)} %",
+        "ms for 1 image",
+        "ms for 64",
+    )
     return Table(caption="Each file beside the checkpoint.", header=header, rows=tuple(rows))
 
 
@@ -39,7 +49,8 @@ def remarks(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
         result: as ``pipeline.standalone.export_network`` returns it.
         folder: where the files lie.
     """
-    known = f" The checkpoint's accuracy on them: {_percent(result['accuracy'].get('checkpoint'))} %."
+    figure = _figure(result)
+    known = f" The checkpoint's {_title(figure)} on them: {_percent(result[figure].get('checkpoint'))} %."
     yield f"Compared on {result['images']:,} test images, on one thread of this machine.{known}"
     if "static" in result.get("int8", {}):  # otherwise the table has said it
         yield int8_sentence(result)
@@ -54,6 +65,15 @@ def remarks(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
         yield f"Temperature of its evaluation: {result['temperature']:.3f}"
     yield from result["left_out"].values()
     yield f"Wrote {folder}"
+
+
+def _figure(result: Mapping[str, Any]) -> str:
+    """Name of the task's figure."""
+    return str(result.get("figure", "accuracy"))
+
+
+def _title(figure: str) -> str:
+    return {"accuracy": "Accuracy", "miou": "mIoU"}.get(figure, figure)
 
 
 def _percent(value: float | None) -> str:

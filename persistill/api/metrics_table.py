@@ -25,28 +25,36 @@ def table(metrics: Mapping[str, Any], settings: Evaluate) -> Table:
 
 
 def _answers(metrics: Mapping[str, Any], bins: int) -> Iterator[tuple[str, ...]]:
-    calibrated = metrics["calibrated"]
-    best = metrics["top_k"]
-    yield "accuracy %", _percent(metrics["accuracy"])
-    yield f"accuracy % of the best {best['k']} answers", _percent(best["accuracy"])
-    for name, title in (("nll", "NLL"), ("brier", "Brier score")):
-        yield title, _number(metrics[name]), _number(calibrated[name])
-    for name, title in (
-        ("ece", f"ECE % ({bins} bins of equal width)"),
-        ("ece_equal_mass", f"ECE % ({bins} bins of equal mass)"),
-        ("classwise_ece", f"classwise ECE % ({bins} bins)"),
+    calibrated = metrics.get("calibrated", {})
+    for name, title in (("accuracy", "accuracy %"), ("miou", "mIoU %"), ("pixel_accuracy", "pixel accuracy %")):
+        if name in metrics:
+            yield title, _percent(metrics[name])
+    if "top_k" in metrics:
+        best = metrics["top_k"]
+        yield f"accuracy % of the best {best['k']} answers", _percent(best["accuracy"])
+    for name, title, show in (
+        ("nll", "NLL", _number),
+        ("brier", "Brier score", _number),
+        ("ece", f"ECE % ({bins} bins of equal width)", _percent),
+        ("ece_equal_mass", f"ECE % ({bins} bins of equal mass)", _percent),
+        ("classwise_ece", f"classwise ECE % ({bins} bins)", _percent),
     ):
-        yield title, _percent(metrics[name]), _percent(calibrated[name])
-    yield "temperature, fitted on validation images", "", _number(calibrated["temperature"])
-    yield "area under the risk-coverage curve %", _percent(metrics["aurc"])
-    surest = metrics["selective"]
-    yield "accuracy % of the surer half", _percent(surest["accuracy"][len(surest["accuracy"]) // 2 - 1])
-    yield "V-measure of clustered embeddings", _number(metrics["v_measure"])
+        if name in metrics:
+            yield title, show(metrics[name]), show(calibrated.get(name))
+    if calibrated:
+        yield "temperature, fitted on validation images", "", _number(calibrated["temperature"])
+    if "selective" in metrics:
+        yield "area under the risk-coverage curve %", _percent(metrics["aurc"])
+        surest = metrics["selective"]
+        yield "accuracy % of the surer half", _percent(surest["accuracy"][len(surest["accuracy"]) // 2 - 1])
+    if "v_measure" in metrics:
+        yield "V-measure of clustered embeddings", _number(metrics["v_measure"])
 
 
 def _robustness(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for sigma, accuracy in metrics["noise"].items():
-        yield f"accuracy % at noise {sigma}", _percent(accuracy)
+    figure = "mIoU" if "miou" in metrics else "accuracy"
+    for sigma, value in metrics["noise"].items():
+        yield f"{figure} % at noise {sigma}", _percent(value)
     attacks = metrics["attacks"]
     if attacks:
         yield f"accuracy % on the {attacks['images']:,} images that are attacked", _percent(attacks["accuracy"])

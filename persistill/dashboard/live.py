@@ -59,7 +59,8 @@ class Live:
             folder: the name of its folder, as ``overview`` gives it.
 
         Returns:
-            Plain JSON: ``validation``, with ``step``, ``epoch`` and ``accuracy`` (percent) of every epoch;
+            Plain JSON: ``validation``, with ``step``, ``epoch`` and ``accuracy`` (percent) of every epoch, and the
+            ``name`` of what stands in its place where the task has another figure;
             ``terms``, for "loss" and for the name of each term its ``step`` and ``value``: means over the epochs that
             are over, and then the single steps of the one that is not. What was not finite is None.
 
@@ -76,11 +77,12 @@ class Live:
                 curve = terms.setdefault(name, {"step": [], "value": []})
                 curve["step"].append(record.get("step"))
                 curve["value"].append(value)
-        judged = [record for record in epochs if _accuracy(record) is not None]
+        judged = [(record, figure) for record in epochs if (figure := _figure(record)) is not None]
         validation = {
-            "step": [record.get("step") for record in judged],
-            "epoch": [record.get("epoch") for record in judged],
-            "accuracy": [100 * (_accuracy(record) or 0.0) for record in judged],
+            "name": judged[0][1][0] if judged else "accuracy",
+            "step": [record.get("step") for record, _ in judged],
+            "epoch": [record.get("epoch") for record, _ in judged],
+            "accuracy": [100 * value for _, (_, value) in judged],
         }
         return {"folder": folder, "validation": validation, "terms": terms}
 
@@ -131,7 +133,7 @@ class Live:
         written = max(path.stat().st_mtime for path in _present(run, ("run.json", "log.jsonl", "done.json")))
         age = max(0.0, now - written)
         last = self._last(run) if run.kind in TRAINED else {}
-        accuracy = _accuracy(last)
+        figure = _figure(last)
         return {
             "folder": run.path.name,
             "kind": run.kind,
@@ -141,7 +143,7 @@ class Live:
             "age": age,
             "version": f"{run.log_size()}-{'done' if finished else 'open'}",
             "progress": f"epoch {last['epoch']} of {last['epochs']}" if {"epoch", "epochs"} <= set(last) else "",
-            "accuracy": "" if accuracy is None else f"{100 * accuracy:.2f} %",
+            "accuracy": "" if figure is None else f"{100 * figure[1]:.2f} %",
             "curves": run.kind in TRAINED,
             "report": run.kind == "comparison" and run.file("report.html").is_file(),
         }
@@ -151,6 +153,7 @@ def _present(run: RunFolder, names: tuple[str, ...]) -> list[Path]:
     return [run.file(name) for name in names if run.file(name).is_file()] or [run.path]
 
 
-def _accuracy(record: dict[str, Any]) -> float | None:
-    found = (record.get("validation") or {}).get("accuracy")
-    return float(found) if isinstance(found, int | float) else None
+def _figure(record: dict[str, Any]) -> tuple[str, float] | None:
+    """Name and value of the task's figure on validation images, which stands first; None if it is not there."""
+    name, value = next(iter((record.get("validation") or {}).items()), ("", None))
+    return (name, float(value)) if isinstance(value, int | float) else None

@@ -68,14 +68,14 @@ def export_student(
 
     Returns:
         ``files`` (format -> file name), ``bytes`` (format -> size), ``difference`` (format -> largest
-        absolute difference between logits), ``agreement`` (format -> share of equal answers), ``accuracy`` or whatever
-        the task's figure is called (format, and "checkpoint" -> figure on ``images``, with targets), ``milliseconds``
-        (format -> images in a batch -> median wall-clock of the batch on one thread), ``left_out`` (format -> why),
-        ``int8`` (what kind of int8 file there is, under "made": one of ``MADE``; under "saturating" the layers that may
-        answer otherwise on processors without VNNI, none in files that are written here; and with ``for_int8``, under
-        "static", the difference, agreement and figure of the file that would be there without; empty if there is no
-        int8 file), ``instructions`` (of the processor that measured, for 8-bit integers), ``parameters``, ``images``
-        and ``seconds``.
+        absolute difference between logits), ``agreement`` (format -> share of equal answers), ``figure`` (the name of
+        the task's figure, "accuracy") and, under this name, format and "checkpoint" -> figure on ``images``, with
+        targets; ``milliseconds`` (format -> images in a batch -> median wall-clock of the batch on one thread),
+        ``left_out`` (format -> why), ``int8`` (what kind of int8 file there is, under "made": one of ``MADE``; under
+        "saturating" the layers that may answer otherwise on processors without VNNI, none in files that are written
+        here; and with ``for_int8``, under "static", the difference, agreement and figure of the file that would be
+        there without; empty if there is no int8 file), ``instructions`` (of the processor that measured, for 8-bit
+        integers), ``parameters``, ``images`` and ``seconds``.
 
     Raises:
         UserError: if ``about`` or ``images`` do not fit the network, a format is unknown, or the folder holds another
@@ -133,6 +133,7 @@ def export_student(
             what: {name: measured[what] for name, measured in kept.items()}
             for what in ("difference", "agreement", "milliseconds")
         },
+        "figure": task.figure,
         task.figure: figures,
         "left_out": left_out,
         "int8": int8,

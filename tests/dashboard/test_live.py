@@ -14,7 +14,7 @@ from persistill.run_folder import RunFolder
 
 def test_curves_are_epochs_and_then_the_steps_of_the_open_one(runs, student):
     found = Live(runs).curves(student.path.name)
-    assert found["validation"] == {"step": [10, 20], "epoch": [1, 2], "accuracy": [25.0, 50.0]}
+    assert found["validation"] == {"name": "accuracy", "step": [10, 20], "epoch": [1, 2], "accuracy": [25.0, 50.0]}
     assert found["terms"] == {
         "loss": {"step": [10, 20, 25], "value": [2.5, None, 1.75]},
         "ce": {"step": [10, 20, 25], "value": [2.0, 1.5, 1.25]},
@@ -66,7 +66,7 @@ def test_a_training_without_an_epoch(runs):
     assert live.overview()["runs"][0]["progress"] == ""
     assert live.curves(folder.path.name) == {
         "folder": folder.path.name,
-        "validation": {"step": [], "epoch": [], "accuracy": []},
+        "validation": {"name": "accuracy", "step": [], "epoch": [], "accuracy": []},
         "terms": {},
     }
 

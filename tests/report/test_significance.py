@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import t
 
 from persistill.errors import UserError
-from persistill.report.significance import Difference, paired_difference, sentence, student_quantile
+from persistill.report.significance import (
+    Difference,
+    paired_difference,
+    paired_ratio_difference,
+    sentence,
+    student_quantile,
+)
 
 
 def naive(differences: np.ndarray, draws: int, seed: int) -> tuple[float, float]:
@@ -145,3 +151,61 @@ def test_the_quantile_is_that_of_scipy(freedom):
 def test_what_cannot_be_compared_is_said(arm, baseline, said):
     with pytest.raises(UserError, match=said):
         paired_difference(arm, baseline)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_ratio_whose_denominators_are_one_is_a_mean(seeds):
+    random = np.random.default_rng(seeds)
+    arm, baseline = random.random((seeds, 40)), random.random((seeds, 40))
+    parts = [np.stack([values, np.ones_like(values)], -1)[:, :, None] for values in (arm, baseline)]
+    found, mean = paired_ratio_difference(*parts, larger_is_better=False), paired_difference(arm, baseline)
+    assert (found.mean, found.low, found.high) == pytest.approx((mean.mean, mean.low, mean.high))
+    assert (found.seeds, found.images, found.larger_is_better) == (seeds, 40, False)
+
+
+def test_a_ratio_is_that_of_the_sums_and_not_the_mean_of_ratios():
+    # Class 0: 1/1 and 1/3, together 2/4. Class 1 is in the second image alone: 1/2. Class 2 is nowhere.
+    arm = np.array([[[[1, 1], [0, 0], [0, 0]], [[1, 3], [1, 2], [0, 0]]]])
+    assert paired_ratio_difference(arm, 0 * arm).mean == pytest.approx((2 / 4 + 1 / 2) / 2)
+
+
+def test_the_interval_of_ratios_is_that_of_the_naive_bootstrap():
+    random = np.random.default_rng(3)
+    seeds, images, classes = 2, 30, 3
+    arm, baseline = (
+        np.stack([union * random.random((seeds, images, classes)), union], -1)
+        for union in random.integers(0, 9, (2, seeds, images, classes))
+    )
+
+    def figure(parts: np.ndarray, chosen: np.ndarray) -> float:
+        sums = parts[chosen].sum(0)
+        return float(np.mean([numerator / denominator for numerator, denominator in sums if denominator]))
+
+    every = np.arange(images)
+    whole = np.array([figure(arm[s], every) - figure(baseline[s], every) for s in range(seeds)])
+    stretch = math.sqrt(seeds / (seeds - 1)) * t.ppf(0.975, seeds - 1) / 1.959964
+    values = []
+    for _ in range(1500):
+        chosen, seen = random.integers(seeds, size=seeds), random.integers(images, size=images)
+        own = [
+            figure(arm[s], seen) - figure(baseline[s], seen) + (stretch - 1) * (whole[s] - whole.mean()) for s in chosen
+        ]
+        values.append(np.mean(own))
+    found = paired_ratio_difference(arm, baseline)
+    low, high = np.quantile(values, [0.025, 0.975])
+    assert found.mean == pytest.approx(whole.mean())
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.08 * (high - low))
+
+
+@pytest.mark.parametrize(
+    ("shape", "other"), [((2, 5, 3, 2), (2, 5, 4, 2)), ((2, 5, 3), (2, 5, 3)), ((0, 5, 3, 2), (0, 5, 3, 2))]
+)
+def test_ratios_of_other_shapes_are_refused(shape, other):
+    with pytest.raises(UserError, match="numerator and a denominator"):
+        paired_ratio_difference(np.zeros(shape), np.zeros(other))
+
+
+def test_ratios_that_are_not_finite_are_refused():
+    parts = np.ones((1, 2, 1, 2))
+    with pytest.raises(UserError, match="finite"):
+        paired_ratio_difference(parts, parts * np.nan)

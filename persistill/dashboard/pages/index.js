@@ -147,7 +147,7 @@
       if (!shown.length || (name !== "accuracy" && !terms.includes(name.slice(5)))) figure.remove();
     }
     if (!shown.length) return;
-    plot("accuracy", "Validation accuracy", " %", shown.map((run) => ({ run, x: of(run).validation.step, y: of(run).validation.accuracy })));
+    plot("accuracy", `Validation ${of(shown[0]).validation.name}`, " %", shown.map((run) => ({ run, x: of(run).validation.step, y: of(run).validation.accuracy })));
     for (const term of terms) {
       const having = shown.filter((run) => of(run).terms[term]);
       plot(`term ${term}`, term === "loss" ? "Loss, all terms weighed" : `Term ${term}, not weighed`, "",

@@ -1,0 +1,185 @@
+"""Segmentation from a recipe to its report, on scenes that are made up; every figure against torchmetrics."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchmetrics.functional.classification import multiclass_jaccard_index
+
+from persistill import models, report
+from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.data import load
+from persistill.errors import UserError
+from persistill.losses import AT, CRD, CWD, DIST, DKD, KD, SP, TGD, FitNet
+from persistill.pipeline import Pipeline
+from persistill.pipeline.network_stage import WEIGHTS
+from persistill.report.sections import sections_of
+from persistill.run_folder import RunFolder
+
+CLASSES = ("ground", "square", "disk")
+IMAGE = ("image",)
+QUICK = Train(
+    epochs=1, batch_size=6, lr=0.05, schedule="constant", augment=("crop", "flip"), crop_padding=2, crop_size=(20, 28)
+)
+
+
+def recipe(folder: str, **changes) -> Recipe:
+    values = {
+        "name": "scenes",
+        "task": "segmentation",
+        "data": Data(source=folder, validation=6, test=8),
+        "teachers": {"image": Teacher(model=Model(name="lraspp:resnet-14"))},
+        "student": Model(name="lraspp:resnet-8"),
+        "arms": {
+            "alone": Arm(),
+            "logits": Arm(methods=(KD(), DKD(), DIST(), CWD(on="logits", weight=3.0)), teachers=IMAGE),
+            "maps": Arm(methods=(AT(), SP(), FitNet(), CWD()), teachers=IMAGE),
+            "tgd": Arm(methods=(TGD(),), teachers=("image", "image")),
+        },
+        "train": QUICK,
+        "evaluate": Evaluate(noise=(0.1,), corruptions=("contrast",), corruption_images=5, batch_size=5),
+        "seeds": (0,),
+    }
+    return Recipe(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def scenes(write_scenes, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "root")
+
+
+@pytest.fixture(scope="module")
+def finished(scenes: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return Pipeline(recipe(scenes), tmp_path_factory.mktemp("runs"), device="cpu", command="x").run()
+
+
+@pytest.fixture(scope="module")
+def comparison(finished: RunFolder) -> report.Comparison:
+    return report.read(finished.path)
+
+
+def answers(finished: RunFolder, folder: str, scenes: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Predicted and true classes of the test images, asked anew."""
+    run = RunFolder.open(finished.path.parent / folder)
+    network, about = models.load(run.file(WEIGHTS), run.inputs["model"])
+    test = load(Data(source=scenes, validation=6, test=8), masks=True).test
+    rows = torch.arange(len(test))
+    mean, std = (torch.tensor(about[name])[:, None, None] for name in ("mean", "std"))
+    with torch.no_grad():
+        logits = network.eval()((test.fetch(rows).float() / 255 - mean) / std).logits
+    return logits.argmax(1), test.fetch_targets(rows)
+
+
+def test_figures_are_those_of_torchmetrics(finished, comparison, scenes):
+    for arm in comparison.everyone:
+        run = arm.runs[0]
+        predicted, target = answers(finished, run.folder, scenes)
+        iou = multiclass_jaccard_index(predicted, target, 3, ignore_index=-100, average="none")
+        assert run.metrics["iou"] == pytest.approx(iou.tolist())
+        assert run.score == pytest.approx(float(iou.mean()))
+        counted = target != -100
+        right = float((predicted == target)[counted].double().mean())
+        assert run.metrics["pixel_accuracy"] == pytest.approx(right)
+
+
+def test_files_of_an_evaluation_hold_what_figures_are_made_of(comparison, finished, scenes):
+    run = comparison.arms[0].runs[0]
+    predicted, target = answers(finished, run.folder, scenes)
+    with np.load(run.evaluation / "per_image.npz") as file:
+        miou, confusion, index = file["miou"], file["confusion"], file["index"]
+    assert (miou.shape, confusion.shape, index.tolist()) == ((8, 3, 2), (3, 3), list(range(8)))
+    for image in range(8):
+        for number in range(3):
+            own, true = predicted[image] == number, target[image] == number
+            own &= target[image] != -100
+            assert miou[image, number].tolist() == [int((own & true).sum()), int((own | true).sum())]
+    assert confusion.sum() == int((target != -100).sum())
+    with np.load(run.evaluation / "masks.npz") as file:
+        assert file["rows"].tolist() == list(range(8))
+        assert np.array_equal(file["answer"], predicted.numpy())
+    with np.load(run.evaluation / "predictions.npz") as file:
+        assert file["logits"].shape == (8 * 256, 3)
+        assert set(file["target"]) <= {0, 1, 2}
+
+
+def test_noise_and_corruptions_are_measured_by_the_same_figure(comparison):
+    for arm in comparison.everyone:
+        metrics = arm.runs[0].metrics
+        assert 0 <= metrics["noise"]["0.1"] <= 1
+        found = metrics["corruptions"]
+        assert (found["images"], list(found["miou"]), found["miou"]["contrast"].keys()) == (
+            5,
+            ["contrast"],
+            set("12345"),
+        )
+        assert found["error"] == pytest.approx(1 - np.mean(list(found["miou"]["contrast"].values())))
+    assert comparison.relative_error[comparison.arms[0].runs[0].folder] == 1
+
+
+def test_the_report_shows_masks_and_classes(comparison):
+    sections = {part.name: part for part in sections_of(comparison) if not isinstance(part, str)}
+    assert list(sections) == [
+        *("significance", "accuracy", "class-iou", "predicted-masks", "cost", "training", "calibration", "noise"),
+        *("corruptions", "repeat"),
+    ]
+    rows = sections["predicted-masks"].content["rows"]
+    assert len(rows) == 8
+    assert [mask.label for mask in rows[0].masks][:2] == ["image", "truth"]
+    assert [mask.label.split(":")[0] for mask in rows[0].masks[2:]] == ["teacher", "alone", "tgd"]
+    assert [name for name, _ in sections["predicted-masks"].content["legend"]] == list(CLASSES)
+    table = sections["class-iou"].tables[0]
+    assert [row[0] for row in table.rows] == list(CLASSES)
+    assert table.rows[1][1] == f"{100 * comparison.arms[0].runs[0].metrics['iou'][1]:.2f}"
+    page = (comparison.folder / "report.html").read_text()
+    assert "Differences to the baseline" in page
+    assert "in mIoU" in page
+    assert comparison.arms[0].name in report.markdown(comparison)
+
+
+def test_exported_files_answer_as_the_checkpoint(finished, comparison, scenes):
+    result = comparison.export
+    assert result["figure"] == "miou"
+    exact = [name for name in result["agreement"] if name != "int8"]
+    assert {"safetensors", "onnx", "program"} <= set(exact)
+    assert [result["agreement"][name] for name in exact] == pytest.approx([1.0] * len(exact), abs=1e-3)
+    predicted, target = answers(finished, comparison.arms[-1].runs[0].folder, scenes)
+    miou = float(multiclass_jaccard_index(predicted, target, 3, ignore_index=-100))
+    assert result["miou"]["checkpoint"] == pytest.approx(miou)
+    folder = finished.path.parent / result["folder"]
+    config = json.loads((folder / "model.json").read_text())
+    assert (config["task"], config["output"]["shape"]) == ("segmentation", ["batch", 3, 24, 32])
+    image = Path(scenes) / "images" / "00.png"
+    copied = finished.path.parent / "scene.png"
+    copied.write_bytes(image.read_bytes())
+    said = subprocess.run(
+        [sys.executable, folder / "segment.py", copied], capture_output=True, text=True, check=True
+    ).stdout
+    assert said.startswith(str(copied))
+    with Image.open(copied.with_suffix(".mask.png")) as mask:
+        assert mask.size == (32, 24)
+
+
+def test_a_network_of_whole_images_is_refused_before_training(scenes, tmp_path):
+    with pytest.raises(UserError, match="student: the task 'segmentation' needs logits of shape"):
+        Pipeline(recipe(scenes, student=Model(name="resnet-8")), tmp_path, device="cpu").run()
+
+
+def test_what_draws_images_by_class_is_refused(scenes, tmp_path):
+    arms = {"alone": Arm(), "crd": Arm(methods=(CRD(),), teachers=IMAGE)}
+    with pytest.raises(UserError, match="arm 'crd'"):
+        Pipeline(recipe(scenes, arms=arms), tmp_path, device="cpu").run()
+
+
+def test_images_of_other_things_are_refused(scenes, tmp_path):
+    with pytest.raises(UserError, match="measures no detection of images of other things"):
+        Pipeline(recipe(scenes, evaluate=Evaluate(ood="digits")), tmp_path, device="cpu")
+
+
+def test_keys_know_the_task(scenes):
+    own = Pipeline(recipe(scenes), Path("nowhere"), device="cpu").stages()[0]
+    assert own.inputs["task"] == "segmentation"

@@ -45,7 +45,9 @@ def save_pretrained(source: Path, target: Path, card: str | None = None, *, mode
         raise UserError(f"there is no folder {source}. Give an export's folder or a student's run folder.")
     exported = (source / CONFIG).is_file()
     if not exported and not (source / WEIGHTS).is_file():
-        raise UserError(f"{source} holds neither {CONFIG} nor {WEIGHTS}: it is no export and no student's run folder.")
+        raise UserError(
+            f"{source} holds neither {CONFIG} nor {WEIGHTS}: it is neither an export nor a student's run folder."
+        )
     target.mkdir(parents=True, exist_ok=True)
     if exported:
         config = read_json(source / CONFIG)
@@ -138,7 +140,7 @@ def _export_weights(source: Path, target: Path, model: str | None) -> None:
     run.result()
     network, about = models.load(source / WEIGHTS, model)
     if about.get("view", "image") != "image":
-        raise UserError(f"{source} sees the view {about['view']!r}, not images: it helps to train students.")
+        raise UserError(f"{source} takes the view {about['view']!r}, not images: only students can be exported.")
     temperature = fitted_temperature(run)
     if temperature is not None:
         about["temperature"] = temperature

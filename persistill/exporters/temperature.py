@@ -1,4 +1,4 @@
-"""The temperature at which a trained network's confidence can be believed, from the evaluations beside it."""
+"""The fitted temperature of a trained network, from the evaluations beside its run folder."""
 
 from persistill.run_folder import RunFolder, find
 

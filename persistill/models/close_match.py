@@ -1,4 +1,4 @@
-"""Near names out of long lists, which no reader wants to see whole."""
+"""Close matches out of long lists of names."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from persistill.errors import UserError
 
 
 def close_match_error(kind: str, given: str, allowed: Iterable[str], advice: str) -> UserError:
-    """The answer to a name that is not in a long list: the near names, not all of them.
+    """The error for a name that is not in a long list: close matches, not all names.
 
     Args:
         kind: what the name should have named, in the singular.

@@ -1,4 +1,4 @@
-"""The networks that a recipe can name: our own in one table, those of others by where they come from."""
+"""Networks by name: persistill's own, those of timm and torchvision, and user code."""
 
 from collections.abc import Callable
 from functools import partial
@@ -53,7 +53,7 @@ _TABLE: dict[str, Callable[[int, int], Network]] = {
 }
 
 NAMES = tuple(_TABLE)
-"""Our own classifiers. Networks of others: "timm/NAME", "torchvision/NAME", "package.module:function"."""
+"""Persistill's own classifiers. Others: "timm/NAME", "torchvision/NAME", "package.module:function"."""
 
 _DECODERS: dict[str, Callable[[str, Encoder, int], Network]] = {"lraspp": LRASPP}
 """Before the name of an encoder, as in "lraspp:timm/NAME" and "lraspp:wrn-16-1": networks that classify pixels."""
@@ -65,13 +65,13 @@ _LIBRARIES: dict[str, tuple[Callable[[str], None], Callable[[str, int, int, Size
 
 
 def check(name: str) -> None:
-    """Say whether ``build`` knows a name, without building. A user's own module is imported, and so runs.
+    """Check that ``build`` knows a name, without building. A user's own module is imported, and so runs.
 
     Args:
         name: one of ``NAMES``, "timm/NAME", "torchvision/NAME" or "package.module:function"; or "lraspp:ENCODER".
 
     Raises:
-        UserError: if there is no network of that name, with the near ones.
+        UserError: if there is no network of that name, with close matches.
     """
     decoder, encoder = split_decoder(name)
     if decoder:
@@ -92,7 +92,7 @@ def check(name: str) -> None:
 
 
 def build(name: str, in_channels: int, num_classes: int, image_size: Size | None = None) -> Network:
-    """Make a network with fresh weights, drawn from torch's global generator. Nothing is downloaded.
+    """Build a network with random weights, from torch's global generator. Nothing is downloaded.
 
     Args:
         name: one of ``NAMES``, "timm/NAME", "torchvision/NAME", or "package.module:function" for a function or class
@@ -100,13 +100,13 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
             any ``nn.Module``, or what ``adapt`` makes of one. "lraspp:" before one of ``NAMES`` or "timm/NAME" for a
             network that classifies every pixel, with that one as its encoder. "+projector-CHANNELS-REDUCTION" behind
             a name for the student that SimKD makes of it (``ProjectedClassifier``).
-        in_channels: channels of the images that it will see, 1 or more.
+        in_channels: channels of the images, 1 or more.
         num_classes: number of classes, 2 or more.
-        image_size: height and width of the images. Our own networks take any. Those of others are made for it where
-            they must be, and measured with it; None for the size that timm or torchvision state, or 32x32.
+        image_size: height and width of the images. Persistill's own networks take any. Others are built for it where
+            they must be, and traced with it; None for the size that timm or torchvision state, or 32x32.
 
     Raises:
-        UserError: if there is no network of that name, with the near ones, a number is out of range, or the network
+        UserError: if there is no network of that name, with close matches, a number is out of range, or the network
             does not fit such images.
     """
     alone, projector = split_projector(name)

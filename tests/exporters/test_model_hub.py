@@ -102,7 +102,7 @@ def test_refusals_are_sentences(folder, monkeypatch, tmp_path):
             hub.push_to_hub(folder, name)
     with pytest.raises(UserError, match="there is no folder nowhere, and 'nowhere' is no name"):
         hub.from_pretrained("nowhere")
-    with pytest.raises(UserError, match="it is no export"):
+    with pytest.raises(UserError, match="it is neither an export"):
         hub.save_pretrained(tmp_path, tmp_path / "x")
     with pytest.raises(UserError, match="there is no folder"):
         hub.save_pretrained(tmp_path / "none", tmp_path / "x")

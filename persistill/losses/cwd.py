@@ -16,7 +16,7 @@ from persistill.structures import Batch, ModelOutput, OutputField
 
 
 def channel_divergence(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
-    """Temperature squared times KL(teacher || student) of each channel's distribution over positions (equations 2, 3).
+    """Temperature squared times KL(teacher || student) of each channel's distribution over positions.
 
     A channel becomes a distribution by a softmax over its positions, so that its size and offset do not count, and the
     places where it is strong count most.

@@ -26,7 +26,7 @@ def normalized_kd(
         temperature: of the second part, above 0.
 
     Returns:
-        Two scalars, means over the batch, 0 or more (equation 9 of the paper): -p log q, with p and q the teacher's and
+        Two scalars, means over the batch, 0 or more: -p log q, with p and q the teacher's and
         the student's probability of the target at temperature 1; and temperature squared times the cross-entropy of the
         student's probabilities of the other classes, which sum to 1 among themselves, under the teacher's.
 

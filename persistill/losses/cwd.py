@@ -50,8 +50,8 @@ class CWD(DistillationLoss):
     """Each channel is strong where the first teacher's is. One term, "cwd", or "cwd_logits" on dense logits.
 
     Attributes:
-        weight: of the term; the authors take 50 for feature maps and 3 for logits.
-        temperature: divides the channels; 4 is the authors'.
+        weight: of the term; 3 is the authors' for logits, and 50 is usual for feature maps where others compare methods.
+        temperature: divides the channels; 4 is the authors', for logits.
         on: "feature_maps", where a 1x1 convolution that is trained along brings the student to the teacher's channels
             if they differ, or "logits", of tasks where every position has a class.
         maps: the student's stages that are compared, each with the teacher's stage that is as far from the last; None

@@ -50,7 +50,7 @@ class CWD(DistillationLoss):
     """Each channel is strong where the first teacher's is. One term, "cwd", or "cwd_logits" on dense logits.
 
     Attributes:
-        weight: of the term; 3 is the authors' for logits, and 50 is usual for feature maps where others compare methods.
+        weight: of the term; 3 is the authors' for logits, and 50 for feature maps is usual in comparisons by others.
         temperature: divides the channels; 4 is the authors', for logits.
         on: "feature_maps", where a 1x1 convolution that is trained along brings the student to the teacher's channels
             if they differ, or "logits", of tasks where every position has a class.

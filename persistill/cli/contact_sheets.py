@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from persistill.cli.sheet_parts import SIDE, framed, save, shortened
-from persistill.cli.topology_outputs import Pixels, Scanned
+from persistill.cli.topology_outputs import Pixels, ScanConfig
 from persistill.topology import PersistenceImageConfig, scan_persistence_images
 from persistill.topology.plotting import contact_sheet, explain
 from persistill.topology.scans import Scan
@@ -16,7 +16,11 @@ _COLUMNS = 12  # persistence images of an image on a sheet
 
 
 def draw_sheet(
-    path: Path, images: Sequence[Pixels], names: Sequence[str], settings: PersistenceImageConfig, scanned: Scanned
+    path: Path,
+    images: Sequence[Pixels],
+    names: Sequence[str],
+    settings: PersistenceImageConfig,
+    config: ScanConfig,
 ) -> None:
     """Write images, each beside its persistence images.
 
@@ -25,11 +29,11 @@ def draw_sheet(
         images: (C, H, W) each, of any sizes; at least one.
         names: one for each, shown shortened.
         settings: of the persistence images.
-        scanned: how images are read. Of many channels only the first are shown.
+        config: how images are read. Of many channels only the first are shown.
     """
-    channels = min(scanned.channels, max(1, _COLUMNS // len(scanned.scans)))
+    channels = min(config.channels, max(1, _COLUMNS // len(config.scans)))
     drawn = [
-        scan_persistence_images(image[None, :channels], settings, scans=scanned.scans, threads=scanned.threads)[0]
+        scan_persistence_images(image[None, :channels], settings, scans=config.scans, threads=config.threads)[0]
         for image in images
     ]
     shown = [to_be_seen(image[:channels]) for image in images]
@@ -37,7 +41,7 @@ def draw_sheet(
     sheet = contact_sheet(
         np.stack([framed(one, side) for one in shown]),
         np.stack(drawn),
-        scans=scanned.scans,
+        scans=config.scans,
         titles=[shortened(name) for name in names],
     )
     save(sheet, path)

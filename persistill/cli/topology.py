@@ -24,7 +24,7 @@ EXAMPLES = (
     "persistill topology images --output topology",
     "persistill topology digits.npy --output diagrams --to diagrams",
 )
-_IMAGES, _IMAGES = "Persistence images", "Images"
+_OUTPUT, _INPUT = "Persistence images", "Images"
 _SHOWN = 3  # left-out images that are named
 _MANY = 0.5  # share of blank images that is worth a word
 
@@ -106,45 +106,50 @@ def topology(
     preset: Annotated[
         Preset,
         typer.Option(
-            rich_help_panel=_IMAGES,
+            rich_help_panel=_OUTPUT,
             help="tgd: the settings of the TGD paper's code. fitted: a window laid around these images.",
         ),
     ] = Preset.TGD,
     pixels: Annotated[
-        str | None, typer.Option(rich_help_panel=_IMAGES, metavar="50x50", help="Rows x columns of an image.")
+        str | None,
+        typer.Option(rich_help_panel=_OUTPUT, metavar="50x50", help="Rows x columns of a persistence image."),
     ] = None,
     bandwidth: Annotated[
-        float | None, typer.Option(rich_help_panel=_IMAGES, help="Standard deviation of a point's Gaussian.")
+        float | None,
+        typer.Option(rich_help_panel=_OUTPUT, help="Standard deviation of a point's Gaussian."),
     ] = None,
     births: Annotated[
-        str | None, typer.Option(rich_help_panel=_IMAGES, metavar="0,0.3", help="The window along births.")
+        str | None, typer.Option(rich_help_panel=_OUTPUT, metavar="0,0.3", help="The window along births.")
     ] = None,
     persistences: Annotated[
-        str | None, typer.Option(rich_help_panel=_IMAGES, metavar="0,0.3", help="The window along persistences.")
+        str | None,
+        typer.Option(rich_help_panel=_OUTPUT, metavar="0,0.3", help="The window along persistences."),
     ] = None,
     weight: Annotated[
-        Weight | None, typer.Option(rich_help_panel=_IMAGES, help="Weigh points by persistence, or all alike.")
+        Weight | None,
+        typer.Option(rich_help_panel=_OUTPUT, help="Weigh points by persistence, or all alike."),
     ] = None,
     grid: Annotated[
-        Grid | None, typer.Option(rich_help_panel=_IMAGES, help="Even pixels, or those of the TGD paper's code.")
+        Grid | None,
+        typer.Option(rich_help_panel=_OUTPUT, help="Even pixels, or those of the TGD paper's code."),
     ] = None,
     scaling: Annotated[
         Scaling | None,
-        typer.Option(rich_help_panel=_IMAGES, help="Divide by each maximum, take log1p(image / scale), or neither."),
+        typer.Option(rich_help_panel=_OUTPUT, help="Divide by each maximum, take log1p(image / scale), or neither."),
     ] = None,
-    scale: Annotated[float | None, typer.Option(rich_help_panel=_IMAGES, help="The scale of --scaling log.")] = None,
+    scale: Annotated[float | None, typer.Option(rich_help_panel=_OUTPUT, help="The scale of --scaling log.")] = None,
     dtype: Annotated[
         Dtype | None,
-        typer.Option(rich_help_panel=_IMAGES, help="Of stored images: float32 unless told; uint8 holds floor(255 x)."),
+        typer.Option(rich_help_panel=_OUTPUT, help="Of stored values: float32 unless told; uint8 holds floor(255 x)."),
     ] = None,
-    grayscale: Annotated[bool, typer.Option("--grayscale", rich_help_panel=_IMAGES, help="Read one channel.")] = False,
+    grayscale: Annotated[bool, typer.Option("--grayscale", rich_help_panel=_INPUT, help="Read one channel.")] = False,
     skip_unreadable: Annotated[
         bool,
-        typer.Option("--skip-unreadable", rich_help_panel=_IMAGES, help="Leave out images that fail, and say so."),
+        typer.Option("--skip-unreadable", rich_help_panel=_INPUT, help="Leave out images that fail, and say so."),
     ] = False,
     field: Annotated[
         str | None,
-        typer.Option(rich_help_panel=_IMAGES, help="The Parquet column or .npz array, where several could be it."),
+        typer.Option(rich_help_panel=_INPUT, help="The Parquet column or .npz array, where several could be it."),
     ] = None,
 ) -> None:
     """Turn images into persistence images, diagrams or Betti curves.
@@ -223,8 +228,8 @@ def _print(outcome: "Outcome", output: Path) -> None:
     blank = outcome.tally.get("blank", 0) / max(1, rows * (shape[0] if shape else 1))
     if blank > _MANY:
         console.print(
-            f"{100 * blank:.0f} % of the images are blank: their window misses the bars. Move it with --births and "
-            "--persistences, or let it be fitted: --preset fitted",
+            f"{100 * blank:.0f} % of the persistence images are blank: their window misses the bars. Move it with "
+            "--births and --persistences, or let it be fitted: --preset fitted",
             highlight=False,
         )
     if outcome.before:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from persistill.cli.topology_writer import Growing
+from persistill.cli.topology_writer import ResumableWriter
 from persistill.topology import Diagrams, PersistenceImageConfig, scan_persistence_images, sublevel_persistence
 from persistill.topology.scans import SCANS, Scan
 from persistill.topology.vectorization.betti_curves import betti_curves
@@ -21,8 +21,8 @@ _COUNTS = 1 << 20  # diagrams whose bounds are added up at once
 Pixels = npt.NDArray[Any]
 
 
-class Kind(Protocol):
-    """One kind of results.
+class Output(Protocol):
+    """One thing that images can become: computed and written chunk by chunk.
 
     Attributes:
         title: what they are called.
@@ -43,17 +43,17 @@ class Kind(Protocol):
     def parameters(self) -> dict[str, Any]:
         """All that the results depend on, plain JSON."""
 
-    def grow(self, images: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
+    def write(self, images: Sequence[Pixels], writer: ResumableWriter) -> Mapping[str, int]:
         """Append the results of images (C, H, W), of any sizes; gives numbers to tell them with."""
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """The shape of the results of so many images."""
 
-    def finish(self, results: Growing) -> None:
+    def finish(self, writer: ResumableWriter) -> None:
         """Bring the files that have grown into their last form."""
 
 
-class Scanned(NamedTuple):
+class ScanConfig(NamedTuple):
     """How images are read.
 
     Attributes:
@@ -84,7 +84,7 @@ class Scanned(NamedTuple):
         return sublevel_persistence(signals, min_persistence=least, essential=essential, threads=self.threads)
 
 
-class ImagesKind:
+class PersistenceImageOutput:
     """Persistence images, (N, scans * C, rows, columns)."""
 
     title = "persistence images"
@@ -93,39 +93,39 @@ class ImagesKind:
     keep: tuple[str, ...] = (result,)
     samples = 1 << 22
 
-    def __init__(self, scanned: Scanned, settings: PersistenceImageConfig, dtype: str) -> None:
-        self._scanned = scanned
+    def __init__(self, scan_config: ScanConfig, settings: PersistenceImageConfig, dtype: str) -> None:
+        self._scan_config = scan_config
         self._settings = settings
         self._dtype = np.dtype(dtype)
-        self._shape = (scanned.signals, *settings.pixels)
+        self._shape = (scan_config.signals, *settings.pixels)
         self.images = max(1, _OUTPUT // (4 * int(np.prod(self._shape))))
 
     def parameters(self) -> dict[str, Any]:
         """Settings and dtype."""
         return {"settings": self._settings.to_json(), "dtype": self._dtype.name}
 
-    def grow(self, images: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
+    def write(self, images: Sequence[Pixels], writer: ResumableWriter) -> Mapping[str, int]:
         """Append images; tells how many are blank."""
         drawn = np.empty((len(images), *self._shape), np.uint8 if self._dtype == np.uint8 else np.float32)
         for places, block in _by_size(images):
             out = np.empty((len(block), *self._shape), drawn.dtype)
             scan_persistence_images(
-                block, self._settings, scans=self._scanned.scans, threads=self._scanned.threads, out=out
+                block, self._settings, scans=self._scan_config.scans, threads=self._scan_config.threads, out=out
             )
             drawn[places] = out
-        _append_array(results, self.result, drawn.astype(self._dtype, copy=False))
+        _append_array(writer, self.result, drawn.astype(self._dtype, copy=False))
         return {"blank": int((~drawn.any((2, 3))).sum())}
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """(N, scans * C, rows, columns)."""
         return rows, *self._shape
 
-    def finish(self, results: Growing) -> None:
+    def finish(self, writer: ResumableWriter) -> None:
         """Write the number of images into the header."""
-        results.begin_with(self.result, _header(self.shape(results.reached.rows), self._dtype))
+        writer.begin_with(self.result, _header(self.shape(writer.reached.rows), self._dtype))
 
 
-class CurvesKind:
+class BettiCurveOutput:
     """Betti curves, (N, scans * C, steps): how many components there are at each level."""
 
     title = "Betti curves"
@@ -134,38 +134,38 @@ class CurvesKind:
     keep: tuple[str, ...] = (result,)
     samples = 1 << 20
 
-    def __init__(self, scanned: Scanned, levels: tuple[float, float, int], min_persistence: float) -> None:
-        self._scanned = scanned
+    def __init__(self, scan_config: ScanConfig, levels: tuple[float, float, int], min_persistence: float) -> None:
+        self._scan_config = scan_config
         self._levels = levels
         self._min_persistence = min_persistence
-        self._shape = (scanned.signals, levels[2])
+        self._shape = (scan_config.signals, levels[2])
         self.images = max(1, _OUTPUT // (4 * int(np.prod(self._shape))))
 
     def parameters(self) -> dict[str, Any]:
         """Levels and shortest bar."""
         return {"levels": list(self._levels), "min_persistence": self._min_persistence}
 
-    def grow(self, images: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
+    def write(self, images: Sequence[Pixels], writer: ResumableWriter) -> Mapping[str, int]:
         """Append curves."""
         grid = np.linspace(*self._levels)
         curves = np.empty((len(images), *self._shape), np.float32)
         for places, block in _by_size(images):
-            found = self._scanned.diagrams(block, self._min_persistence, essential=True)
+            found = self._scan_config.diagrams(block, self._min_persistence, essential=True)
             drawn = betti_curves(found, grid)
             curves[places] = drawn.reshape(len(block), *self._shape)
-        _append_array(results, self.result, curves)
+        _append_array(writer, self.result, curves)
         return {}
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """(N, scans * C, steps)."""
         return rows, *self._shape
 
-    def finish(self, results: Growing) -> None:
+    def finish(self, writer: ResumableWriter) -> None:
         """Write the number of curves into the header."""
-        results.begin_with(self.result, _header(self.shape(results.reached.rows), np.dtype(np.float32)))
+        writer.begin_with(self.result, _header(self.shape(writer.reached.rows), np.dtype(np.float32)))
 
 
-class DiagramsKind:
+class DiagramOutput:
     """Persistence diagrams in the file format of ``topology.layouts.save_diagrams``, of shape (N, scans * C)."""
 
     title = "diagrams"
@@ -175,8 +175,8 @@ class DiagramsKind:
     samples = 1 << 20
     images = 1 << 12
 
-    def __init__(self, scanned: Scanned, dtype: np.dtype[Any], min_persistence: float) -> None:
-        self._scanned = scanned
+    def __init__(self, scan_config: ScanConfig, dtype: np.dtype[Any], min_persistence: float) -> None:
+        self._scan_config = scan_config
         self._dtype = dtype
         self._min_persistence = min_persistence
 
@@ -184,31 +184,31 @@ class DiagramsKind:
         """Shortest bar."""
         return {"min_persistence": self._min_persistence}
 
-    def grow(self, images: Sequence[Pixels], results: Growing) -> Mapping[str, int]:
+    def write(self, images: Sequence[Pixels], writer: ResumableWriter) -> Mapping[str, int]:
         """Append points and their numbers; tells how many points there are."""
         values: list[Pixels] = [np.empty((0, 2), self._dtype)] * len(images)
-        counts = np.empty((len(images), self._scanned.signals), np.int64)
+        counts = np.empty((len(images), self._scan_config.signals), np.int64)
         for places, block in _by_size(images):
-            found = self._scanned.diagrams(block, self._min_persistence)
+            found = self._scan_config.diagrams(block, self._min_persistence)
             counts[places] = np.diff(found.offsets).reshape(len(block), -1)
-            bounds = found.offsets[:: self._scanned.signals]
+            bounds = found.offsets[:: self._scan_config.signals]
             for k, place in enumerate(places):
                 values[place] = found.values[bounds[k] : bounds[k + 1]]
         points = np.concatenate([np.empty((0, 2), self._dtype), *values])
-        results.append(self.files[0], points.tobytes())
-        results.append(self.files[1], counts.tobytes())
+        writer.append(self.files[0], points.tobytes())
+        writer.append(self.files[1], counts.tobytes())
         return {"points": len(points)}
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """(N, scans * C)."""
-        return rows, self._scanned.signals
+        return rows, self._scan_config.signals
 
-    def finish(self, results: Growing) -> None:
+    def finish(self, writer: ResumableWriter) -> None:
         """Put points and bounds into one file."""
-        shape = self.shape(results.reached.rows)
-        points, total = results.reached.tally.get("points", 0), shape[0] * shape[1]
-        paths = [results.path(name) for name in self.files]
-        with atomic(results.folder / self.result) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        shape = self.shape(writer.reached.rows)
+        points, total = writer.reached.tally.get("points", 0), shape[0] * shape[1]
+        paths = [writer.path(name) for name in self.files]
+        with atomic(writer.folder / self.result) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             with archive.open("values.npy", "w", force_zip64=True) as member, paths[0].open("rb") as source:
                 member.write(_header((points, 2), self._dtype))
                 shutil.copyfileobj(source, member, 1 << 20)
@@ -234,10 +234,10 @@ def _by_size(images: Sequence[Pixels]) -> Iterator[tuple[list[int], Pixels]]:
         yield found, np.stack([images[place] for place in found])
 
 
-def _append_array(results: Growing, file: str, array: npt.NDArray[Any]) -> None:
-    if results.reached.sizes[file] == 0:
-        results.append(file, _header((0, *array.shape[1:]), array.dtype))
-    results.append(file, array.data)
+def _append_array(writer: ResumableWriter, file: str, array: npt.NDArray[Any]) -> None:
+    if writer.reached.sizes[file] == 0:
+        writer.append(file, _header((0, *array.shape[1:]), array.dtype))
+    writer.append(file, array.data)
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:

@@ -13,8 +13,15 @@ import numpy as np
 
 from persistill import __version__
 from persistill.cli.contact_sheets import draw_explanation, draw_sheet
-from persistill.cli.topology_outputs import CurvesKind, DiagramsKind, ImagesKind, Kind, Pixels, Scanned
-from persistill.cli.topology_writer import SETTINGS, Growing, require_ours
+from persistill.cli.topology_outputs import (
+    BettiCurveOutput,
+    DiagramOutput,
+    Output,
+    PersistenceImageOutput,
+    Pixels,
+    ScanConfig,
+)
+from persistill.cli.topology_writer import SETTINGS, ResumableWriter, require_ours
 from persistill.data.streaming.base import ImageStream, Survey, Unreadable
 from persistill.data.streaming.files import open_stream
 from persistill.errors import UserError
@@ -77,7 +84,7 @@ class Outcome:
         shape: of the result.
         gray: how many of the images were read as RGB though they have no color.
         skipped: (name, why) of images left out.
-        tally: numbers of the result's kind.
+        tally: counts that the output gives.
         before: whether the result was there already.
     """
 
@@ -117,7 +124,7 @@ class Extraction:
         self._stream = stream
         self._survey: Survey = stream.survey(progress, grayscale=wishes.grayscale, threads=wishes.threads)
         self._require_readable(self._survey.problems)
-        self._scanned = Scanned(wishes.scans, self._survey.channels, wishes.threads)
+        self._scan_config = ScanConfig(wishes.scans, self._survey.channels, wishes.threads)
 
     def run(self) -> Outcome:
         """Make what is not there yet, and write it.
@@ -126,57 +133,57 @@ class Extraction:
             UserError: if an image cannot be read, the folder holds results of other parameters or images, or the
                 image to be explained is not found.
         """
-        settings, kind = self._settings()
-        with Growing(self._folder, self._parameters(kind), kind.files) as results:
-            before = results.complete
-            mark = self._require_same_images(results)
+        settings, output = self._settings()
+        with ResumableWriter(self._folder, self._parameters(output), output.files) as writer:
+            before = writer.complete
+            mark = self._require_same_images(writer)
             explained = None if self._wishes.explain is None else self._find(self._wishes.explain)
             if not before:
-                self._grow(kind, results, mark)
-                self._finish(kind, results, settings)
-        files = [self._folder / name for name in (kind.result, "names.txt", "contact_sheet.png", SETTINGS)]
+                self._extract(output, writer, mark)
+                self._finish(output, writer, settings)
+        files = [self._folder / name for name in (output.result, "names.txt", "contact_sheet.png", SETTINGS)]
         if explained is not None:
             files.append(self._explain(*explained, settings))
-        reached = results.reached
+        reached = writer.reached
         return Outcome(
             files=tuple(files),
-            shape=kind.shape(reached.rows),
+            shape=output.shape(reached.rows),
             gray=self._survey.gray,
             skipped=tuple((name, why) for name, why in reached.skipped),
             tally=reached.tally,
             before=before,
         )
 
-    def _settings(self) -> tuple[PersistenceImageConfig, Kind]:
+    def _settings(self) -> tuple[PersistenceImageConfig, Output]:
         wishes = self._wishes
         if wishes.to == "images":
             settings = (
                 self._fit(**wishes.given) if wishes.preset == "fitted" else PersistenceImageConfig(**wishes.given)
             )
-            return settings, ImagesKind(self._scanned, settings, wishes.dtype)
+            return settings, PersistenceImageOutput(self._scan_config, settings, wishes.dtype)
         try:
             settings = self._fit()
         except UserError:  # for the contact sheet alone, whose images may be blank
             settings = PersistenceImageConfig()
         if wishes.to == "curves":
-            return settings, CurvesKind(self._scanned, wishes.levels, wishes.min_persistence)
-        return settings, DiagramsKind(self._scanned, self._stream.dtype, wishes.min_persistence)
+            return settings, BettiCurveOutput(self._scan_config, wishes.levels, wishes.min_persistence)
+        return settings, DiagramOutput(self._scan_config, self._stream.dtype, wishes.min_persistence)
 
-    def _parameters(self, kind: Kind) -> dict[str, Any]:
-        images = {"channels": self._scanned.channels, "dtype": self._stream.dtype.name}
+    def _parameters(self, output: Output) -> dict[str, Any]:
+        images = {"channels": self._scan_config.channels, "dtype": self._stream.dtype.name}
         return {
             "persistill": __version__,
             "to": self._wishes.to,
             "scans": list(self._wishes.scans),
             "grayscale": self._wishes.grayscale,
-            **kind.parameters(),
+            **output.parameters(),
             "images": images,
         }
 
     def _fit(self, **given: Any) -> PersistenceImageConfig:
         survey = self._survey
         good = np.flatnonzero(survey.sizes[:, 0])
-        samples = self._scanned.signals * survey.sizes[good].astype(np.int64).prod(1).mean()
+        samples = self._scan_config.signals * survey.sizes[good].astype(np.int64).prod(1).mean()
         count = max(1, min(len(good), FIT_IMAGES, int(FIT_SAMPLES / samples)))
         positions = good[np.arange(count) * len(good) // count].tolist()
         least = given.get("min_persistence", PersistenceImageConfig().min_persistence)
@@ -187,7 +194,7 @@ class Extraction:
             block = positions[start : start + step]
             for image in self._read(block):
                 if not isinstance(image, Unreadable):
-                    parts.extend(self._scanned.diagrams(image[None], least))
+                    parts.extend(self._scan_config.diagrams(image[None], least))
             self._progress.advance(len(block))
         self._progress.finish()
         try:
@@ -197,7 +204,7 @@ class Extraction:
 
     def _read(self, positions: Sequence[int]) -> list[Pixels | Unreadable]:
         """Images; those that cannot be read are an error unless they were to be left out."""
-        found = self._stream.read(positions, self._scanned.channels, self._scanned.threads)
+        found = self._stream.read(positions, self._scan_config.channels, self._scan_config.threads)
         self._require_readable(
             {position: one.why for position, one in zip(positions, found, strict=True) if isinstance(one, Unreadable)}
         )
@@ -212,13 +219,13 @@ class Extraction:
         advice = "" if self._wishes.skip_unreadable else " Mend or remove them, or leave them out: --skip-unreadable"
         raise UserError(f"{len(problems)} of {total} images of {self._source} cannot be read: {first}{more}.{advice}")
 
-    def _require_same_images(self, results: Growing) -> str:
+    def _require_same_images(self, writer: ResumableWriter) -> str:
         """Raise unless the results are of these images; gives the mark of those that were dealt with."""
-        position, total = results.reached.position, len(self._stream)
+        position, total = writer.reached.position, len(self._stream)
         mark = self._marked("", range(min(position, total)))
-        enough = position == total if results.complete else position <= total
-        if position and not (enough and mark == results.reached.mark):
-            which = f"{position} images" if results.complete else f"the first {position} images"
+        enough = position == total if writer.complete else position <= total
+        if position and not (enough and mark == writer.reached.mark):
+            which = f"{position} images" if writer.complete else f"the first {position} images"
             raise UserError(
                 f"{self._folder} holds results of other images than {self._source}: names, contents or number of "
                 f"{which} differ. Nothing was changed. Give another --output, or move that folder away."
@@ -232,11 +239,11 @@ class Extraction:
             mark = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
         return mark
 
-    def _grow(self, kind: Kind, results: Growing, mark: str) -> None:
-        total, position = len(self._stream), results.reached.position
-        self._progress.start(kind.title, total, position)
+    def _extract(self, output: Output, writer: ResumableWriter, mark: str) -> None:
+        total, position = len(self._stream), writer.reached.position
+        self._progress.start(output.title, total, position)
         while position < total:
-            chunk = self._survey.chunk(position, kind.samples, kind.images)
+            chunk = self._survey.chunk(position, output.samples, output.images)
             found = self._read(chunk)
             good = [one for one in found if not isinstance(one, Unreadable)]
             skipped = [
@@ -244,37 +251,37 @@ class Extraction:
                 for place, one in zip(chunk, found, strict=True)
                 if isinstance(one, Unreadable)
             ]
-            tally = kind.grow(good, results)
+            tally = output.write(good, writer)
             position = chunk.stop
             mark = self._marked(mark, chunk)
-            results.advance(position, results.reached.rows + len(good), mark, skipped, tally)
+            writer.advance(position, writer.reached.rows + len(good), mark, skipped, tally)
             self._progress.advance(len(chunk))
-        if results.reached.rows == 0:
+        if writer.reached.rows == 0:
             raise UserError(f"none of the {total} images of {self._source} can be read.")
         self._progress.finish()
 
-    def _finish(self, kind: Kind, results: Growing, settings: PersistenceImageConfig) -> None:
-        results.close()
-        kind.finish(results)
-        skipped = {name for name, _ in results.reached.skipped}
+    def _finish(self, output: Output, writer: ResumableWriter, settings: PersistenceImageConfig) -> None:
+        writer.close()
+        output.finish(writer)
+        skipped = {name for name, _ in writer.reached.skipped}
         shown = list(itertools.islice(self._kept(skipped), SHEET_IMAGES))
         images = [one for one in self._read(shown) if not isinstance(one, Unreadable)]
         names = [self._stream.name(position) for position in shown]
-        draw_sheet(results.folder / "contact_sheet.png", images, names, settings, self._scanned)
+        draw_sheet(writer.folder / "contact_sheet.png", images, names, settings, self._scan_config)
         with (
-            atomic(results.folder / "names.txt") as temporary,
+            atomic(writer.folder / "names.txt") as temporary,
             temporary.open("w", encoding="utf-8", newline="\n", errors="surrogateescape") as file,
         ):
             for position in self._kept(skipped):
                 file.write(self._stream.name(position).replace("\n", "\\n") + "\n")
         about: dict[str, Any] = {
             "source": str(self._source.resolve()),
-            "result": kind.result,
-            "shape": list(kind.shape(results.reached.rows)),
+            "result": output.result,
+            "shape": list(output.shape(writer.reached.rows)),
         }
         if self._wishes.to != "images":
             about["sheet"] = settings.to_json()
-        results.finish(kind.keep, about)
+        writer.finish(output.keep, about)
 
     def _kept(self, skipped: Container[str]) -> Iterator[int]:
         """Positions of the images that have results, in order."""
@@ -298,7 +305,7 @@ class Extraction:
                 f"Give a name as in names.txt, a number from 0 to {len(self._stream) - 1}, or an image file."
             )
         name = stream.name(position)
-        (image,) = stream.read([position], self._scanned.channels, 1)
+        (image,) = stream.read([position], self._scan_config.channels, 1)
         if isinstance(image, Unreadable):
             raise UserError(f"--explain: {name} cannot be read ({image.why}).")
         if self._wishes.channel >= len(image):
@@ -308,5 +315,5 @@ class Extraction:
     def _explain(self, name: str, image: Pixels, settings: PersistenceImageConfig) -> Path:
         stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(name).with_suffix("").name if "[" not in name else name)
         path = self._folder / f"explain-{stem.strip('-')}.png"
-        draw_explanation(path, image, settings, self._scanned.scans[0], self._wishes.channel)
+        draw_explanation(path, image, settings, self._scan_config.scans[0], self._wishes.channel)
         return path

@@ -44,8 +44,8 @@ class Reached(NamedTuple):
     sizes: dict[str, int]
 
 
-class Growing:
-    """The results in a folder.
+class ResumableWriter:
+    """Writes results into a folder, and goes on where it stopped.
 
     Nothing is written before the first ``append``. As a context manager it keeps at the end, whatever happened, all
     that was told to ``advance``.

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.data.buffer_pool import Lender
+from persistill.data.buffer_pool import BufferPool
 from persistill.data.views.memmap import array_writer, open_array
 from persistill.structures import Batch, Batches, ModelOutput, OutputField
 from persistill.utils.progress import Progress, Silent
@@ -36,7 +36,7 @@ class StoredFeatures:
     def __init__(self, arrays: Mapping[str, Any], device: torch.device) -> None:
         self._arrays = dict(arrays)
         self._device = device
-        self._lender = Lender()
+        self._pool = BufferPool()
 
     def fetch(self, index: Tensor) -> ModelOutput:
         """Features in float32 of the images at ``index`` ((B,) int64)."""
@@ -49,7 +49,7 @@ class StoredFeatures:
     def _float(self, values: Tensor) -> Tensor:
         if self._device.type != "cpu":
             return values.to(self._device).float()
-        return values if values.dtype == torch.float32 else self._lender.lend(tuple(values.shape)).copy_(values)
+        return values if values.dtype == torch.float32 else self._pool.empty(tuple(values.shape)).copy_(values)
 
 
 def write_features(

@@ -60,8 +60,12 @@ def _small_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def in_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three images at a time, each chunk saved."""
-    for kind in (topology_outputs.ImagesKind, topology_outputs.CurvesKind, topology_outputs.DiagramsKind):
-        monkeypatch.setattr(kind, "samples", 3 * 3 * 8 * 9)
+    for output in (
+        topology_outputs.PersistenceImageOutput,
+        topology_outputs.BettiCurveOutput,
+        topology_outputs.DiagramOutput,
+    ):
+        monkeypatch.setattr(output, "samples", 3 * 3 * 8 * 9)
     monkeypatch.setattr(topology_writer, "_SECONDS", 0.0)
 
 
@@ -280,7 +284,7 @@ def test_stopped_between_the_last_two_files_it_goes_on(topology, tmp_path: Path,
 
 def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> None:
     source, images = ten(tmp_path)
-    plain = topology_writer.Growing.append
+    plain = topology_writer.ResumableWriter.append
 
     def full(self, name: str, data) -> None:
         if self.reached.position == 6:
@@ -289,7 +293,7 @@ def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, mo
         plain(self, name, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(topology_writer.Growing, "append", full)
+        patch.setattr(topology_writer.ResumableWriter, "append", full)
         answer = topology(source, "--output", tmp_path / "out", *SMALL)
     assert answer.code == 1
     assert "the disk is full" in answer.err
@@ -302,15 +306,15 @@ def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, mo
 def stopped(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> tuple[Path, Path]:
     """A source and a folder with the results of its first three images."""
     source, _ = ten(tmp_path)
-    plain = topology_outputs.ImagesKind.grow
+    plain = topology_outputs.PersistenceImageOutput.write
 
-    def pressed(self, images, results):
-        if results.reached.position == 3:
+    def pressed(self, images, writer):
+        if writer.reached.position == 3:
             raise KeyboardInterrupt
-        return plain(self, images, results)
+        return plain(self, images, writer)
 
     with monkeypatch.context() as patch:
-        patch.setattr(topology_outputs.ImagesKind, "grow", pressed)
+        patch.setattr(topology_outputs.PersistenceImageOutput, "write", pressed)
         assert topology(source, "--output", tmp_path / "out", *SMALL).code == 130
     return source, tmp_path / "out"
 
@@ -476,7 +480,7 @@ def test_blank_images_are_told(topology, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.stack([pixels(k, 8, 9) / 2.0 + 100 for k in range(4)]))  # 100 to 227.5, not 0 to 1
     answer = topology(tmp_path / "x.npy", "--output", tmp_path / "out")
     assert answer.code == 0
-    assert "100 % of the images are blank" in answer.out
+    assert "100 % of the persistence images are blank" in answer.out
     answer = topology(tmp_path / "x.npy", "--output", tmp_path / "fitted", "--preset", "fitted")
     assert "% of the images" not in answer.out
 
@@ -594,8 +598,8 @@ def test_the_page_runs(topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("to", ["images", "diagrams"])
 def test_memory_does_not_grow_with_the_number_of_images(topology, tmp_path: Path, monkeypatch, to: str) -> None:
     monkeypatch.setattr(topology_outputs, "_OUTPUT", 1 << 18)
-    for kind in (topology_outputs.ImagesKind, topology_outputs.DiagramsKind):
-        monkeypatch.setattr(kind, "samples", 1 << 15)
+    for output in (topology_outputs.PersistenceImageOutput, topology_outputs.DiagramOutput):
+        monkeypatch.setattr(output, "samples", 1 << 15)
     monkeypatch.setattr(topology_run.Extraction, "_fit", lambda self, **_: PersistenceImageConfig())
     options = ["--to", to, *(["--pixels", "30x30"] if to == "images" else [])]
     peaks = []

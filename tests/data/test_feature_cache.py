@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from persistill.data import buffer_pool, open_features, write_features
-from persistill.data.buffer_pool import Lender
+from persistill.data.buffer_pool import BufferPool
 from persistill.errors import UserError
 from persistill.structures import Batch, ModelOutput
 
@@ -99,19 +99,19 @@ def test_what_is_still_looked_at_is_not_overwritten(tmp_path: Path) -> None:
 def test_memory_is_lent_again_once_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     monkeypatch.setattr(buffer_pool.np, "empty", lambda *given, real=np.empty: made.append(given) or real(*given))
-    lender = Lender()
-    one = lender.lend((3, 4))
+    pool = BufferPool()
+    one = pool.empty((3, 4))
     assert (one.shape, one.dtype) == ((3, 4), torch.float32)
     place, part = one.data_ptr(), one[1:, 2:]
     del one  # but a part of it is held
-    other = lender.lend((3, 4))
+    other = pool.empty((3, 4))
     assert other.data_ptr() != place
     graph = (part.requires_grad_() ** 2).sum()
     del part, other  # but a graph holds the part
-    assert lender.lend((3, 4)).data_ptr() != place
+    assert pool.empty((3, 4)).data_ptr() != place
     assert len(made) == 2
     del graph
-    assert place in {tensor.data_ptr() for tensor in [lender.lend((3, 4)), lender.lend((3, 4))]}
+    assert place in {tensor.data_ptr() for tensor in [pool.empty((3, 4)), pool.empty((3, 4))]}
     assert len(made) == 2
-    assert lender.lend((4, 3)).shape == (4, 3)
+    assert pool.empty((4, 3)).shape == (4, 3)
     assert len(made) == 3

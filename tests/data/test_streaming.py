@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from made_up_images import array, encoded, make_image, write_folder, write_parquet
 from PIL import Image
 
+from persistill.data.sources.medmnist import read_npz
 from persistill.data.streaming.base import Survey, Unreadable
 from persistill.data.streaming.files import open_stream
 from persistill.errors import UserError
+from persistill.utils.image_reader import read_pixels
 from persistill.utils.progress import Silent
 
 
@@ -202,6 +204,40 @@ def test_arrays(tmp_path: Path, dtype: str, shape: tuple[int, ...], form: str) -
     assert stream.name(2) == ("x.npy[2]" if file.suffix == ".npy" else "x.npz:images[2]")
 
 
+@pytest.mark.parametrize("layout", ["N, H, W, C", "N, C, H, W"])
+def test_training_and_topology_read_one_file_alike(tmp_path: Path, layout: str) -> None:
+    pixels = random_pixels(6, 9, 7, 3)
+    stored = pixels if layout == "N, H, W, C" else pixels.transpose(0, 3, 1, 2)
+    np.savez(tmp_path / "x.npz", train_images=stored, train_labels=np.arange(6) % 2)
+    stream = open_stream(tmp_path / "x.npz")
+    survey = looked(stream)
+    assert (survey.channels, survey.sizes.tolist()) == (3, [[9, 7]] * 6)
+    rows = read_npz(tmp_path / "x.npz").parts["train"]
+    for position, streamed in enumerate(read_all(stream)):
+        np.testing.assert_array_equal(streamed, pixels[position].transpose(2, 0, 1))
+        with rows.open(position) as image:
+            np.testing.assert_array_equal(read_pixels(image, (3, 9, 7)), streamed)
+        assert stream.name(position) == rows.name(position)
+
+
+@pytest.mark.parametrize("shape", [(4, 9, 7), (4, 9, 7, 1), (4, 1, 9, 7)])
+def test_training_and_topology_read_gray_arrays_alike(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    pixels = random_pixels(*shape)
+    np.savez(tmp_path / "x.npz", train_images=pixels, train_labels=np.arange(4) % 2)
+    rows = read_npz(tmp_path / "x.npz").parts["train"]
+    for position, streamed in enumerate(read_all(open_stream(tmp_path / "x.npz"), 1)):
+        np.testing.assert_array_equal(streamed, pixels[position].reshape(1, 9, 7))
+        with rows.open(position) as image:
+            np.testing.assert_array_equal(read_pixels(image, (1, 9, 7)), streamed)
+
+
+def test_channels_that_could_be_anywhere_are_told_by_both(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", train_images=random_pixels(4, 3, 9, 3), train_labels=np.arange(4) % 2)
+    for read in (open_stream, read_npz):
+        with pytest.raises(UserError, match=r"x\.npz: ?train_images has shape \(4, 3, 9, 3\), whose channels could"):
+            read(tmp_path / "x.npz")
+
+
 def test_a_value_that_is_not_finite_is_named(tmp_path: Path) -> None:
     pixels = np.zeros((3, 2, 4, 5), np.float32)
     pixels[1, 0, 3, 2] = np.nan
@@ -262,7 +298,7 @@ def test_an_array_cut_short_is_told(tmp_path: Path) -> None:
         (lambda folder: save(folder / "x.npy", np.array([{}, {}])), "cannot be read as npy"),
         (lambda folder: save(folder / "x.npy", random_pixels(5, 5)), r"has shape \(5, 5\)"),
         (lambda folder: save(folder / "x.npy", random_pixels(0, 5, 5)), "holds no images"),
-        (lambda folder: save(folder / "x.npy", random_pixels(2, 32, 32, 3)), "channels seem to come last"),
+        (lambda folder: save(folder / "x.npy", random_pixels(2, 3, 32, 3)), "could stand before height and width"),
         (lambda folder: _table(folder / "x.parquet", ("a", "b")), "several columns of images, a, b. Say which"),
         (lambda folder: _table(folder / "x.parquet", ()), "no column of images"),
         (lambda folder: _table(folder / "x.parquet", ("a",), rows=0), "holds no rows"),

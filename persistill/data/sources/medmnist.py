@@ -6,19 +6,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from persistill.data.array_layout import LAYOUTS, array_layout
 from persistill.data.sources.arrays import ArrayRows
 from persistill.data.sources.base import ImageRows, IntArray, Source, part_of
 from persistill.errors import UserError
 
 _IMAGES, _LABELS = "_images", "_labels"
+_CHANNELS = (1, 3)
 
 
 def read_npz(file: Path) -> Source:
     """Read an .npz file in the layout of MedMNIST (Yang et al., 2023).
 
-    Each part has two arrays: ``PART_images``, (N, H, W) or (N, H, W, 3) uint8, and ``PART_labels``, (N,) or (N, 1)
-    whole numbers from 0; parts are train, val and test. Classes are called by their numbers. All images are held in
-    memory.
+    Each part has two arrays: ``PART_images``, uint8, (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3, and
+    ``PART_labels``, (N,) or (N, 1) whole numbers from 0; parts are train, val and test. Classes are called by their
+    numbers. All images are held in memory.
 
     Raises:
         UserError: if the file is damaged, or its arrays are not of this layout.
@@ -54,13 +56,15 @@ def read_npz(file: Path) -> Source:
 
 
 def _pixels(file: Path, name: str, array: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    shape = array.shape
-    if array.dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] != 3):
+    """(N, H, W) gray or (N, H, W, 3) RGB."""
+    layout = array_layout(array.shape, f"{file}: {name}")
+    if array.dtype != np.uint8 or layout.channels not in _CHANNELS:
         raise UserError(
-            f"{file}: {name} holds {array.dtype} of shape {shape}; images are uint8, (N, H, W) or (N, H, W, 3)."
+            f"{file}: {name} holds {array.dtype} of shape {array.shape}; images are uint8, {LAYOUTS}, with one channel "
+            "(gray) or three (RGB)."
         )
-    pixels: npt.NDArray[np.uint8] = array.astype(np.uint8, copy=False)
-    return pixels
+    pixels: npt.NDArray[np.uint8] = layout.channels_first(array).astype(np.uint8, copy=False)
+    return pixels[:, 0] if layout.channels == 1 else np.moveaxis(pixels, 1, -1)
 
 
 def _targets(file: Path, prefix: str, found: dict[str, npt.NDArray[np.generic]]) -> IntArray:

@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from persistill.data.array_layout import LAYOUTS, array_layout
 from persistill.data.streaming.base import ImageStream, Pixels, Survey, Unreadable
 from persistill.errors import UserError, unknown
 from persistill.utils.progress import Progress
@@ -21,7 +22,7 @@ _LUMINANCE = (19595, 38470, 7471)  # ITU-R 601 in parts of 65536, as Pillow weig
 
 
 class ArrayStream:
-    """The images of an array (N, H, W) or (N, C, H, W).
+    """The images of an array (N, H, W), (N, C, H, W) or (N, H, W, C).
 
     Args:
         array: the part of it that is read comes into memory; all of ``array[i]`` must be there.
@@ -29,7 +30,7 @@ class ArrayStream:
         name: its name in the file, if that holds several.
 
     Raises:
-        UserError: if shape or dtype are not those of images.
+        UserError: if shape or dtype are not those of images, or if it cannot be told where the channels are.
     """
 
     def __init__(self, array: "npt.NDArray[Any] | ZippedArray", path: Path, name: str | None = None) -> None:
@@ -41,16 +42,8 @@ class ArrayStream:
             raise UserError(
                 f"{where} holds {array.dtype}; images are uint8 (0 to 255) or floating point. Convert it first."
             )
-        if len(shape) not in (3, 4):
-            raise UserError(f"{where} has shape {shape}; images are (N, H, W) or (N, C, H, W).")
-        if 0 in shape:
-            raise UserError(f"{where} has shape {shape} and so holds no images.")
-        if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
-            raise UserError(
-                f"{where} has shape {shape}: its channels seem to come last, and must stand before height and width, "
-                "(N, C, H, W). Save array.transpose(0, 3, 1, 2) instead."
-            )
-        self._channels = 1 if len(shape) == 3 else shape[1]
+        self._layout = array_layout(shape, where)
+        self._channels = self._layout.channels
         self.dtype = np.dtype(_DTYPES[array.dtype.name])
 
     @property
@@ -75,10 +68,9 @@ class ArrayStream:
                 f"{self._where} has {self._channels} channels; only three, red, green and blue, can become gray."
             )
         count = len(self)
-        height, width = self._array.shape[-2:]
         return Survey(
             channels=1 if grayscale else self._channels,
-            sizes=np.broadcast_to(np.array([height, width], np.int32), (count, 2)),
+            sizes=np.broadcast_to(np.array([self._layout.height, self._layout.width], np.int32), (count, 2)),
             marks=np.broadcast_to(np.int64(self._path.stat().st_mtime_ns), (count,)),
             gray=0,
             problems={},
@@ -105,7 +97,7 @@ class ArrayStream:
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             index = np.argwhere(~np.isfinite(image))[0].tolist()
             return Unreadable(f"value {index} is {image[tuple(index)]}; all must be finite")
-        image = np.ascontiguousarray(image.reshape(self._channels, *image.shape[-2:]), self.dtype)
+        image = np.ascontiguousarray(self._layout.channels_first(image), self.dtype)
         return _luminance(image) if gray else image
 
 
@@ -184,7 +176,7 @@ def _open_zipped(file: Path, field: str | None) -> ArrayStream:
         what = (
             f"several arrays of images, {', '.join(images)}. Say which: --field {images[0]}"
             if images
-            else (f"no array of images, (N, H, W) or (N, C, H, W), among {', '.join(names) or 'none'}.")
+            else (f"no array of images, {LAYOUTS}, among {', '.join(names) or 'none'}.")
         )
         raise UserError(f"{file} holds {what}")
     return ArrayStream(arrays[images[0]], file, images[0])

@@ -20,7 +20,7 @@ from gudhi._pers_cub_low_dim_ext import _persistence_on_a_line
 from numpy.typing import NDArray
 from persim import PersImage
 from scipy.stats import norm
-from topology import ImageDataset, _signals, real_images
+from topology import Images, _signals, real_images
 
 from persistill.topology import PersistenceImageConfig, scan_persistence_images, sublevel_persistence
 
@@ -58,7 +58,7 @@ def divided(image: NDArray[np.float64]) -> NDArray[np.float64]:
     return image / top if top > 0 else image
 
 
-def check_formula(images: ImageDataset, formula: Formula) -> None:
+def check_formula(images: Images, formula: Formula) -> None:
     """Compare the formula with persim on images of both sorts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -76,7 +76,7 @@ def check_formula(images: ImageDataset, formula: Formula) -> None:
         print(f"The formula and persim itself, {count} {sort}: {most:.1e}.")
 
 
-def compare(images: ImageDataset, source: str) -> None:
+def compare(images: Images, source: str) -> None:
     """Print the largest deviations over all images."""
     formula = Formula()
     check_formula(images[:200], formula)
@@ -88,7 +88,7 @@ def compare(images: ImageDataset, source: str) -> None:
     for start in range(0, len(images), BLOCK):
         part = images[start : start + BLOCK]
         raw = np.stack([formula(exact_bars(signal)) for signal in _signals(part)])
-        expected = np.stack([divided(raster) for raster in raw]).reshape(2, len(part), 3, SIDE, SIDE)
+        expected = np.stack([divided(unscaled) for unscaled in raw]).reshape(2, len(part), 3, SIDE, SIDE)
         expected = expected.swapaxes(0, 1).reshape(len(part), 6, SIDE, SIDE)
         tops = raw.max((1, 2)).reshape(2, len(part), 3).swapaxes(0, 1).reshape(len(part), 6)
         tails, blank = tails + int((tops <= TAIL).sum()), blank + int((tops == 0).sum())
@@ -99,8 +99,8 @@ def compare(images: ImageDataset, source: str) -> None:
             for tail in (False, True):
                 chosen = np.where((tops <= TAIL) == tail, gaps, 0)
                 if chosen.max() > max(worst[kind].values()):
-                    image, raster = np.unravel_index(chosen.argmax(), chosen.shape)
-                    where[kind] = f"image {start + image}, image {raster}"
+                    image, channel = np.unravel_index(chosen.argmax(), chosen.shape)
+                    where[kind] = f"image {start + image}, channel {channel}"
                 worst[kind][tail] = max(worst[kind][tail], float(chosen.max()))
     seconds = time.process_time() - begun
     print(f"\n{len(images):,} {source}, {6 * len(images):,} images, {seconds:.0f} s;")
@@ -109,7 +109,7 @@ def compare(images: ImageDataset, source: str) -> None:
         print(f"{kind}: largest deviation {sorts[False]:.2e}, of tails {sorts[True]:.2e} ({where[kind]}).")
 
 
-def window(images: ImageDataset, source: str) -> None:
+def window(images: Images, source: str) -> None:
     """Print what share of bars and of persistence the published window holds."""
     bars = sublevel_persistence(_signals(images), min_persistence=5, indices=False).values.astype(np.int64)
     births, lengths = bars[:, 0], bars[:, 1] - bars[:, 0]

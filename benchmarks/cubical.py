@@ -28,11 +28,11 @@ from topology import real_images, table
 import persistill
 from persistill.topology import cubical_persistence
 
-ImageDataset = NDArray[np.uint8]
-Job = Callable[[ImageDataset], object]
+Images = NDArray[np.uint8]
+Job = Callable[[Images], object]
 
 
-def mosaics(tiles: ImageDataset, side: int, count: int) -> ImageDataset:
+def mosaics(tiles: Images, side: int, count: int) -> Images:
     """(count, side, side) of (n, 32, 32), different choices of them."""
     rng = np.random.default_rng(side)
     across = -(-side // 32)
@@ -40,13 +40,13 @@ def mosaics(tiles: ImageDataset, side: int, count: int) -> ImageDataset:
     return np.ascontiguousarray(chosen.swapaxes(2, 3).reshape(count, across * 32, across * 32)[:, :side, :side])
 
 
-def enlarged(tiles: ImageDataset, side: int, count: int) -> ImageDataset:
+def enlarged(tiles: Images, side: int, count: int) -> Images:
     """(count, side, side) of (n, 32, 32), bicubic."""
     chosen = tiles[np.arange(count) % len(tiles)]
     return np.stack([np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC)) for one in chosen])
 
 
-def complexes(images: ImageDataset) -> None:
+def complexes(images: Images) -> None:
     for image in images:
         complex_ = gudhi.CubicalComplex(top_dimensional_cells=image)
         complex_.compute_persistence()
@@ -54,19 +54,19 @@ def complexes(images: ImageDataset) -> None:
         complex_.persistence_intervals_in_dimension(1)
 
 
-def complexes_with_indices(images: ImageDataset) -> None:
+def complexes_with_indices(images: Images) -> None:
     for image in images:
         complex_ = gudhi.CubicalComplex(top_dimensional_cells=image)
         complex_.compute_persistence()
         complex_.cofaces_of_persistence_pairs()
 
 
-def rectangles(images: ImageDataset) -> None:
+def rectangles(images: Images) -> None:
     for image in images:
         _persistence_on_rectangle_from_top_cells(image, 0.0)
 
 
-def as_doubles(images: ImageDataset) -> NDArray[np.float64]:
+def as_doubles(images: Images) -> NDArray[np.float64]:
     """What GUDHI wants; not part of its time."""
     return images.astype(np.float64)
 
@@ -79,7 +79,7 @@ def ours(dtype: Any = np.uint8, **settings: Any) -> Job:
     """A batch in one call; floats are in [0, 1] and none are equal."""
     noise = np.random.default_rng(0)
 
-    def prepared(images: ImageDataset) -> NDArray[Any]:
+    def prepared(images: Images) -> NDArray[Any]:
         if dtype == np.uint8:
             return images
         return ((images + noise.random(images.shape)) / 256).astype(dtype)
@@ -91,17 +91,17 @@ def ours(dtype: Any = np.uint8, **settings: Any) -> Job:
     return job
 
 
-def one_by_one(images: ImageDataset) -> None:
+def one_by_one(images: Images) -> None:
     for image in images:
         cubical_persistence(image, threads=1)
 
 
-def backward(images: ImageDataset) -> None:
+def backward(images: Images) -> None:
     leaf = torch.from_numpy(images).float().requires_grad_()
     sum(one.persistences.square().sum() for one in cubical_persistence(leaf, threads=1)).backward()
 
 
-def measure(jobs: dict[str, tuple[Job, int]], images: ImageDataset, turns: int) -> dict[str, NDArray[np.float64]]:
+def measure(jobs: dict[str, tuple[Job, int]], images: Images, turns: int) -> dict[str, NDArray[np.float64]]:
     """Microseconds per image of every turn; each job has its own number of images in a turn."""
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(turns + 1):
@@ -130,7 +130,7 @@ def contenders(batch: int, few: int) -> dict[str, tuple[Job, int]]:
     }
 
 
-def compared(kinds: dict[str, tuple[ImageDataset, int, int]], turns: int) -> None:
+def compared(kinds: dict[str, tuple[Images, int, int]], turns: int) -> None:
     results = [measure(contenders(batch, few), images, turns) for images, batch, few in kinds.values()]
     base = next(iter(results[0]))
     table(
@@ -143,7 +143,7 @@ def compared(kinds: dict[str, tuple[ImageDataset, int, int]], turns: int) -> Non
     )
 
 
-def scaling(tiles: ImageDataset, sides: list[int], turns: int) -> None:
+def scaling(tiles: Images, sides: list[int], turns: int) -> None:
     """Time a pixel of larger and larger images; in brackets that of enlarged, smooth ones."""
     body = []
     for side in sides:
@@ -169,7 +169,7 @@ def scaling(tiles: ImageDataset, sides: list[int], turns: int) -> None:
     )
 
 
-def threads_and_memory(images: ImageDataset) -> None:
+def threads_and_memory(images: Images) -> None:
     cubical_persistence(images[:64])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = {}
@@ -185,7 +185,7 @@ def threads_and_memory(images: ImageDataset) -> None:
     print(f"Memory: {used:,.0f} MB on top of the input, of which the output is {output / 2**20:,.0f} MB.")
 
 
-def agreement(images: ImageDataset) -> None:
+def agreement(images: Images) -> None:
     same = 0
     for image in images:
         theirs = _persistence_on_rectangle_from_top_cells(image.astype(np.float64), 0.0)

@@ -35,10 +35,10 @@ import persistill
 from persistill.topology import PersistenceImageConfig, columns, rows, scan_persistence_images, sublevel_persistence
 
 TGD = PersistenceImageConfig.tgd()
-ImageDataset = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 
 
-def real_images(count: int, split: str) -> tuple[ImageDataset, str]:
+def real_images(count: int, split: str) -> tuple[Images, str]:
     """(count, 3, 32, 32) of a split of CIFAR-10, and what they are."""
     root = Path(__file__).resolve().parent.parent
     folder = Path(os.environ.get("PERSISTILL_SHARED", root.parent / "shared"))
@@ -60,12 +60,12 @@ def real_images(count: int, split: str) -> tuple[ImageDataset, str]:
     return np.clip(120 + 60 * smooth, 0, 255).astype(np.uint8), "SYNTHETIC images (smooth noise; no CIFAR-10 here)"
 
 
-def published(images: ImageDataset) -> NDArray[np.float64]:
+def published(images: Images) -> NDArray[np.float64]:
     """The recipe of the TGD paper's code: ripser on a sparse path, persim's PersImage, division by the maximum."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         imager = PersImage(pixels=[50, 50], spread=0.01, specs={"minBD": 0, "maxBD": 0.3}, verbose=False)
-        rasters = []
+        rendered = []
         for signal in _signals(images):
             x = signal / 255
             n, left = len(x), np.arange(len(x) - 1)
@@ -76,8 +76,8 @@ def published(images: ImageDataset) -> NDArray[np.float64]:
             diagram = ripser(matrix, maxdim=0, distance_matrix=True)["dgms"][0]
             diagram = diagram[np.isfinite(diagram[:, 1]) & (diagram[:, 1] - diagram[:, 0] > 0.02)]
             image = imager.transform(diagram.astype(np.float64))
-            rasters.append(image / max(image.max(), 1e-300))
-    return np.stack(rasters)
+            rendered.append(image / max(image.max(), 1e-300))
+    return np.stack(rendered)
 
 
 class Composition:
@@ -95,20 +95,20 @@ class Composition:
         self.columns = profiles[0]
         self.rows = np.ascontiguousarray((levels * profiles[1]).astype(np.float32)[:, ::-1])
 
-    def __call__(self, images: ImageDataset) -> NDArray[np.float32]:
+    def __call__(self, images: Images) -> NDArray[np.float32]:
         """(6 B, 50, 50)."""
         signals = _signals(images)
-        rasters = np.empty((len(signals), 50, 50), np.float32)
-        for signal, image in zip(signals, rasters, strict=True):
+        rendered = np.empty((len(signals), 50, 50), np.float32)
+        for signal, image in zip(signals, rendered, strict=True):
             diagram = _persistence_on_a_line(signal.astype(np.float32))[:-1]
             births, lengths = diagram[:, 0].astype(np.int64), (diagram[:, 1] - diagram[:, 0]).astype(np.int64)
             kept = lengths > 5
             drawn = self.rows[lengths[kept]].T @ self.columns[births[kept]]
             np.divide(drawn, max(drawn.max(), 1e-30), out=image)
-        return rasters
+        return rendered
 
 
-def _signals(images: ImageDataset) -> NDArray[np.uint8]:
+def _signals(images: Images) -> NDArray[np.uint8]:
     return np.concatenate([scan(images).reshape(-1, images[0, 0].size) for scan in (rows, columns)])
 
 
@@ -137,7 +137,7 @@ def table(title: str, head: list[str], body: list[list[str]]) -> None:
         print(f"| {' | '.join(row)} |")
 
 
-def whole_job(images: ImageDataset, turns: int) -> None:
+def whole_job(images: Images, turns: int) -> None:
     """All images into each kind of buffer, against the time that it takes to fill the buffer."""
     shape = (len(images), 6, 50, 50)
     warm = np.zeros(shape, np.float32)
@@ -173,7 +173,7 @@ def whole_job(images: ImageDataset, turns: int) -> None:
     )
 
 
-def scaling(images: ImageDataset, turns: int) -> None:
+def scaling(images: Images, turns: int) -> None:
     """Time a sample of larger and larger mosaics of real images."""
     body = []
     for side in (32, 64, 128, 224):
@@ -208,7 +208,7 @@ def scaling(images: ImageDataset, turns: int) -> None:
     )
 
 
-def agreement(images: ImageDataset) -> None:
+def agreement(images: Images) -> None:
     """Print how far the results lie from the alternatives'."""
     few = images[:3]
     ours = scan_persistence_images(few, TGD).reshape(3, 2, 3, 50, 50).swapaxes(0, 1).reshape(-1, 50, 50)

@@ -220,13 +220,13 @@ class Diagrams(Generic[Array]):
         return lengths
 
     @property
-    def numbers(self) -> Array:
+    def diagram_index(self) -> Array:
         """(P,) int64, the number of the diagram to which each point belongs."""
         counts: Any = self.offsets[1:] - self.offsets[:-1]
-        numbers: Any = np.arange(len(self))
+        index: Any = np.arange(len(self))
         if isinstance(counts, Tensor):
-            numbers = torch.from_numpy(numbers).to(counts.device)
-        result: Array = numbers.repeat_interleave(counts) if isinstance(counts, Tensor) else numbers.repeat(counts)
+            index = torch.from_numpy(index).to(counts.device)
+        result: Array = index.repeat_interleave(counts) if isinstance(counts, Tensor) else index.repeat(counts)
         return result
 
     def keep(self, mask: Array) -> "Diagrams[Array]":

@@ -156,7 +156,7 @@ def to_giotto(diagrams: Sequence[Diagrams[Any]]) -> NDArray[Any]:
         part[..., :2] = plain.births.min(initial=math.inf) if len(plain.values) else 0
         part[..., 2] = one.dimension
         places = np.arange(len(plain.values)) - np.repeat(plain.offsets[:-1], counts)
-        part[plain.numbers, places, :2] = plain.values
+        part[plain.diagram_index, places, :2] = plain.values
         parts.append(part)
     return np.concatenate(parts, 1)
 

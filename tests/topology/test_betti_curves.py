@@ -56,7 +56,7 @@ def test_curves_count_on_every_grid(diagrams, name, falling, endless):
         for value, t in zip(curve, grid, strict=True):
             assert value == sum(d < t <= b if falling else b <= t < d for b, d in diagram)
     tensors = batch.torch()
-    by_torch = module._counts(tensors.values, tensors.numbers, len(batch), tensors.values.new_tensor(grid))
+    by_torch = module._counts(tensors.values, tensors.diagram_index, len(batch), tensors.values.new_tensor(grid))
     np.testing.assert_array_equal(by_torch, found)
 
 

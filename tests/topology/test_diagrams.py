@@ -40,7 +40,7 @@ def test_lifetimes_are_never_negative(ragged):
 
 
 def test_numbers_name_the_diagram_of_each_point(ragged):
-    np.testing.assert_array_equal(plain(ragged.numbers), [0, 0, 2, 2, 2])
+    np.testing.assert_array_equal(plain(ragged.diagram_index), [0, 0, 2, 2, 2])
 
 
 def test_short_bars_are_dropped_with_their_indices(ragged):

@@ -143,7 +143,7 @@ def test_a_batch_is_its_signals_one_by_one():
         for c in range(3):
             alone = sublevel_persistence(batch[b, c])
             np.testing.assert_array_equal(together[b, c], alone[0])
-    np.testing.assert_array_equal(together.numbers, np.repeat(np.arange(12), np.diff(together.offsets)))
+    np.testing.assert_array_equal(together.diagram_index, np.repeat(np.arange(12), np.diff(together.offsets)))
 
 
 @settings(deadline=None, max_examples=25)

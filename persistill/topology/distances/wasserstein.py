@@ -76,12 +76,12 @@ def wasserstein(
     others = np.flatnonzero(alone)
     pairs = np.stack([np.arange(len(partners)), partners], 1)
     pairs = np.concatenate([pairs, np.stack([np.full(len(others), kernels.DIAGONAL), others], 1)])
-    steps, numbers = _steps(ours, theirs, pairs, ground)
+    steps, diagram_index = _steps(ours, theirs, pairs, ground)
     # In units of each pair's longest step no power overflows or vanishes; the norm does not depend on the unit.
     count = len(first)
-    longest = steps.new_zeros(count).scatter_reduce(0, numbers, steps.detach(), "amax")
+    longest = steps.new_zeros(count).scatter_reduce(0, diagram_index, steps.detach(), "amax")
     unit = torch.where(longest > 0, longest, 1)
-    powers = sum_by_diagram((steps / unit[numbers]) ** order, numbers, count)
+    powers = sum_by_diagram((steps / unit[diagram_index]) ** order, diagram_index, count)
     norms = unit * torch.where(longest > 0, powers, 1) ** (1 / order)
     distances: Array = with_batch_shape(_or_infinite(torch.where(longest > 0, norms, 0), ours, theirs), first)
     return distances
@@ -116,8 +116,8 @@ def bottleneck(first: Diagrams[Array], second: Diagrams[Array], *, threads: int 
         kernels.bottlenecks(ours.plain, bounds, theirs.plain, others, pairs[start:stop])
 
     map_blocks(work, len(first), _BLOCK, checked_threads(threads))
-    steps, numbers = _steps(ours, theirs, pairs[(pairs != kernels.DIAGONAL).any(1)], math.inf)
-    longest = steps.new_zeros(len(first)).scatter_reduce(0, numbers, steps, "amax")
+    steps, diagram_index = _steps(ours, theirs, pairs[(pairs != kernels.DIAGONAL).any(1)], math.inf)
+    longest = steps.new_zeros(len(first)).scatter_reduce(0, diagram_index, steps, "amax")
     distances: Array = with_batch_shape(_or_infinite(longest, ours, theirs), first)
     return distances
 
@@ -127,12 +127,12 @@ class _Side:
     """The diagrams of one batch, prepared: first the points that die, then the classes that never do."""
 
     finite: Tensor  # (P, 2)
-    numbers: Tensor  # (P,) whose diagram
+    diagram_index: Tensor  # (P,) the diagram of each
     plain: NDArray[np.float64]  # finite, for the kernels
     bounds: NDArray[np.int64]  # (n + 1,) of the diagrams in finite
-    endless: Tensor  # (E,) births, sorted by diagram, death (-inf or inf) and birth
-    endless_numbers: Tensor  # (E,)
-    endless_counts: Tensor  # (n, 2) how many with death -inf and inf
+    essential: Tensor  # (E,) births, sorted by diagram, death (-inf or inf) and birth
+    essential_index: Tensor  # (E,)
+    essential_counts: Tensor  # (n, 2) how many with death -inf and inf
 
 
 def _sides(first: Diagrams[Any], second: Diagrams[Any]) -> tuple[_Side, _Side]:
@@ -143,47 +143,52 @@ def _sides(first: Diagrams[Any], second: Diagrams[Any]) -> tuple[_Side, _Side]:
 
 
 def _side(values: Tensor, diagrams: Diagrams[Any]) -> _Side:
-    count, numbers = len(diagrams), as_tensor(diagrams.numbers)
+    count, index = len(diagrams), as_tensor(diagrams.diagram_index)
     dies = values[:, 1].isfinite()
-    finite, endless = values[dies], values[~dies]
-    upwards = (endless[:, 1] > 0).long()
-    births = endless[:, 0].detach().cpu().numpy()
-    order = torch.from_numpy(np.lexsort((births, upwards.cpu().numpy(), numbers[~dies].cpu().numpy())))
+    finite, essential = values[dies], values[~dies]
+    upwards = (essential[:, 1] > 0).long()
+    births = essential[:, 0].detach().cpu().numpy()
+    order = torch.from_numpy(np.lexsort((births, upwards.cpu().numpy(), index[~dies].cpu().numpy())))
     return _Side(
         finite=finite,
-        numbers=numbers[dies],
+        diagram_index=index[dies],
         plain=finite.detach().cpu().numpy().astype(np.float64, order="C"),
-        bounds=np.concatenate([[0], numbers[dies].bincount(minlength=count).cumsum(0).cpu().numpy()]),
-        endless=endless[order.to(values.device), 0],
-        endless_numbers=numbers[~dies][order.to(values.device)],
-        endless_counts=(2 * numbers[~dies] + upwards).bincount(minlength=2 * count).reshape(count, 2),
+        bounds=np.concatenate([[0], index[dies].bincount(minlength=count).cumsum(0).cpu().numpy()]),
+        essential=essential[order.to(values.device), 0],
+        essential_index=index[~dies][order.to(values.device)],
+        essential_counts=(2 * index[~dies] + upwards).bincount(minlength=2 * count).reshape(count, 2),
     )
 
 
 def _comparable(ours: _Side, theirs: _Side) -> Tensor:
     """(n,) whether the classes that never die can be matched."""
-    return (ours.endless_counts == theirs.endless_counts).all(1)
+    return (ours.essential_counts == theirs.essential_counts).all(1)
 
 
 def _steps(ours: _Side, theirs: _Side, pairs: NDArray[np.int64], ground: float) -> tuple[Tensor, Tensor]:
-    """How far the matched points are apart, and the numbers of their diagrams.
+    """How far the matched points are apart, and the index of the diagram of each.
 
     ``pairs`` (K, 2) holds positions in ``ours.finite`` and ``theirs.finite`` or, on one side, ``DIAGONAL``. The steps
     of the classes that never die follow.
     """
-    i, j = torch.from_numpy(pairs).to(ours.numbers.device).unbind(1)
+    i, j = torch.from_numpy(pairs).to(ours.diagram_index.device).unbind(1)
     both, left, right = (i >= 0) & (j >= 0), i[j < 0], j[i < 0]
     gaps = (ours.finite[i[both]] - theirs.finite[j[both]]).abs()
     fine = _comparable(ours, theirs)
-    mine, yours = fine[ours.endless_numbers], fine[theirs.endless_numbers]
+    mine, yours = fine[ours.essential_index], fine[theirs.essential_index]
     steps = [
         gaps.amax(1) if ground == math.inf else _euclidean(gaps),
         _heights(ours.finite[left], ground),
         _heights(theirs.finite[right], ground),
-        (ours.endless[mine] - theirs.endless[yours]).abs(),
+        (ours.essential[mine] - theirs.essential[yours]).abs(),
     ]
-    numbers = [ours.numbers[i[both]], ours.numbers[left], theirs.numbers[right], ours.endless_numbers[mine]]
-    return torch.cat(steps), torch.cat(numbers)
+    diagram_index = [
+        ours.diagram_index[i[both]],
+        ours.diagram_index[left],
+        theirs.diagram_index[right],
+        ours.essential_index[mine],
+    ]
+    return torch.cat(steps), torch.cat(diagram_index)
 
 
 def _heights(finite: Tensor, ground: float) -> Tensor:

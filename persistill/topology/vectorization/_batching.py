@@ -70,9 +70,9 @@ def with_batch_shape(result: Tensor, diagrams: Diagrams[Any]) -> Any:
     return result if isinstance(diagrams.values, Tensor) else result.numpy()
 
 
-def sum_by_diagram(terms: Tensor, numbers: Tensor, count: int) -> Tensor:
-    """Sums (count,) of ``terms`` (P,), each added to the diagram that ``numbers`` (P,) names."""
-    return terms.new_zeros(count).index_add(0, numbers, terms)
+def sum_by_diagram(terms: Tensor, diagram_index: Tensor, count: int) -> Tensor:
+    """Sums (count,) of ``terms`` (P,), each added to the diagram that ``diagram_index`` (P,) names."""
+    return terms.new_zeros(count).index_add(0, diagram_index, terms)
 
 
 def padded_batches(features: Tensor, offsets: Tensor, cells: int) -> Iterator[Tensor]:
@@ -111,10 +111,10 @@ def padded(features: Tensor, counts: Tensor) -> Tensor:
     longest = int(counts.max()) if len(counts) else 0
     if len(features) == len(counts) * longest:
         return features.reshape(len(counts), longest, features.shape[1])
-    numbers = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    places = torch.arange(len(features), device=counts.device) - (counts.cumsum(0) - counts)[numbers]
+    diagram_index = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    places = torch.arange(len(features), device=counts.device) - (counts.cumsum(0) - counts)[diagram_index]
     filled = features.new_zeros(len(counts), longest, features.shape[1])
-    return filled.index_put((numbers, places), features)
+    return filled.index_put((diagram_index, places), features)
 
 
 def checked_grid(grid: Grid, values: Tensor, fewest: int = 1) -> Tensor:

@@ -52,7 +52,7 @@ def betti_curves(diagrams: Diagrams[Array], grid: Grid, *, mean: bool = False, t
     if not mean and values.device.type == "cpu":
         counts = _counted(values.detach(), as_tensor(diagrams.offsets), steps, workers)
     else:
-        counts = (_means if mean else _counts)(values, as_tensor(diagrams.numbers), len(diagrams), steps)
+        counts = (_means if mean else _counts)(values, as_tensor(diagrams.diagram_index), len(diagrams), steps)
     curves: Array = with_batch_shape(counts, diagrams)
     return curves
 
@@ -100,7 +100,7 @@ def _counted(values: Tensor, offsets: Tensor, grid: Tensor, threads: int) -> Ten
     return torch.from_numpy(out)
 
 
-def _counts(values: Tensor, numbers: Tensor, count: int, grid: Tensor) -> Tensor:
+def _counts(values: Tensor, diagram_index: Tensor, count: int, grid: Tensor) -> Tensor:
     # For other devices than the CPU.
     births, deaths = values.detach().unbind(1)
     # A bar covers the grid's points from `first` to before `last`: closed at the birth, open at the death.
@@ -108,30 +108,32 @@ def _counts(values: Tensor, numbers: Tensor, count: int, grid: Tensor) -> Tensor
     low, high = _ends(values.detach())
     first = torch.where(falling, torch.searchsorted(grid, low, right=True), torch.searchsorted(grid, low))
     last = torch.where(falling, torch.searchsorted(grid, high, right=True), torch.searchsorted(grid, high))
-    changes = _histogram(numbers, first, count, len(grid) + 1) - _histogram(numbers, last, count, len(grid) + 1)
+    changes = _histogram(diagram_index, first, count, len(grid) + 1) - _histogram(
+        diagram_index, last, count, len(grid) + 1
+    )
     return changes.cumsum(1)[:, :-1].to(values.dtype)
 
 
-def _means(values: Tensor, numbers: Tensor, count: int, grid: Tensor) -> Tensor:
+def _means(values: Tensor, diagram_index: Tensor, count: int, grid: Tensor) -> Tensor:
     low, high = _ends(values)
-    return _shares_above(low, numbers, count, grid) - _shares_above(high, numbers, count, grid)
+    return _shares_above(low, diagram_index, count, grid) - _shares_above(high, diagram_index, count, grid)
 
 
-def _shares_above(bounds: Tensor, numbers: Tensor, count: int, grid: Tensor) -> Tensor:
+def _shares_above(bounds: Tensor, diagram_index: Tensor, count: int, grid: Tensor) -> Tensor:
     """The share of each cell that lies above each bound, summed over a diagram's bounds: (count, cells)."""
     cells = len(grid) - 1
     bounds = bounds.clamp(grid[0], grid[-1])
     cell = (torch.searchsorted(grid, bounds.detach(), right=True) - 1).clamp(max=cells - 1)
     shares = (grid[cell + 1] - bounds) / (grid[cell + 1] - grid[cell])
-    partly = sum_by_diagram(shares, numbers * cells + cell, count * cells).reshape(count, cells)
+    partly = sum_by_diagram(shares, diagram_index * cells + cell, count * cells).reshape(count, cells)
     # Whole cells are counted in integers: a running sum of shares would drift.
-    passed = _histogram(numbers, cell, count, cells)
+    passed = _histogram(diagram_index, cell, count, cells)
     return partly + (passed.cumsum(1) - passed)
 
 
-def _histogram(numbers: Tensor, places: Tensor, count: int, width: int) -> Tensor:
+def _histogram(diagram_index: Tensor, places: Tensor, count: int, width: int) -> Tensor:
     """How many points of each diagram lie at each of ``width`` places: (count, width) int64."""
-    return torch.bincount(numbers * width + places, minlength=count * width).reshape(count, width)
+    return torch.bincount(diagram_index * width + places, minlength=count * width).reshape(count, width)
 
 
 def _ends(values: Tensor) -> tuple[Tensor, Tensor]:

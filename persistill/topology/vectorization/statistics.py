@@ -1,4 +1,4 @@
-"""Few numbers for each diagram: entropy, total persistence, longest lifetimes."""
+"""Statistics of each diagram: entropy, total persistence, longest lifetimes."""
 
 import torch
 from torch import Tensor
@@ -33,9 +33,9 @@ def persistence_entropy(diagrams: Diagrams[Array]) -> Array:
         TypeError: if these are no diagrams of uint8, float32 or float64.
         ValueError: if a point is not finite (its number is named).
     """
-    lengths, numbers = _lifetimes(diagrams)
-    shares = lengths / sum_by_diagram(lengths, numbers, len(diagrams))[numbers]
-    entropies: Array = with_batch_shape(sum_by_diagram(-shares * shares.log(), numbers, len(diagrams)), diagrams)
+    lengths, diagram_index = _lifetimes(diagrams)
+    shares = lengths / sum_by_diagram(lengths, diagram_index, len(diagrams))[diagram_index]
+    entropies: Array = with_batch_shape(sum_by_diagram(-shares * shares.log(), diagram_index, len(diagrams)), diagrams)
     return entropies
 
 
@@ -58,8 +58,8 @@ def total_persistence(diagrams: Diagrams[Array], *, power: float = 1.0) -> Array
         ValueError: if a point is not finite (its number is named), or ``power`` is not above 0.
     """
     power = checked_number("power", power, 0, strict=True)
-    lengths, numbers = _lifetimes(diagrams)
-    totals: Array = with_batch_shape(sum_by_diagram(lengths**power, numbers, len(diagrams)), diagrams)
+    lengths, diagram_index = _lifetimes(diagrams)
+    totals: Array = with_batch_shape(sum_by_diagram(lengths**power, diagram_index, len(diagrams)), diagrams)
     return totals
 
 
@@ -90,8 +90,8 @@ def sorted_lifetimes(diagrams: Diagrams[Array], count: int) -> Array:
 
 
 def _lifetimes(diagrams: Diagrams[Array]) -> tuple[Tensor, Tensor]:
-    """The lifetimes above 0 and the numbers of their diagrams."""
+    """The lifetimes above 0 and the index of the diagram of each."""
     values = checked_points(diagrams)
     lengths = (values[:, 1] - values[:, 0]).abs()
     lasting = lengths > 0
-    return lengths[lasting], as_tensor(diagrams.numbers)[lasting]
+    return lengths[lasting], as_tensor(diagrams.diagram_index)[lasting]

@@ -35,7 +35,7 @@ def refuse_masked(array: object, name: str) -> None:
 def on_cpu(array: NDArray[Any] | Tensor) -> NDArray[Any]:
     """The same numbers as a plain array in the memory of the CPU and in its byte order, without gradients."""
     data: NDArray[Any] = array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
+    return data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
 
 
 def require_finite(data: NDArray[Any], name: str) -> None:

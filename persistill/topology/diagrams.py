@@ -331,7 +331,7 @@ def _plain(array: Any, name: str) -> Any:
         hint = " Diagrams.from_list takes lists of pairs." if name == "values" else ""
         raise TypeError(f"{name} must be a NumPy array or a torch tensor; got {type(array).__name__}.{hint}")
     refuse_masked(array, name)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _is_floating(array: Any) -> bool:

@@ -80,7 +80,8 @@ def persistence_images(diagrams: Diagrams[Any], config: PersistenceImageConfig, 
 
 
 def _differentiable(diagrams: Diagrams[Tensor], config: PersistenceImageConfig, threads: int) -> Tensor:
-    values = diagrams.values.double() / diagrams.scale
+    values = diagrams.values.double()
+    values = values if diagrams.scale == 1 else values / diagrams.scale
     if values.device.type == "cpu":
         settings = kernel_settings(dataclasses.replace(config, scaling="none"))
         settings = settings._replace(limit=float_tables(config)[2])

@@ -12,6 +12,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from persistill.version import __version__
+
 if TYPE_CHECKING:
     from persistill import (
         config,
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from persistill.api.result import Result
     from persistill.api.trained_network import evaluate, export
     from persistill.inference.predictor import Predictor, load
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Plan",

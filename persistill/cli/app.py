@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from persistill import __version__, run_folder
+from persistill import run_folder
 from persistill.api import recipe_files
 from persistill.cli import dashboard, distill, predict, push, topology
 from persistill.cli.console import console, in_columns, quiet_start
@@ -28,6 +28,7 @@ from persistill.cli.options import (
     parse_seeds,
 )
 from persistill.errors import UserError, unknown
+from persistill.version import __version__
 
 if TYPE_CHECKING:
     from persistill.api.result import Result

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from persistill import __version__
 from persistill.cli.contact_sheets import draw_explanation, draw_sheet
 from persistill.cli.topology_outputs import (
     BettiCurveOutput,
@@ -30,6 +29,7 @@ from persistill.topology.scans import Scan
 from persistill.utils.atomic_io import atomic
 from persistill.utils.image_reader import SUFFIXES
 from persistill.utils.progress import Progress
+from persistill.version import __version__
 
 FIT_IMAGES = 1000
 """Settings are fitted to so many images, evenly spaced ..."""

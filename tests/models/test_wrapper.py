@@ -126,7 +126,7 @@ def test_a_module_of_many_stages_is_opened_and_the_way_back_up_is_not_followed()
             self.merge = Block(4, 4, 1)
 
         def forward(self, x):
-            half = self.first_tensor(x)
+            half = self.first(x)
             quarter = self.second(half)
             eighth = self.third(quarter)
             return self.merge(self.up(eighth) + quarter)

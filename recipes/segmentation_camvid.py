@@ -41,7 +41,7 @@ recipe = Recipe(
         "cwd": Arm(methods=(CWD(on="logits", weight=3.0, temperature=4.0),), teachers=IMAGE),
     },
     train=Train(
-        epochs=18,
+        epochs=12,
         batch_size=8,
         optimizer="adamw",
         lr=2e-3,

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from persistill.errors import UserError, unknown
 from persistill.structures import Batch, Batches, ModelOutput
 from persistill.utils.progress import Progress, Silent
 
-Observe = Callable[[ModelOutput, Batch], Mapping[str, Tensor]]
-"""What a network says of a batch -> what is kept of each of its images, (B, ...) under every name."""
+Observe = Callable[[ModelOutput, Batch], Mapping[str, Any]]
+"""What a network says of a batch -> what is kept of each of its images: under every name a tensor (B, ...), or a list
+of B things, such as boxes, of which each image has its own number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,7 @@ def predict(
 
 def collect(
     network: nn.Module, loader: Batches, view: str, observe: Observe, progress: Progress | None = None
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     """Ask a network about all images of a loader, and keep what is to be kept of each.
 
     The network answers in evaluation mode and without gradients; afterwards each of its modules is in the
@@ -74,13 +76,13 @@ def collect(
         progress: advanced by one for each batch. The caller starts and finishes the stage.
 
     Returns:
-        What ``observe`` gave, joined over the batches: (N, ...) on the CPU, under every name.
+        What ``observe`` gave, joined over the batches: under every name a tensor (N, ...) on the CPU, or a list of N.
 
     Raises:
         UserError: if the batches do not hold the view, or if there are no batches.
     """
     progress = progress or Silent()
-    kept: dict[str, list[Tensor]] = {}
+    kept: dict[str, list[Any]] = {}
     with evaluating(network):
         for batch in loader.epoch(0):
             if view not in batch.inputs:
@@ -89,12 +91,16 @@ def collect(
             with torch.inference_mode():
                 observed = observe(network(batch.inputs[view]), batch)
             for name, values in observed.items():
-                kept.setdefault(name, []).append(values.cpu())
+                kept.setdefault(name, []).append(values.cpu() if isinstance(values, Tensor) else values)
             progress.advance(1)
     if not kept:
         raise UserError("there are no images to evaluate: the loader gave no batch. Is the split empty?")
     # Joined outside inference mode, which makes them ordinary tensors.
-    return {name: torch.cat(values) for name, values in kept.items()}
+    return {name: _joined(values) for name, values in kept.items()}
+
+
+def _joined(values: list[Any]) -> Any:
+    return torch.cat(values) if isinstance(values[0], Tensor) else [one for batch in values for one in batch]
 
 
 @contextlib.contextmanager

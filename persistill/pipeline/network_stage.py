@@ -45,7 +45,7 @@ def network_inputs(context: Context, model: Model, *, started: bool = False) -> 
         "mean": list(mean),
         "std": list(std),
         "model": model.name,
-        **({"task": context.task.name} if _task(context) else {}),
+        **_task(context),
     }
     if model.initial is not None and not started:
         published = model.initial == models.PRETRAINED

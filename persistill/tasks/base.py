@@ -112,18 +112,20 @@ class Task(ABC):
     # --- validation -------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def observe(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
-        """What has to be kept of each image, (B, ...) under every name, so that ``validate`` can tell the figures.
+    def observe(self, output: ModelOutput, batch: Batch) -> Mapping[str, Any]:
+        """What has to be kept of each image, so that ``validate`` can tell the figures.
+
+        Under every name stands a tensor (B, ...) or a list of B things.
 
         Rows of several batches, or of several processes, are joined; no figure is averaged over batches.
         """
 
     @abstractmethod
-    def validate(self, observed: Mapping[str, Tensor]) -> dict[str, float]:
+    def validate(self, observed: Mapping[str, Any]) -> dict[str, float]:
         """The figures of ``measures``, by name.
 
         Args:
-            observed: (N, ...), joined over all images.
+            observed: tensors (N, ...) or lists of N, joined over all images.
         """
 
     # --- evaluation and report --------------------------------------------------------------------------------------

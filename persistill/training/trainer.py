@@ -146,8 +146,7 @@ def fit(
                 plain.param_groups[0]["lr"] = lr = learning_rate(settings, step, steps)
                 with fabric.autocast(), torch.no_grad():
                     taught = [_fp32(teacher(batch)) for teacher in teachers]
-                inputs = batch.inputs[view].contiguous(memory_format=layout)
-                features = task.forward(model, inputs, batch)
+                features = task.forward(model, _in_layout(batch.inputs[view], layout), batch)
                 loss, terms = criterion(features, taught, batch)
                 health.observe(terms)
                 optimizer.zero_grad(set_to_none=True)
@@ -202,6 +201,11 @@ def fit(
     journal.close()
     progress.finish()
     return record or {**folder.records()[-1], "seconds": state["seconds"]}
+
+
+def _in_layout(inputs: Any, layout: torch.memory_format) -> Any:
+    """Images of one size in a memory layout; a list of images of several sizes as it is."""
+    return inputs.contiguous(memory_format=layout) if isinstance(inputs, torch.Tensor) else inputs
 
 
 def _fp32(features: ModelOutput) -> ModelOutput:

@@ -93,7 +93,7 @@ class Classification(Task):
         """Logits and targets."""
         return {"logits": output.logits.float(), "target": batch.target}
 
-    def validate(self, observed: Mapping[str, Tensor]) -> dict[str, float]:
+    def validate(self, observed: Mapping[str, Any]) -> dict[str, float]:
         """Accuracy and negative log-likelihood."""
         logits, target = observed["logits"], observed["target"]
         return {"accuracy": metrics.accuracy(logits, target), "nll": metrics.nll(logits, target)}

@@ -1,6 +1,7 @@
 """What is kept of each image of a segmentation, so that every figure can be told of any choice of images."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,10 +45,10 @@ def ratio(parts: Tensor) -> float:
     Returns:
         NaN where nothing was counted.
     """
-    numerator, denominator = parts.double().sum(0).unbind(-1)
+    numerator, denominator = parts.detach().double().sum(0).unbind(-1)
     return float((numerator / denominator)[denominator > 0].mean())
 
 
-def figures(observed: Mapping[str, Tensor]) -> dict[str, float]:
+def figures(observed: Mapping[str, Any]) -> dict[str, float]:
     """All figures of ``image_counts``, of all images together."""
     return {name: ratio(observed[name]) for name in ("miou", "pixel_accuracy", "nll")}

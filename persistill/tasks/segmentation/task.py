@@ -91,7 +91,7 @@ class Segmentation(Task):
         """Counts of pixels of each image."""
         return image_counts(output.logits, batch.target)[0]
 
-    def validate(self, observed: Mapping[str, Tensor]) -> dict[str, float]:
+    def validate(self, observed: Mapping[str, Any]) -> dict[str, float]:
         """Mean IoU of all images together, pixel accuracy, negative log-likelihood."""
         return figures(observed)
 

@@ -16,6 +16,8 @@ PAGES = [
     "pipeline.md",
     "predict.md",
     "python.md",
+    "segmentation.md",
+    "tasks.md",
 ]
 
 

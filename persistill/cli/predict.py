@@ -27,6 +27,8 @@ SKIPPED = 3
 SHEET = 48
 """Images on a contact sheet, at most."""
 
+_LEAST = 0.005
+"""Share of the pixels of an image that is worth being listed."""
 _SIDE = 256  # pixels of an image on a sheet
 
 
@@ -48,6 +50,8 @@ def predict(
 ) -> None:
     """Classify images with a trained student: file, class, calibrated confidence.
 
+    A student of segmentation writes a mask beside each image instead, cat.jpg -> cat.mask.png, in colors.
+
     Images may have any format, size and orientation; each is scaled until it covers what the student sees, and
     cropped at its center. Files that cannot be read are named and passed over, and the exit code is 3.
     """
@@ -62,6 +66,9 @@ def predict(
         predictor = Predictor.load(student, model=model)
     aside = Console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
     files = find_images(images)
+    if predictor.dense:
+        _write_masks(predictor, files, aside, refused={"--csv": table, "--json": as_json, "--sheet": sheet})
+        return
     with Bars(aside) as bars:
         answered, unread = predict_files(predictor, files, top, bars)
     for file, why in unread:
@@ -87,6 +94,30 @@ def predict(
             aside.print(f"Wrote {written}", markup=False, highlight=False)
     if sheet is not None and len(answered) > SHEET:
         aside.print(f"The sheet shows the first {SHEET} of {len(answered):,} images.", highlight=False)
+    if unread:
+        raise typer.Exit(SKIPPED)
+
+
+def _write_masks(student: "Predictor", files: Sequence[Path], aside: Console, refused: dict[str, Any]) -> None:
+    """Write a mask beside each image, and print what it holds."""
+    from persistill.api.progress_bars import Bars  # noqa: PLC0415
+    from persistill.inference import write_masks  # noqa: PLC0415
+
+    for option, given in refused.items():
+        if given:
+            raise UserError(
+                f"{option} lists classes of images, and {student.file} answers for every pixel; leave it out."
+            )
+    with Bars(aside) as bars:
+        written, unread = write_masks(student, files, bars)
+    for file, why in unread:
+        aside.print(f"Left out: {_printable(file)} ({why})", markup=False, highlight=False)
+    if not written:
+        raise UserError(f"none of the {len(files):,} files can be read as an image.")
+    for file, mask, shares in written:
+        listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= _LEAST)
+        line = f"{_printable(file)}  {_printable(mask.name)}  {listed}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if unread:
         raise typer.Exit(SKIPPED)
 

@@ -66,7 +66,7 @@ def predict_files(
     progress.start("images", len(files))
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
-        read = in_threads(partial(_read, some, student.shape), len(some))
+        read = in_threads(partial(read_file, some, student.shape), len(some))
         unreadable += [image for image in read if isinstance(image, UnreadableImage)]
         good = [(file, image) for file, image in zip(some, read, strict=True) if not isinstance(image, UnreadableImage)]
         if good:
@@ -94,7 +94,8 @@ def _files(place: Path) -> Iterator[Path]:
     yield from sorted(place / name for name in image_names(place))
 
 
-def _read(files: Sequence[Path], shape: tuple[int, int, int], place: int) -> Pixels | UnreadableImage:
+def read_file(files: Sequence[Path], shape: tuple[int, int, int], place: int) -> Pixels | UnreadableImage:
+    """One of several files as (C, H, W) pixels, or why it cannot be read."""
     try:
         with open_image(files[place]) as image:
             read_header(image)  # refuses what has no known range

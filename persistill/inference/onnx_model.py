@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from persistill.errors import UserError
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Images (B, C, H, W) in [0, 1] -> logits (B, K)."""
+"""Images (B, C, H, W) in [0, 1] -> logits (B, K), or (B, K, H, W) of a student of pixels."""
 
 
 def installed() -> bool:
@@ -41,7 +41,11 @@ def open_onnx(file: Path) -> tuple[dict[str, Any], Logits]:
         raise UserError(f"{file} cannot be read as ONNX; it is damaged or cut short ({error}).") from None
     try:
         config = json.loads(session.get_modelmeta().custom_metadata_map["persistill"])
-        about = {"classes": config["classes"], "shape": config["input"]["shape"][1:]}
+        about = {
+            "classes": config["classes"],
+            "shape": config["input"]["shape"][1:],
+            "task": config.get("task", "classification"),
+        }
     except (KeyError, json.JSONDecodeError):
         raise UserError(
             f"{file} is an ONNX file, but not one that persistill wrote: it does not name its classes. Give the "

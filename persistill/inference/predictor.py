@@ -60,11 +60,12 @@ class Predictor:
         file: where its weights lie.
         classes: K names.
         shape: (C, H, W) of the images that it sees.
+        dense: whether it answers for every pixel: it is asked for masks then, and not for classes of images.
         temperature: that divides its logits; None where none was fitted, and confidences are those of the bare logits.
 
     Args:
         file: as above.
-        about: "classes", "shape" and, if it was fitted, "temperature".
+        about: "classes", "shape" and, where they are given, "temperature" and "task".
         logits: float32 images (B, C, H, W) in [0, 1] -> logits (B, K).
     """
 
@@ -75,6 +76,7 @@ class Predictor:
         self.file = file
         self.classes = tuple(map(str, about["classes"]))
         self.shape: tuple[int, int, int] = (channels, height, width)
+        self.dense = about.get("task", "classification") == "segmentation"
         self.temperature: float | None = about.get("temperature")
         self._logits = logits
 
@@ -143,22 +145,14 @@ class Predictor:
             UserError: if an answer is not finite: the weights are of no use; or if the network classifies pixels.
             ValueError: if the images are not uint8 of the student's shape.
         """
-        pixels = np.asarray(images)
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.shape:
-            raise ValueError(
-                f"images must be uint8 of shape (N, {', '.join(map(str, self.shape))}); {pixels.dtype} of shape "
-                f"{pixels.shape} was given."
-            )
-        if len(pixels) == 0:
+        if len(pixels := self._checked(images)) == 0:
             return []
-        logits = self._logits(pixels.astype(np.float32) / np.float32(255)).astype(np.float64)
+        logits = self._answers(pixels)
         if logits.ndim != 2:
             raise UserError(
                 f"{self.file} answers with logits of shape {logits.shape}: it classifies pixels, and whole images are "
-                "asked about here. segment.py, which is exported beside model.onnx, colors them."
+                "asked about here. predict_masks, and the command persistill predict, give masks."
             )
-        if not np.isfinite(logits).all():
-            raise UserError(f"the answers of {self.file} are not finite numbers: its weights are damaged.")
         shares = _softmax(logits / (self.temperature or 1.0))
         count = min(max(1, top), len(self.classes))
         best = np.argsort(-shares, axis=1, kind="stable")[:, :count]
@@ -166,6 +160,43 @@ class Predictor:
             Prediction(tuple(ClassProbability(self.classes[place], float(row[place])) for place in places))
             for row, places in zip(shares, best, strict=True)
         ]
+
+    def predict_masks(self, images: ArrayLike) -> NDArray[np.uint8]:
+        """Classify the pixels of images that have the student's shape.
+
+        Args:
+            images: (N, C, H, W) uint8, an array or a tensor on the CPU.
+
+        Returns:
+            (N, H, W) numbers of the classes.
+
+        Raises:
+            UserError: if the student answers for images and not for their pixels, or an answer is not finite.
+            ValueError: if the images are not uint8 of the student's shape.
+        """
+        if not self.dense:
+            raise UserError(f"{self.file} classifies whole images, and not their pixels: ask predict.")
+        pixels = self._checked(images)
+        if len(pixels) == 0:
+            return np.zeros((0, *self.shape[1:]), np.uint8)
+        masks: NDArray[np.uint8] = self._answers(pixels).argmax(1).astype(np.uint8)
+        return masks
+
+    def _checked(self, images: ArrayLike) -> NDArray[np.uint8]:
+        pixels = np.asarray(images)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.shape:
+            raise ValueError(
+                f"images must be uint8 of shape (N, {', '.join(map(str, self.shape))}); {pixels.dtype} of shape "
+                f"{pixels.shape} was given."
+            )
+        return pixels
+
+    def _answers(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Logits of images of the right shape."""
+        logits = self._logits(pixels.astype(np.float32) / np.float32(255)).astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise UserError(f"the answers of {self.file} are not finite numbers: its weights are damaged.")
+        return logits
 
     def __repr__(self) -> str:
         channels, height, width = self.shape

@@ -12,9 +12,12 @@ from PIL import Image
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from persistill import models, report
+from persistill.cli import main
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import load
 from persistill.errors import UserError
+from persistill.inference import Predictor
+from persistill.inference.predictor import read_image
 from persistill.losses import AT, CRD, CWD, DIST, DKD, KD, SP, TGD, FitNet
 from persistill.pipeline import Pipeline
 from persistill.pipeline.network_stage import WEIGHTS
@@ -183,3 +186,36 @@ def test_images_of_other_things_are_refused(scenes, tmp_path):
 def test_keys_know_the_task(scenes):
     own = Pipeline(recipe(scenes), Path("nowhere"), device="cpu").stages()[0]
     assert own.inputs["task"] == "segmentation"
+
+
+def test_predict_writes_masks_beside_images(finished, comparison, scenes, tmp_path, capsys):
+    folder = finished.path.parent / comparison.export["folder"]
+    names = ["00.png", "01.png", "02.png"]
+    for name in names:
+        (tmp_path / name).write_bytes((Path(scenes) / "images" / name).read_bytes())
+    with pytest.raises(SystemExit) as left:
+        main(["predict", str(folder), str(tmp_path)])
+    assert left.value.code == 0
+    said = capsys.readouterr().out.splitlines()
+    student = Predictor.load(folder)
+    pixels = np.stack([read_image(tmp_path / name, student.shape) for name in names])
+    for name, mask, line in zip(names, student.predict_masks(pixels), said, strict=True):
+        with Image.open(tmp_path / name.replace(".png", ".mask.png")) as written:
+            assert written.mode == "P"
+            assert np.array_equal(np.asarray(written), mask)
+        counts = np.bincount(mask.ravel(), minlength=3)
+        assert f"{CLASSES[counts.argmax()]} {counts.max() / mask.size:.0%}" in line
+    with pytest.raises(SystemExit) as left:
+        main(["predict", str(folder), str(tmp_path)])
+    assert left.value.code == 2
+    assert "00.mask.png and 2 more exist already" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_student_of_pixels_is_not_asked_for_classes_of_images(finished, comparison, tmp_path):
+    student = Predictor.load(finished.path.parent / comparison.export["folder"])
+    assert student.dense
+    with pytest.raises(UserError, match="predict_masks"):
+        student.predict_pixels(np.zeros((1, *student.shape), np.uint8))
+    with pytest.raises(ValueError, match="must be uint8 of shape"):
+        student.predict_masks(np.zeros((1, 3, 4, 4), np.uint8))
+    assert student.predict_masks(np.zeros((0, *student.shape), np.uint8)).shape == (0, 24, 32)

@@ -1,0 +1,86 @@
+"""Masks that a student of pixels gives to image files, as images in the colors of their classes."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from persistill.errors import UserError
+from persistill.inference.image_files import BATCH, UnreadableImage, read_file
+from persistill.inference.predictor import Predictor
+from persistill.utils.atomic_io import atomic
+from persistill.utils.class_colors import class_colors
+from persistill.utils.progress import Progress
+from persistill.utils.threads import in_threads
+
+SUFFIX = ".mask.png"
+
+
+class MaskPrediction(NamedTuple):
+    """An image file, and the mask that was written for it.
+
+    Attributes:
+        file: the image.
+        mask: the file of the mask.
+        shares: name of a class -> the share of pixels that are given it, largest first, without those of no pixel.
+    """
+
+    file: Path
+    mask: Path
+    shares: dict[str, float]
+
+
+def write_masks(
+    student: Predictor, files: Sequence[Path], progress: Progress
+) -> tuple[list[MaskPrediction], list[UnreadableImage]]:
+    """Write the mask of each image beside it, ``street.png`` -> ``street.mask.png``, in the size that the student sees.
+
+    A mask is a PNG with a palette: its pixels are class numbers, shown in the colors of the report.
+
+    Args:
+        student: answers for pixels.
+        files: images; masks of earlier times among them are passed over.
+        progress: told how many files were dealt with.
+
+    Raises:
+        UserError: if a mask is there already. Nothing is written then.
+    """
+    files = [file for file in files if not file.name.endswith(SUFFIX)]
+    there = [mask for mask in map(_mask_of, files) if mask.exists()]
+    if there:
+        more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
+        raise UserError(f"{there[0]}{more} exist already and were not overwritten; move them away.")
+    written: list[MaskPrediction] = []
+    unreadable: list[UnreadableImage] = []
+    progress.start("images", len(files))
+    for start in range(0, len(files), BATCH):
+        some = files[start : start + BATCH]
+        read = in_threads(partial(read_file, some, student.shape), len(some))
+        unreadable += [image for image in read if isinstance(image, UnreadableImage)]
+        good = [(file, image) for file, image in zip(some, read, strict=True) if not isinstance(image, UnreadableImage)]
+        if good:
+            masks = student.predict_masks(np.stack([pixels for _, pixels in good]))
+            written += _write(student.classes, [file for file, _ in good], masks)
+        progress.advance(len(some))
+    progress.finish(f"{len(written):,} masks")
+    return written, unreadable
+
+
+def _write(classes: Sequence[str], files: Sequence[Path], masks: NDArray[np.uint8]) -> Iterator[MaskPrediction]:
+    colors = class_colors(len(classes)).tobytes()
+    for file, mask in zip(files, masks, strict=True):
+        image = Image.fromarray(mask)
+        image.putpalette(colors)
+        with atomic(_mask_of(file)) as temporary:
+            image.save(temporary, "PNG")
+        counts = np.bincount(mask.ravel(), minlength=len(classes))
+        order = [number for number in np.argsort(-counts, kind="stable").tolist() if counts[number]]
+        yield MaskPrediction(file, _mask_of(file), {classes[number]: counts[number] / mask.size for number in order})
+
+
+def _mask_of(file: Path) -> Path:
+    return file.with_name(file.stem + SUFFIX)

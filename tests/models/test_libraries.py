@@ -194,7 +194,7 @@ def test_code_that_a_file_names_is_not_run(own, tmp_path):
     safetensors.torch.save_file({"weight": torch.zeros(5, 3)}, path, {"persistill": json.dumps(header)})
     message = error(load, path)
     assert "Code that a file names is not run" in message
-    assert "load(path, model='own_networks:Small')" in message
+    assert "--model own_networks:Small, or model='own_networks:Small'" in message
     assert "'timm/test_vit' is expected here" in error(load, path, model="timm/test_vit")
     assert "holds 'own_networks:Small'" in error(load_into, build("wrn-10-1", 3, 5), path)
     assert not own.exists()

@@ -9,8 +9,8 @@ from PIL import Image
 from persistill.cli.sheet_parts import SIDE, framed, save, shortened
 from persistill.cli.topology_outputs import Pixels, ScanConfig
 from persistill.topology import PersistenceImageConfig, scan_persistence_images
+from persistill.topology.persistence_image.fields import Scan
 from persistill.topology.plotting import contact_sheet, explain
-from persistill.topology.scans import Scan
 
 _COLUMNS = 12  # persistence images of an image on a sheet
 

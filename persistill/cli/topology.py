@@ -1,6 +1,7 @@
 """`persistill topology`: images to persistence images, diagrams or Betti curves."""
 
 import contextlib
+import math
 import os
 import re
 import sys
@@ -15,6 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from persistill.errors import UserError, unknown
+from persistill.topology.persistence_image import fields
+from persistill.topology.persistence_image.fields import FieldDeclaration
 
 if TYPE_CHECKING:
     from persistill.cli.topology_run import Outcome
@@ -25,6 +28,9 @@ EXAMPLES = (
     "persistill topology digits.npy --output diagrams --to diagrams",
 )
 _OUTPUT, _INPUT = "Persistence images", "Images"
+_PIXELS = "x".join(map(str, fields.PIXELS.default))
+_WINDOW = ",".join(f"{bound:g}" for bound in fields.BIRTHS.default)
+_ALL_SCANS = ",".join(fields.SCANS.default)
 _SHOWN = 3  # left-out images that are named
 _MANY = 0.5  # share of blank images that is worth a word
 
@@ -55,26 +61,15 @@ class Dtype(StrEnum):
     UINT8 = "uint8"
 
 
-class Scaling(StrEnum):
-    """What is done to intensities."""
-
-    MAX = "max"
-    LOG = "log"
-    NONE = "none"
-
-
-class Weight(StrEnum):
-    """How points are weighed."""
-
-    LINEAR = "linear"
-    CONSTANT = "constant"
-
-
-class Grid(StrEnum):
-    """Where the pixels lie in the window."""
-
-    PUBLISHED = "published"
-    TILED = "tiled"
+def _setting(field: FieldDeclaration[Any], form: str | None = None) -> Any:
+    """The option of a declared field, which may be left out."""
+    words = list(field.choices)
+    return typer.Option(
+        rich_help_panel=_OUTPUT,
+        metavar=form or (f"<{'|'.join(words)}>" if words else None),
+        help=field.help,
+        autocompletion=(lambda: words) if words else None,
+    )
 
 
 def topology(
@@ -84,12 +79,12 @@ def topology(
     ],
     output: Annotated[Path, typer.Option("--output", help="A new folder, or one to go on with.")],
     to: Annotated[To, typer.Option("--to", help="What the images become.")] = To.IMAGES,
-    scans: Annotated[
-        str, typer.Option(metavar="rows,columns", help="How each channel is read as a signal.")
-    ] = "rows,columns",
+    scans: Annotated[str, typer.Option(metavar=_ALL_SCANS, help=fields.SCANS.help)] = _ALL_SCANS,
     min_persistence: Annotated[
         float | None,
-        typer.Option(help="Bars must be longer; 8-bit levels count as level / 255. 0.02 for images, else 0."),
+        typer.Option(
+            help=f"{fields.MIN_PERSISTENCE.help} {fields.MIN_PERSISTENCE.default:g} for persistence images, else 0."
+        ),
     ] = None,
     levels: Annotated[
         str | None, typer.Option(metavar="0,1,64", help="First, last and number of a curve's levels.")
@@ -110,34 +105,14 @@ def topology(
             help="tgd: the settings of the TGD paper's code. fitted: a window laid around these images.",
         ),
     ] = Preset.TGD,
-    pixels: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_OUTPUT, metavar="50x50", help="Rows x columns of a persistence image."),
-    ] = None,
-    bandwidth: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=_OUTPUT, help="Standard deviation of a point's Gaussian."),
-    ] = None,
-    births: Annotated[
-        str | None, typer.Option(rich_help_panel=_OUTPUT, metavar="0,0.3", help="The window along births.")
-    ] = None,
-    persistences: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_OUTPUT, metavar="0,0.3", help="The window along persistences."),
-    ] = None,
-    weight: Annotated[
-        Weight | None,
-        typer.Option(rich_help_panel=_OUTPUT, help="Weigh points by persistence, or all alike."),
-    ] = None,
-    grid: Annotated[
-        Grid | None,
-        typer.Option(rich_help_panel=_OUTPUT, help="Even pixels, or those of the TGD paper's code."),
-    ] = None,
-    scaling: Annotated[
-        Scaling | None,
-        typer.Option(rich_help_panel=_OUTPUT, help="Divide by each maximum, take log1p(image / scale), or neither."),
-    ] = None,
-    scale: Annotated[float | None, typer.Option(rich_help_panel=_OUTPUT, help="The scale of --scaling log.")] = None,
+    pixels: Annotated[str | None, _setting(fields.PIXELS, _PIXELS)] = None,
+    bandwidth: Annotated[float | None, _setting(fields.BANDWIDTH)] = None,
+    births: Annotated[str | None, _setting(fields.BIRTHS, _WINDOW)] = None,
+    persistences: Annotated[str | None, _setting(fields.PERSISTENCES, _WINDOW)] = None,
+    weight: Annotated[str | None, _setting(fields.WEIGHT)] = None,
+    grid: Annotated[str | None, _setting(fields.GRID)] = None,
+    scaling: Annotated[str | None, _setting(fields.SCALING)] = None,
+    scale: Annotated[float | None, _setting(fields.SCALE)] = None,
     dtype: Annotated[
         Dtype | None,
         typer.Option(rich_help_panel=_OUTPUT, help="Of stored values: float32 unless told; uint8 holds floor(255 x)."),
@@ -164,9 +139,9 @@ def topology(
         "bandwidth": bandwidth,
         "births": _parsed("--births", births, _pair),
         "persistences": _parsed("--persistences", persistences, _pair),
-        "weight": weight and weight.value,
-        "grid": grid and grid.value,
-        "scaling": scaling and scaling.value,
+        "weight": weight,
+        "grid": grid,
+        "scaling": scaling,
         "scale": scale,
     }
     settings = {name: value for name, value in given.items() if value is not None}
@@ -183,8 +158,11 @@ def topology(
         _refuse(
             {"levels": levels if to is To.DIAGRAMS else None}, "tells the levels of curves; it goes with --to curves"
         )
-        if min_persistence is not None and not 0 <= min_persistence < float("inf"):
-            raise UserError(f"--min-persistence must be 0 or more, and finite; got {min_persistence}.")
+        if min_persistence is not None and not (
+            fields.MIN_PERSISTENCE.allows(min_persistence) and math.isfinite(min_persistence)
+        ):
+            allowed = fields.MIN_PERSISTENCE.allowed
+            raise UserError(f"--min-persistence must be {allowed}, and finite; got {min_persistence}.")
     with console.status("starting"):
         from persistill.api.progress_bars import Bars  # noqa: PLC0415
         from persistill.cli.topology_run import Extraction, Wishes  # noqa: PLC0415 - torch is slow to import
@@ -250,7 +228,7 @@ def _check_images(preset: Preset, settings: dict[str, Any], dtype: Dtype | None)
         checked = PersistenceImageConfig(**settings)
     except (TypeError, ValueError) as error:
         raise UserError(re.sub(r"PersistenceImageConfig\.(\w+)", lambda found: _option(found[1]), str(error))) from None
-    scaling = settings.get("scaling", "log") if preset is Preset.FITTED else checked.scaling
+    scaling = settings.get("scaling", fields.FITTED_SCALING.default) if preset is Preset.FITTED else checked.scaling
     if dtype is Dtype.UINT8 and scaling != "max":
         raise UserError(
             f"--dtype uint8 holds intensities from 0 to 1, which --scaling {scaling} does not give. "
@@ -274,8 +252,8 @@ def _parsed(option: str, text: str | None, parse: Callable[[str], Value]) -> Val
     try:
         return parse(text)
     except ValueError:
-        form = {"--pixels": "50x50 (rows x columns)", "--levels": "0,1,64 (first, last, number)"}
-        raise UserError(f"{option} {text!r} is not of the form {form.get(option, '0,0.3 (low, high)')}.") from None
+        form = {"--pixels": f"{_PIXELS} (rows x columns)", "--levels": "0,1,64 (first, last, number)"}
+        raise UserError(f"{option} {text!r} is not of the form {form.get(option, f'{_WINDOW} (low, high)')}.") from None
 
 
 def _pixels(text: str) -> tuple[int, int]:
@@ -299,8 +277,8 @@ def _levels(text: str) -> tuple[float, float, int]:
 def _scans(text: str) -> tuple[Any, ...]:
     scans = tuple(part.strip() for part in text.split(","))
     for scan in scans:
-        if scan not in ("rows", "columns"):
-            raise unknown("scan", scan, ("rows", "columns"))
+        if scan not in fields.SCANS.choices:
+            raise unknown("scan", scan, fields.SCANS.choices)
     if len(set(scans)) < len(scans):
         raise UserError(f"--scans {text} names a scan twice.")
     return scans

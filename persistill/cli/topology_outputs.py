@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from persistill.cli.topology_writer import ResumableWriter
 from persistill.topology import Diagrams, PersistenceImageConfig, scan_persistence_images, sublevel_persistence
-from persistill.topology.scans import SCANS, Scan
+from persistill.topology.persistence_image.fields import Scan
+from persistill.topology.scans import SCANS
 from persistill.topology.vectorization.betti_curves import betti_curves
 from persistill.utils.atomic_io import atomic
 

@@ -25,7 +25,7 @@ from persistill.data.streaming.base import ImageStream, Survey, Unreadable
 from persistill.data.streaming.files import open_stream
 from persistill.errors import UserError
 from persistill.topology import Diagrams, PersistenceImageConfig, fit_persistence_images
-from persistill.topology.scans import Scan
+from persistill.topology.persistence_image.fields import MIN_PERSISTENCE, SCANS, Scan
 from persistill.utils.atomic_io import atomic
 from persistill.utils.image_reader import SUFFIXES
 from persistill.utils.progress import Progress
@@ -62,7 +62,7 @@ class Wishes:
     """
 
     to: Literal["images", "diagrams", "curves"] = "images"
-    scans: tuple[Scan, ...] = ("rows", "columns")
+    scans: tuple[Scan, ...] = SCANS.default
     preset: Literal["tgd", "fitted"] = "tgd"
     given: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
@@ -186,7 +186,7 @@ class Extraction:
         samples = self._scan_config.signals * survey.sizes[good].astype(np.int64).prod(1).mean()
         count = max(1, min(len(good), FIT_IMAGES, int(FIT_SAMPLES / samples)))
         positions = good[np.arange(count) * len(good) // count].tolist()
-        least = given.get("min_persistence", PersistenceImageConfig().min_persistence)
+        least = given.get("min_persistence", MIN_PERSISTENCE.default)
         step = max(1, int(_BLOCK / samples))
         self._progress.start("fitting the window", count)
         parts: list[Pixels] = []

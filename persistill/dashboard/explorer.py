@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from persistill.dashboard.explorer_fields import CELLS, SETTINGS
 from persistill.dashboard.images import Pixels, from_json
 from persistill.errors import UserError, unknown
 from persistill.topology import (
@@ -22,8 +23,6 @@ from persistill.topology import (
 Scan = Literal["rows", "columns", "image"]
 CHANNELS = ("luminance", "red", "green", "blue")
 TOP = 255
-_SETTINGS = ("bandwidth", "births", "persistences", "min_persistence", "weight")
-_MOST_CELLS = 100
 
 
 class Bars(NamedTuple):
@@ -127,7 +126,7 @@ def explore(request: object) -> dict[str, Any]:
         raise unknown("scan", str(request.get("scan")), get_args(Scan))
     scan: Scan = request["scan"]
     level = _whole("level", request.get("level"), 0, TOP)
-    cells = _whole("cells", request.get("cells"), 1, _MOST_CELLS)
+    cells = _whole("cells", request.get("cells"), *CELLS)
     values = plane(from_json(request.get("image")), str(request.get("channel")))
     settings = _settings(request, cells)
 
@@ -165,7 +164,7 @@ def explore(request: object) -> dict[str, Any]:
 
 
 def _settings(request: Mapping[str, Any], cells: int) -> PersistenceImageConfig:
-    given = {name: request.get(name) for name in _SETTINGS}
+    given = {name: request.get(name) for name in SETTINGS}
     missing = [name for name, value in given.items() if value is None]
     if missing:
         raise UserError(f"the request lacks {', '.join(missing)}.")

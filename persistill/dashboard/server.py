@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from plotly.offline import get_plotlyjs
 
+from persistill.dashboard.explorer_fields import explorer_fields
 from persistill.dashboard.live import Live
 from persistill.errors import UserError
 
@@ -128,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
             return _json(live.overview())
         if path == "/api/curves":
             return _json(live.curves(query.get("run", [""])[0]))
+        if path == "/api/explorer-fields":
+            return _json(explorer_fields())
         if path == "/api/sample":
             from persistill.dashboard.images import sample, to_json  # noqa: PLC0415 - torch is slow to import
 

@@ -20,8 +20,9 @@ from torch import Tensor
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.homology.sublevel_1d import sublevel_persistence
 from persistill.topology.persistence_image.config import PersistenceImageConfig
+from persistill.topology.persistence_image.fields import Scan
 from persistill.topology.persistence_image.from_diagrams import persistence_images
-from persistill.topology.scans import SCANS, Scan
+from persistill.topology.scans import SCANS
 
 _INK, _PALE, _FAINT, _SEEN = "#1f2733", "#9aa3ad", "#e6e9ed", "#c8401a"
 _COLORS = "magma"

@@ -1,14 +1,13 @@
 """Scans: orders in which the pixels of an image are read as a 1-D signal."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
 from torch import Tensor
 
 from persistill.topology.diagrams import Array
-
-Scan = Literal["rows", "columns"]
+from persistill.topology.persistence_image.fields import Scan
 
 
 def rows(images: Array) -> Array:

@@ -8,6 +8,8 @@
   // Three stops of cividis (Nunez et al., 2018), which color-blind readers see alike
   const HEAT = [[0, 32, 76], [124, 123, 120], [255, 234, 70]];
   const CHANNELS = ["red", "green", "blue"];
+  const WEIGHTS = { linear: "by persistence", constant: "all alike" };
+  let published = null;
   let image = null;
   let answer = null;
   let busy = false;
@@ -300,6 +302,26 @@
     [id("life-low").value, id("life-high").value] = persistences;
   }
 
+  // Ranges and published values are declared in Python; the page asks for them before it asks for anything else.
+  async function begin() {
+    try {
+      const fields = await ask("/api/explorer-fields");
+      published = fields.published;
+      [id("cells").min, id("cells").max] = fields.cells;
+      id("least").min = fields.min_persistence;
+      id("least").value = published.min_persistence;
+      id("cells").value = published.cells;
+      for (const word of fields.weights) id("weight").append(make("option", { value: word }, WEIGHTS[word] || word));
+      id("weight").value = published.weight;
+      id("published").disabled = false;
+    } catch (error) {
+      complain(error);
+      return;
+    }
+    update();
+    sample();
+  }
+
   async function play() {
     playing = !playing;
     id("play").setAttribute("aria-pressed", String(playing));
@@ -320,11 +342,11 @@
   id("settings").addEventListener("submit", (event) => event.preventDefault());
   id("play").addEventListener("click", play);
   id("published").addEventListener("click", () => {
-    frame([0, 0.3], [0, 0.3]);
-    id("bandwidth").value = -2;
-    id("least").value = 0.02;
-    id("cells").value = 50;
-    id("weight").value = "linear";
+    frame(published.births, published.persistences);
+    id("bandwidth").value = Math.log10(published.bandwidth);
+    id("least").value = published.min_persistence;
+    id("cells").value = published.cells;
+    id("weight").value = published.weight;
     update();
   });
   id("fitting").addEventListener("click", () => {
@@ -348,6 +370,5 @@
     read(event.dataTransfer.files[0]);
   });
   onTheme(draw);
-  update();
-  sample();
+  begin();
 })();

@@ -8,11 +8,12 @@ import numpy.typing as npt
 from pydantic import Field
 from torch import Tensor
 
-from persistill.config.fields import Positive
 from persistill.data.views.base import Shape, View
 from persistill.data.views.diagrams import joined, read_diagrams, stacked
+from persistill.data.views.persistence_fields import MinPersistence, Quantile, Side
 from persistill.errors import UserError
 from persistill.topology import Diagrams, PersistenceImageConfig, fit_persistence_images, persistence_images
+from persistill.topology.persistence_image import fields
 
 
 class CubicalView(View):
@@ -33,11 +34,11 @@ class CubicalView(View):
     """
 
     dimensions: Annotated[tuple[Literal["H0", "H1"], ...], Field(min_length=1)] = ("H0", "H1")
-    pixels: tuple[Positive, Positive] = (32, 32)
-    quantile: Annotated[float, Field(gt=0.5, le=1)] = 0.99
-    min_persistence: Annotated[float, Field(ge=0)] = 0.02
-    weight: Literal["linear", "constant"] = "linear"
-    scaling: Literal["max", "log", "none"] = "log"
+    pixels: tuple[Side, Side] = fields.FITTED_PIXELS.default
+    quantile: Quantile = fields.QUANTILE.default
+    min_persistence: MinPersistence = fields.MIN_PERSISTENCE.default
+    weight: fields.Weight = fields.WEIGHT.default
+    scaling: fields.Scaling = fields.FITTED_SCALING.default
 
     def shape(self, image: Shape) -> Shape:
         """(dimensions * C, rows, columns)."""

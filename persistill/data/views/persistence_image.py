@@ -2,33 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from persistill.config.fields import Positive
 from persistill.data.views.base import Shape, View
+from persistill.data.views.persistence_fields import Bandwidth, MinPersistence, Quantile, Side
 from persistill.errors import UserError
 from persistill.topology import (
     Diagrams,
     PersistenceImageConfig,
-    columns,
     fit_persistence_images,
-    rows,
     scan_persistence_images,
     sublevel_persistence,
 )
-
-_SCANS = {"rows": rows, "columns": columns}
+from persistill.topology.persistence_image import fields
+from persistill.topology.scans import SCANS
 
 
 class _ScannedView(View, ABC):
     """What both kinds of persistence views share."""
 
-    scans: Annotated[tuple[Literal["rows", "columns"], ...], Field(min_length=1)] = ("rows", "columns")
+    scans: Annotated[tuple[fields.Scan, ...], Field(min_length=1)] = fields.SCANS.default
 
     @abstractmethod
     def vectorization(self, images: npt.NDArray[np.uint8]) -> PersistenceImageConfig:
@@ -88,15 +86,15 @@ class PersistenceView(_ScannedView):
         dtype: of the stored values: "uint8" keeps floor(255 * value) as the published code does, "float16" 11 bits.
     """
 
-    pixels: tuple[Positive, Positive] = (50, 50)
-    bandwidth: float = 0.01
-    births: tuple[float, float] = (0.0, 0.3)
-    persistences: tuple[float, float] = (0.0, 0.3)
-    min_persistence: float = 0.02
-    weight: Literal["linear", "constant"] = "linear"
-    grid: Literal["published", "tiled"] = "published"
-    scaling: Literal["max", "log", "none"] = "max"
-    scale: float = 1.0
+    pixels: tuple[Side, Side] = fields.PIXELS.default
+    bandwidth: float = fields.BANDWIDTH.default
+    births: tuple[float, float] = fields.BIRTHS.default
+    persistences: tuple[float, float] = fields.PERSISTENCES.default
+    min_persistence: float = fields.MIN_PERSISTENCE.default
+    weight: fields.Weight = fields.WEIGHT.default
+    grid: fields.Grid = fields.GRID.default
+    scaling: fields.Scaling = fields.SCALING.default
+    scale: float = fields.SCALE.default
 
     @model_validator(mode="after")
     def _allowed(self) -> Self:
@@ -123,12 +121,12 @@ class FittedPersistenceView(_ScannedView):
         dtype: of the stored values, as in ``PersistenceView``.
     """
 
-    pixels: tuple[Positive, Positive] = (32, 32)
-    quantile: Annotated[float, Field(gt=0.5, le=1)] = 0.99
-    bandwidth: Annotated[float, Field(gt=0)] | None = None
-    min_persistence: Annotated[float, Field(ge=0)] = 0.02
-    weight: Literal["linear", "constant"] = "linear"
-    scaling: Literal["max", "log", "none"] = "log"
+    pixels: tuple[Side, Side] = fields.FITTED_PIXELS.default
+    quantile: Quantile = fields.QUANTILE.default
+    bandwidth: Bandwidth | None = None
+    min_persistence: MinPersistence = fields.MIN_PERSISTENCE.default
+    weight: fields.Weight = fields.WEIGHT.default
+    scaling: fields.Scaling = fields.FITTED_SCALING.default
 
     def vectorization(self, images: npt.NDArray[np.uint8]) -> PersistenceImageConfig:
         """The fitted settings.
@@ -150,6 +148,6 @@ class FittedPersistenceView(_ScannedView):
             raise UserError(f"the view cannot be fitted to the training images: {error}") from error
 
 
-def _signals(images: npt.NDArray[np.uint8], scans: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+def _signals(images: npt.NDArray[np.uint8], scans: tuple[fields.Scan, ...]) -> npt.NDArray[np.uint8]:
     """(n, C, H, W) -> (n, scans, C, H * W)."""
-    return np.stack([_SCANS[scan](images) for scan in scans], axis=1)
+    return np.stack([SCANS[scan](images) for scan in scans], axis=1)

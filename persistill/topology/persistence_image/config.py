@@ -4,10 +4,26 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from persistill.topology.persistence_image.fields import (
+    BANDWIDTH,
+    BIRTHS,
+    FIELDS,
+    GRID,
+    MIN_PERSISTENCE,
+    PERSISTENCES,
+    PIXELS,
+    SCALE,
+    SCALING,
+    WEIGHT,
+    Grid,
+    Scaling,
+    Weight,
+)
 
 
 @dataclass(frozen=True)
@@ -39,15 +55,15 @@ class PersistenceImageConfig:
         ValueError: if a field has a wrong value; both name the field and what is allowed.
     """
 
-    pixels: tuple[int, int] = (50, 50)
-    bandwidth: float = 0.01
-    births: tuple[float, float] = (0.0, 0.3)
-    persistences: tuple[float, float] = (0.0, 0.3)
-    min_persistence: float = 0.02
-    weight: Literal["linear", "constant"] = "linear"
-    grid: Literal["published", "tiled"] = "published"
-    scaling: Literal["max", "log", "none"] = "max"
-    scale: float = 1.0
+    pixels: tuple[int, int] = PIXELS.default
+    bandwidth: float = BANDWIDTH.default
+    births: tuple[float, float] = BIRTHS.default
+    persistences: tuple[float, float] = PERSISTENCES.default
+    min_persistence: float = MIN_PERSISTENCE.default
+    weight: Weight = WEIGHT.default
+    grid: Grid = GRID.default
+    scaling: Scaling = SCALING.default
+    scale: float = SCALE.default
 
     def __post_init__(self) -> None:
         for name in ("pixels", "births", "persistences"):
@@ -58,27 +74,26 @@ class PersistenceImageConfig:
         for side in self.pixels:
             if isinstance(side, bool) or not isinstance(side, int | np.integer):
                 raise TypeError(f"PersistenceImageConfig.pixels must be two integers; got {self.pixels}.")
-            if side < 1:
-                raise ValueError(f"PersistenceImageConfig.pixels must be at least (1, 1); got {self.pixels}.")
+            if not PIXELS.allows(side):
+                fewest = (PIXELS.at_least, PIXELS.at_least)
+                raise ValueError(f"PersistenceImageConfig.pixels must be at least {fewest}; got {self.pixels}.")
         object.__setattr__(self, "pixels", tuple(map(int, self.pixels)))
         for name in ("bandwidth", "min_persistence", "scale"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
-        for name in ("bandwidth", "scale"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"PersistenceImageConfig.{name} must be above 0; got {getattr(self, name)}.")
-        if self.min_persistence < 0:
-            raise ValueError(f"PersistenceImageConfig.min_persistence must be 0 or more; got {self.min_persistence}.")
+            number = _number(name, getattr(self, name))
+            object.__setattr__(self, name, number)
+            if not FIELDS[name].allows(number):
+                raise ValueError(f"PersistenceImageConfig.{name} must be {FIELDS[name].allowed}; got {number}.")
         for name in ("births", "persistences"):
             low, high = (_number(name, bound) for bound in getattr(self, name))
             object.__setattr__(self, name, (low, high))
             if low >= high:
                 raise ValueError(f"PersistenceImageConfig.{name} must be (low, high), low < high; got {(low, high)}.")
-        for field in dataclasses.fields(self):
-            allowed = get_args(field.type)
-            if field.name in ("weight", "grid", "scaling") and getattr(self, field.name) not in allowed:
+        for name in ("weight", "grid", "scaling"):
+            choices = FIELDS[name].choices
+            if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"PersistenceImageConfig.{field.name} must be one of {', '.join(map(repr, allowed))}; "
-                    f"got {getattr(self, field.name)!r}."
+                    f"PersistenceImageConfig.{name} must be one of {', '.join(map(repr, choices))}; "
+                    f"got {getattr(self, name)!r}."
                 )
 
     @classmethod

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 from persistill.topology._eager import eager
 from persistill.topology.diagrams import Array, Diagrams
 from persistill.topology.persistence_image.config import PersistenceImageConfig
+from persistill.topology.persistence_image.fields import (
+    FITTED_PIXELS,
+    FITTED_SCALING,
+    MIN_PERSISTENCE,
+    QUANTILE,
+    WEIGHT,
+    Scaling,
+    Weight,
+)
 from persistill.topology.persistence_image.from_diagrams import persistence_images
 
 _SAMPLE = 1000  # diagrams whose persistence images the intensity scale is fitted to
@@ -19,12 +28,12 @@ _SAMPLE = 1000  # diagrams whose persistence images the intensity scale is fitte
 def fit_persistence_images(
     diagrams: Diagrams[Array],
     *,
-    pixels: tuple[int, int] = (32, 32),
-    quantile: float = 0.99,
+    pixels: tuple[int, int] = FITTED_PIXELS.default,
+    quantile: float = QUANTILE.default,
     bandwidth: float | None = None,
-    min_persistence: float = 0.02,
-    weight: Literal["linear", "constant"] = "linear",
-    scaling: Literal["max", "log", "none"] = "log",
+    min_persistence: float = MIN_PERSISTENCE.default,
+    weight: Weight = WEIGHT.default,
+    scaling: Scaling = FITTED_SCALING.default,
 ) -> PersistenceImageConfig:
     """Settings that fit a training set: a window that holds its persistence, and a matching bandwidth.
 
@@ -48,8 +57,8 @@ def fit_persistence_images(
         TypeError: if ``diagrams`` are no Diagrams.
         ValueError: if no point remains, if all births are equal, or if a value is not allowed.
     """
-    if not 0.5 < quantile <= 1:
-        raise ValueError(f"quantile must be above 0.5 and at most 1; got {quantile}.")
+    if not QUANTILE.allows(quantile):
+        raise ValueError(f"quantile must be {QUANTILE.allowed}; got {quantile}.")
     if not isinstance(diagrams, Diagrams):
         raise TypeError(f"diagrams must be Diagrams (see Diagrams.from_list); got {type(diagrams).__name__}.")
     values = diagrams.numpy().values.astype(np.float64) / diagrams.scale

@@ -20,10 +20,12 @@ from persistill.topology._numba.persistence_image_uint8_tails import render_uint
 from persistill.topology._parallel import checked_threads, map_blocks
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.homology.sublevel_1d import sublevel_persistence
+from persistill.topology.persistence_image import fields
 from persistill.topology.persistence_image._tables import CUT, kernel_settings, uint8_tables
 from persistill.topology.persistence_image.config import PersistenceImageConfig
+from persistill.topology.persistence_image.fields import Scan
 from persistill.topology.persistence_image.from_diagrams import persistence_images
-from persistill.topology.scans import SCANS, Scan
+from persistill.topology.scans import SCANS
 
 _LEAST_SCALE = 1e-3  # a logarithm that starts lower would show what the tables of levels leave out
 
@@ -33,7 +35,7 @@ def scan_persistence_images(
     images: NDArray[Any],
     config: PersistenceImageConfig,
     *,
-    scans: Sequence[Scan] = ("rows", "columns"),
+    scans: Sequence[Scan] = fields.SCANS.default,
     threads: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]: ...
@@ -42,7 +44,7 @@ def scan_persistence_images(
     images: Tensor,
     config: PersistenceImageConfig,
     *,
-    scans: Sequence[Scan] = ("rows", "columns"),
+    scans: Sequence[Scan] = fields.SCANS.default,
     threads: int | None = None,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -51,7 +53,7 @@ def scan_persistence_images(
     images: Any,
     config: PersistenceImageConfig,
     *,
-    scans: Sequence[Scan] = ("rows", "columns"),
+    scans: Sequence[Scan] = fields.SCANS.default,
     threads: int | None = None,
     out: Any = None,
 ) -> Any:

@@ -4,10 +4,10 @@
     python benchmarks/agreement.py --quick     # 1,000 of them
     python benchmarks/agreement.py --window    # what the published window holds of the test images
 
-persim draws a hundred images a second, so its formula is written here once more, in float64 and with tables for the 256
-levels; that is first held to persim itself, on some images that see their diagrams and on some that are all tail.
-Diagrams are GUDHI's, in float64 and therefore exact. CIFAR-10 is looked for below the folder that PERSISTILL_SHARED
-names (or ../shared).
+persim computes a hundred persistence images a second, so its formula is written here once more, in float64 and with
+tables for the 256 levels; that is first held to persim itself, on some whose window holds points and on some that are
+all tail. Diagrams are GUDHI's, in float64 and therefore exact. CIFAR-10 is looked for below the folder that
+PERSISTILL_SHARED names (or ../shared).
 """
 
 import argparse
@@ -26,7 +26,7 @@ from persistill.topology import PersistenceImageConfig, scan_persistence_images,
 
 SIDE, SPREAD, HIGH, SHORTEST = 50, 0.01, 0.3, 0.02
 BLOCK = 500  # images
-TAIL = 1e-4  # images whose maximum is below this, before the division, consist of tails
+TAIL = 1e-4  # persistence images whose maximum is below this, before the division, consist of tails
 
 
 class Formula:
@@ -59,15 +59,15 @@ def divided(image: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_formula(images: Images, formula: Formula) -> None:
-    """Compare the formula with persim on images of both sorts."""
+    """Compare the formula with persim on persistence images of both sorts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         theirs = PersImage(pixels=[SIDE, SIDE], spread=SPREAD, specs={"minBD": 0, "maxBD": HIGH}, verbose=False)
-    worst = {"images": (0, 0.0), "images that are all tail": (0, 0.0)}
+    worst = {"persistence images": (0, 0.0), "persistence images that are all tail": (0, 0.0)}
     for signal in _signals(images):
         bars = exact_bars(signal)
         image = formula(bars)
-        sort = "images" if image.max() > TAIL else "images that are all tail"
+        sort = "persistence images" if image.max() > TAIL else "persistence images that are all tail"
         count, most = worst[sort]
         if len(bars) and count < 20:
             gap = abs(divided(image) - divided(theirs.transform(bars / 255))).max()
@@ -103,7 +103,7 @@ def compare(images: Images, source: str) -> None:
                     where[kind] = f"image {start + image}, channel {channel}"
                 worst[kind][tail] = max(worst[kind][tail], float(chosen.max()))
     seconds = time.process_time() - begun
-    print(f"\n{len(images):,} {source}, {6 * len(images):,} images, {seconds:.0f} s;")
+    print(f"\n{len(images):,} {source}, {6 * len(images):,} persistence images, {seconds:.0f} s;")
     print(f"{tails:,} of them are all tail, {blank} blank.")
     for kind, sorts in worst.items():
         print(f"{kind}: largest deviation {sorts[False]:.2e}, of tails {sorts[True]:.2e} ({where[kind]}).")

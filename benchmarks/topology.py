@@ -81,9 +81,10 @@ def published(images: Images) -> NDArray[np.float64]:
 
 
 class Composition:
-    """GUDHI's line path, tables of 256 levels, one float32 matrix product an image: the fastest one we know of.
+    """GUDHI's line path, tables of 256 levels, one float32 matrix product for each persistence image: the fastest one
+    we know of.
 
-    Unlike the others it leaves images that consist of tails of far points at 0.
+    Unlike the others it leaves those that consist of tails of far points at 0.
     """
 
     def __init__(self) -> None:
@@ -167,7 +168,7 @@ def whole_job(images: Images, turns: int) -> None:
             times[name].append(time.perf_counter() - begun)
     fill = np.array(next(iter(times.values())))
     table(
-        f"{len(images):,} images, {warm.nbytes / 1e6:,.0f} MB of float32 images",
+        f"{len(images):,} images, {warm.nbytes / 1e6:,.0f} MB of float32 persistence images",
         ["job", "seconds", "times the fill"],
         [[name, f"{np.median(each):.3f}", f"{np.median(each / fill):.2f}"] for name, each in times.items()],
     )
@@ -203,7 +204,13 @@ def scaling(images: Images, turns: int) -> None:
         )
     table(
         "Scaling: ns a sample, one thread, mosaics of images",
-        ["side", "8-bit, image included", "float32, image included", "GUDHI line, diagram only", "GUDHI / 8-bit"],
+        [
+            "side",
+            "8-bit, with persistence image",
+            "float32, with persistence image",
+            "GUDHI line, diagram only",
+            "GUDHI / 8-bit",
+        ],
         body,
     )
 
@@ -215,8 +222,9 @@ def agreement(images: Images) -> None:
     theirs, composed = published(few), Composition()(few)
     near = composed.max((1, 2)) > 0.5
     print(
-        f"\nLargest differences on {len(ours)} images: {np.nanmax(abs(ours - theirs)):.1e} from the published recipe "
-        f"(ripser rounds to float32), {abs(ours - composed)[near].max():.1e} from the composition where it is not 0."
+        f"\nLargest differences on {len(ours)} persistence images: {np.nanmax(abs(ours - theirs)):.1e} from the "
+        f"published recipe (ripser rounds to float32), {abs(ours - composed)[near].max():.1e} from the composition "
+        "where it is not 0."
     )
 
 
@@ -250,7 +258,7 @@ def main() -> None:
         "persistill, 8-bit, batches of 128": (ours, images, 128),
     }
     table(
-        "The TGD recipe: 6 images of 50 x 50 for every image of 32 x 32 x 3",
+        "The TGD recipe: 6 persistence images of 50 x 50 for every image of 32 x 32 x 3",
         ["", "ms an image, one thread", "times the published recipe"],
         measure(jobs, turns),
     )

@@ -32,7 +32,7 @@ _PIXELS = "x".join(map(str, fields.PIXELS.default))
 _WINDOW = ",".join(f"{bound:g}" for bound in fields.BIRTHS.default)
 _ALL_SCANS = ",".join(fields.SCANS.default)
 _SHOWN = 3  # left-out images that are named
-_MANY = 0.5  # share of blank images that is worth a word
+_MANY = 0.5  # share of blank persistence images that is worth a word
 
 console = Console(width=None if sys.stdout.isatty() else 160)
 Value = TypeVar("Value")

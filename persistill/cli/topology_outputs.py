@@ -106,7 +106,7 @@ class PersistenceImageOutput:
         return {"settings": self._settings.to_json(), "dtype": self._dtype.name}
 
     def write(self, images: Sequence[Pixels], writer: ResumableWriter) -> Mapping[str, int]:
-        """Append images; tells how many are blank."""
+        """Append persistence images; tells how many are blank."""
         drawn = np.empty((len(images), *self._shape), np.uint8 if self._dtype == np.uint8 else np.float32)
         for places, block in _by_size(images):
             out = np.empty((len(block), *self._shape), drawn.dtype)

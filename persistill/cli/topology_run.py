@@ -163,7 +163,7 @@ class Extraction:
             return settings, PersistenceImageOutput(self._scan_config, settings, wishes.dtype)
         try:
             settings = self._fit()
-        except UserError:  # for the contact sheet alone, whose images may be blank
+        except UserError:  # for the contact sheet alone, whose persistence images may be blank
             settings = PersistenceImageConfig()
         if wishes.to == "curves":
             return settings, BettiCurveOutput(self._scan_config, wishes.levels, wishes.min_persistence)

@@ -178,7 +178,8 @@ def _of_networks(real: Pipeline, dry: DryRun, corruption: float) -> list[Cost]:
             costs.append(_training(stage, train, measured, answer, size))
         seconds = dry.measured(evaluation).around + answer * (size["test"] + size["validation"])
         if not stage.view.stored:
-            seconds += _under_stress(recipe.evaluate, size["test"], answer, corruption)
+            applicable = real.context.task.applicable(recipe.evaluate)
+            seconds += _under_stress(applicable, size["test"], answer, corruption)
         taken = dry.measured(evaluation).bytes * size["test"] / len(dry.splits.test)
         costs.append(Cost(graph.evaluations[stage.key], None, seconds, round(taken)))
     return costs

@@ -204,6 +204,10 @@ class Task(ABC):
         """What a recipe asks for and this task cannot do, a sentence each."""
         return []
 
+    def applicable(self, evaluate: Evaluate) -> Evaluate:
+        """What of the settings is measured; a task that knows less leaves out the rest."""
+        return evaluate
+
     def check(self, output: ModelOutput, batch: Batch) -> None:
         """See whether a network answers as the task needs it, before any training.
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from persistill import models, report
+from persistill.api import export_table, metrics_table
 from persistill.cli import main
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import load
@@ -20,9 +21,12 @@ from persistill.inference import Predictor
 from persistill.inference.predictor import read_image
 from persistill.losses import AT, CRD, CWD, DIST, DKD, KD, SP, TGD, FitNet
 from persistill.pipeline import Pipeline
+from persistill.pipeline.cost_estimate import estimate
 from persistill.pipeline.network_stage import WEIGHTS
+from persistill.pipeline.standalone import evaluate_network, export_network
 from persistill.report.sections import sections_of
 from persistill.run_folder import RunFolder
+from persistill.utils.progress import Silent
 
 CLASSES = ("ground", "square", "disk")
 IMAGE = ("image",)
@@ -219,3 +223,22 @@ def test_a_student_of_pixels_is_not_asked_for_classes_of_images(finished, compar
     with pytest.raises(ValueError, match="must be uint8 of shape"):
         student.predict_masks(np.zeros((1, 3, 4, 4), np.uint8))
     assert student.predict_masks(np.zeros((0, *student.shape), np.uint8)).shape == (0, 24, 32)
+
+
+def test_a_single_run_is_evaluated_and_exported(finished, comparison, tmp_path):
+    run = finished.path.parent / comparison.arms[0].runs[0].folder
+    settings = Evaluate(noise=(), corruptions=(), batch_size=5)
+    result = evaluate_network(run, settings, torch.device("cpu"), Silent())
+    assert result["metrics"]["miou"] == pytest.approx(comparison.arms[0].runs[0].score)
+    titles = [row[0] for row in metrics_table.table(result["metrics"], settings).rows]
+    assert titles[:2] == ["mIoU %", "pixel accuracy %"]
+    exported = export_network(run, tmp_path / "out", Silent())
+    assert exported["miou"]["checkpoint"] == exported["miou"]["safetensors"] == pytest.approx(result["metrics"]["miou"])
+    assert export_table.table(exported).header[4] == "mIoU %"
+
+
+def test_a_plan_counts_no_attacks(scenes, tmp_path):
+    pipeline = Pipeline(recipe(scenes, arms={"alone": Arm()}, teachers={}), tmp_path, device="cpu")
+    costs = estimate(pipeline, Silent())
+    assert {cost.stage.kind for cost in costs.costs} >= {"student", "evaluation", "export", "comparison"}
+    assert pipeline.context.task.applicable(Evaluate()).attacks == ()

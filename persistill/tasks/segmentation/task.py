@@ -119,6 +119,10 @@ class Segmentation(Task):
         """Files are compared by the classes of their pixels, and scored by mean IoU."""
         return ExportTask(self.name, MIOU.name, _mean_iou, "segment.py", SEGMENT, compared=64)
 
+    def applicable(self, evaluate: Evaluate) -> Evaluate:
+        """All but attacks."""
+        return evaluate.model_copy(update={"attacks": ()})
+
     def problems(self, evaluate: Evaluate) -> list[str]:
         """Images of other things are not told from one's own by the pixel."""
         if evaluate.ood is None:

@@ -100,7 +100,7 @@ def _sentence(spec: type[Settings], item: Mapping[str, Any]) -> str:
     if item["type"] == "missing":
         return f"{spec.__name__} needs the field {where!r}, and none was given."
     if item["type"] == "value_error":
-        return f"{spec.__name__}: {item['ctx']['error']}"
+        return f"{spec.__name__}{'.' + where if where else ''}: {item['ctx']['error']}"
     message = item["msg"][0].lower() + item["msg"][1:]
     return f"{spec.__name__}.{where}: {message}; {given!r} was given."
 

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -31,6 +31,8 @@ from persistill.errors import UserError, unknown
 from persistill.version import __version__
 
 if TYPE_CHECKING:
+    from traceback import FrameSummary
+
     from persistill.api.result import Result
 
 app = typer.Typer(
@@ -75,13 +77,28 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         log = Path("persistill-fault.log")
         with contextlib.suppress(OSError):
             log.write_text(traceback.format_exc(), encoding="utf-8")
-        name = type(error).__name__
-        errors.print(
-            f"[bold red]Fault:[/bold red] {_literal(f'{name}: {error}')}\nThis is a mistake in persistill, not yours. "
-            f"The whole story is in {log}; please report it.",
-            highlight=False,
+        name, place = type(error).__name__, _own_place(traceback.extract_tb(error.__traceback__))
+        whose = (
+            f"It came up in code of yours, or in what that code called: {place}. The whole story is in {log}."
+            if place
+            else f"This is a mistake in persistill, not yours. The whole story is in {log}; please report it."
         )
+        errors.print(f"[bold red]Fault:[/bold red] {_literal(f'{name}: {error}')}\n{_literal(whose)}", highlight=False)
     sys.exit(code)
+
+
+def _own_place(frames: Iterable["FrameSummary"]) -> str:
+    """The innermost line that is neither the package's nor that of an installed library; "" if there is none."""
+    import sysconfig  # noqa: PLC0415
+
+    others = Path(__file__).resolve().parents[1], Path(sysconfig.get_path("stdlib")).resolve()
+    place = ""
+    for frame in frames:
+        file = Path(frame.filename).resolve()
+        installed = not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
+        if file.is_file() and not installed and not any(file.is_relative_to(folder) for folder in others):
+            place = f"{frame.filename}, line {frame.lineno}, in {frame.name}"
+    return place
 
 
 @app.command(

@@ -203,7 +203,8 @@ class Comparison:
         seconds: wall-clock of all stages, added up.
         about: date ("created"), "software" and "hardware", as in run.json.
         missing: one sentence for each folder or file that should be there and is not.
-        relative_error: run folder -> mean corruption error relative to the baseline's (1 is the baseline).
+        relative_error: run folder -> mean corruption error relative to the baseline's (1 is the baseline), where
+            the baseline made an error.
         likeness: student's run folder -> teacher's name -> "agreement", "kl", "cka" and "diagram_distance".
         costs: teacher's name, or "" for the student -> what such a network costs to run.
         task: which figures there are, and which sections.
@@ -294,7 +295,11 @@ def read(folder: Path) -> Comparison:
         about={key: run_folder.about.get(key, {}) for key in ("created", "software", "hardware")},
         # Reads, and so may add to what is missing.
         costs={name: found for name, place in places.items() if (found := reader.result("a cost", place)) is not None},
-        relative_error=(result.get("relative_corruption_error") or {}).get("of", {}),
+        relative_error={
+            name: value
+            for name, value in (result.get("relative_corruption_error") or {}).get("of", {}).items()
+            if value is not None
+        },
         likeness=result.get("likeness") or {},
         missing=tuple(reader.missing),
         task=task,

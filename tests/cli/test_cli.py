@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -272,6 +273,11 @@ def test_a_bug_is_a_fault_with_its_story_in_a_file(persistill, tmp_path: Path, m
     assert answer.code == 1
     assert "ZeroDivisionError" in answer.err
     assert "Traceback" in (tmp_path / "persistill-fault.log").read_text()
+    # A recipe's own code, or here a test's, is not called a mistake of the package.
+    assert "test_cli.py, line" in answer.err
+    assert "mistake in persistill" not in answer.err
+    monkeypatch.setattr("persistill.api.recipe_files.shipped", partial(divmod, 1, 0))
+    assert "This is a mistake in persistill" in persistill("ls").err
 
 
 def test_a_run_folder_of_another_recipe_is_refused_and_kept(persistill, finished: Path, tmp_path: Path) -> None:

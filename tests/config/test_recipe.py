@@ -103,3 +103,5 @@ def test_one_corruption_may_be_named_without_a_tuple() -> None:
     assert Evaluate(corruptions="all").corruptions == ("all",)
     assert Evaluate().with_value("corruptions", "fog").corruptions == ("fog",)
     assert Evaluate().with_value("corruptions", "()").corruptions == ()
+    with pytest.raises(UserError, match=r"Evaluate\.ood: must be a name, .*; \(\) was given"):
+        Evaluate(ood=())

@@ -12,7 +12,7 @@ from made_up_metrics import CORRUPTIONS
 from made_up_runs import Maker
 from PIL import Image
 
-from persistill.report import Comparison, against_baseline, read, similarity_maps, write
+from persistill.report import Comparison, against_baseline, model_card, read, similarity_maps, write
 from persistill.report.figure import Figure, Section
 from persistill.report.sections import sections_of
 from persistill.report.table import Table
@@ -155,6 +155,17 @@ def test_mean_corruption_errors(full: Path, made: dict[str, Section]) -> None:
     assert cells["Mean corruption error %"] == cell([m["corruptions"]["error"] for m in stored(full, "kd")], 100, 2)
     assert cells["Relative"] == cell([relative[r["run"]] for r in done["rows"] if r["arm"] == "kd"], 1, 3)
     assert row(table, "teacher: image")["Relative"] == cell([relative[done["teachers"]["image"]["run"]]], 1, 3)
+
+
+def test_a_baseline_without_errors_leaves_no_relative_error(maker: Maker) -> None:
+    folder = maker.comparison(arms=("alone", "kd"), seeds=(0, 1), full=True)
+    run = RunFolder.open(folder)
+    result = run.result()
+    of = result["relative_corruption_error"]["of"]
+    run.finish({**result, "relative_corruption_error": {"baseline": "alone", "of": dict.fromkeys(of)}})
+    found = read(folder)
+    assert row(sections(found)["corruptions"].tables[0], "kd")["Relative"] == "—"
+    assert "relative to alone" not in model_card(found, "kd")
 
 
 def test_risk_by_coverage(full: Path, made: dict[str, Section]) -> None:

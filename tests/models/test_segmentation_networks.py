@@ -35,7 +35,7 @@ def pixel_net(in_channels, num_classes):
 
 
 @pytest.mark.parametrize("size", [(32, 48), (33, 50)])
-@pytest.mark.parametrize("name", [*OWN, *TIMM, *TORCHVISION, "test_segmentation:pixel_net"])
+@pytest.mark.parametrize("name", [*OWN, *TIMM, *TORCHVISION, "test_segmentation_networks:pixel_net"])
 def test_every_pixel_has_logits_and_the_spec_is_true(name, size):
     network = build(name, 3, 5, size).eval()
     assert network.name == name
@@ -121,7 +121,7 @@ def test_files_make_the_network_again(name, tmp_path):
 
 
 def test_own_networks_are_loaded_by_their_names(tmp_path):
-    name = "test_segmentation:pixel_net"
+    name = "test_segmentation_networks:pixel_net"
     models.save(build(name, 3, 5, (32, 48)), tmp_path / "w.safetensors", {})
     with pytest.raises(UserError, match="which is user code"):
         models.load(tmp_path / "w.safetensors")

@@ -181,12 +181,23 @@ class RunFolder:
             DamagedRunError: naming the first file that is gone or was changed.
         """
         self._require_complete()
-        for name, (size, digest) in self._left()["files"].items():
-            if (problem := file_hashes.difference(self.path / name, size, digest)) is not None:
-                raise DamagedRunError(
-                    f"{self.path / name} is not as the stage left it: {problem}. Run its recipe again: the folder is "
-                    "moved aside, and the stage is computed again."
-                )
+        for name in self._left()["files"]:
+            self.checked(name)
+
+    def checked(self, name: str) -> Path:
+        """The path of a file that the finished stage left, once it was seen to be what was left.
+
+        Raises:
+            DamagedRunError: if it is gone or was changed.
+        """
+        path, left = self.path / name, self._left()["files"].get(name)
+        problem = "it was not there" if left is None else file_hashes.difference(path, *left)
+        if problem is not None:
+            raise DamagedRunError(
+                f"{path} is not as the stage left it: {problem}. Run its recipe again: the folder is moved aside, and "
+                "the stage is computed again."
+            )
+        return path
 
     def digest(self) -> str:
         """A hash of what the stage left, its log and its times apart."""
@@ -207,13 +218,13 @@ class RunFolder:
         return self.path.rename(target)
 
     def result(self) -> dict[str, Any]:
-        """The stage's result, from files that were verified.
+        """The stage's result. Of the stage's files only the one that holds it is looked at.
 
         Raises:
-            UserError: if the stage has not finished, or a file is not as the stage left it.
+            UserError: if the stage has not finished, or the result is not what it left.
         """
-        self.verify()
-        found: dict[str, Any] = read_json(self.path / _DONE)
+        self._require_complete()
+        found: dict[str, Any] = read_json(self.checked(_DONE))
         return found
 
     def _require_complete(self) -> None:

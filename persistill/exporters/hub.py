@@ -138,7 +138,7 @@ def _export_weights(source: Path, target: Path, model: str | None) -> None:
     """Export the weights of a run folder, compared with themselves on noise."""
     run = RunFolder.open(source)
     run.result()
-    network, about = models.load(source / WEIGHTS, model)
+    network, about = models.load(run.checked(WEIGHTS), model)
     if about.get("view", "image") != "image":
         raise UserError(f"{source} takes the view {about['view']!r}, not images: only students can be exported.")
     temperature = fitted_temperature(run)

@@ -104,6 +104,9 @@ class Predictor:
             )
         file = _in_folder(path) if path.is_dir() else path
         run = RunFolder.open(file.parent) if (file.parent / "run.json").is_file() else None
+        if run is not None:
+            run.result()  # of a stage that finished
+            run.checked(file.name)
         about, logits = _open(file, model)
         if run is not None and about.get("temperature") is None and run.kind in ("student", "teacher"):
             from persistill.exporters import fitted_temperature  # noqa: PLC0415 - torch is slow to import

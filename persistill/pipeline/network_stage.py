@@ -33,7 +33,7 @@ class NetworkStage(Stage, ABC):
     def network(self, context: Context) -> tuple[models.Network, dict[str, Any]]:
         """The trained network, in evaluation mode, on the CPU, and the header of its weights file."""
         network = build(context, self.inputs["model"], self.view.name)
-        network, header = models.open_network(network, self.open(context).file(WEIGHTS))
+        network, header = models.open_network(network, self.open(context).checked(WEIGHTS))
         return network.eval(), header
 
 

@@ -39,7 +39,7 @@ def evaluate_network(
     run = _trained(path)
     task = _task(run)
     splits = _same_data(run, task, progress).to(device)
-    network, about = models.load(run.file(WEIGHTS), model)
+    network, about = models.load(run.checked(WEIGHTS), model)
     root = path.resolve().parent
     inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
     ood = None if is_stored(about["view"]) else ood_images(settings, splits.test, progress)
@@ -88,7 +88,7 @@ def export_network(path: Path, target: Path, progress: Progress, *, model: str |
     run = _trained(path)
     if target.exists():
         raise UserError(f"{target} exists already and was not overwritten; name another folder with --output.")
-    network, about = models.load(run.file(WEIGHTS), model)
+    network, about = models.load(run.checked(WEIGHTS), model)
     if is_stored(about["view"]):
         raise UserError(
             f"{path} sees the view {about['view']!r}, not images: it helps to train students and is not exported."

@@ -121,6 +121,8 @@ def test_weights_that_are_not_finite(trained, digits, settings, tmp_path):
     network, about = load(path)
     torch.nn.init.constant_(next(network.parameters()), float("nan"))
     save(network, path, about)
+    copy = RunFolder.open(path.parent)
+    copy.finish(copy.result())  # as if it had been trained so
     with pytest.raises(UserError, match="not finite"):
         Predictor.load(path).predict_pixels(digits[0][:2])
 

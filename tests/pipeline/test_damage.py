@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView
 from persistill.errors import UserError
+from persistill.inference import load
 from persistill.losses import KD
 from persistill.pipeline import Pipeline
 from persistill.pipeline.network_stage import WEIGHTS
@@ -93,7 +94,7 @@ def test_every_file_of_every_kind_of_folder_is_watched(finished: Path, tmp_path:
                     assert not copy.complete
                 else:
                     with pytest.raises(DamagedRunError, match="Run its recipe again"):
-                        copy.result()
+                        copy.verify()
                 shutil.rmtree(copy.path)
                 watched += 1
     assert kinds == {"view", "teacher", "features", "student", "evaluation", "export", "cost", "comparison"}
@@ -139,3 +140,12 @@ def test_nobody_measures_or_exports_a_damaged_network(runs: Path) -> None:
         evaluate_network(student.path, Evaluate(), "cpu", Silent())
     with pytest.raises(UserError, match=WEIGHTS):
         export_network(student.path, runs / "exported", Silent())
+
+
+@pytest.mark.parametrize(("kind", "file"), [("student", WEIGHTS), ("export", WEIGHTS), ("export", "model.onnx")])
+def test_nobody_asks_a_damaged_network(kind: str, file: str, runs: Path) -> None:
+    folder = of_kind(runs, kind)
+    assert load(folder.file(file)).classes
+    flip(folder.file(file))
+    with pytest.raises(UserError, match=file):
+        load(folder.file(file))

@@ -87,7 +87,7 @@ def test_default_place_and_replacing(maker: Maker) -> None:
     (folder / "report.html").write_text("old")
     assert write(folder) == folder / "report.html"
     assert (folder / "report.html").read_text(encoding="utf-8")[:3] != "old"
-    assert sorted(path.name for path in folder.iterdir()) == ["done.json", "report.html", "run.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["done.json", "files.json", "report.html", "run.json"]
 
 
 def test_same_folders_give_the_same_page(finished: Path, page: str, tmp_path: Path) -> None:

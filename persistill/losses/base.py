@@ -264,8 +264,13 @@ class LossModule(nn.Module):
         A term of weight zero is left out of the total, so that it cannot spoil the gradient.
 
         Raises:
-            UserError: if there are too few teachers.
+            UserError: if there are too few teachers, or one that is not in a list.
         """
+        if isinstance(teachers, ModelOutput):  # It is a tuple, and so would pass for three teachers.
+            raise UserError(
+                f"{type(self.loss).__name__} takes the outputs of its teachers in a list; one output was given alone. "
+                "Write loss(student_output, [teacher_output], target)."
+            )
         if len(teachers) < self.loss.num_teachers:
             raise UserError(
                 f"{type(self.loss).__name__} needs the outputs of {self.loss.num_teachers} teacher(s), in a list; "

@@ -339,7 +339,7 @@ def test_progress_is_told(tmp_path):
     [
         ("digit", "unknown data source 'digit'. Did you mean 'digits'"),
         ("cifar10", "Did you mean 'uoft-cs/cifar10'"),
-        ("digitz", r"Or the path of a folder.*The folders here are|There are no folders here"),
+        ("digitz", r"Or the path of an \.npz file, a folder.*The folders here are|There are no folders here"),
         (__file__, "is a file; data.source names the folder"),
     ],
 )

@@ -122,6 +122,14 @@ def test_every_method_has_its_file_its_test_and_its_page(method):
         assert f"`{name}`" in page, f"the page of {method.__name__} does not explain {name}"
 
 
+def test_teachers_stand_in_a_list():
+    output = ModelOutput(torch.zeros(2, 3), torch.zeros(2, 4), {})
+    with pytest.raises(UserError, match=r"KD takes the outputs of its teachers in a list"):
+        losses.KD()(output, output, torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(UserError, match=r"KD needs the outputs of 1 teacher\(s\), in a list; 0 were given"):
+        losses.KD()(output, [], torch.zeros(2, dtype=torch.int64))
+
+
 def test_public_names_are_sorted():
     assert losses.__all__ == sorted(losses.__all__, key=lambda name: (not name.isupper(), name))
 

@@ -87,7 +87,7 @@ def open_source(settings: Data) -> Source:
     if folder.is_file() and folder.suffix.lower() == ".npz":
         _no_label(settings)
         return read_npz(folder)
-    _look_for(name, folder, known, "a folder of Parquet files or of class folders")
+    _look_for(name, folder, known, "an .npz file, a folder of Parquet files or of class folders")
     return read_hub(name, settings.label, known)
 
 

@@ -6,7 +6,7 @@ CamVid in the version of SegNet's authors: 367 / 101 / 233 images of 11 classes,
 files with a column of masks, or in folders train, val and test with images and masks. LR-ASPP on timm's ResNet-10-T
 teaches LR-ASPP on half a MobileNetV3-Small; both start from random weights. KD is that of Liu et al. 2019 ("Structured
 Knowledge Distillation for Semantic Segmentation": the KL divergence of every pixel, weight 10), CWD that of its authors
-on logits (weight 3, temperature 4). 3 seeds. About a quarter of an hour on an idle core; results: docs/segmentation.md.
+on logits (weight 3, temperature 4). 3 seeds. Under an hour on one busy core; results: docs/segmentation.md.
 """
 
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train

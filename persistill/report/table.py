@@ -141,9 +141,11 @@ def as_markdown(table: Table) -> str:
 
 def units(comparison: Comparison) -> str:
     """In what the task's columns are, a sentence."""
-    shares = [measure.title for measure in comparison.task.columns if measure.unit == "%"]
+    of_percent = [measure for measure in comparison.task.columns if measure.unit == "%"]
+    shares = [measure.in_text if place else measure.title for place, measure in enumerate(of_percent)]
+    listed = " and ".join([*([", ".join(shares[:-1])] if shares[1:] else []), *shares[-1:]])
     others = [f"{measure.title} is in {measure.unit}" for measure in comparison.task.columns if measure.unit == "nats"]
-    return ", ".join([f"{' and '.join(shares)} {'are' if len(shares) > 1 else 'is'} in percent", *others]) + "."
+    return ", ".join([f"{listed} {'are' if len(shares) > 1 else 'is'} in percent", *others]) + "."
 
 
 def noise_levels(comparison: Comparison) -> list[float]:

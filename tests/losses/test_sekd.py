@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from persistill.errors import UserError
@@ -157,6 +157,7 @@ def test_forms_that_compare_vectors_are_their_formulas():
 
 @pytest.mark.parametrize("form", FORMS)
 @given(seed=st.integers(0, 2**32 - 1))
+@example(seed=47871032)  # graphs in several pieces
 @settings(deadline=None, max_examples=10)
 def test_spectral_forms_are_zero_for_equal_graphs_and_blind_to_the_order_of_channels(form, seed):
     maps, teacher = some_maps(seed).requires_grad_(), some_graphs(seed + 1)
@@ -166,6 +167,9 @@ def test_spectral_forms_are_zero_for_equal_graphs_and_blind_to_the_order_of_chan
     assert gradient.abs().max() < 1e-6
     order = torch.randperm(6)
     student = some_graphs(seed + 2)
+    spectra = [np.linalg.eigvalsh(looped_laplacian(graph).numpy())[:5] for graph in (*student, *teacher)]
+    # Of a graph in several pieces the eigenvalue 0 is repeated, and its vectors are any of their span.
+    assume(all(np.diff(spectrum).min() > 1e-6 for spectrum in spectra))
     found = spectral_difference(student[:, order][:, :, order], teacher[:, order][:, :, order], 3, form)
     torch.testing.assert_close(found, spectral_difference(student, teacher, 3, form))
 

@@ -64,7 +64,7 @@ def _likeness(networks: Networks, progress: Progress) -> dict[str, dict[str, dic
     found = {}
     for student in networks.students.values():
         found[student.run] = {
-            name: measure_similarity(networks.measured(teacher), networks.measured(student))
+            name: measure_similarity(networks.measured(student), networks.measured(teacher))
             for name, teacher in networks.teachers.items()
         }
         progress.advance(1, student.run)

@@ -43,12 +43,12 @@ class Stored(NamedTuple):
         return torch.equal(self.target, other.target) and torch.equal(self.rows, other.rows)
 
 
-def measure_similarity(teacher: Path, student: Path) -> dict[str, float]:
+def measure_similarity(student: Path, teacher: Path) -> dict[str, float]:
     """How alike two networks are on the same test images.
 
     Args:
-        teacher: the folder of its evaluation.
-        student: likewise, with the same settings.
+        student: the folder of its evaluation.
+        teacher: likewise, with the same settings.
 
     Returns:
         ``{"agreement", "kl", "cka", "diagram_distance"}``, as ``docs/evaluation.md`` defines them.
@@ -56,7 +56,7 @@ def measure_similarity(teacher: Path, student: Path) -> dict[str, float]:
     Raises:
         UserError: if the two were not measured on the same images.
     """
-    theirs, ours = Stored.of(teacher), Stored.of(student)
+    ours, theirs = Stored.of(student), Stored.of(teacher)
     if not theirs.on_the_images_of(ours):
         raise UserError(
             f"{teacher} and {student} hold answers to different images: evaluate both networks on the same data, "

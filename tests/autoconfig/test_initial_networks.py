@@ -106,5 +106,5 @@ def test_trained_weights_are_trained_gently() -> None:
 
 
 def test_a_teacher_has_weights_or_starts_from_some() -> None:
-    with pytest.raises(UserError, match="give one of the two"):
+    with pytest.raises(UserError, match="Give one of the two"):
         make_recipe(options(teacher_weights="w", teacher_initial="pretrained"), SEEN)

@@ -181,8 +181,8 @@ class RunFolder:
             DamagedRunError: naming the first file that is gone or was changed.
         """
         self._require_complete()
-        for name in self._left()["files"]:
-            self.checked(name)
+        for name, entry in self._left()["files"].items():
+            self._check(name, entry)
 
     def checked(self, name: str) -> Path:
         """The path of a file that the finished stage left, once it was seen to be what was left.
@@ -190,14 +190,17 @@ class RunFolder:
         Raises:
             DamagedRunError: if it is gone or was changed.
         """
-        path, left = self.path / name, self._left()["files"].get(name)
-        problem = "it was not there" if left is None else file_hashes.difference(path, *left)
+        self._check(name, self._left()["files"].get(name))
+        return self.path / name
+
+    def _check(self, name: str, entry: Sequence[Any] | None) -> None:
+        path = self.path / name
+        problem = "it was not there" if entry is None else file_hashes.difference(path, *entry)
         if problem is not None:
             raise DamagedRunError(
                 f"{path} is not as the stage left it: {problem}. Run its recipe again: the folder is moved aside, and "
                 "the stage is computed again."
             )
-        return path
 
     def digest(self) -> str:
         """A hash of what the stage left, its log and its times apart."""

@@ -30,10 +30,15 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def encode_json(content: object) -> bytes:
+    """What ``write_json`` writes."""
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, content: object) -> None:
     """Write ``content`` as indented JSON, atomically."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_bytes(encode_json(content))
 
 
 def read_json(path: Path) -> Any:

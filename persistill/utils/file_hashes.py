@@ -1,9 +1,10 @@
 """Whether files are still those that were written: their sizes and SHA-256 hashes."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
+
+from persistill.utils.atomic_io import encode_json
 
 Entry = tuple[int, str]
 """Bytes, and the SHA-256 hash in hexadecimal."""
@@ -24,7 +25,7 @@ def of_file(path: Path) -> Entry:
 
 def of_json(content: object) -> Entry:
     """Size and hash of the file that ``atomic_io.write_json`` makes of ``content``."""
-    data = (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+    data = encode_json(content)
     return len(data), hashlib.sha256(data).hexdigest()
 
 

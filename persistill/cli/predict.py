@@ -16,6 +16,7 @@ from persistill.utils.atomic_io import atomic
 
 if TYPE_CHECKING:
     from persistill.inference import ImagePrediction, Predictor, UnreadableImage
+    from persistill.utils.preprocessing import Preprocessing
 
 SUMMARY = "Classify images with a trained student."
 EXAMPLES = (
@@ -82,7 +83,7 @@ def predict(
     elif table is None:
         _print(answered)
     if sheet is not None:
-        _draw(sheet, answered)
+        _draw(sheet, answered, predictor.preprocessing)
     if predictor.temperature is None:
         aside.print(
             "These confidences are not calibrated: this student has no temperature. persistill eval fits one for its "
@@ -181,13 +182,13 @@ def _print_json(
     console.print(json.dumps(said, indent=2), markup=False, highlight=False, soft_wrap=True)
 
 
-def _draw(path: Path, answered: "Sequence[ImagePrediction]") -> None:
+def _draw(path: Path, answered: "Sequence[ImagePrediction]", preprocessing: "Preprocessing") -> None:
     from persistill.cli.prediction_sheet import draw_predictions  # noqa: PLC0415 - matplotlib is slow to import
     from persistill.inference.image_files import thumbnail  # noqa: PLC0415
 
     shown = answered[:SHEET]
     draw_predictions(
         path,
-        [thumbnail(file, _SIDE) for file, _ in shown],
+        [thumbnail(file, _SIDE, preprocessing) for file, _ in shown],
         [(answer.name, f"{answer.confidence:.1%}", _printable(file.name)) for file, answer in shown],
     )

@@ -1,8 +1,8 @@
 """Which images a recipe is about, and how they are split and read."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from persistill.config.fields import Named, Positive, Share
 from persistill.settings import Settings
@@ -24,6 +24,10 @@ class Data(Settings):
             images are taken from the training images for it, by default a fifth.
         split_seed: draws the splits.
         size: (height, width) to which images are brought; None if they all have one size already.
+        resize: how: "crop" scales an image until it covers the frame and cuts its center out, "squash" changes its
+            proportions, and "letterbox" scales it until it fits into the frame and pads it with black.
+        range: the values of images of more than 8 bits that become black and white: (low, high); "full" for 0 and
+            65535; "measured" for the smallest and the largest value of the training images.
         grayscale: read images with one channel.
         mean: channel means for normalization, images in [0, 1]; None for those that go with the networks' initial
             weights, or else to measure them on training images.
@@ -39,12 +43,21 @@ class Data(Settings):
     test: Positive | None = None
     split_seed: int = 0
     size: tuple[Positive, Positive] | None = None
+    resize: Literal["crop", "squash", "letterbox"] = "crop"
+    range: Literal["full", "measured"] | tuple[float, float] = "full"
     grayscale: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     skip_unreadable: bool = False
     label: str | None = None
     ignore: Annotated[int, Field(ge=0, le=255)] = 255
+
+    @field_validator("range")
+    @classmethod
+    def _rises(cls, value: Literal["full", "measured"] | tuple[float, float]) -> object:
+        if isinstance(value, tuple) and value[0] >= value[1]:
+            raise ValueError(f"must be (low, high), the lower value first; {value} was given.")
+        return value
 
     @property
     def where(self) -> str:

@@ -12,7 +12,8 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
 from persistill.errors import UserError, unknown
-from persistill.utils.image_reader import FORMATS, MAX_UPLOAD_PIXELS, open_image, read_header, read_pixels
+from persistill.utils.image_reader import FORMATS, MAX_UPLOAD_PIXELS, open_image, read_header
+from persistill.utils.preprocessing import read_pixels
 
 LARGEST = 128
 """Longest side of an image in the explorer, in pixels."""

@@ -13,7 +13,8 @@ from torch import Tensor
 from persistill.data.sources.base import ImageRows, IntArray, MaskRows
 from persistill.errors import UserError
 from persistill.structures import IGNORE_INDEX
-from persistill.utils.image_reader import IGNORED, read_mask, read_pixels
+from persistill.utils.image_reader import IGNORED, read_mask
+from persistill.utils.preprocessing import DEFAULT, Preprocessing, read_pixels
 from persistill.utils.threads import in_threads
 
 _CHUNK = 4096  # images
@@ -136,13 +137,20 @@ class StreamedDataset(ImageDataset):
         rows: (N,) int64 positions in ``source``.
         shape: (C, H, W) to which images are brought.
         device: where ``fetch`` puts them.
+        preprocessing: how.
     """
 
     def __init__(
-        self, source: ImageRows, rows: IntArray, shape: tuple[int, int, int], device: torch.device | str = "cpu"
+        self,
+        source: ImageRows,
+        rows: IntArray,
+        shape: tuple[int, int, int],
+        device: torch.device | str = "cpu",
+        preprocessing: Preprocessing = DEFAULT,
     ) -> None:
         self._source = source
         self._rows = rows
+        self._preprocessing = preprocessing
         self.shape = shape
         self.device = torch.device(device)
         self.targets = torch.from_numpy(source.targets[rows]).to(self.device)
@@ -171,18 +179,20 @@ class StreamedDataset(ImageDataset):
 
         def decode(position: int) -> None:
             with self._source.open(rows[position]) as image:
-                pixels[position] = read_pixels(image, self.shape)
+                pixels[position] = read_pixels(image, self.shape, self._preprocessing)
 
         _decode_all(decode, self._source, rows)
         return torch.from_numpy(pixels).to(self.device)
 
     def subset(self, index: Tensor) -> "StreamedDataset":
         """The images at ``index`` ((n,) int64), in that order."""
-        return StreamedDataset(self._source, self._rows[index.cpu().numpy()], self.shape, self.device)
+        return StreamedDataset(
+            self._source, self._rows[index.cpu().numpy()], self.shape, self.device, self._preprocessing
+        )
 
     def to(self, device: torch.device | str) -> "StreamedDataset":
         """The same images on another device."""
-        return StreamedDataset(self._source, self._rows, self.shape, device)
+        return StreamedDataset(self._source, self._rows, self.shape, device, self._preprocessing)
 
 
 class InMemoryMaskDataset(ImageDataset):
@@ -252,6 +262,7 @@ class StreamedMaskDataset(ImageDataset):
         classes: how many there are.
         ignore: the value of pixels without a class, in the files.
         device: where both are put.
+        preprocessing: how they are brought to ``shape``.
     """
 
     dense = True
@@ -264,9 +275,11 @@ class StreamedMaskDataset(ImageDataset):
         classes: int,
         ignore: int,
         device: torch.device | str = "cpu",
+        preprocessing: Preprocessing = DEFAULT,
     ) -> None:
         self._source = source
         self._rows = rows
+        self._preprocessing = preprocessing
         self._classes = classes
         self._ignore = ignore
         self.shape = shape
@@ -299,7 +312,7 @@ class StreamedMaskDataset(ImageDataset):
 
         def decode(position: int) -> None:
             with self._source.open(rows[position]) as image:
-                pixels[position] = read_pixels(image, self.shape)
+                pixels[position] = read_pixels(image, self.shape, self._preprocessing)
 
         _decode_all(decode, self._source, rows)
         return torch.from_numpy(pixels).to(self.device)
@@ -315,7 +328,7 @@ class StreamedMaskDataset(ImageDataset):
 
         def decode(position: int) -> None:
             with self._source.open_mask(rows[position]) as mask:
-                masks[position] = read_mask(mask, self.shape[1:], self._classes, self._ignore)
+                masks[position] = read_mask(mask, self.shape[1:], self._classes, self._ignore, self._preprocessing)
 
         _decode_all(decode, self._source, rows)
         return _with_ignore_index(torch.from_numpy(masks).to(self.device))
@@ -329,7 +342,9 @@ class StreamedMaskDataset(ImageDataset):
         return self._changed(self._rows, device)
 
     def _changed(self, rows: IntArray, device: torch.device | str) -> "StreamedMaskDataset":
-        return StreamedMaskDataset(self._source, rows, self.shape, self._classes, self._ignore, device)
+        return StreamedMaskDataset(
+            self._source, rows, self.shape, self._classes, self._ignore, device, self._preprocessing
+        )
 
 
 def _digest(images: ImageDataset) -> "hashlib._Hash":

@@ -5,23 +5,20 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from persistill.config import Data
-from persistill.data.dataset import (
-    ImageDataset,
-    InMemoryDataset,
-    InMemoryMaskDataset,
-    StreamedDataset,
-    StreamedMaskDataset,
-)
+from persistill.data.dataset import ImageDataset
+from persistill.data.row_reader import ClassReader, MaskReader, RowReader
 from persistill.data.sources.base import IntArray, MaskSource, Source
 from persistill.data.splits import Drawn
+from persistill.data.value_range import Range, join_ranges, measure_range
 from persistill.errors import UserError
-from persistill.utils.image_reader import IGNORED, Header, read_header, read_mask, read_pixels
+from persistill.utils.image_reader import Header
+from persistill.utils.preprocessing import DEFAULT, Preprocessing
 from persistill.utils.progress import Progress
 from persistill.utils.threads import in_threads
 
@@ -41,6 +38,7 @@ class Splits:
         test: read once, at the end.
         classes: names of the classes; targets are positions in it.
         unreadable: images that were left out because they cannot be read.
+        preprocessing: how encoded images were, and are to be, brought to pixels.
     """
 
     train: ImageDataset
@@ -48,11 +46,14 @@ class Splits:
     test: ImageDataset
     classes: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
+    preprocessing: Preprocessing = DEFAULT
 
     @cached_property
     def fingerprint(self) -> str:
-        """A SHA-256 hash of the three splits and the class names."""
+        """A SHA-256 hash of the three splits, the class names and the preprocessing where it is not the usual one."""
         parts = (self.train.fingerprint, self.validation.fingerprint, self.test.fingerprint, *self.classes)
+        if self.preprocessing != DEFAULT:
+            parts = (*parts, repr(self.preprocessing))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def to(self, device: torch.device | str) -> "Splits":
@@ -77,7 +78,9 @@ def read_splits(source: Source | MaskSource, drawn: Mapping[str, Drawn], setting
         UserError: if images differ in size without ``settings.size``, or cannot be read without
             ``settings.skip_unreadable``.
     """
-    reader: _Reader = _MaskReader(source, settings) if isinstance(source, MaskSource) else _ClassReader(source)
+    reader: RowReader = (
+        MaskReader(source, settings) if isinstance(source, MaskSource) else ClassReader(source, settings)
+    )
     problems: dict[str, str] = {}
     total = sum(len(split.rows) for split in drawn.values())
 
@@ -97,11 +100,26 @@ def read_splits(source: Source | MaskSource, drawn: Mapping[str, Drawn], setting
     progress.start("looking at images", total)
     readable: dict[str, IntArray] = {}
     headers: list[Header] = []
+    deep = np.array([], dtype=np.int64)
     for name, (part, rows) in drawn.items():
         found = each(part, rows, lambda _, row, part=part: reader.header(part, row))  # type: ignore[misc]
         readable[name] = rows[[header is not None for header in found]]
         headers.extend(header for header in found if header is not None)
+        if name == "train":
+            deep = rows[[header is not None and header.deep for header in found]]
     progress.finish()
+
+    def value_range(_: int, row: int) -> Range:
+        with source.parts["train"].open(row) as image:
+            return measure_range(image)
+
+    span: Range | None = settings.range if isinstance(settings.range, tuple) else None
+    if settings.range == "measured" and len(deep):
+        progress.start("measuring the range", len(deep))
+        measured = each("train", deep, value_range)
+        progress.finish()
+        span = join_ranges([one for one in measured if one is not None], settings)
+    preprocessing = Preprocessing(settings.resize, span)
 
     images: dict[str, ImageDataset] = {}
     if headers:
@@ -111,7 +129,10 @@ def read_splits(source: Source | MaskSource, drawn: Mapping[str, Drawn], setting
             progress.start("decoding images", len(headers))
         for name, rows in readable.items():
             part = drawn[name].part
-            images[name] = reader.decoded(part, rows, shape, each) if in_memory else reader.streamed(part, rows, shape)
+            if in_memory:
+                images[name], _ = reader.decoded(part, rows, shape, preprocessing, each)
+            else:
+                images[name] = reader.streamed(part, rows, shape, preprocessing)
         if in_memory:
             progress.finish()
 
@@ -123,116 +144,9 @@ def read_splits(source: Source | MaskSource, drawn: Mapping[str, Drawn], setting
     empty = [name for name in drawn if not images.get(name)]
     if empty:
         raise UserError(f"{_listed(problems, total, settings)} Nothing is left of the {empty[0]} split.")
-    return Splits(images["train"], images["validation"], images["test"], reader.classes, tuple(sorted(problems)))
-
-
-class _Each(Protocol):
-    """Calls a function of (position, row) for all rows of a part; None where it failed."""
-
-    def __call__(self, part: str, rows: IntArray, read: Callable[[int, int], bool], /) -> list[bool | None]: ...
-
-
-class _Reader(Protocol):
-    """How images and their targets are read."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, once all headers were read."""
-
-    def header(self, part: str, row: int) -> Header:
-        """Of an image, once it was seen that its target belongs to it."""
-
-    def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
-        """Of image and target in memory."""
-
-    def decoded(self, part: str, rows: IntArray, shape: tuple[int, int, int], each: _Each) -> ImageDataset:
-        """The images that can be decoded, in memory."""
-
-    def streamed(self, part: str, rows: IntArray, shape: tuple[int, int, int]) -> ImageDataset:
-        """The images, not decoded yet."""
-
-
-class _ClassReader:
-    """Reads images with one class each."""
-
-    def __init__(self, source: Source) -> None:
-        self._parts = source.parts
-        self.classes = source.classes
-
-    def header(self, part: str, row: int) -> Header:
-        with self._parts[part].open(row) as image:
-            return read_header(image)
-
-    def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
-        return int(np.prod(shape))
-
-    def decoded(self, part: str, rows: IntArray, shape: tuple[int, int, int], each: _Each) -> ImageDataset:
-        pixels = np.empty((len(rows), *shape), dtype=np.uint8)
-
-        def decode(position: int, row: int) -> bool:
-            with self._parts[part].open(row) as image:
-                pixels[position] = read_pixels(image, shape)
-            return True
-
-        good = np.array(each(part, rows, decode), dtype=bool)  # None, where decoding failed, counts as False
-        if not good.all():
-            pixels, rows = pixels[good], rows[good]
-        return InMemoryDataset(torch.from_numpy(pixels), torch.from_numpy(self._parts[part].targets[rows]))
-
-    def streamed(self, part: str, rows: IntArray, shape: tuple[int, int, int]) -> ImageDataset:
-        return StreamedDataset(self._parts[part], rows, shape)
-
-
-class _MaskReader:
-    """Reads images with a mask each."""
-
-    def __init__(self, source: MaskSource, settings: Data) -> None:
-        self._parts = source.parts
-        self._names = source.classes
-        self._ignore = settings.ignore
-        self._largest = [0]  # appended to by threads
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        if self._names is None:
-            self._names = tuple(f"class {number}" for number in range(max(self._largest) + 1))
-        return self._names
-
-    def header(self, part: str, row: int) -> Header:
-        with self._parts[part].open(row) as image:
-            header = read_header(image)
-        with self._parts[part].open_mask(row) as mask:
-            size = read_header(mask)[:2]
-            if size != header[:2]:
-                raise ValueError(
-                    f"its mask is {size[0]} x {size[1]} (height x width) and the image {header[0]} x {header[1]}"
-                )
-            if self._names is None:
-                values = read_mask(mask, size, None, self._ignore)
-                self._largest.append(int(values[values != IGNORED].max(initial=0)))
-        return header
-
-    def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
-        return int(np.prod(shape)) + shape[1] * shape[2]
-
-    def decoded(self, part: str, rows: IntArray, shape: tuple[int, int, int], each: _Each) -> ImageDataset:
-        pixels = np.empty((len(rows), *shape), dtype=np.uint8)
-        masks = np.empty((len(rows), *shape[1:]), dtype=np.uint8)
-
-        def decode(position: int, row: int) -> bool:
-            with self._parts[part].open(row) as image:
-                pixels[position] = read_pixels(image, shape)
-            with self._parts[part].open_mask(row) as mask:
-                masks[position] = read_mask(mask, shape[1:], len(self.classes), self._ignore)
-            return True
-
-        good = np.array(each(part, rows, decode), dtype=bool)
-        if not good.all():
-            pixels, masks = pixels[good], masks[good]
-        return InMemoryMaskDataset(torch.from_numpy(pixels), torch.from_numpy(masks))
-
-    def streamed(self, part: str, rows: IntArray, shape: tuple[int, int, int]) -> ImageDataset:
-        return StreamedMaskDataset(self._parts[part], rows, shape, len(self.classes), self._ignore)
+    return Splits(
+        images["train"], images["validation"], images["test"], reader.classes, tuple(sorted(problems)), preprocessing
+    )
 
 
 def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int]:

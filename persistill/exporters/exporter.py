@@ -20,6 +20,7 @@ from persistill.exporters.processor import instructions
 from persistill.exporters.student import WEIGHTS
 from persistill.models import Network
 from persistill.utils.atomic_io import atomic, write_json
+from persistill.utils.preprocessing import Preprocessing
 
 CONFIG = "model.json"
 FORMAT = 2
@@ -264,6 +265,7 @@ def _compare(found: Tensor, expected: Tensor, kind: Format) -> tuple[float, floa
 
 def _config(network: Network, about: Mapping[str, Any], logits: Tensor, task: ExportTask) -> dict[str, Any]:
     """What stands in model.json, for people and for programs that do not know persistill."""
+    preprocessing = Preprocessing.from_json(about.get("preprocessing"))
     return {
         "format": FORMAT,
         "task": task.name,
@@ -276,6 +278,8 @@ def _config(network: Network, about: Mapping[str, Any], logits: Tensor, task: Ex
             "type": "float32",
             "range": [0.0, 1.0],
             "channels": "first",
+            "preprocessing": preprocessing.to_json(),
+            "read": preprocessing.in_words,
         },
         "output": {"name": "logits", "shape": ["batch", *logits.shape[1:]], "type": "float32"},
         "normalization": {

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from persistill.errors import UserError
 from persistill.inference.predictor import Prediction, Predictor
 from persistill.utils.image_files import image_names
-from persistill.utils.image_reader import SUFFIXES, open_image, read_header, read_pixels
+from persistill.utils.image_reader import SUFFIXES, open_image, read_header
+from persistill.utils.preprocessing import DEFAULT, Preprocessing, read_pixels
 from persistill.utils.progress import Progress
 from persistill.utils.threads import in_threads
 
@@ -66,7 +67,7 @@ def predict_files(
     progress.start("images", len(files))
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
-        read = in_threads(partial(read_file, some, student.shape), len(some))
+        read = in_threads(partial(read_file, some, student.shape, student.preprocessing), len(some))
         unreadable += [image for image in read if isinstance(image, UnreadableImage)]
         good = [(file, image) for file, image in zip(some, read, strict=True) if not isinstance(image, UnreadableImage)]
         if good:
@@ -77,12 +78,13 @@ def predict_files(
     return predicted, unreadable
 
 
-def thumbnail(file: Path, longest: int) -> Pixels:
+def thumbnail(file: Path, longest: int, preprocessing: Preprocessing = DEFAULT) -> Pixels:
     """The whole image in a file as (3, H, W), no side longer than ``longest`` pixels."""
     with open_image(file) as image:
         header = read_header(image)
         scale = min(1.0, longest / max(header.height, header.width))
-        return read_pixels(image, (3, max(1, round(header.height * scale)), max(1, round(header.width * scale))))
+        shape = (3, max(1, round(header.height * scale)), max(1, round(header.width * scale)))
+        return read_pixels(image, shape, preprocessing._replace(resize="squash"))
 
 
 def _files(place: Path) -> Iterator[Path]:
@@ -94,11 +96,12 @@ def _files(place: Path) -> Iterator[Path]:
     yield from sorted(place / name for name in image_names(place))
 
 
-def read_file(files: Sequence[Path], shape: tuple[int, int, int], place: int) -> Pixels | UnreadableImage:
+def read_file(
+    files: Sequence[Path], shape: tuple[int, int, int], preprocessing: Preprocessing, place: int
+) -> Pixels | UnreadableImage:
     """One of several files as (C, H, W) pixels, or why it cannot be read."""
     try:
         with open_image(files[place]) as image:
-            read_header(image)  # refuses what has no known range
-            return read_pixels(image, shape)
+            return read_pixels(image, shape, preprocessing)
     except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
         return UnreadableImage(files[place], str(error) or type(error).__name__)

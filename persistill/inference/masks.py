@@ -59,7 +59,7 @@ def write_masks(
     progress.start("images", len(files))
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
-        read = in_threads(partial(read_file, some, student.shape), len(some))
+        read = in_threads(partial(read_file, some, student.shape, student.preprocessing), len(some))
         unreadable += [image for image in read if isinstance(image, UnreadableImage)]
         good = [(file, image) for file, image in zip(some, read, strict=True) if not isinstance(image, UnreadableImage)]
         if good:

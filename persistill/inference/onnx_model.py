@@ -45,6 +45,7 @@ def open_onnx(file: Path) -> tuple[dict[str, Any], Logits]:
             "classes": config["classes"],
             "shape": config["input"]["shape"][1:],
             "task": config.get("task", "classification"),
+            "preprocessing": config["input"].get("preprocessing"),
         }
     except (KeyError, json.JSONDecodeError):
         raise UserError(

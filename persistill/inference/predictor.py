@@ -11,7 +11,8 @@ from PIL import Image
 from persistill.errors import UserError
 from persistill.inference import onnx_model
 from persistill.run_folder import RunFolder
-from persistill.utils.image_reader import open_image, read_header, read_pixels
+from persistill.utils.image_reader import open_image
+from persistill.utils.preprocessing import Preprocessing, read_pixels
 
 WEIGHTS, ONNX, INT8 = "model.safetensors", "model.onnx", "model.int8.onnx"
 """The files of an export that say by themselves what goes in and comes out."""
@@ -60,12 +61,13 @@ class Predictor:
         file: where its weights lie.
         classes: K names.
         shape: (C, H, W) of the images that it sees.
+        preprocessing: how images are brought to that shape.
         dense: whether it answers for every pixel: it is asked for masks then, and not for classes of images.
         temperature: that divides its logits; None where none was fitted, and confidences are those of the bare logits.
 
     Args:
         file: as above.
-        about: "classes", "shape" and, where they are given, "temperature" and "task".
+        about: "classes", "shape" and, where they are given, "preprocessing", "temperature" and "task".
         logits: float32 images (B, C, H, W) in [0, 1] -> logits (B, K).
     """
 
@@ -76,6 +78,10 @@ class Predictor:
         self.file = file
         self.classes = tuple(map(str, about["classes"]))
         self.shape: tuple[int, int, int] = (channels, height, width)
+        try:
+            self.preprocessing = Preprocessing.from_json(about.get("preprocessing"))
+        except ValueError as error:
+            raise UserError(f"{file} is damaged, or of another version of persistill: {error}.") from None
         self.dense = about.get("task", "classification") == "segmentation"
         self.temperature: float | None = about.get("temperature")
         self._logits = logits
@@ -120,7 +126,7 @@ class Predictor:
     def predict(self, images: Iterable[ImageLike], top: int = 1) -> list[Prediction]: ...
 
     def predict(self, images: ImageLike | Iterable[ImageLike], top: int = 1) -> Prediction | list[Prediction]:
-        """Classify images of any size and format; each is scaled until it covers what the student sees, and cropped.
+        """Classify images of any size and format; each is brought to what the student sees, as in training.
 
         Args:
             images: an image file or an image of Pillow's, or several.
@@ -133,8 +139,8 @@ class Predictor:
             UserError: if a file is missing or cannot be read as an image, or the weights are of no use.
         """
         if isinstance(images, ImageLike):
-            return self.predict_pixels(read_image(images, self.shape)[None], top)[0]
-        pixels = [read_image(image, self.shape) for image in images]
+            return self.predict_pixels(read_image(images, self.shape, self.preprocessing)[None], top)[0]
+        pixels = [read_image(image, self.shape, self.preprocessing) for image in images]
         return self.predict_pixels(np.stack(pixels), top) if pixels else []
 
     def predict_pixels(self, images: ArrayLike, top: int = 1) -> list[Prediction]:
@@ -211,26 +217,25 @@ def load(path: str | Path, *, model: str | None = None) -> Predictor:
     return Predictor.load(path, model=model)
 
 
-def read_image(image: ImageLike, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def read_image(image: ImageLike, shape: tuple[int, int, int], preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """An image as a student sees it, read as training reads it.
 
     Args:
         image: a file, or an image of Pillow's.
         shape: (C, H, W) of the answer.
+        preprocessing: of the student.
 
     Raises:
         UserError: if it cannot be read.
     """
     if isinstance(image, Image.Image):
-        read_header(image)  # refuses what has no known range
-        return read_pixels(image.copy(), shape)
+        return read_pixels(image.copy(), shape, preprocessing)
     path = Path(image)
     if not path.is_file():
         raise UserError(f"there is no file {path}.")
     try:
         with open_image(path) as opened:
-            read_header(opened)  # refuses what has no known range
-            return read_pixels(opened, shape)
+            return read_pixels(opened, shape, preprocessing)
     except Exception as error:  # decoders raise whatever comes to hand on damaged files
         raise UserError(f"{path} cannot be read as an image ({error}).") from error
 

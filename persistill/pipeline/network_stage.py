@@ -76,6 +76,7 @@ def save(context: Context, network: models.Network, folder: RunFolder, view: str
         "std": list(std),
         "view": view,
         "shape": list(context.data.view_shape(view)),
+        "preprocessing": context.data.splits.preprocessing.to_json(),
         **({"task": context.task.name} if _task(context) else {}),
     }
     with atomic_io.atomic(folder.file(WEIGHTS)) as temporary:

@@ -1,4 +1,4 @@
-"""From an encoded image to 8-bit pixels. Imports no torch: what answers images of its user starts at once."""
+"""Encoded images and masks, opened with care. Imports no torch: what answers images of its user starts at once."""
 
 import io
 import stat
@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from persistill.utils.preprocessing import DEFAULT, Preprocessing, fit_frame, is_deep
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File names with other endings are no images."""
@@ -19,18 +21,25 @@ MAX_PIXELS = 178_956_970
 MAX_UPLOAD_PIXELS = 40_000_000
 """The largest image that the dashboard takes from a browser."""
 
-_GRAY = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
-_NO_RANGE = {"I", "F"}
+_GRAY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 _MASKS = {"1", "L", "P", "I;16", "I;16L", "I;16B", "I;16N"}
 _ORIENTATION = 0x0112
 
 
 class Header(NamedTuple):
-    """What is known of an image before it is decoded: height and width as displayed, and whether it has no color."""
+    """What is known of an image before it is decoded.
+
+    Attributes:
+        height: as displayed.
+        width: as displayed.
+        gray: whether it has no color.
+        deep: whether it has more than 8 bits a value.
+    """
 
     height: int
     width: int
     gray: bool
+    deep: bool = False
 
 
 def open_image(source: Path | bytes, limit: int = MAX_PIXELS) -> Image.Image:
@@ -60,66 +69,37 @@ def open_image(source: Path | bytes, limit: int = MAX_PIXELS) -> Image.Image:
 
 
 def read_header(image: Image.Image) -> Header:
-    """The header of an opened image, with the orientation that its EXIF data asks for.
-
-    Raises:
-        ValueError: if its values have no known range (32-bit integers, floating point).
-    """
-    if image.mode in _NO_RANGE:
-        raise ValueError(f"mode {image.mode!r} (32-bit values) has no known range: save it with 8 or 16 bits")
+    """The header of an opened image, with the orientation that its EXIF data asks for."""
     width, height = image.size
     # Without EXIF data in the header, getexif() would decode a whole PNG to look behind its pixels. TIFF keeps the
     # orientation elsewhere, and its size is that of the turned image already.
     if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5:
         width, height = height, width
-    return Header(height, width, image.mode in _GRAY)
-
-
-def read_pixels(image: Image.Image, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Decode an image.
-
-    The EXIF orientation is applied; transparent pixels are laid on white; 16-bit gray values are scaled to 8 bits;
-    an image of another size is scaled (bicubic, antialiased) until it covers the frame, and cropped at its center.
-
-    Args:
-        image: an opened image.
-        shape: (C, H, W) of the answer, C = 1 (luminance) or 3 (RGB).
-
-    Returns:
-        (C, H, W) pixels.
-
-    Raises:
-        OSError: or another error of the decoder, if the file is damaged.
-    """
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
-    elif image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    channels, height, width = shape
-    image = image.convert("L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-    pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    return Header(height, width, image.mode in _GRAY, is_deep(image))
 
 
 IGNORED = 255
 """What stands in a mask that was read for a pixel without a class. In batches it is ``IGNORE_INDEX``."""
 
 
-def read_mask(mask: Image.Image, size: tuple[int, int], classes: int | None, ignore: int) -> npt.NDArray[np.uint8]:
+def read_mask(
+    mask: Image.Image,
+    size: tuple[int, int],
+    classes: int | None,
+    ignore: int,
+    preprocessing: Preprocessing = DEFAULT,
+) -> npt.NDArray[np.uint8]:
     """Decode the mask of an image; the classes are the gray values, or the indices of a palette.
 
-    The frame is that of ``read_pixels``, without interpolation: every pixel has the class of the nearest one.
+    The frame is that of ``read_pixels``, without interpolation: every pixel has the class of the nearest one, and
+    what a letterbox adds has none.
 
     Args:
         mask: an opened mask.
         size: (H, W) of the answer.
         classes: how many there are; None to take whatever number is there.
         ignore: the value of pixels without a class.
+        preprocessing: how the size of the image is changed.
 
     Returns:
         (H, W): classes from 0, and ``IGNORED`` where there is none.
@@ -141,6 +121,4 @@ def read_mask(mask: Image.Image, size: tuple[int, int], classes: int | None, ign
         raise ValueError(f"its mask holds the class {wrong[0]}: classes are 0 to {largest}, and {ignore} is ignored")
     indices = Image.fromarray(np.where(has_class, values, IGNORED).astype(np.uint8))
     height, width = size
-    if indices.size != (width, height):
-        indices = ImageOps.fit(indices, (width, height), Image.Resampling.NEAREST)
-    return np.asarray(indices)
+    return np.asarray(fit_frame(indices, (width, height), preprocessing, Image.Resampling.NEAREST, padding=IGNORED))

@@ -7,7 +7,8 @@ from made_up_images import array, encoded, make_image
 from PIL import Image
 
 from persistill.utils.image_files import image_names
-from persistill.utils.image_reader import Header, open_image, read_header, read_pixels
+from persistill.utils.image_reader import Header, open_image, read_header
+from persistill.utils.preprocessing import read_pixels
 
 ORIENTATION = 0x0112
 
@@ -84,7 +85,7 @@ def test_16_bits_are_scaled_to_8():
 def test_values_without_a_range_are_refused():
     data = encoded(Image.fromarray(np.zeros((2, 2), dtype=np.float32)), "TIFF")
     with pytest.raises(ValueError, match="mode 'F'"):
-        read_header(opened(data))
+        read_pixels(opened(data), (1, 2, 2))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -15,7 +15,7 @@ from persistill.data.sources.medmnist import read_npz
 from persistill.data.streaming.base import Survey, Unreadable
 from persistill.data.streaming.files import open_stream
 from persistill.errors import UserError
-from persistill.utils.image_reader import read_pixels
+from persistill.utils.preprocessing import read_pixels
 from persistill.utils.progress import Silent
 
 

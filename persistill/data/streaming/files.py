@@ -19,7 +19,8 @@ from persistill.data.streaming.arrays import ARRAY_SUFFIXES, open_array_stream
 from persistill.data.streaming.base import ImageStream, Pixels, Survey, Unreadable
 from persistill.errors import UserError, unknown
 from persistill.utils.image_files import image_names
-from persistill.utils.image_reader import SUFFIXES, Header, open_image, read_header, read_pixels
+from persistill.utils.image_reader import SUFFIXES, Header, open_image, read_header
+from persistill.utils.preprocessing import DEFAULT, read_pixels, require_range
 from persistill.utils.progress import Progress
 
 _TASK = 16  # images that a thread takes at once
@@ -123,7 +124,7 @@ class _EncodedStream(ABC):
         )
 
     def read(self, positions: Sequence[int], channels: int, threads: int) -> list[Pixels | Unreadable]:
-        """Decode images; see ``utils.image_reader.read_pixels`` for how."""
+        """Decode images; see ``utils.preprocessing.read_pixels`` for how."""
         return list(self._each(partial(_decode, channels), positions, threads))
 
     def _each(self, function: Callable[[_Encoded], Result], positions: Iterable[int], threads: int) -> Iterator[Result]:
@@ -307,6 +308,7 @@ def _look(encoded: _Encoded) -> tuple[int, Header | Unreadable]:
     try:
         length = encoded.length()
         with encoded.open() as image:
+            require_range(image, DEFAULT)
             return length, read_header(image)
     except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
         return length, _unreadable(error)

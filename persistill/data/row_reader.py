@@ -1,0 +1,170 @@
+"""How encoded images, with a class or a mask each, become images of one shape."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from persistill.config import Data
+from persistill.data.dataset import (
+    ImageDataset,
+    InMemoryDataset,
+    InMemoryMaskDataset,
+    StreamedDataset,
+    StreamedMaskDataset,
+)
+from persistill.data.sources.base import IntArray, MaskSource, Source
+from persistill.utils.image_reader import IGNORED, Header, read_header, read_mask
+from persistill.utils.preprocessing import DEFAULT, Preprocessing, read_pixels, require_range
+
+
+class Each(Protocol):
+    """Calls a function for all rows of a part."""
+
+    def __call__(self, part: str, rows: IntArray, read: Callable[[int, int], bool], /) -> list[bool | None]:
+        """What ``read(position, row)`` gave; None where it failed."""
+
+
+class Decoded(NamedTuple):
+    """Images that could be decoded, and their rows in their part."""
+
+    images: ImageDataset
+    rows: IntArray
+
+
+class RowReader(Protocol):
+    """How images and their targets are read."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, once all headers were read."""
+
+    def header(self, part: str, row: int) -> Header:
+        """Of an image, once it was seen that its target belongs to it."""
+
+    def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
+        """Of image and target in memory."""
+
+    def decoded(
+        self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing, each: Each
+    ) -> Decoded:
+        """The images that can be decoded, in memory."""
+
+    def streamed(
+        self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing
+    ) -> ImageDataset:
+        """The images, not decoded yet."""
+
+
+class ClassReader:
+    """Reads images with one class each."""
+
+    def __init__(self, source: Source, settings: Data) -> None:
+        self._parts = source.parts
+        self._range_known = settings.range != "full"
+        self.classes = source.classes
+
+    def header(self, part: str, row: int) -> Header:
+        """Of an image."""
+        with self._parts[part].open(row) as image:
+            return _header(image, range_known=self._range_known)
+
+    def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
+        """Of its pixels."""
+        return int(np.prod(shape))
+
+    def decoded(
+        self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing, each: Each
+    ) -> Decoded:
+        """The images that can be decoded, with their classes."""
+        pixels = np.empty((len(rows), *shape), dtype=np.uint8)
+
+        def decode(position: int, row: int) -> bool:
+            with self._parts[part].open(row) as image:
+                pixels[position] = read_pixels(image, shape, preprocessing)
+            return True
+
+        good = np.array(each(part, rows, decode), dtype=bool)  # None, where decoding failed, counts as False
+        if not good.all():
+            pixels, rows = pixels[good], rows[good]
+        return Decoded(
+            InMemoryDataset(torch.from_numpy(pixels), torch.from_numpy(self._parts[part].targets[rows])), rows
+        )
+
+    def streamed(
+        self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing
+    ) -> ImageDataset:
+        """The images, with their classes."""
+        return StreamedDataset(self._parts[part], rows, shape, preprocessing=preprocessing)
+
+
+class MaskReader:
+    """Reads images with a mask each."""
+
+    def __init__(self, source: MaskSource, settings: Data) -> None:
+        self._parts = source.parts
+        self._names = source.classes
+        self._ignore = settings.ignore
+        self._range_known = settings.range != "full"
+        self._largest = [0]  # appended to by threads
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """As the source names them, or numbered up to the largest number in a mask."""
+        if self._names is None:
+            self._names = tuple(f"class {number}" for number in range(max(self._largest) + 1))
+        return self._names
+
+    def header(self, part: str, row: int) -> Header:
+        """Of an image, once it was seen that its mask has its size."""
+        with self._parts[part].open(row) as image:
+            header = _header(image, range_known=self._range_known)
+        with self._parts[part].open_mask(row) as mask:
+            size = _header(mask, range_known=False)[:2]
+            if size != header[:2]:
+                raise ValueError(
+                    f"its mask is {size[0]} x {size[1]} (height x width) and the image {header[0]} x {header[1]}"
+                )
+            if self._names is None:
+                values = read_mask(mask, size, None, self._ignore)
+                self._largest.append(int(values[values != IGNORED].max(initial=0)))
+        return header
+
+    def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
+        """Of its pixels and its mask."""
+        return int(np.prod(shape)) + shape[1] * shape[2]
+
+    def decoded(
+        self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing, each: Each
+    ) -> Decoded:
+        """The images whose pixels and masks can be decoded."""
+        pixels = np.empty((len(rows), *shape), dtype=np.uint8)
+        masks = np.empty((len(rows), *shape[1:]), dtype=np.uint8)
+
+        def decode(position: int, row: int) -> bool:
+            with self._parts[part].open(row) as image:
+                pixels[position] = read_pixels(image, shape, preprocessing)
+            with self._parts[part].open_mask(row) as mask:
+                masks[position] = read_mask(mask, shape[1:], len(self.classes), self._ignore, preprocessing)
+            return True
+
+        good = np.array(each(part, rows, decode), dtype=bool)
+        if not good.all():
+            pixels, masks, rows = pixels[good], masks[good], rows[good]
+        return Decoded(InMemoryMaskDataset(torch.from_numpy(pixels), torch.from_numpy(masks)), rows)
+
+    def streamed(
+        self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing
+    ) -> ImageDataset:
+        """The images and their masks."""
+        return StreamedMaskDataset(
+            self._parts[part], rows, shape, len(self.classes), self._ignore, preprocessing=preprocessing
+        )
+
+
+def _header(image: Image.Image, *, range_known: bool) -> Header:
+    if not range_known:
+        require_range(image, DEFAULT)
+    return read_header(image)

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from persistill.errors import UserError
-from persistill.utils import file_hashes
-from persistill.utils.atomic_io import read_json, write_json
+from persistill.utils import file_hashes, file_lock
+from persistill.utils.atomic_io import read_json, sweep, write_json
 
 FORMAT = 2
 Kind = Literal[
@@ -45,8 +45,10 @@ def key_of(kind: Kind, inputs: Mapping[str, Any]) -> str:
     return fingerprint({"format": FORMAT, "kind": kind, "inputs": inputs})
 
 
+CHECKPOINT = "checkpoint.safetensors"
+"""Where a training that was interrupted goes on; removed once its stage is complete."""
 _RUN, _LOG, _DONE, _FILES = "run.json", "log.jsonl", "done.json", "files.json"
-_NOT_LEFT = ("checkpoint.safetensors", "report.html", "tensorboard", "exported")
+_NOT_LEFT = (CHECKPOINT, "report.html", "tensorboard", "exported")
 """Files and folders that are removed or written again after the stage, and are no part of what it leaves."""
 
 
@@ -211,6 +213,12 @@ class RunFolder:
         """What ``finish`` was told of the stages before."""
         return dict(self._left()["built_on"])
 
+    def sweep(self) -> None:
+        """Remove what a process that was killed left and nobody needs. The folder must be locked."""
+        sweep(self.path)
+        if self.complete:
+            self.file(CHECKPOINT).unlink(missing_ok=True)
+
     def move_aside(self) -> Path:
         """Move the folder to where no run looks for it, with all that it holds: the new place."""
         kept = self.path.parent / ".damaged"
@@ -252,6 +260,30 @@ class RunFolder:
 def place(root: Path, kind: Kind, name: str, key: str) -> Path:
     """Where the folder of a stage lies below ``root``."""
     return root / f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}-{key}"
+
+
+def locked(path: Path, *, wait: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Hold the lock of a run folder, which whoever writes into it must hold.
+
+    It lies beside the folder, in ``.locks``, so that the folder can be made or moved away under it.
+
+    Args:
+        path: of the folder, which need not exist.
+        wait: for another process that holds it.
+
+    Raises:
+        LockHeldError: on entering, if another process holds it and ``wait`` is false.
+    """
+    return file_lock.hold(_lock(path), wait=wait)
+
+
+def at_work(path: Path) -> bool:
+    """Whether a process holds the lock of a run folder."""
+    return file_lock.is_held(_lock(path))
+
+
+def _lock(path: Path) -> Path:
+    return path.parent / ".locks" / f"{path.name}.lock"
 
 
 def scan(root: Path) -> tuple[list[RunFolder], list[Path]]:

@@ -45,7 +45,7 @@ EVERYTHING = {"api", "autoconfig", "cli", "pipeline"}
 
 LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
-    "utils": {"PIL", "numba", "numpy", "torch"},
+    "utils": {"PIL", "filelock", "numba", "numpy", "torch"},
     "run_folder": set(),
     "settings": {"pydantic"},
     "structures": {"torch"},

@@ -101,6 +101,23 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "student", "a", INPUTS)
+    with atomic_io.atomic(folder.file("model.safetensors")) as temporary:
+        left = folder.path / temporary.name
+    left.write_bytes(b"half a network")
+    folder.file(run_folder.CHECKPOINT).write_bytes(b"where to go on")
+    own = folder.file(".note.original")
+    own.write_bytes(b"of somebody else")
+    folder.sweep()
+    assert not left.exists()
+    assert own.exists()
+    assert folder.file(run_folder.CHECKPOINT).exists()
+    folder.finish({})
+    folder.sweep()
+    assert not folder.file(run_folder.CHECKPOINT).exists()
+
+
 def test_folders_are_listed_oldest_first(tmp_path: Path) -> None:
     made = [RunFolder.create(tmp_path, "student", name, {}) for name in "cab"]
     assert [folder.name for folder in run_folder.find(tmp_path)] == [folder.name for folder in made]

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from persistill.cli.options import (
     parse_seeds,
 )
 from persistill.errors import UserError, unknown
+from persistill.utils.stop_signals import stop_at_once
 from persistill.version import __version__
 
 if TYPE_CHECKING:
@@ -45,17 +47,22 @@ app = typer.Typer(
     epilog="Start with: persistill demo",
 )
 errors = Console(stderr=True, soft_wrap=True)
+_INTERRUPTED = 130
+"""With which typer leaves when a command was interrupted."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, and leave with 0, with 2 after a user's mistake, with 1 after a fault.
+
+    After ctrl-C, SIGTERM and SIGUSR1 it leaves with 128 and the number of the signal.
 
     Args:
         arguments: instead of those of the process.
     """
     code = 0
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="persistill")
+        with stop_at_once() as stopped_by:
+            app(args=None if arguments is None else list(arguments), prog_name="persistill")
     except UserError as error:
         errors.print(f"[bold red]Error:[/bold red] {_literal(str(error))}", highlight=False)
         code = 2
@@ -68,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         errors.print(f"[bold red]Error:[/bold red] {_literal(str(error))}: {advice}", highlight=False)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        if code == 130:
-            errors.print("Interrupted. Run the same command again, and it goes on where it stopped.")
+        if code == _INTERRUPTED:
+            code = _stopped(stopped_by())
     except Exception as error:  # noqa: BLE001 - the last line of defence
         import traceback  # noqa: PLC0415
 
@@ -85,6 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         )
         errors.print(f"[bold red]Fault:[/bold red] {_literal(f'{name}: {error}')}\n{_literal(whose)}", highlight=False)
     sys.exit(code)
+
+
+def _stopped(signum: int) -> int:
+    """Say that a signal ended the command: the exit code."""
+    signum = signum or signal.SIGINT
+    what = "Interrupted" if signum == signal.SIGINT else f"Stopped by {signal.Signals(signum).name}"
+    errors.print(f"{what}. Run the same command again, and it goes on where it stopped.")
+    return 128 + signum
 
 
 def _own_place(frames: Iterable["FrameSummary"]) -> str:

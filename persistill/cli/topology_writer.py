@@ -4,6 +4,7 @@ While it grows it holds ``unfinished.json``, which says what the results belong 
 ending in ``.unfinished``. Whole, it holds ``settings.json``, which is written last.
 """
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -14,11 +15,13 @@ from typing import Any, BinaryIO, NamedTuple, Self
 
 from persistill.errors import UserError
 from persistill.run_folder import circumstances
-from persistill.utils.atomic_io import read_json, write_json
+from persistill.utils import file_lock
+from persistill.utils.atomic_io import read_json, sweep, write_json
 
 FORMAT = 1
 SETTINGS = "settings.json"
 _NOTE = "unfinished.json"
+_LOCK = ".lock"
 _MAKER = "persistill topology"
 _SECONDS = 2.0  # of work that a crash may cost
 _NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -69,7 +72,10 @@ class ResumableWriter:
         self._parameters = dict(parameters)
         self._files: dict[str, BinaryIO] = {}
         self._saved = 0.0
+        self._lock = contextlib.ExitStack()
         require_ours(folder)
+        if folder.exists() and os.access(folder, os.W_OK):
+            self._hold()
         about = _read(folder)
         if about is not None and (self.complete or about["progress"]["position"] > 0):
             self._continue(about)
@@ -96,6 +102,16 @@ class ResumableWriter:
             if not path.exists() or path.stat().st_size < size:
                 raise UserError(f"{path} is missing or cut short. Remove the folder {self.folder} and begin again.")
 
+    def _hold(self) -> None:
+        """Keep other processes from writing here until this one ends or closes, and remove what a killed one left."""
+        try:
+            self._lock.enter_context(file_lock.hold(self.folder / _LOCK))
+        except file_lock.LockHeldError:
+            raise UserError(
+                f"another process is writing into {self.folder}. Wait until it is done, or give another --output."
+            ) from None
+        sweep(self.folder)
+
     def path(self, name: str) -> Path:
         """Where a file lies as long as it grows."""
         return self.folder / f"{name}.unfinished"
@@ -103,7 +119,9 @@ class ResumableWriter:
     def append(self, name: str, data: "memoryview | bytes") -> None:
         """Let a file grow. What is not followed by ``advance`` will be cut off again."""
         if not self._files:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self.folder.exists():
+                self.folder.mkdir(parents=True)
+                self._hold()
             self._save()
             for file, size in self.reached.sizes.items():
                 self.path(file).touch()
@@ -169,6 +187,9 @@ class ResumableWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        if self.complete and os.access(self.folder, os.W_OK):
+            (self.folder / _LOCK).unlink(missing_ok=True)
+        self._lock.close()
 
     def close(self) -> None:
         """Save how far the results are, and close the files: whoever reads them now finds them whole."""

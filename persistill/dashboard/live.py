@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from persistill.errors import UserError, unknown
-from persistill.run_folder import RunFolder
+from persistill.run_folder import RunFolder, at_work
 
 TRAINED = ("student", "teacher", "quantized")
-_FRESH = 300.0  # seconds since the last write, within which an unfinished stage counts as at work
 
 
 class Live:
@@ -139,7 +138,7 @@ class Live:
             "kind": run.kind,
             "name": run.name,
             "created": str(run.about.get("created", "")),
-            "state": "finished" if finished else "at work" if age < _FRESH else "not finished",
+            "state": "finished" if finished else "at work" if at_work(run.path) else "not finished",
             "age": age,
             "version": f"{run.log_size()}-{'done' if finished else 'open'}",
             "progress": f"epoch {last['epoch']} of {last['epochs']}" if {"epoch", "epochs"} <= set(last) else "",

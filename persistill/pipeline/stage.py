@@ -12,7 +12,6 @@ import torch
 from persistill import run_folder
 from persistill.pipeline.context import Context
 from persistill.run_folder import DamagedRunError, RunFolder
-from persistill.training import CHECKPOINT
 
 
 class Stage(ABC):
@@ -59,17 +58,27 @@ class Stage(ABC):
         """Whether it finished."""
         return (context.out / self.folder_name / "done.json").is_file()
 
-    def run(self, context: Context) -> RunFolder:
+    def run(self, context: Context, *, wait: bool = True) -> RunFolder:
         """Do the work, if the run folder is not complete. The stages that it depends on must be.
+
+        Args:
+            context: what it is worked with.
+            wait: for another process that works at the same run folder.
 
         Raises:
             UserError: if the folder was written by another recipe, or the user can mend what the work came upon.
+            LockHeldError: if another process works at it, and ``wait`` is false.
         """
+        with run_folder.locked(context.out / self.folder_name, wait=wait):
+            return self._run(context)
+
+    def _run(self, context: Context) -> RunFolder:
         # What sums depend on beside the inputs: another number of threads adds up in another order.
         computed = {"device": context.device.type, "threads": torch.get_num_threads()}
         about = {"recipe": context.recipe.to_json(), "stage": self.kind, "computed": computed}
         built_on = {stage.folder_name: stage.open(context).digest() for stage in self.depends_on}
         folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
+        folder.sweep()
         if folder.complete and (problem := _outdated(folder, built_on)) is not None:
             context.progress.start(f"{self.kind} {self.name}", 1)
             context.progress.finish(f"{problem} Moved to {folder.move_aside()}; computed again.")
@@ -78,7 +87,7 @@ class Stage(ABC):
             began = time.perf_counter()
             result = self.work(context, folder)
             folder.finish({"seconds": round(time.perf_counter() - began, 3), **result}, built_on)
-            folder.file(CHECKPOINT).unlink(missing_ok=True)
+            folder.sweep()
         return folder
 
 

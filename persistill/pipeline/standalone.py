@@ -12,7 +12,7 @@ from persistill.errors import UserError
 from persistill.exporters import fitted_temperature
 from persistill.pipeline.network_stage import WEIGHTS
 from persistill.pipeline.stages.export import write_export
-from persistill.run_folder import RunFolder, find
+from persistill.run_folder import RunFolder, find, key_of, locked, place
 from persistill.tasks import TASKS, Task, ood_images
 from persistill.utils.progress import Progress
 from persistill.utils.registry import is_own_code
@@ -45,9 +45,6 @@ def evaluate_network(
     ood = None if is_stored(about["view"]) else ood_images(settings, splits.test, progress)
     if ood is not None:
         inputs["ood"] = ood.fingerprint
-    folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
-    if folder.complete:
-        return folder.result()
     opened = {}
     if is_stored(about["view"]):
         made = find(root, lambda other: other.kind == "view" and other.key == run.inputs["view"])
@@ -55,16 +52,20 @@ def evaluate_network(
             raise UserError(f"the view {about['view']!r} that {path} sees is not below {root}; run its recipe again.")
         opened[about["view"]] = open_view(made[0].path, made[0].result(), splits)
     normalization = (tuple(run.inputs["mean"]), tuple(run.inputs["std"]))
-    result = evaluation.evaluate(
-        network.to(device),
-        task.evaluation_loaders(splits, opened, settings, normalization, device=device, ood=ood),
-        about["view"],
-        settings,
-        folder.path,
-        progress,
-        task=task,
-    )
-    folder.finish(result)
+    with locked(place(root, "evaluation", run.name, key_of("evaluation", inputs))):
+        folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
+        folder.sweep()
+        if not folder.complete:
+            result = evaluation.evaluate(
+                network.to(device),
+                task.evaluation_loaders(splits, opened, settings, normalization, device=device, ood=ood),
+                about["view"],
+                settings,
+                folder.path,
+                progress,
+                task=task,
+            )
+            folder.finish(result)
     return folder.result()
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from persistill.report.comparison import Comparison, read
 from persistill.report.figure import Section, marks
 from persistill.report.sections import sections_of
 from persistill.report.table import headline, overview, units
+from persistill.run_folder import locked
 from persistill.utils.atomic_io import atomic
 
 
@@ -30,7 +32,7 @@ def write(folder: Path, output: Path | None = None) -> Path:
     """
     text = render(read(folder))
     path = folder / "report.html" if output is None else output
-    with atomic(path) as temporary:
+    with locked(folder) if output is None else nullcontext(), atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 

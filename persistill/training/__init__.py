@@ -5,10 +5,9 @@ from persistill.training.lr_schedule import SCHEDULES, learning_rate
 from persistill.training.optimizers import OPTIMIZERS, build_optimizer
 from persistill.training.qat import fake_quantized
 from persistill.training.teachers import Frozen, OnlineTeacher, StoredTeacher, TeacherCallable
-from persistill.training.trainer import CHECKPOINT, find_device, fit, make_fabric
+from persistill.training.trainer import find_device, fit, make_fabric
 
 __all__ = [
-    "CHECKPOINT",
     "OPTIMIZERS",
     "SCHEDULES",
     "Criterion",

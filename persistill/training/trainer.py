@@ -11,18 +11,17 @@ from torch import nn
 
 from persistill.config import Train
 from persistill.errors import UserError, unknown
-from persistill.run_folder import RunFolder
+from persistill.run_folder import CHECKPOINT, RunFolder
 from persistill.structures import Batches, ModelOutput
 from persistill.training import checkpoint as checkpoints
 from persistill.training.criterion import Criterion, NonFiniteGuard
 from persistill.training.logger import MetricLogger
 from persistill.training.lr_schedule import learning_rate
 from persistill.training.optimizers import build_optimizer
-from persistill.training.sigint import interruption
 from persistill.training.teachers import TeacherCallable
 from persistill.utils.progress import Progress, Silent
+from persistill.utils.stop_signals import Stopped, stop_between_steps
 
-CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 60.0
 """An epoch that lasts longer is checkpointed on the way."""
 
@@ -93,7 +92,7 @@ def fit(
 
     Raises:
         UserError: if the loss stops being finite, or the checkpoint is not of this training.
-        KeyboardInterrupt: after ctrl-C, once the checkpoint is written.
+        Stopped: after ctrl-C, SIGTERM or SIGUSR1, once the checkpoint is written.
     """
     progress, task = progress or Silent(), criterion.task
     steps, layout = len(loader), torch.channels_last if settings.channels_last else torch.contiguous_format
@@ -136,7 +135,7 @@ def fit(
         saved = time.perf_counter()
 
     progress.start(label, settings.epochs * steps, first)
-    with interruption() as interrupted:
+    with stop_between_steps() as stopped_by:
         step = first
         for epoch in range(first // steps, settings.epochs):
             model.train()
@@ -178,10 +177,10 @@ def fit(
                             "seconds": time.perf_counter() - began,
                         },
                     )
-                if step % steps and (interrupted() or time.perf_counter() - saved > CHECKPOINT_SECONDS):
+                if step % steps and (stopped_by() or time.perf_counter() - saved > CHECKPOINT_SECONDS):
                     checkpoint(step)
-                    if interrupted():
-                        raise KeyboardInterrupt
+                    if stopped_by():
+                        raise Stopped(stopped_by())
             record = {
                 "epoch": epoch + 1,
                 "epochs": settings.epochs,
@@ -196,8 +195,8 @@ def fit(
             journal.write("epoch", step, record)
             sums, right, seen = {}, torch.zeros_like(right), 0
             checkpoint(step)
-            if interrupted():
-                raise KeyboardInterrupt
+            if stopped_by():
+                raise Stopped(stopped_by())
     journal.close()
     progress.finish()
     return record or {**folder.records()[-1], "seconds": state["seconds"]}

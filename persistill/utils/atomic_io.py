@@ -3,12 +3,16 @@
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from persistill.errors import UserError
+
+_SUFFIX = ".unfinished"
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.unfinished")
 
 
 @contextlib.contextmanager
@@ -17,7 +21,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Whoever reads ``path`` sees the old file or the new one, never half of one; a full disk loses nothing.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -28,6 +32,13 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder. Nobody else may be writing there."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def encode_json(content: object) -> bytes:

@@ -7,6 +7,7 @@ import time
 import pytest
 from asking import epoch
 
+from persistill import run_folder
 from persistill.dashboard import Live
 from persistill.errors import UserError
 from persistill.run_folder import RunFolder
@@ -24,8 +25,11 @@ def test_curves_are_epochs_and_then_the_steps_of_the_open_one(runs, student):
 
 def test_states(runs, student):
     live = Live(runs)
-    (run,) = live.overview()["runs"]
+    with run_folder.locked(student.path):
+        (run,) = live.overview()["runs"]
     assert (run["state"], run["progress"], run["accuracy"]) == ("at work", "epoch 2 of 5", "50.00 %")
+    # However fresh its files are: whoever wrote them has ended.
+    assert live.overview()["runs"][0]["state"] == "not finished"
     (run,) = live.overview(now=time.time() + 3600)["runs"]
     assert run["state"] == "not finished"
     assert run["age"] == pytest.approx(3600, abs=60)

@@ -9,10 +9,10 @@ from tiny_training import SyntheticBatches, TinyNet
 
 from persistill.config import Train
 from persistill.errors import UserError
-from persistill.run_folder import RunFolder
+from persistill.run_folder import CHECKPOINT, RunFolder
 from persistill.structures import ModelOutput
 from persistill.tasks import Classification
-from persistill.training import CHECKPOINT, Criterion, Frozen, OnlineTeacher, fit, make_fabric
+from persistill.training import Criterion, Frozen, OnlineTeacher, fit, make_fabric
 
 SETTINGS = Train(epochs=3, batch_size=8, lr=0.05, schedule="cosine", clip_norm=1.0)
 

@@ -1,14 +1,22 @@
-"""One stage after another, in this process."""
+"""One stage after another, in this process, beside other processes that may do the same."""
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from persistill.pipeline.context import Context
 from persistill.pipeline.stage import Stage, in_order
 from persistill.run_folder import RunFolder
+from persistill.utils.file_lock import LockHeldError
+
+_SECONDS = 0.2
+"""Between two looks at stages that other processes work at."""
 
 
 def run(stages: Iterable[Stage], context: Context, done: Callable[[Stage, RunFolder], None] = lambda *_: None) -> None:
     """Run stages and all that they depend on. Those whose run folders are complete are passed over.
+
+    A stage at which another process works is left for later, so that several processes share one recipe; where
+    nothing else is left to do, its end is waited for.
 
     Args:
         stages: to run.
@@ -18,5 +26,26 @@ def run(stages: Iterable[Stage], context: Context, done: Callable[[Stage, RunFol
     Raises:
         UserError: if a folder was written by another recipe, or a stage finds a mistake that its user can mend.
     """
-    for stage in in_order(stages):
-        done(stage, stage.run(context))
+    left = in_order(stages)
+    while left:
+        ready = [stage for stage in left if not any(earlier in left for earlier in stage.depends_on)]
+        stage, folder = _first_free(ready, context)
+        left.remove(stage)
+        done(stage, folder)
+
+
+def _first_free(ready: Sequence[Stage], context: Context) -> tuple[Stage, RunFolder]:
+    """Run the first of some stages that no other process works at."""
+    told = False
+    while True:
+        for stage in ready:
+            try:
+                return stage, stage.run(context, wait=False)
+            except LockHeldError:
+                continue
+        if not told:
+            names = ", ".join(stage.folder_name for stage in ready)
+            context.progress.start("waiting", 1)
+            context.progress.finish(f"for another process, which works at {names}")
+            told = True
+        time.sleep(_SECONDS)

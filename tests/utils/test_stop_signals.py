@@ -1,0 +1,56 @@
+"""Signals that ask a process to stop."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from persistill.utils.stop_signals import STOP_SIGNALS, Stopped, stop_at_once, stop_between_steps
+
+
+@pytest.mark.parametrize("signum", STOP_SIGNALS)
+def test_a_signal_stops_at_once(signum: int) -> None:
+    before = signal.getsignal(signum)
+    with pytest.raises(Stopped, match=signal.Signals(signum).name) as stopped, stop_at_once() as stopped_by:
+        assert stopped_by() == 0
+        os.kill(os.getpid(), signum)
+    assert stopped.value.signum == stopped_by() == signum
+    assert isinstance(stopped.value, KeyboardInterrupt)
+    assert signal.getsignal(signum) == before
+
+
+@pytest.mark.parametrize("signum", STOP_SIGNALS)
+def test_a_signal_is_told_between_steps_and_the_second_stops(signum: int) -> None:
+    with stop_at_once(), stop_between_steps() as stopped_by:
+        os.kill(os.getpid(), signum)
+        assert stopped_by() == signum
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signum)
+    with stop_between_steps() as stopped_by:
+        assert stopped_by() == 0
+
+
+def test_a_handler_of_the_programs_own_is_left_alone() -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda signum, _: came.append(signum))
+    try:
+        with stop_at_once() as stopped_by, stop_between_steps() as told:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert stopped_by() == told() == 0
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert came == [signal.SIGUSR1]
+
+
+def test_other_threads_are_told_nothing() -> None:
+    told: list[int] = []
+
+    def work() -> None:
+        with stop_between_steps() as stopped_by:
+            told.append(stopped_by())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert told == [0]

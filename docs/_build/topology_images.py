@@ -24,7 +24,7 @@ CROPS = {
 def main(target: str) -> None:
     photographs = [Image.fromarray(photograph) for photograph in load_sample_images().images]
     with tempfile.TemporaryDirectory() as folder:
-        images, output = Path(folder) / "images", Path(folder) / "images"
+        images, output = Path(folder) / "images", Path(folder) / "topology"
         images.mkdir()
         for name, (number, box) in CROPS.items():
             small = photographs[number].crop(box).resize((48, 48), Image.Resampling.LANCZOS)

@@ -8,31 +8,25 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from persistill.errors import UserError, unknown
 from persistill.topology.persistence_image import fields
 from persistill.topology.persistence_image.fields import FieldDeclaration
 
-if TYPE_CHECKING:
-    from persistill.cli.topology_run import Outcome
-
 SUMMARY = "Turn images into persistence images, diagrams or Betti curves."
 EXAMPLES = (
     "persistill topology images --output topology",
     "persistill topology digits.npy --output diagrams --to diagrams",
+    "persistill topology --explain cat.png",
 )
 _OUTPUT, _INPUT = "Persistence images", "Images"
 _PIXELS = "x".join(map(str, fields.PIXELS.default))
 _WINDOW = ",".join(f"{bound:g}" for bound in fields.BIRTHS.default)
 _ALL_SCANS = ",".join(fields.SCANS.default)
-_SHOWN = 3  # left-out images that are named
-_MANY = 0.5  # share of blank persistence images that is worth a word
 
 console = Console(width=None if sys.stdout.isatty() else 160)
 Value = TypeVar("Value")
@@ -49,8 +43,8 @@ class To(StrEnum):
 class Preset(StrEnum):
     """Where the settings of persistence images come from."""
 
-    TGD = "tgd"
     FITTED = "fitted"
+    TGD = "tgd"
 
 
 class Dtype(StrEnum):
@@ -74,10 +68,18 @@ def _setting(field: FieldDeclaration[Any], form: str | None = None) -> Any:
 
 def topology(
     source: Annotated[
-        Path,
-        typer.Argument(help="A folder of images, a Parquet file or a folder of them, a .npy or .npz array, an image."),
-    ],
-    output: Annotated[Path, typer.Option("--output", help="A new folder, or one to go on with.")],
+        Path | None,
+        typer.Argument(
+            help="A folder of images, a Parquet file or a folder of them, a .npy or .npz array, an image. It may be "
+            "left out where --explain names an image file."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", help="A new folder, or one to go on with. Without it, --explain draws its figure and no more."
+        ),
+    ] = None,
     to: Annotated[To, typer.Option("--to", help="What the images become.")] = To.IMAGES,
     scans: Annotated[str, typer.Option(metavar=_ALL_SCANS, help=fields.SCANS.help)] = _ALL_SCANS,
     min_persistence: Annotated[
@@ -93,18 +95,19 @@ def topology(
         str | None,
         typer.Option(
             metavar="IMAGE",
-            help="Also draw one image with its bars, diagram and persistence image: a name, a number or a file.",
+            help="Draw one image with its bars, diagram and persistence image: a name, a number or a file.",
         ),
     ] = None,
     channel: Annotated[int, typer.Option(min=0, help="The channel that --explain follows.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="How many threads; by default one a core.")] = None,
     preset: Annotated[
-        Preset,
+        Preset | None,
         typer.Option(
             rich_help_panel=_OUTPUT,
-            help="tgd: the settings of the TGD paper's code. fitted: a window laid around these images.",
+            help="fitted, the default: a window laid around the bars of these images. tgd: the settings of the TGD "
+            "paper's code.",
         ),
-    ] = Preset.TGD,
+    ] = None,
     pixels: Annotated[str | None, _setting(fields.PIXELS, _PIXELS)] = None,
     bandwidth: Annotated[float | None, _setting(fields.BANDWIDTH)] = None,
     births: Annotated[str | None, _setting(fields.BIRTHS, _WINDOW)] = None,
@@ -134,6 +137,15 @@ def topology(
     settings.json and contact_sheet.png. Any number of images of any sizes: they are read a few at a time.
     Interrupted and run again, it goes on where it stopped; other parameters are refused.
     """
+    if source is None:
+        if explain is None:
+            raise UserError("give a SOURCE of images, such as a folder: persistill topology images --output topology")
+        source = Path(explain)
+    if output is None:
+        if explain is None:
+            raise UserError(f"say where results go: persistill topology {source} --output topology")
+        results = {"to": to if to is not To.IMAGES else None, "dtype": dtype, "levels": levels}
+        _refuse(results, "is about results in a folder; give that folder with --output")
     given = {
         "pixels": _parsed("--pixels", pixels, _pixels),
         "bandwidth": bandwidth,
@@ -147,13 +159,15 @@ def topology(
     settings = {name: value for name, value in given.items() if value is not None}
     if to is To.IMAGES:
         _refuse({"levels": levels}, "tells the levels of curves; it goes with --to curves")
-        if preset is Preset.FITTED:
+        if preset is not Preset.TGD:
             fitted = {name: settings.get(name) for name in ("births", "persistences", "grid", "scale")}
-            _refuse(fitted, "is fitted to the images by --preset fitted; give it with --preset tgd")
+            _refuse(
+                fitted, "is fitted to the images; to set it, add --preset tgd, whose settings then stand for the rest"
+            )
         if min_persistence is not None:
             settings["min_persistence"] = min_persistence
     else:
-        images = {"dtype": dtype, "preset": preset if preset is not Preset.TGD else None, **settings}
+        images = {"dtype": dtype, "preset": preset, **settings}
         _refuse(images, f"is of persistence images; --to {to} makes none")
         _refuse(
             {"levels": levels if to is To.DIAGRAMS else None}, "tells the levels of curves; it goes with --to curves"
@@ -165,9 +179,13 @@ def topology(
             raise UserError(f"--min-persistence must be {allowed}, and finite; got {min_persistence}.")
     with console.status("starting"):
         from persistill.api.progress_bars import Bars  # noqa: PLC0415
-        from persistill.cli.topology_run import Extraction, Wishes  # noqa: PLC0415 - torch is slow to import
+        from persistill.cli.topology_messages import print_outcome  # noqa: PLC0415 - torch is slow to import
+        from persistill.cli.topology_run import Extraction, Wishes, require_folder  # noqa: PLC0415
         from persistill.data.streaming.files import open_stream  # noqa: PLC0415
+    preset = preset or Preset.FITTED
     _check_images(preset, settings, dtype)
+    if output is not None:
+        require_folder(output, source)
     wishes = Wishes(
         to=to.value,
         scans=_scans(scans),
@@ -183,42 +201,9 @@ def topology(
         threads=threads or min(os.cpu_count() or 1, 16),
     )
     with contextlib.closing(open_stream(source, field)) as stream, Bars(console) as bars:
-        outcome = Extraction(stream, source, output, wishes, bars).run()
-    _print(outcome, output)
-
-
-def _print(outcome: "Outcome", output: Path) -> None:
-    rows, *shape = outcome.shape
-    total = rows + len(outcome.skipped)
-    if outcome.gray:
-        console.print(
-            f"Gray images among colored ones ({outcome.gray:,} of {total:,}) were read as RGB.", highlight=False
-        )
-    if outcome.skipped:
-        named = "; ".join(f"{name} ({why})" for name, why in outcome.skipped[:_SHOWN])
-        more = len(outcome.skipped) - _SHOWN
-        console.print(
-            f"Left out, because they cannot be read ({len(outcome.skipped):,} of {total:,}): {named}"
-            f"{f'; and {more} more, all in settings.json' if more > 0 else ''}.",
-            markup=False,
-            highlight=False,
-        )
-    blank = outcome.tally.get("blank", 0) / max(1, rows * (shape[0] if shape else 1))
-    if blank > _MANY:
-        console.print(
-            f"{100 * blank:.0f} % of the persistence images are blank: their window misses the bars. Move it with "
-            "--births and --persistences, or let it be fitted: --preset fitted",
-            highlight=False,
-        )
-    if outcome.before:
-        console.print(f"{output} was complete already.", markup=False, highlight=False)
-    table = Table(box=None, show_header=False)
-    table.add_column(overflow="fold")
-    points = f", {outcome.tally['points']:,} points" if "points" in outcome.tally else ""
-    told = [" x ".join(map(str, outcome.shape)) + points, f"{rows:,} names, one a line", "the first images"]
-    for file, what in zip(outcome.files, [*told, "all parameters", "one image explained"], strict=False):
-        table.add_row(escape(str(file)), what)
-    console.print(table)
+        extraction = Extraction(stream, source, output or Path(), wishes, bars)
+        outcome = extraction.run() if output is not None else extraction.explain_alone(str(explain))
+    print_outcome(console, outcome, output)
 
 
 def _check_images(preset: Preset, settings: dict[str, Any], dtype: Dtype | None) -> None:

@@ -106,7 +106,7 @@ class PersistenceImageOutput:
         return {"settings": self._settings.to_json(), "dtype": self._dtype.name}
 
     def write(self, images: Sequence[Pixels], writer: ResumableWriter) -> Mapping[str, int]:
-        """Append persistence images; tells how many are blank."""
+        """Append persistence images."""
         drawn = np.empty((len(images), *self._shape), np.uint8 if self._dtype == np.uint8 else np.float32)
         for places, block in _by_size(images):
             out = np.empty((len(block), *self._shape), drawn.dtype)
@@ -115,7 +115,7 @@ class PersistenceImageOutput:
             )
             drawn[places] = out
         _append_array(writer, self.result, drawn.astype(self._dtype, copy=False))
-        return {"blank": int((~drawn.any((2, 3))).sum())}
+        return {}
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """(N, scans * C, rows, columns)."""

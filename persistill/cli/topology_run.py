@@ -1,17 +1,14 @@
 """From a source of images to a folder of persistence images, diagrams or Betti curves."""
 
-import difflib
 import hashlib
 import itertools
-import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from persistill.cli.contact_sheets import draw_explanation, draw_sheet
+from persistill.cli.topology_explanation import ExplainedImage, find_image
 from persistill.cli.topology_outputs import (
     BettiCurveOutput,
     DiagramOutput,
@@ -20,26 +17,18 @@ from persistill.cli.topology_outputs import (
     Pixels,
     ScanConfig,
 )
+from persistill.cli.topology_window import WindowSample, WindowShare, fit_window, measure_share, take_sample
 from persistill.cli.topology_writer import SETTINGS, ResumableWriter, require_ours
 from persistill.data.streaming.base import ImageStream, Survey, Unreadable
-from persistill.data.streaming.files import open_stream
 from persistill.errors import UserError
-from persistill.topology import Diagrams, PersistenceImageConfig, fit_persistence_images
+from persistill.topology import PersistenceImageConfig
 from persistill.topology.persistence_image.fields import MIN_PERSISTENCE, SCANS, Scan
 from persistill.utils.atomic_io import atomic
-from persistill.utils.image_reader import SUFFIXES
 from persistill.utils.progress import Progress
 from persistill.version import __version__
 
-FIT_IMAGES = 1000
-"""Settings are fitted to so many images, evenly spaced ..."""
-FIT_SAMPLES = 1 << 24
-"""... or fewer, of large images: so many samples of their signals."""
 SHEET_IMAGES = 10
 """Images on the contact sheet."""
-
-_BLOCK = 1 << 22  # samples of signals that are fitted to at once
-_LONGEST_SEARCH = 10_000  # names among which near ones are looked for
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,7 @@ class Wishes:
     Attributes:
         to: what images become.
         scans: how they are read.
-        preset: "tgd" takes the settings of persistence images as they are, "fitted" fits window, bandwidth and scale.
+        preset: "fitted" fits window, bandwidth and scale to the images, "tgd" takes those of the TGD paper's code.
         given: settings that differ from the preset's, by their names in ``PersistenceImageConfig``.
         dtype: of stored persistence images.
         levels: (low, high, count) of Betti curves.
@@ -63,7 +52,7 @@ class Wishes:
 
     to: Literal["images", "diagrams", "curves"] = "images"
     scans: tuple[Scan, ...] = SCANS.default
-    preset: Literal["tgd", "fitted"] = "tgd"
+    preset: Literal["fitted", "tgd"] = "fitted"
     given: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
     levels: tuple[float, float, int] = (0.0, 1.0, 64)
@@ -80,20 +69,26 @@ class Outcome:
     """What came of it.
 
     Attributes:
-        files: what was written, the result first.
-        shape: of the result.
-        gray: how many of the images were read as RGB though they have no color.
+        files: what was written and what each is, the result first.
+        images: how many images the source has.
+        gray: how many of them were read as RGB though they have no color.
         skipped: (name, why) of images left out.
-        tally: counts that the output gives.
         before: whether the result was there already.
+        values: the least and the largest value of the images that were looked at, as they are stored.
+        floats: whether these are floating point numbers.
+        settings: of the persistence images.
+        share: how much of the bars their window holds; None for diagrams and curves.
     """
 
-    files: tuple[Path, ...]
-    shape: tuple[int, ...]
+    files: tuple[tuple[Path, str], ...]
+    images: int
     gray: int
     skipped: tuple[tuple[str, str], ...]
-    tally: Mapping[str, int]
     before: bool
+    values: tuple[float, float]
+    floats: bool
+    settings: PersistenceImageConfig
+    share: WindowShare | None
 
 
 class Extraction:
@@ -102,21 +97,15 @@ class Extraction:
     Args:
         stream: the images.
         source: where they lie.
-        folder: where results are written.
+        folder: where results are written, or the explanation alone.
         wishes: what to make.
         progress: told how far it is.
 
     Raises:
-        UserError: if the source or the folder does not serve.
+        UserError: if images of the source cannot be read.
     """
 
     def __init__(self, stream: ImageStream, source: Path, folder: Path, wishes: Wishes, progress: Progress) -> None:
-        require_ours(folder)
-        if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
-            raise UserError(
-                f"{folder} lies inside of {source}: its contact sheet would count as an image the next time. "
-                "Give an --output outside of it."
-            )
         self._source = source
         self._folder = folder
         self._wishes = wishes
@@ -133,7 +122,8 @@ class Extraction:
             UserError: if an image cannot be read, the folder holds results of other parameters or images, or the
                 image to be explained is not found.
         """
-        settings, output = self._settings()
+        sample = self._sample()
+        settings, output = self._settings(sample)
         with ResumableWriter(self._folder, self._parameters(output), output.files) as writer:
             before = writer.complete
             mark = self._require_same_images(writer)
@@ -141,28 +131,67 @@ class Extraction:
             if not before:
                 self._extract(output, writer, mark)
                 self._finish(output, writer, settings)
-        files = [self._folder / name for name in (output.result, "names.txt", "contact_sheet.png", SETTINGS)]
-        if explained is not None:
-            files.append(self._explain(*explained, settings))
         reached = writer.reached
+        points = f", {reached.tally['points']:,} points" if "points" in reached.tally else ""
+        files = [
+            (self._folder / output.result, " x ".join(map(str, output.shape(reached.rows))) + points),
+            (self._folder / "names.txt", f"{reached.rows:,} names, one a line"),
+            (self._folder / "contact_sheet.png", "the first images"),
+            (self._folder / SETTINGS, "all parameters"),
+        ]
+        if explained is not None:
+            files.append((self._explain(explained, settings), "one image explained"))
         return Outcome(
             files=tuple(files),
-            shape=output.shape(reached.rows),
+            images=len(self._stream),
             gray=self._survey.gray,
             skipped=tuple((name, why) for name, why in reached.skipped),
-            tally=reached.tally,
             before=before,
+            values=(sample.low, sample.high),
+            floats=self._stream.dtype.kind == "f",
+            settings=settings,
+            share=measure_share(sample, settings) if self._wishes.to == "images" else None,
         )
 
-    def _settings(self) -> tuple[PersistenceImageConfig, Output]:
+    def explain_alone(self, wanted: str) -> Outcome:
+        """Write the figure of one image, with the settings that all images of the source would get.
+
+        Args:
+            wanted: a name of the source, a number, or an image file.
+
+        Raises:
+            UserError: if the image is not found, or no window can be fitted.
+        """
+        explained = self._find(wanted)
+        sample = self._sample()
+        settings, _ = self._settings(sample)
+        return Outcome(
+            files=((self._explain(explained, settings), "one image explained"),),
+            images=len(self._stream),
+            gray=self._survey.gray,
+            skipped=(),
+            before=False,
+            values=(sample.low, sample.high),
+            floats=self._stream.dtype.kind == "f",
+            settings=settings,
+            share=measure_share(sample, settings),
+        )
+
+    def _sample(self) -> WindowSample:
+        least = self._wishes.given.get("min_persistence", MIN_PERSISTENCE.default)
+        return take_sample(self._read, self._survey, self._scan_config, least, self._progress)
+
+    def _settings(self, sample: WindowSample) -> tuple[PersistenceImageConfig, Output]:
         wishes = self._wishes
         if wishes.to == "images":
             settings = (
-                self._fit(**wishes.given) if wishes.preset == "fitted" else PersistenceImageConfig(**wishes.given)
+                fit_window(sample, self._source, **wishes.given)
+                if wishes.preset == "fitted"
+                else PersistenceImageConfig(**wishes.given)
             )
             return settings, PersistenceImageOutput(self._scan_config, settings, wishes.dtype)
         try:
-            settings = self._fit()
+            settings = fit_window(sample, self._source)
         except UserError:  # for the contact sheet alone, whose persistence images may be blank
             settings = PersistenceImageConfig()
         if wishes.to == "curves":
@@ -179,28 +208,6 @@ class Extraction:
             **output.parameters(),
             "images": images,
         }
-
-    def _fit(self, **given: Any) -> PersistenceImageConfig:
-        survey = self._survey
-        good = np.flatnonzero(survey.sizes[:, 0])
-        samples = self._scan_config.signals * survey.sizes[good].astype(np.int64).prod(1).mean()
-        count = max(1, min(len(good), FIT_IMAGES, int(FIT_SAMPLES / samples)))
-        positions = good[np.arange(count) * len(good) // count].tolist()
-        least = given.get("min_persistence", MIN_PERSISTENCE.default)
-        step = max(1, int(_BLOCK / samples))
-        self._progress.start("fitting the window", count)
-        parts: list[Pixels] = []
-        for start in range(0, count, step):
-            block = positions[start : start + step]
-            for image in self._read(block):
-                if not isinstance(image, Unreadable):
-                    parts.extend(self._scan_config.diagrams(image[None], least))
-            self._progress.advance(len(block))
-        self._progress.finish()
-        try:
-            return fit_persistence_images(Diagrams.from_list(parts), **given)
-        except ValueError as error:
-            raise UserError(f"the settings cannot be fitted to the images of {self._source}: {error}") from error
 
     def _read(self, positions: Sequence[int]) -> list[Pixels | Unreadable]:
         """Images; those that cannot be read are an error unless they were to be left out."""
@@ -287,33 +294,20 @@ class Extraction:
         """Positions of the images that have results, in order."""
         return (position for position in range(len(self._stream)) if self._stream.name(position) not in skipped)
 
-    def _find(self, wanted: str) -> tuple[str, Pixels]:
-        """The image to be explained, and what to call it: one of the source by name or number, or an image file."""
-        names = map(self._stream.name, range(len(self._stream)))
-        position = next((position for position, name in enumerate(names) if name == wanted), None)
-        if position is None and wanted.isascii() and wanted.isdigit() and int(wanted) < len(self._stream):
-            position = int(wanted)
-        stream = self._stream
-        if position is None and Path(wanted).is_file() and Path(wanted).suffix.lower() in SUFFIXES:
-            stream, position = open_stream(Path(wanted)), 0
-        if position is None:
-            few = map(self._stream.name, range(min(len(self._stream), _LONGEST_SEARCH)))
-            near = difflib.get_close_matches(wanted, few, n=3, cutoff=0.5)
-            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise UserError(
-                f"--explain {wanted}: {self._source} has no image of this name, and there is no such file.{hint} "
-                f"Give a name as in names.txt, a number from 0 to {len(self._stream) - 1}, or an image file."
-            )
-        name = stream.name(position)
-        (image,) = stream.read([position], self._scan_config.channels, 1)
-        if isinstance(image, Unreadable):
-            raise UserError(f"--explain: {name} cannot be read ({image.why}).")
-        if self._wishes.channel >= len(image):
-            raise UserError(f"--channel {self._wishes.channel}: {name} has channels 0 to {len(image) - 1}.")
-        return name, image
+    def _find(self, wanted: str) -> ExplainedImage:
+        return find_image(wanted, self._stream, self._source, self._scan_config.channels, self._wishes.channel)
 
-    def _explain(self, name: str, image: Pixels, settings: PersistenceImageConfig) -> Path:
-        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(name).with_suffix("").name if "[" not in name else name)
-        path = self._folder / f"explain-{stem.strip('-')}.png"
-        draw_explanation(path, image, settings, self._scan_config.scans[0], self._wishes.channel)
+    def _explain(self, image: ExplainedImage, settings: PersistenceImageConfig) -> Path:
+        path = self._folder / image.file
+        draw_explanation(path, image.pixels, settings, self._scan_config.scans[0], self._wishes.channel)
         return path
+
+
+def require_folder(folder: Path, source: Path) -> None:
+    """Raise a UserError unless results of a source may be written into a folder."""
+    require_ours(folder)
+    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        raise UserError(
+            f"{folder} lies inside of {source}: its contact sheet would count as an image the next time. "
+            "Give an --output outside of it."
+        )

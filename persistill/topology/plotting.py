@@ -70,7 +70,7 @@ def explain(
     values, lengths, places = values[kept], lengths[kept], diagrams.numpy().indices
     assert places is not None
     places = places[kept]
-    seen = _inside(values[:, 0], settings.births) & _inside(lengths, settings.persistences)
+    seen = settings.contains(values[:, 0], lengths)
     persistence_image = persistence_images(Diagrams(values, np.array([0, len(values)])), settings)[0]
 
     with mpl.rc_context(_style()):
@@ -221,10 +221,6 @@ def _draw_persistence_image(axes: Axes, image: NDArray[Any], settings: Persisten
     rows, columns = settings.pixels
     axes.set_title(f"Persistence image, {rows} x {columns}", loc="left")
     axes.set(xlabel="birth", ylabel="persistence")
-
-
-def _inside(values: NDArray[Any], window: tuple[float, float]) -> NDArray[np.bool_]:
-    return (values >= window[0]) & (values <= window[1])
 
 
 def _shown(pixels: NDArray[Any]) -> NDArray[Any]:

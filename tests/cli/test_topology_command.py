@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from persistill.cli import contact_sheets, main, topology_outputs, topology_run, topology_writer
+from persistill.cli import contact_sheets, main, topology_outputs, topology_run, topology_window, topology_writer
+from persistill.cli.topology_window import WindowSample
 from persistill.topology import (
     Diagrams,
     PersistenceImageConfig,
@@ -29,7 +30,7 @@ from persistill.topology import (
 from persistill.topology.io import load_diagrams
 from persistill.utils import atomic_io
 
-SMALL = ["--pixels", "6x5", "--births", "0,1", "--persistences", "0,1", "--bandwidth", "0.1"]
+SMALL = ["--preset", "tgd", "--pixels", "6x5", "--births", "0,1", "--persistences", "0,1", "--bandwidth", "0.1"]
 SETTINGS = PersistenceImageConfig(pixels=(6, 5), births=(0, 1), persistences=(0, 1), bandwidth=0.1)
 
 
@@ -128,7 +129,19 @@ def test_images_of_different_sizes_become_images_of_one(topology, tmp_path: Path
 
 def test_cifar_10(topology, shared, tmp_path: Path) -> None:
     source = shared("data", "cifar10", "test.parquet")
-    answer = topology(source, "--output", tmp_path / "out", "--dtype", "uint8", "--pixels", "8", "--scans", "columns")
+    answer = topology(
+        source,
+        "--output",
+        tmp_path / "out",
+        "--preset",
+        "tgd",
+        "--dtype",
+        "uint8",
+        "--pixels",
+        "8",
+        "--scans",
+        "columns",
+    )
     assert answer.code == 0
     images = np.load(tmp_path / "out" / "persistence_images.npy", mmap_mode="r")
     assert (images.shape, images.dtype) == ((10_000, 3, 8, 8), np.uint8)
@@ -153,8 +166,10 @@ def test_arrays(topology, tmp_path: Path, dtype: str) -> None:
 
 def test_a_fitted_window_is_that_of_the_library(topology, tmp_path: Path) -> None:
     source, images = ten(tmp_path)
-    fitted = ["--preset", "fitted", "--pixels", "4x7", "--min-persistence", "0.05"]
+    fitted = ["--pixels", "4x7", "--min-persistence", "0.05"]
     assert topology(source, "--output", tmp_path / "out", *fitted).code == 0
+    answer = topology(source, "--output", tmp_path / "out", *fitted, "--preset", "fitted")
+    assert "was complete already" in answer.out  # the default
     signals = [scan(one[None]) for one in images for scan in (rows, columns)]
     diagrams = Diagrams.from_list([one for signal in signals for one in sublevel_persistence(signal)])
     expected = fit_persistence_images(diagrams, pixels=(4, 7), min_persistence=0.05)
@@ -236,7 +251,9 @@ def test_interrupted_it_goes_on_where_it_stopped(
         return plain(self, positions)
 
     monkeypatch.setattr(topology_run.Extraction, "_read", pressed)
-    monkeypatch.setattr(topology_run.Extraction, "_fit", lambda self, **_: PersistenceImageConfig())
+    monkeypatch.setattr(
+        topology_run.Extraction, "_sample", lambda self: WindowSample(sublevel_persistence(np.zeros((1, 2))), 0, 0, 0)
+    )
     answer = topology(source, "--output", tmp_path / "out", *options)
     assert answer.code == 130
     assert "goes on where it stopped" in answer.err
@@ -418,8 +435,9 @@ def test_an_unreadable_image_is_an_error_or_left_out(topology, tmp_path: Path) -
 
 
 def test_damage_behind_a_header_stops_it_where_it_is_and_nothing_is_lost(
-    topology, tmp_path: Path, in_small_chunks
+    topology, tmp_path: Path, in_small_chunks, monkeypatch
 ) -> None:
+    monkeypatch.setattr(topology_window, "SAMPLE_IMAGES", 1)
     source, images = ten(tmp_path)
     whole = (source / "7.png").read_bytes()
     (source / "7.png").write_bytes(whole[: len(whole) // 2])
@@ -476,13 +494,66 @@ def test_a_nan_in_an_array_is_named(topology, tmp_path: Path) -> None:
     np.testing.assert_array_equal(images, drawn([batch[k][None] for k in (0, 1, 3)]))
 
 
-def test_blank_images_are_told(topology, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.stack([pixels(k, 8, 9) / 2.0 + 100 for k in range(4)]))  # 100 to 227.5, not 0 to 1
-    answer = topology(tmp_path / "x.npy", "--output", tmp_path / "out")
+def test_bars_outside_the_window_are_told(topology, tmp_path: Path) -> None:
+    """Bright images, as those of cells under a microscope: nearly all births lie above the published window."""
+    images = [pixels(k, 3, 8, 9) // 3 + 170 for k in range(10)]
+    source = write(tmp_path / "in", {f"{k}.png": one for k, one in enumerate(images)})
+    answer = topology(source, "--output", tmp_path / "published", "--preset", "tgd")
+    found = re.search(r"holds 0 of (\d+) bars of all images, 0 % of their persistence\. What lies outside", answer.out)
+    assert found is not None
+    assert "--preset fitted" in answer.out
+    signals = [scan(one[None]) for one in images for scan in (rows, columns)]
+    assert int(found[1]) == sum(len(sublevel_persistence(one, min_persistence=0.02 * 255).values) for one in signals)
+    answer = topology(source, "--output", tmp_path / "fitted")
+    assert re.search(r"holds \d+ of \d+ bars of all images, 9\d % of their persistence\.", answer.out)
+    assert "What lies outside" not in answer.out
+    about = json.loads((tmp_path / "fitted" / "settings.json").read_text())["parameters"]["settings"]
+    assert about["births"][0] > 0.6
+
+
+def test_the_share_is_that_of_the_images_looked_at(topology, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(topology_window, "SAMPLE_IMAGES", 2)
+    source, images = ten(tmp_path)
+    answer = topology(source, "--output", tmp_path / "out", "--preset", "tgd", "--births", "0,0.5")
+    values = np.concatenate(
+        [sublevel_persistence(scan(images[k][None])).values for k in (0, 5) for scan in (rows, columns)]
+    )
+    births, lengths = values[:, 0] / 255, np.diff(values.astype(int))[:, 0] / 255
+    births, lengths = births[lengths > 0.02], lengths[lengths > 0.02]
+    inside = (births <= 0.5) & (lengths <= 0.3)
+    percent = 100 * lengths[inside].sum() / lengths.sum()
+    assert f"holds {inside.sum()} of {len(births)} bars of 2 of 10 images, {percent:.0f} %" in answer.out
+
+
+def test_8_bit_values_stored_as_floats_are_told(topology, tmp_path: Path) -> None:
+    batch = np.stack([pixels(k, 8, 9) / 2.0 + 100 for k in range(4)])
+    np.save(tmp_path / "x.npy", batch)  # 100 to 227.5, not 0 to 1
+    for options in (["--preset", "tgd"], [], ["--to", "curves"]):
+        answer = topology(tmp_path / "x.npy", "--output", tmp_path / "-".join(["out", *options]), *options)
+        assert answer.code == 0
+        assert "Values run from 100 to 227.5; settings, levels and persistences count in the same units." in answer.out
+        assert ("holds 0 of" in answer.out) == ("tgd" in options)
+    np.save(tmp_path / "y.npy", batch / 255)
+    assert "Values run" not in topology(tmp_path / "y.npy", "--output", tmp_path / "unit").out
+
+
+def test_binary_images_get_a_window(topology, tmp_path: Path) -> None:
+    images = {f"{k}.png": 255 * (pixels(k, 8, 9) > 128).astype(np.uint8) for k in range(4)}
+    answer = topology(write(tmp_path / "in", images), "--output", tmp_path / "out")
     assert answer.code == 0
-    assert "100 % of the persistence images are blank" in answer.out
-    answer = topology(tmp_path / "x.npy", "--output", tmp_path / "fitted", "--preset", "fitted")
-    assert "% of the images" not in answer.out
+    assert "births -0.5 to 0.5, persistences 0 to 1" in answer.out
+    assert np.load(tmp_path / "out" / "persistence_images.npy").any()
+
+
+def test_images_without_bars_are_told(topology, tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {f"{k}.png": np.full((8, 9), 50 * k, np.uint8) for k in range(3)})
+    answer = topology(source, "--output", tmp_path / "out")
+    assert answer.code == 2
+    assert "no window can be fitted to 3 images of" in answer.err
+    assert "Give a smaller --min-persistence" in answer.err
+    answer = topology(source, "--output", tmp_path / "out", "--preset", "tgd")
+    assert answer.code == 0
+    assert "No bar of all images is longer than 0.02: their persistence images are blank." in answer.out
 
 
 # --explain
@@ -501,6 +572,29 @@ def test_explain_draws_one_image(topology, tmp_path: Path, monkeypatch, wanted: 
     assert (settings, scan, channel) == (SETTINGS, "columns", 1)
     with Image.open(tmp_path / "out" / "explain-7.png") as figure:
         assert figure.size[0] > 1000
+
+
+def test_explain_alone_draws_one_figure_and_no_more(topology, tmp_path: Path, monkeypatch) -> None:
+    source, _ = ten(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    answer = topology("--explain", source / "7.png")
+    assert answer.code == 0
+    assert "bars of all images" in answer.out
+    assert "explain-7.png one image explained" in answer.out
+    with Image.open(tmp_path / "explain-7.png") as figure:
+        assert figure.size[0] > 1000
+    assert topology(source, "--explain", "8.png", "--preset", "tgd").code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["explain-7.png", "explain-8.png", "images"]
+
+
+def test_figures_of_images_of_one_name_have_several(topology, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["a/cat.png", "b/cat.png", "b/cat.bmp", "dog.png", "other/dog.png"]
+    write(tmp_path / "in", dict.fromkeys(names[:4], pixels(1, 8, 9)))
+    write(tmp_path, {names[4]: pixels(2, 8, 9)})
+    found = [topology("in", "--explain", name).out for name in names]
+    expected = ["a-cat", "b-cat.png", "b-cat.bmp", "dog", "other-dog"]
+    assert [re.search(r"explain-(.*)\.png", out)[1] for out in found] == expected
 
 
 def test_explain_works_on_complete_results(topology, tmp_path: Path) -> None:
@@ -538,7 +632,7 @@ def test_a_image_that_cannot_be_explained_is_told_before_the_work(topology, tmp_
         (["--pixels", "50by50"], "--pixels '50by50' is not of the form 50x50"),
         (["--pixels", "0x5"], "--pixels must be at least (1, 1)"),
         (["--births", "0"], "--births '0' is not of the form 0,0.3"),
-        (["--births", "1,0"], "--births must be (low, high)"),
+        (["--births", "1,0", "--preset", "tgd"], "--births must be (low, high)"),
         (["--bandwidth", "-1"], "--bandwidth must be above 0; got -1.0"),
         (["--bandwidth", "nan"], "--bandwidth must be finite"),
         (["--min-persistence", "-1"], "--min-persistence must be 0 or more"),
@@ -548,10 +642,12 @@ def test_a_image_that_cannot_be_explained_is_told_before_the_work(topology, tmp_
         (["--to", "landscapes"], "'landscapes'"),
         (["--threads", "0"], "should be greater than or equal to 1"),
         (["--dtype", "uint8", "--scaling", "log"], "Add --scaling max, or take --dtype float16"),
-        (["--dtype", "uint8", "--preset", "fitted"], "--scaling log does not give"),
-        (["--preset", "fitted", "--births", "0,1"], "--births is fitted to the images"),
+        (["--dtype", "uint8"], "--scaling log does not give"),
+        (["--births", "0,1"], "--births is fitted to the images; to set it, add --preset tgd"),
+        (["--preset", "fitted", "--scale", "2"], "--scale is fitted to the images"),
         (["--to", "diagrams", "--bandwidth", "1"], "--bandwidth is of persistence images; --to diagrams makes none"),
         (["--to", "curves", "--preset", "fitted"], "--preset is of persistence images"),
+        (["--to", "diagrams", "--preset", "tgd"], "--preset is of persistence images"),
         (["--levels", "0,1,5"], "goes with --to curves"),
         (["--to", "diagrams", "--levels", "0,1,5"], "goes with --to curves"),
         (["--to", "curves", "--levels", "1,0,5"], "--levels '1,0,5' is not of the form 0,1,64"),
@@ -563,6 +659,24 @@ def test_a_wrong_option_is_told(topology, tmp_path: Path, options: list[str], me
     assert answer.code == 2
     assert message in answer.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a SOURCE of images"),
+        (["in"], "say where results go: persistill topology in --output topology"),
+        (
+            ["in", "--explain", "1", "--to", "curves"],
+            "--to is about results in a folder; give that folder with --output",
+        ),
+        (["--explain", "cat.png"], "there is no file or folder cat.png"),
+    ],
+)
+def test_what_is_missing_is_told(topology, arguments: list[str], message: str) -> None:
+    answer = topology(*arguments)
+    assert answer.code == 2
+    assert message in answer.err
 
 
 def test_an_empty_folder_and_a_missing_one(topology, tmp_path: Path) -> None:
@@ -581,7 +695,7 @@ def test_the_page_runs(topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     page = (Path(__file__).parents[2] / "docs" / "topology_command.md").read_text(encoding="utf-8")
     commands = re.findall(r"^persistill topology (.*)$", page, re.MULTILINE)
     (snippet,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    assert len(commands) == 7
+    assert len(commands) == 10
     write(tmp_path / "photos", {"cat.png": pixels(1, 3, 20, 30), "b.png": pixels(2, 3, 31, 17)})
     np.save(tmp_path / "digits.npy", np.stack([pixels(k, 8, 8) for k in range(5)]))
     monkeypatch.chdir(tmp_path)
@@ -589,7 +703,7 @@ def test_the_page_runs(topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert topology(*shlex.split(command)).code == 0, command
     assert (tmp_path / "topology" / "explain-cat.png").is_file()
     exec(compile(snippet, "docs/topology_command.md", "exec"), {})
-    assert "(2, 6, 50, 50)" in capsys.readouterr().out
+    assert "(2, 6, 32, 32)" in capsys.readouterr().out
 
 
 # Memory
@@ -600,7 +714,7 @@ def test_memory_does_not_grow_with_the_number_of_images(topology, tmp_path: Path
     monkeypatch.setattr(topology_outputs, "_OUTPUT", 1 << 18)
     for output in (topology_outputs.PersistenceImageOutput, topology_outputs.DiagramOutput):
         monkeypatch.setattr(output, "samples", 1 << 15)
-    monkeypatch.setattr(topology_run.Extraction, "_fit", lambda self, **_: PersistenceImageConfig())
+    monkeypatch.setattr(topology_window, "SAMPLE_IMAGES", 10)
     options = ["--to", to, *(["--pixels", "30x30"] if to == "images" else [])]
     peaks = []
     for count in (10, 500, 4_000):

@@ -328,11 +328,22 @@ def test_fitting_needs_bars():
     flat = sublevel_persistence(np.zeros((3, 10)))
     with pytest.raises(ValueError, match=r"no finite bar longer than min_persistence=0\.02"):
         fit_persistence_images(flat)
-    same = Diagrams.from_list([np.array([[0.5, 0.8], [0.5, 0.9]])])
-    with pytest.raises(ValueError, match=r"all births are 0\.5"):
-        fit_persistence_images(same)
     with pytest.raises(ValueError, match=r"quantile must be above 0\.5 and at most 1; got 0\.2"):
-        fit_persistence_images(same, quantile=0.2)
+        fit_persistence_images(flat, quantile=0.2)
+
+
+def test_equal_births_lie_in_the_middle_of_a_fitted_window():
+    same = Diagrams.from_list([np.array([[0.5, 0.8], [0.5, 0.9]])])
+    fitted = fit_persistence_images(same)
+    assert fitted.births == pytest.approx((0.3, 0.7))
+    assert fitted.persistences == pytest.approx((0.0, 0.4))
+    assert persistence_images(same, fitted).any()
+
+
+def test_a_window_contains_its_edges_and_nothing_beyond():
+    window = PersistenceImageConfig(births=(0.25, 0.5), persistences=(0.0, 0.5))
+    births, persistences = np.array([0.25, 0.5, 0.5, 0.75, 0.0]), np.array([0.5, 0.0, 0.75, 0.25, 0.25])
+    assert window.contains(births, persistences).tolist() == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize(

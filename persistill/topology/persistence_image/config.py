@@ -122,6 +122,20 @@ class PersistenceImageConfig:
         }
         return cls(**fields)
 
+    def contains(self, births: NDArray[Any], persistences: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which points lie in the window, its edges included.
+
+        Args:
+            births: in the units of the settings.
+            persistences: of the same shape.
+        """
+        within = [
+            (values >= low) & (values <= high)
+            for values, (low, high) in ((births, self.births), (persistences, self.persistences))
+        ]
+        found: NDArray[np.bool_] = within[0] & within[1]
+        return found
+
     def edges(self, axis: Literal["births", "persistences"]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Lower and upper edges of the boxes along an axis, in rising order."""
         count = self.pixels[1] if axis == "births" else self.pixels[0]

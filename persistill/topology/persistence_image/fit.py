@@ -39,7 +39,8 @@ def fit_persistence_images(
 
     Points count by their persistence, so that the window is laid around what lasts and not around noise. It
     spans births from the (1 - quantile) to the quantile and persistences from 0 to the quantile. The scale of
-    logarithmic intensities is the mean intensity of a pixel (over at most 1000 evenly spaced diagrams).
+    logarithmic intensities is the mean intensity of a pixel (over at most 1000 evenly spaced diagrams). Where all
+    births are equal, as those of binary images, the window is as wide as it is high, with the births in its middle.
 
     Args:
         diagrams: diagrams of the training set, at least one point longer than ``min_persistence``.
@@ -55,7 +56,7 @@ def fit_persistence_images(
 
     Raises:
         TypeError: if ``diagrams`` are no Diagrams.
-        ValueError: if no point remains, if all births are equal, or if a value is not allowed.
+        ValueError: if no point remains, or if a value is not allowed.
     """
     if not QUANTILE.allows(quantile):
         raise ValueError(f"quantile must be {QUANTILE.allowed}; got {quantile}.")
@@ -68,9 +69,9 @@ def fit_persistence_images(
     if len(lengths) == 0:
         raise ValueError(f"diagrams hold no finite bar longer than min_persistence={min_persistence}.")
     births = (_weighted_quantile(born, lengths, 1 - quantile), _weighted_quantile(born, lengths, quantile))
-    if births[0] == births[1]:
-        raise ValueError(f"all births are {births[0]}: no window can be fitted; give one explicitly.")
     persistences = (0.0, _weighted_quantile(lengths, lengths, quantile))
+    if births[0] == births[1]:
+        births = (births[0] - persistences[1] / 2, births[1] + persistences[1] / 2)
     if bandwidth is None:
         bandwidth = math.sqrt((births[1] - births[0]) / pixels[1] * persistences[1] / pixels[0])
     config = PersistenceImageConfig(

@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 
 from persistill.errors import UserError
 from persistill.utils import file_hashes, file_lock
-from persistill.utils.atomic_io import read_json, sweep, write_json
+from persistill.utils.atomic_io import encode_json, read_json, sweep, write_json
 
 FORMAT = 2
 Kind = Literal[
@@ -48,6 +48,7 @@ def key_of(kind: Kind, inputs: Mapping[str, Any]) -> str:
 CHECKPOINT = "checkpoint.safetensors"
 """Where a training that was interrupted goes on; removed once its stage is complete."""
 _RUN, _LOG, _DONE, _FILES = "run.json", "log.jsonl", "done.json", "files.json"
+_MOST_THREADS = 1024
 _NOT_LEFT = (CHECKPOINT, "report.html", "tensorboard", "exported")
 """Files and folders that are removed or written again after the stage, and are no part of what it leaves."""
 
@@ -132,6 +133,17 @@ class RunFolder:
         """Whether the stage finished. Whether its files are still those that it left, ``verify`` tells."""
         return (self.path / "done.json").is_file()
 
+    @property
+    def computed(self) -> dict[str, Any]:
+        """What its sums depend on beside the inputs, as far as it is known: "device" and number of "threads"."""
+        context = self.about.get("context")
+        stated = context.get("computed") if isinstance(context, dict) else None
+        if not isinstance(stated, dict):
+            return {}
+        device, threads = stated.get("device"), stated.get("threads")
+        found: dict[str, Any] = {"device": device} if isinstance(device, str) else {}
+        return found | ({"threads": threads} if type(threads) is int and 0 < threads <= _MOST_THREADS else {})
+
     def file(self, name: str) -> Path:
         """The path of one of the stage's files."""
         return self.path / name
@@ -185,6 +197,25 @@ class RunFolder:
         self._require_complete()
         for name, entry in self._left()["files"].items():
             self._check(name, entry)
+
+    def differences(self) -> dict[str, str]:
+        """What tells the files from those that the stage left: name -> what is wrong with it, "extra" if it is new.
+
+        Raises:
+            DamagedRunError: if what the stage left is not known any more.
+        """
+        self._require_complete()
+        files = self._left()["files"]
+        found = {name: file_hashes.difference(self.path / name, *entry) for name, entry in files.items()}
+        there = {
+            path.relative_to(self.path).as_posix()
+            for path in self.path.rglob("*")
+            if path.is_file() and path.relative_to(self.path).parts[0] not in (*_NOT_LEFT, _FILES)
+        }
+        return {
+            **{name: problem for name, problem in found.items() if problem is not None},
+            **dict.fromkeys(sorted(there - set(files)), "extra"),
+        }
 
     def checked(self, name: str) -> Path:
         """The path of a file that the finished stage left, once it was seen to be what was left.
@@ -246,8 +277,9 @@ class RunFolder:
         """The content of ``files.json``."""
         path = self.path / _FILES
         try:
-            left: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if left.pop("key") != fingerprint(left):
+            content = path.read_bytes()
+            left: dict[str, Any] = json.loads(content)
+            if encode_json(left) != content or left.pop("key") != fingerprint(left):
                 raise ValueError("its content was changed")  # noqa: TRY301 - all that is wrong ends below
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedRunError(

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from persistill import run_folder
 from persistill.api import recipe_files
-from persistill.cli import dashboard, distill, predict, push, topology
+from persistill.cli import dashboard, distill, predict, push, topology, verify
 from persistill.cli.console import console, in_columns, quiet_start
 from persistill.cli.options import (
     Changes,
@@ -330,6 +330,7 @@ app.command("distill", epilog=examples(*distill.EXAMPLES), short_help=distill.SU
 app.command("predict", epilog=examples(*predict.EXAMPLES), short_help=predict.SUMMARY)(predict.predict)
 app.command("push", epilog=examples(*push.EXAMPLES), short_help=push.SUMMARY)(push.push)
 app.command("topology", epilog=examples(*topology.EXAMPLES), short_help=topology.SUMMARY)(topology.topology)
+app.command("verify", epilog=examples(*verify.EXAMPLES), short_help=verify.SUMMARY)(verify.verify)
 app.command("dashboard", epilog=examples(*dashboard.EXAMPLES), short_help=dashboard.SUMMARY)(dashboard.dashboard)
 
 

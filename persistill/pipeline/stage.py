@@ -1,8 +1,9 @@
 """A step of a recipe, and the order of many."""
 
+import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,9 +74,7 @@ class Stage(ABC):
             return self._run(context)
 
     def _run(self, context: Context) -> RunFolder:
-        # What sums depend on beside the inputs: another number of threads adds up in another order.
-        computed = {"device": context.device.type, "threads": torch.get_num_threads()}
-        about = {"recipe": context.recipe.to_json(), "stage": self.kind, "computed": computed}
+        about = {"recipe": context.recipe.to_json(), "stage": self.kind, "computed": computed_with(context)}
         built_on = {stage.folder_name: stage.open(context).digest() for stage in self.depends_on}
         folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
         folder.sweep()
@@ -85,10 +84,37 @@ class Stage(ABC):
             folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
         if not folder.complete:
             began = time.perf_counter()
-            result = self.work(context, folder)
+            with _as_begun(folder, context):
+                result = self.work(context, folder)
             folder.finish({"seconds": round(time.perf_counter() - began, 3), **result}, built_on)
             folder.sweep()
         return folder
+
+
+def computed_with(context: Context) -> dict[str, Any]:
+    """What sums depend on beside the inputs: another number of threads adds up in another order."""
+    return {"device": context.device.type, "threads": torch.get_num_threads()}
+
+
+@contextlib.contextmanager
+def _as_begun(folder: RunFolder, context: Context) -> Iterator[None]:
+    """Work at a stage with the number of threads that it was begun with: it ends as if it had not been interrupted."""
+    now = computed_with(context)
+    begun = {**now, **folder.computed}
+    differences = []
+    if begun["device"] != now["device"]:
+        differences.append(f"on {now['device']} what began on {begun['device']}: its last digits are another's")
+    if begun["threads"] != now["threads"]:
+        differences.append(f"with {begun['threads']} thread(s), as it began, instead of {now['threads']}")
+        torch.set_num_threads(begun["threads"])
+    if differences:
+        context.progress.start(f"{folder.kind} {folder.name}", 1)
+        context.progress.finish(f"goes on {' and '.join(differences)}")
+    try:
+        yield
+    finally:
+        if begun["threads"] != now["threads"]:
+            torch.set_num_threads(now["threads"])
 
 
 def _outdated(folder: RunFolder, built_on: dict[str, str]) -> str | None:

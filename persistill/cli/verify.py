@@ -1,0 +1,97 @@
+"""`persistill verify`: are the files of run folders still those that were written?"""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from persistill import run_folder
+from persistill.errors import UserError
+from persistill.run_folder import DamagedRunError, RunFolder
+
+SUMMARY = "Compare every file of run folders with the hash that was noted when it was written."
+EXAMPLES = ("persistill verify runs", "persistill verify runs/student-tgd-seed0-0123456789ab")
+DAMAGED = 1
+"""Exit code where something is damaged or missing."""
+
+console = Console(soft_wrap=True, highlight=False, markup=False)
+
+
+def verify(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of run folders (as of --out), or run folders.")],
+) -> None:
+    """Compare every file of run folders with the hash that was noted when its stage ended.
+
+    Names what is damaged, missing or extra, and what was made of files that have changed since. Nothing is changed. It
+    ends with exit code 0 if all is as it was written, and with 1 if something is damaged or missing; files that were
+    added, and stages that are not finished, are named and damage nothing.
+    """
+    folders: list[RunFolder] = []
+    broken: list[Path] = []
+    for place in runs:
+        if not place.is_dir():
+            raise UserError(f"{place} is no folder: name one that holds run folders, or a run folder.")
+        if (place / "run.json").exists():
+            folders.append(RunFolder.open(place))
+            continue
+        readable, others = run_folder.scan(place)
+        others += sorted(
+            {file.parent for file in place.glob("*/files.json") if not (file.parent / "run.json").exists()}
+        )
+        if not readable and not others:
+            raise UserError(f"{place} holds no run folders: name the folder that was given as --out.")
+        folders += readable
+        broken += others
+    for path in broken:
+        console.print(
+            f"{path}: damaged: its run.json is missing or cannot be read, or another version of persistill wrote it"
+        )
+    damaged = len(broken) + sum(_damaged(folder) for folder in folders)
+    finished = sum(folder.complete for folder in folders)
+    console.print(
+        f"{len(folders) + len(broken)} run folders, {finished} of them finished: "
+        f"{f'{damaged} damaged' if damaged else 'nothing is damaged'}."
+    )
+    if damaged:
+        console.print("Run the recipe again: damaged stages are moved to .damaged, and computed again.")
+        raise typer.Exit(DAMAGED)
+
+
+def _damaged(folder: RunFolder) -> bool:
+    """Print what is wrong with one folder; whether it is damage."""
+    if not folder.complete:
+        state = "at work" if run_folder.at_work(folder.path) else "not finished"
+        console.print(f"{folder.path}: {state}")
+        # A stage writes files.json just before done.json.
+        if not folder.file("files.json").exists() or state == "at work":
+            return False
+        console.print(
+            f"{folder.file('done.json')}: missing: it was removed, or its process was killed just before it wrote it"
+        )
+        return True
+    try:
+        found = folder.differences()
+        outdated = _outdated(folder)
+    except DamagedRunError as error:
+        console.print(f"{error}".partition(" Run its recipe")[0])
+        return True
+    for name, problem in found.items():
+        told = {"extra": "extra: no stage wrote it", "it is gone": "missing"}.get(problem, f"damaged: {problem}")
+        console.print(f"{folder.file(name)}: {told}")
+    if outdated:
+        console.print(f"{folder.path}: made of what {', '.join(outdated)} held before it changed")
+    return bool(outdated) or any(problem != "extra" for problem in found.values())
+
+
+def _outdated(folder: RunFolder) -> list[str]:
+    """Names of the folders beside it which no longer hold what it was made of."""
+    changed = []
+    for name, digest in folder.built_on().items():
+        beside = folder.path.parent / Path(name).name
+        # What cannot be read is named by itself.
+        with contextlib.suppress(UserError):
+            if (beside / "done.json").is_file() and RunFolder.open(beside).digest() != digest:
+                changed.append(name)
+    return changed

@@ -44,6 +44,44 @@ class FeatureSpec(NamedTuple):
     feature_maps: dict[str, FeatureMapSpec]
 
 
+class Objects(NamedTuple):
+    """The objects of one image.
+
+    Attributes:
+        boxes: (n, 4) float32: x1, y1, x2, y2 in pixels from the upper left corner of the image, x1 < x2 and y1 < y2.
+        labels: (n,) int64 class numbers from 0.
+        difficult: (n,) bool, as Pascal VOC marks objects that are hard to see: to find one is neither right nor wrong.
+        crowd: (n,) bool, as COCO marks boxes around many objects: to find some in it is neither right nor wrong.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    difficult: Tensor
+    crowd: Tensor
+
+    def select(self, kept: Tensor) -> "Objects":
+        """Those at positions (m,) int64, or where (n,) bool is true."""
+        return Objects(*(field[kept] for field in self))
+
+    def trained(self) -> "Objects":
+        """Those that a detector is trained on: neither difficult nor a crowd."""
+        return self.select(~(self.difficult | self.crowd))
+
+
+class Detections(NamedTuple):
+    """What a detector found in one image, sorted by falling score.
+
+    Attributes:
+        boxes: (n, 4) float32, as those of ``Objects``.
+        scores: (n,) float32 in [0, 1].
+        labels: (n,) int64 class numbers from 0.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
 @dataclass(frozen=True)
 class Batch:
     """A mini-batch, already on its device.

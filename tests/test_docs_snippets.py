@@ -10,6 +10,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = [
     "corruptions.md",
     "data.md",
+    "detection.md",
     "evaluation.md",
     "export.md",
     "own_parts.md",

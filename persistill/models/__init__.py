@@ -8,6 +8,9 @@ from persistill.models.cifar.resnet50 import BottleneckResNet
 from persistill.models.cifar.shufflenet import ShuffleNetV1, ShuffleNetV2
 from persistill.models.cifar.vgg import VGG
 from persistill.models.cifar.wide_resnet import WideResNet
+from persistill.models.detection.detector import Detector
+from persistill.models.detection.image_batch import batch_images
+from persistill.models.detection.output import DenseLevel, DetectionOutput
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, adapt, unwrap
 from persistill.models.initial_weights import (
     check_initial,
@@ -25,6 +28,9 @@ __all__ = [
     "VGG",
     "AdaptedNetwork",
     "BottleneckResNet",
+    "DenseLevel",
+    "DetectionOutput",
+    "Detector",
     "MobileNetV2",
     "Network",
     "PretrainedWeights",
@@ -34,6 +40,7 @@ __all__ = [
     "ShuffleNetV2",
     "WideResNet",
     "adapt",
+    "batch_images",
     "build",
     "check",
     "check_initial",

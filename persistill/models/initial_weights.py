@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from persistill.errors import UserError
 from persistill.models.base import Network
 from persistill.models.checkpoint import read_checkpoint, refuse_pickle
+from persistill.models.detection.detector import Detector
+from persistill.models.detection.torchvision_detectors import CLASS_LAYERS, load_published
+from persistill.models.encoder import Encoder
 from persistill.models.feature_extraction import timm_metadata
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, unwrap
 from persistill.models.pretrained import PRETRAINED, Numbers, download_pretrained, find_pretrained
 from persistill.models.registry import split_decoder
-from persistill.models.segmentation.encoder import Encoder
 from persistill.models.segmentation.lraspp import LRASPP
 
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.")
@@ -70,8 +72,9 @@ def load_initial_weights(network: Network, initial: str) -> tuple[str, ...]:
     if initial != PRETRAINED:
         path = Path(initial)
         header, tensors = read_checkpoint(path)
-        if isinstance(network, LRASPP) and _is_encoder(header, network.encoder):
-            return _take_encoder(network.encoder, tensors, f"the file {path}")
+        encoder = _encoder(network)
+        if encoder is not None and _is_encoder(header, encoder):
+            return _take_encoder(network, encoder, tensors, f"the file {path}")
         if header is not None and _architecture(header["model"]) != _architecture(network.name):
             raise UserError(
                 f"{path} holds {header['model']!r}, and {network.name!r} is to start from it. Give a file of that "
@@ -80,14 +83,15 @@ def load_initial_weights(network: Network, initial: str) -> tuple[str, ...]:
         if header is not None and isinstance(network, AdaptedNetwork):
             tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
         return _take(network, tensors, f"the file {path}")
+    encoder, spec = _encoder(network), network.spec
+    if isinstance(network, Detector) and encoder is None:
+        return load_published(network)
     published, tensors = find_pretrained(network.name), download_pretrained(network)
-    spec = network.spec
-    if isinstance(network, LRASPP):
-        notes = _take_encoder(network.encoder, tensors, _PUBLISHED)
-    else:
-        notes = _take(network, tensors, _PUBLISHED)
+    notes = (
+        _take(network, tensors, _PUBLISHED) if encoder is None else _take_encoder(network, encoder, tensors, _PUBLISHED)
+    )
     if published.name.startswith("timm/"):  # has fitted them to the network already
-        if published.classes != spec.num_classes and not isinstance(network, LRASPP):
+        if published.classes != spec.num_classes and encoder is None:
             notes += (_classes(published.classes, spec.num_classes, _PUBLISHED),)
         if published.channels != spec.in_channels:
             notes += (f"timm made {spec.in_channels} of the {published.channels} channels of the first convolution",)
@@ -187,18 +191,24 @@ def _take(network: Network, tensors: Mapping[str, Tensor], source: str) -> tuple
     return tuple(notes)
 
 
+def _encoder(network: Network) -> Encoder | None:
+    """The encoder inside a network that has one, which starts from the weights of a classifier."""
+    return network.encoder if isinstance(network, LRASPP | Detector) else None
+
+
 def _is_encoder(header: Mapping[str, Any] | None, encoder: Encoder) -> bool:
     """Whether a file holds the network that an encoder is a part of; one without a header may."""
     return header is None or _architecture(header["model"]) == _architecture(encoder.name)
 
 
-def _take_encoder(encoder: Encoder, tensors: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
+def _take_encoder(network: Network, encoder: Encoder, tensors: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
     """Copy the weights of an encoder out of those of a network, after everything was looked at.
 
     timm writes some dots in the names of an encoder's tensors as underscores. What the encoder does not have, the
     classifier above all, is passed over.
 
     Args:
+        network: of which the encoder is a part.
         encoder: takes them.
         tensors: by the names of the network's own module, or with "module." before them.
         source: what to call where they come from.
@@ -211,7 +221,9 @@ def _take_encoder(encoder: Encoder, tensors: Mapping[str, Tensor], source: str) 
     """
     state, stems = encoder.module.state_dict(), _first_convolutions(encoder.module)
     by_words = {name.removeprefix("module.").replace(".", "_"): tensor for name, tensor in tensors.items()}
-    taken, notes, wrong = dict[str, Tensor](), [f"the decoder starts fresh: {source} is an encoder"], list[str]()
+    behind = "the pyramid and the head start" if isinstance(network, Detector) else "the decoder starts"
+    notes = [f"{behind} fresh: {source} is an encoder"]
+    taken, wrong = dict[str, Tensor](), list[str]()
     for name, wanted in state.items():
         given = by_words.get(name.replace(".", "_"))
         if given is not None and _fits(wanted, given):
@@ -237,6 +249,8 @@ def _classes(theirs: int, ours: int, source: str) -> str:
 
 def _heads(network: Network) -> tuple[str, ...]:
     """How the names of the classifiers' tensors begin."""
+    if isinstance(network, Detector):
+        return tuple(f"module.{path}" for path in CLASS_LAYERS)
     if not isinstance(network, AdaptedNetwork):
         return ("classifier.",)
     heads = _TWO_HEADS if network.head in _TWO_HEADS else (network.head,)

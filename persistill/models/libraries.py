@@ -69,6 +69,7 @@ def check_torchvision(name: str) -> None:
 
     known = [*models.list_models(module=models), *models.list_models(module=models.segmentation)]
     if name not in known:
+        known += models.list_models(module=models.detection)
         raise close_match_error("torchvision model", name, known, "torchvision.models.list_models() lists them all.")
 
 
@@ -108,7 +109,7 @@ def build_torchvision(name: str, in_channels: int, num_classes: int, image_size:
         options = {"input_size": size}
     module = _make(f"torchvision/{name}", size, models.get_model, name, num_classes=num_classes, **options)
     if in_channels != 3:
-        _replace_first_convolution(module, in_channels)
+        replace_first_convolution(module, in_channels)
     layers = None
     if segments:  # the encoder's stages alone; the decoder has layers of the same strides
         backbone = module.get_submodule("backbone")
@@ -128,7 +129,8 @@ def _make(name: str, size: Size, function: Any, *arguments: Any, **options: Any)
     return made
 
 
-def _replace_first_convolution(module: nn.Module, in_channels: int) -> None:
+def replace_first_convolution(module: nn.Module, in_channels: int) -> None:
+    """Put a convolution with other input channels, and PyTorch's default weights, in the place of a module's first."""
     path, old = next((path, one) for path, one in module.named_modules() if isinstance(one, nn.Conv2d))
     taken = inspect.signature(nn.Conv2d).parameters.keys() - {"in_channels", "bias", "device", "dtype"}
     new = nn.Conv2d(in_channels, bias=old.bias is not None, **{name: getattr(old, name) for name in taken})

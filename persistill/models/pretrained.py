@@ -10,6 +10,7 @@ from torch import Tensor
 from persistill.errors import UserError
 from persistill.models.base import Network
 from persistill.models.close_match import close_match_error
+from persistill.models.detection.torchvision_detectors import is_torchvision_detector, native_format
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.registry import split_decoder
 
@@ -54,7 +55,7 @@ def find_pretrained(model: str) -> PretrainedWeights:
 
     Args:
         model: "timm/NAME", with a tag for others than the default ("timm/resnet50.a1_in1k"), or "torchvision/NAME"; of
-            "lraspp:timm/NAME" the weights of the encoder.
+            "lraspp:timm/NAME" and "fcos:timm/NAME" the weights of the encoder.
 
     Raises:
         UserError: if nobody publishes weights of such a network.
@@ -62,6 +63,11 @@ def find_pretrained(model: str) -> PretrainedWeights:
     library, _, name = split_decoder(model)[1].partition("/")
     if library == "timm":
         return _of_timm(name)
+    if library == "torchvision" and is_torchvision_detector(name):
+        weights = _torchvision_weights(name)
+        size, mean, std = native_format(name)
+        classes = len(weights.meta["categories"]) - 1  # the first is the background
+        return PretrainedWeights(f"torchvision/{weights}", weights.url, classes, 3, size, mean, std)
     if library == "torchvision":
         weights = _torchvision_weights(name)
         settings = weights.transforms()

@@ -11,10 +11,20 @@ from persistill.models.cifar.resnet50 import BottleneckResNet
 from persistill.models.cifar.shufflenet import ShuffleNetV1, ShuffleNetV2
 from persistill.models.cifar.vgg import VGG
 from persistill.models.cifar.wide_resnet import WideResNet
+from persistill.models.detection.detector import Detector
+from persistill.models.detection.heads import HEADS
+from persistill.models.detection.names import HeadName, check_width, split_head
+from persistill.models.detection.stem import own_encoder
+from persistill.models.detection.torchvision_detectors import (
+    build_torchvision_detector,
+    check_torchvision_detector,
+    is_torchvision_detector,
+)
+from persistill.models.detection.torchvision_encoder import TorchvisionEncoder
+from persistill.models.encoder import Encoder, OwnEncoder, TimmEncoder
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.libraries import build_timm, build_torchvision, check_timm, check_torchvision
 from persistill.models.projected import ProjectedClassifier, split_projector
-from persistill.models.segmentation.encoder import Encoder, OwnEncoder, TimmEncoder
 from persistill.models.segmentation.lraspp import LRASPP
 from persistill.models.user_code import build_user_model, import_factory
 
@@ -68,20 +78,28 @@ def check(name: str) -> None:
     """Check that ``build`` knows a name, without building. A user's own module is imported, and so runs.
 
     Args:
-        name: one of ``NAMES``, "timm/NAME", "torchvision/NAME" or "package.module:function"; or "lraspp:ENCODER".
+        name: one of ``NAMES``, "timm/NAME", "torchvision/NAME" or "package.module:function"; or "lraspp:ENCODER",
+            "fcos:ENCODER", "retinanet:ENCODER" or "faster-rcnn:ENCODER".
 
     Raises:
         UserError: if there is no network of that name, with close matches.
     """
     decoder, encoder = split_decoder(name)
     if decoder:
+        head = split_head(name)
+        if head is not None:
+            check_width(head)
         if encoder.startswith("timm/"):
             check_timm(encoder.removeprefix("timm/"))
+        elif head is not None and encoder.startswith("torchvision/"):
+            check_torchvision(encoder.removeprefix("torchvision/"))
         elif encoder not in _TABLE:
             raise unknown(f"encoder for {decoder}", encoder, NAMES, f"Or one of timm: {decoder}:timm/NAME.")
         return
     library, _, rest = name.partition("/")
-    if library in _LIBRARIES and rest:
+    if library == "torchvision" and is_torchvision_detector(rest):
+        check_torchvision_detector(rest)
+    elif library in _LIBRARIES and rest:
         _LIBRARIES[library][0](rest)
     elif is_user_code(name):
         import_factory(name)
@@ -98,7 +116,9 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
         name: one of ``NAMES``, "timm/NAME", "torchvision/NAME", or "package.module:function" for a function or class
             that is called with ``in_channels`` and ``num_classes`` (and ``image_size``, if it takes that) and returns
             any ``nn.Module``, or what ``adapt`` makes of one. "lraspp:" before one of ``NAMES`` or "timm/NAME" for a
-            network that classifies every pixel, with that one as its encoder. "+projector-CHANNELS-REDUCTION" behind
+            network that classifies every pixel, with that one as its encoder; "fcos:", "retinanet:" or "faster-rcnn:"
+            before one of these or "torchvision/NAME" for a detector (``detection.detector.Detector``), "fcos-64:" for
+            one with levels of 64 channels. "+projector-CHANNELS-REDUCTION" behind
             a name for the student that SimKD makes of it (``ProjectedClassifier``).
         in_channels: channels of the images, 1 or more.
         num_classes: number of classes, 2 or more.
@@ -118,6 +138,9 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
             f"model {name!r} needs 1 or more channels and 2 or more classes; "
             f"{in_channels} channels and {num_classes} classes were given."
         )
+    head = split_head(name)
+    if head is not None:
+        return _build_detector(name, head, in_channels, num_classes, image_size)
     decoder, encoder = split_decoder(name)
     if decoder:
         made: Encoder
@@ -131,6 +154,8 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
     if is_user_code(name):
         return build_user_model(name, in_channels, num_classes, image_size)
     library, _, rest = name.partition("/")
+    if library == "torchvision" and is_torchvision_detector(rest):
+        return build_torchvision_detector(rest, in_channels, num_classes, image_size)
     return _LIBRARIES[library][1](rest, in_channels, num_classes, image_size)
 
 
@@ -140,9 +165,30 @@ def is_user_code(name: str) -> bool:
 
 
 def split_decoder(name: str) -> tuple[str, str]:
-    """The decoder and the encoder in a name, "lraspp" and "wrn-16-1" in "lraspp:wrn-16-1"; "" and the name without."""
+    """The decoder and the encoder in a name, "lraspp" and "wrn-16-1" in "lraspp:wrn-16-1"; "" and the name without.
+
+    The heads of detectors count as decoders.
+    """
+    head = split_head(name)
+    if head is not None:
+        return head.head, head.encoder
     decoder, _, encoder = name.partition(":")
     return (decoder, encoder) if decoder in _DECODERS else ("", name)
+
+
+def _build_detector(name: str, head: HeadName, in_channels: int, num_classes: int, image_size: Size | None) -> Detector:
+    encoder: Encoder
+    if head.encoder in _TABLE:
+        encoder = own_encoder(lambda channels: _TABLE[head.encoder](channels, num_classes), in_channels)
+    elif head.encoder.startswith("timm/"):
+        encoder = TimmEncoder(head.encoder.removeprefix("timm/"), in_channels, image_size, last_stride=None)
+    else:
+        encoder = TorchvisionEncoder(head.encoder.removeprefix("torchvision/"), in_channels, image_size)
+    module = HEADS[head.head](encoder, head.channels, 1 + num_classes)
+    detector = Detector(name, module, in_channels, num_classes, image_size or encoder.image_size)
+    detector.image_size = encoder.image_size
+    detector.normalization = None  # torchvision's default, and not what this encoder was trained with
+    return detector
 
 
 def _knows(library: str, name: str) -> bool:

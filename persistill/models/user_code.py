@@ -8,6 +8,7 @@ from torch import nn
 
 from persistill.errors import UserError
 from persistill.models.base import Network
+from persistill.models.detection.detector import Detector, is_detector
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.feature_extraction.wrapper import adapt
 from persistill.utils.registry import import_object, is_own_code
@@ -50,8 +51,8 @@ def build_user_model(name: str, in_channels: int, num_classes: int, image_size: 
         image_size: height and width of the images; None for 32x32.
 
     Returns:
-        What the function returned if that is a ``Network`` (made by ``adapt``, with layers of its choice); any other
-        module, adapted with default layers.
+        What the function returned if that is a ``Network`` (made by ``adapt``, with layers of its choice); of a
+        detector with torchvision's transform a ``Detector``; any other module, adapted with default layers.
 
     Raises:
         UserError: if the function fails or returns something else, or if that does not fit the images and classes.
@@ -68,6 +69,8 @@ def build_user_model(name: str, in_channels: int, num_classes: int, image_size: 
         ) from error
     if not isinstance(made, nn.Module):
         raise UserError(f"{name!r} returned a {type(made).__name__}; it must return the network, an nn.Module.")
+    if not isinstance(made, Network) and is_detector(made):
+        return Detector(name, made, in_channels, num_classes, image_size)
     if not isinstance(made, Network):
         return adapt(made, in_channels, num_classes, image_size=size, name=name)
     if (made.spec.in_channels, made.spec.num_classes) != (in_channels, num_classes):

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persistill.models.base import Network
-from persistill.models.segmentation.encoder import Encoder
+from persistill.models.encoder import Encoder
 from persistill.structures import FeatureSpec, ModelOutput
 
 _WIDTH = 128

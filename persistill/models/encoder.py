@@ -1,4 +1,4 @@
-"""Networks without their classifiers, as the first half of networks that classify every pixel."""
+"""Networks without their classifiers, as the first part of networks that classify every pixel or find objects."""
 
 import contextlib
 from abc import ABC, abstractmethod
@@ -12,8 +12,9 @@ from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.feature_extraction.trace import trace
 from persistill.structures import FeatureMapSpec
 
-_STRIDE = 16
-"""Of the last map, where timm can dilate the stages behind it (Howard et al. 2019, section 6.4)."""
+DENSE_STRIDE = 16
+"""Of the last map of a network that classifies every pixel, where timm can dilate the stages behind it (Howard et al.
+2019, section 6.4)."""
 _SIZE = (64, 64)
 
 
@@ -71,19 +72,20 @@ class OwnEncoder(Encoder):
 class TimmEncoder(Encoder):
     """A network of timm up to its last stage (``features_only=True``); the pooled output is the mean of the last map.
 
-    Its last map has a stride of 16 where timm can make it so.
-
     Args:
         name: as timm writes it.
         in_channels: channels of the images.
         image_size: height and width of the images; None for 64x64, or for the size that timm states where the network
             takes no other.
+        last_stride: of its last map, where timm can make it so; None for the network's own.
 
     Raises:
         UserError: if timm cannot give its stages, or it does not take such images.
     """
 
-    def __init__(self, name: str, in_channels: int, image_size: Size | None) -> None:
+    def __init__(
+        self, name: str, in_channels: int, image_size: Size | None, last_stride: int | None = DENSE_STRIDE
+    ) -> None:
         super().__init__()
         import timm  # noqa: PLC0415  slow to import
 
@@ -93,7 +95,7 @@ class TimmEncoder(Encoder):
             size = image_size or (config.input_size[1], config.input_size[2])
             self.image_size = size
         self.name = f"timm/{name}"
-        self.module: Any = _stages(name, in_channels, self.image_size)
+        self.module: Any = _stages(name, in_channels, self.image_size, last_stride)
         self.in_channels = in_channels
         info = self.module.feature_info
         self.feature_maps = {
@@ -117,7 +119,7 @@ class TimmEncoder(Encoder):
         return maps[name].mean((2, 3)), maps
 
 
-def _stages(name: str, in_channels: int, image_size: Size | None) -> Any:
+def _stages(name: str, in_channels: int, image_size: Size | None, last_stride: int | None) -> Any:
     import timm  # noqa: PLC0415
 
     options: dict[str, Any] = {"features_only": True, "in_chans": in_channels}
@@ -130,7 +132,7 @@ def _stages(name: str, in_channels: int, image_size: Size | None) -> Any:
             f"timm cannot give the stages of {name!r} ({type(error).__name__}: {error}), so that it cannot be an "
             "encoder. Take another one."
         ) from error
-    if made.feature_info.reduction()[-1] > _STRIDE:
+    if last_stride is not None and made.feature_info.reduction()[-1] > last_stride:
         with contextlib.suppress(AssertionError, NotImplementedError, TypeError, ValueError):
-            made = timm.create_model(name, output_stride=_STRIDE, **options)
+            made = timm.create_model(name, output_stride=last_stride, **options)
     return made

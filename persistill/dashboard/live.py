@@ -61,7 +61,8 @@ class Live:
             Plain JSON: ``validation``, with ``step``, ``epoch`` and ``accuracy`` (percent) of every epoch, and the
             ``name`` of what stands in its place where the task has another figure;
             ``terms``, for "loss" and for the name of each term its ``step`` and ``value``: means over the epochs that
-            are over, and then the single steps of the one that is not. What was not finite is None.
+            are over, and then the single steps of the one that is not. What was not finite is None; ``steps``, how
+            many the whole training has, None before its first epoch is over.
 
         Raises:
             UserError: if there is no such training.
@@ -83,7 +84,7 @@ class Live:
             "epoch": [record.get("epoch") for record, _ in judged],
             "accuracy": [100 * value for _, (_, value) in judged],
         }
-        return {"folder": folder, "validation": validation, "terms": terms}
+        return {"folder": folder, "validation": validation, "terms": terms, "steps": _planned(epochs)}
 
     def report(self, folder: str) -> bytes:
         """The bytes of a comparison's ``report.html``.
@@ -150,6 +151,14 @@ class Live:
 
 def _present(run: RunFolder, names: tuple[str, ...]) -> list[Path]:
     return [run.file(name) for name in names if run.file(name).is_file()] or [run.path]
+
+
+def _planned(epochs: list[dict[str, Any]]) -> int | None:
+    """Steps of the whole training, told by its last epoch."""
+    if not epochs or not {"step", "epoch", "epochs"} <= set(epochs[-1]):
+        return None
+    last = epochs[-1]
+    return round(last["step"] / last["epoch"] * last["epochs"])
 
 
 def _figure(record: dict[str, Any]) -> tuple[str, float] | None:

@@ -1,5 +1,6 @@
 """Both pages in a real browser that reaches nothing but the server."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 from asking import Client, epoch
 from PIL import Image
 
+from persistill.dashboard import explorer
 from persistill.run_folder import RunFolder
 
 LABELLED = """[...document.querySelectorAll('input, select, button')].filter((control) =>
     !control.labels?.length && !control.textContent.trim() && !control.ariaLabel).map((control) => control.id)"""
+LAYOUT = "((name) => document.querySelector(`[data-name=${name}] .plot`).layout)"
 INK = """(name) => {
     const canvas = document.getElementById(name);
     const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', { willReadFrequently: true });
@@ -150,6 +153,51 @@ def test_own_files_and_bad_ones(visit: Open, tmp_path: Path) -> None:
     assert [line for line in seen.said if "400 (Bad Request)" not in line] == []
 
 
+def test_axes_fit_before_there_is_a_point(visit: Open, runs: Path) -> None:
+    RunFolder.create(runs, "student", "kd-seed0", {"seed": 0})
+    seen = visit("")
+    seen.until("document.querySelectorAll('.plot svg.main-svg').length >= 4")
+    assert seen.page.locator("#plots h3").all_text_contents() == [
+        "Validation accuracy",
+        "Loss, in shares of its first value",
+    ]
+    assert "Computing …" in seen.text("#plots .annotation-text")
+    assert seen.page.evaluate(f"{LAYOUT}('accuracy').yaxis.range") == [0, 100]
+    assert seen.page.evaluate(f"{LAYOUT}('accuracy').xaxis.showticklabels") is False
+    assert seen.said == []
+
+
+def test_seeds_of_a_network_have_one_button_and_one_color(visit: Open, runs: Path) -> None:
+    for number, name in enumerate(["kd-seed0", "kd-seed1", "tgd-seed0", "kd-seed0"]):
+        folder = RunFolder.create(runs, "student", name, {"number": number})
+        folder.log(**epoch(1, 0.5, ce=2.0 + number))
+        folder.log(**epoch(2, 0.5, ce=1.0 + number / 2))
+    seen = visit("")
+    buttons = seen.page.locator("#networks button")
+    seen.until("document.querySelectorAll('[data-name=accuracy] .scatterlayer .trace').length === 4")
+    assert sorted(text.strip() for text in buttons.all_text_contents()) == ["kd (2 seeds)", "kd, run 2", "tgd"]
+    lines = "document.querySelector('[data-name=\"term loss\"] .plot').data"
+    assert len(set(seen.page.evaluate(f"{lines}.map((one) => one.line.color + one.line.dash)"))) == 3
+    assert seen.page.evaluate(f"{lines}.map((one) => one.y)") == [[1, 0.5]] * 4  # each in shares of its first value
+    assert seen.page.evaluate(f"{lines}[0].customdata") == [2, 1]
+    seen.page.locator("#networks button", has_text="2 seeds").click()
+    seen.until("document.querySelectorAll('[data-name=accuracy] .scatterlayer .trace').length === 2")
+    assert "1 more can be switched on" in seen.text("#few")
+
+
+def test_a_slow_answer_is_waited_for_in_words(visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    explore = explorer.explore
+
+    def slow(request: object) -> dict[str, object]:
+        time.sleep(1)
+        return explore(request)
+
+    monkeypatch.setattr(explorer, "explore", slow)
+    seen = visit("explorer")
+    seen.told("Computing …")
+    seen.told("components at level 96")
+
+
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_training_is_watched(visit: Open, runs: Path, student: RunFolder, theme: str, width: int) -> None:
     folder = RunFolder.create(runs, "comparison", "<b>mine</b>", {})
@@ -157,16 +205,18 @@ def test_training_is_watched(visit: Open, runs: Path, student: RunFolder, theme:
     seen = visit("", theme, width)
     seen.until("document.querySelectorAll('.plot svg.main-svg').length >= 4")
     titles = seen.page.locator("#plots h3").all_text_contents()
-    assert titles == ["Validation accuracy", "Loss, all terms weighed", "Term ce, not weighed", "Term kd, not weighed"]
+    shares = "Loss, in shares of its first value"
+    assert titles == ["Validation accuracy", shares, "Term ce, unweighted", "Term kd, unweighted"]
     points = "document.querySelectorAll('[data-name=accuracy] .scatterlayer .points path').length"
     assert seen.page.evaluate(points) == 2
     assert "tgd-seed0 50.00" in (seen.page.locator(".plot").first.get_attribute("aria-label") or "")
     student.log(**epoch(3, 0.75, ce=1.0, kd=0.25, at=0.1))
     seen.until(f"{points} === 3")
-    assert seen.page.locator("#plots h3").all_text_contents() == [*titles, "Term at, not weighed"]
+    assert seen.page.locator("#plots h3").all_text_contents() == [*titles, "Term at, unweighted"]
     assert "epoch 3 of 5" in seen.text("#rows tr:nth-child(2)")
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
-    button = seen.page.locator("#runs button")
+    assert seen.page.evaluate(f"{LAYOUT}('accuracy').xaxis.range") == [0, 51]  # five epochs of ten steps
+    button = seen.page.locator("#networks button")
     button.focus()
     seen.page.keyboard.press("Space")
     seen.until("document.querySelectorAll('.plot').length === 0")

@@ -16,6 +16,7 @@ from persistill.run_folder import RunFolder
 def test_curves_are_epochs_and_then_the_steps_of_the_open_one(runs, student):
     found = Live(runs).curves(student.path.name)
     assert found["validation"] == {"name": "accuracy", "step": [10, 20], "epoch": [1, 2], "accuracy": [25.0, 50.0]}
+    assert found["steps"] == 50
     assert found["terms"] == {
         "loss": {"step": [10, 20, 25], "value": [2.5, None, 1.75]},
         "ce": {"step": [10, 20, 25], "value": [2.0, 1.5, 1.25]},
@@ -72,6 +73,7 @@ def test_a_training_without_an_epoch(runs):
         "folder": folder.path.name,
         "validation": {"name": "accuracy", "step": [], "epoch": [], "accuracy": []},
         "terms": {},
+        "steps": None,
     }
 
 

@@ -35,6 +35,20 @@
     id("problem").replaceChildren(...(error ? [make("p", { class: "missing wrong" }, sentence)] : []));
   }
 
+  // Says that it is at work where the answer takes long.
+  async function patiently(path, options) {
+    const say = (text) => () => (id("told").textContent = text);
+    const waits = [
+      setTimeout(say("Computing …"), 400),
+      setTimeout(say("Computing … The first time, kernels are compiled for this processor: ten seconds or so."), 2000),
+    ];
+    try {
+      return await ask(path, options);
+    } finally {
+      waits.forEach(clearTimeout);
+    }
+  }
+
   async function update() {
     id("value").textContent = `${id("level").value} (${(number("level") / TOP).toFixed(2)})`;
     id("level").setAttribute("aria-valuetext", id("value").textContent);
@@ -50,7 +64,7 @@
       waiting = false;
       try {
         const asked = request();
-        const found = await ask("/api/explore", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) });
+        const found = await patiently("/api/explore", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) });
         answer = { ...found, asked, labels: new Uint16Array(bytes(found.labels).buffer), persistenceImage: bytes(found.persistence_image) };
         complain(null);
         draw();

@@ -158,7 +158,8 @@ def _planned(epochs: list[dict[str, Any]]) -> int | None:
     if not epochs or not {"step", "epoch", "epochs"} <= set(epochs[-1]):
         return None
     last = epochs[-1]
-    return round(last["step"] / last["epoch"] * last["epochs"])
+    steps: int = round(last["step"] / last["epoch"] * last["epochs"])
+    return steps
 
 
 def _figure(record: dict[str, Any]) -> tuple[str, float] | None:

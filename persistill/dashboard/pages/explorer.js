@@ -40,7 +40,7 @@
     const say = (text) => () => (id("told").textContent = text);
     const waits = [
       setTimeout(say("Computing …"), 400),
-      setTimeout(say("Computing … The first time, kernels are compiled for this processor: ten seconds or so."), 2000),
+      setTimeout(say("Computing … The first time, libraries are loaded and kernels are compiled: ten seconds or so."), 2000),
     ];
     try {
       return await ask(path, options);
@@ -305,11 +305,11 @@
     if (!file) return;
     take(async () => {
       if (file.size > LARGEST) throw new Error(`the file has ${Math.round(file.size / 2 ** 20)} MiB; at most ${LARGEST / 2 ** 20} MiB are read. Make the image smaller.`);
-      return ask("/api/image", { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+      return patiently("/api/image", { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
     }, true);
   }
 
-  const sample = () => id("sample").value && take(() => ask(`/api/sample?name=${encodeURIComponent(id("sample").value)}`), false);
+  const sample = () => id("sample").value && take(() => patiently(`/api/sample?name=${encodeURIComponent(id("sample").value)}`), false);
 
   function frame(births, persistences) {
     [id("birth-low").value, id("birth-high").value] = births;

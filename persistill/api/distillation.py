@@ -161,6 +161,7 @@ def plan(
     seeds: Sequence[int] = (0, 1, 2),
     augment: bool | None = None,
     int8_epochs: int | None = None,
+    formats: Sequence[str] | None = None,
     changes: Mapping[str, Any] | None = None,
     out: str | Path = "runs",
     device: str = "auto",
@@ -187,6 +188,7 @@ def plan(
         seeds=tuple(seeds),
         augment=augment,
         int8_epochs=int8_epochs,
+        formats=None if formats is None else tuple(formats),
     )
     changes, out = changes or {}, Path(out)
     chosen, given = _choose(options, changes)
@@ -209,6 +211,7 @@ def distill(
     seeds: Sequence[int] = (0, 1, 2),
     augment: bool | None = None,
     int8_epochs: int | None = None,
+    formats: Sequence[str] | None = None,
     changes: Mapping[str, Any] | None = None,
     out: str | Path = "runs",
     device: str = "auto",
@@ -233,6 +236,8 @@ def distill(
         lr: the student's peak learning rate.
         seeds: one student per method and seed.
         augment: random crops, and flips of colored images; None for yes.
+        formats: in which the student is exported beside its weights: some of "onnx", "int8", "program", "executorch";
+            None for all.
         int8_epochs: train the exported student on for so long, rounded to 8 bits, for its int8 file.
         changes: of any other field of the recipe, field path -> value: ``{"train.weight_decay": 1e-4}``.
         out: where run folders are written.
@@ -261,6 +266,7 @@ def distill(
         seeds=seeds,
         augment=augment,
         int8_epochs=int8_epochs,
+        formats=formats,
         changes=changes,
         out=out,
         device=device,

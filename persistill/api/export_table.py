@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from persistill.report import Table
-from persistill.report.export_text import int8_sentence, processor_sentence
+from persistill.report.export_text import int8_sentence, problems, processor_sentence
 from persistill.utils.units import file_size
 
 _TIMES = ("ms for 1 image", "ms for 64")
@@ -63,6 +63,7 @@ def remarks(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
         )
     else:
         yield f"Temperature of its evaluation: {result['temperature']:.3f}"
+    yield from problems(result)
     yield from result["left_out"].values()
     yield f"Wrote {folder}"
 

@@ -1,6 +1,6 @@
 """A trained network is measured again, or exported, from Python."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from persistill import report
 from persistill.api import export_table, metrics_table
 from persistill.api.progress_bars import watched
 from persistill.config import Evaluate
+from persistill.errors import UserError
+from persistill.exporters import FORMATS
 from persistill.pipeline.standalone import evaluate_network, export_network
 from persistill.training import find_device
 from persistill.utils.progress import Progress
@@ -104,6 +106,7 @@ def export(
     network: str | Path,
     folder: str | Path | None = None,
     *,
+    formats: Sequence[str] | None = None,
     model: str | None = None,
     progress: Progress | None = None,
 ) -> Export:
@@ -114,12 +117,20 @@ def export(
     Args:
         network: a student's or teacher's run folder.
         folder: a new one; None for "exported" in the run folder.
+        formats: some of "onnx", "int8", "program", "executorch"; None for all. The weights, "safetensors", are always
+            written.
         model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
         progress: told of everything that takes time; None for bars in a terminal or notebook.
 
     Raises:
-        UserError: if the run folder is no trained network's, the network does not see images, or ``folder`` exists.
+        UserError: if the run folder is no trained network's, the network does not see images, ``folder`` exists,
+            or a format is unknown or, among those that were asked for by name, could not be written. The others are
+            there then.
     """
     target = Path(network) / "exported" if folder is None else Path(folder)
     with watched(progress) as bars:
-        return Export(target, export_network(Path(network), target, bars, model=model))
+        result = export_network(Path(network), target, bars, model=model, formats=formats or tuple(FORMATS))
+    missing = [*result["failed"].values(), *result["left_out"].values()]
+    if formats is not None and missing:
+        raise UserError(f"{' '.join(missing)} The other files are in {target}.")
+    return Export(target, result)

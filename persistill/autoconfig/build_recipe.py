@@ -132,6 +132,7 @@ def make_recipe(
         train=own,
         evaluate=Evaluate() if _small(size) else Evaluate(batch_size=batch_size, attacks=(), corruptions=()),
         seeds=options.seeds,
+        formats=options.formats,
         quantize=None if options.int8_epochs is None else Quantize(epochs=options.int8_epochs),
     )
     return Chosen(recipe, (*reasons, *_reasons(options, seen, given, starts, recipe)))

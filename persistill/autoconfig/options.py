@@ -29,6 +29,7 @@ class Options(Settings):
         seeds: one student per method and seed.
         augment: random crops and flips.
         int8_epochs: for which the exported student is trained on for its int8 file; None to round it as it is.
+        formats: in which it is exported, as in ``Recipe``; None for all.
     """
 
     data: str
@@ -45,6 +46,7 @@ class Options(Settings):
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     augment: bool | None = None
     int8_epochs: Positive | None = None
+    formats: tuple[str, ...] | None = None
 
     @field_validator("lr")
     @classmethod

@@ -20,12 +20,14 @@ from persistill.cli.options import (
     Changes,
     Device,
     DryRun,
+    Formats,
     Out,
     OwnCode,
     Seeds,
     Small,
     examples,
     parse_changes,
+    parse_formats,
     parse_seeds,
 )
 from persistill.errors import UserError, unknown
@@ -303,24 +305,26 @@ def write_report(
     "export",
     epilog=examples(
         "persistill export runs/student-tgd-seed0-0123456789ab",
-        "persistill export runs/student-tgd-seed0-0123456789ab --output my_student",
+        "persistill export runs/student-tgd-seed0-0123456789ab --output my_student --formats onnx,int8",
     ),
     short_help="Write a trained student in all formats, each compared with its checkpoint.",
 )
 def export_run(
     network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
     output: Annotated[Path | None, typer.Option(help="A new folder; by default 'exported' in the run folder.")] = None,
+    formats: Formats = None,
     model: OwnCode = None,
 ) -> None:
     """Write a trained network as safetensors, ONNX, int8 ONNX, torch.export and ExecuTorch program.
 
-    Each file is loaded again, compared with the checkpoint on test images, and timed.
+    Each file is loaded again, compared with the checkpoint on test images, and timed. A format that cannot be written
+    is named with the reason, and the others are there.
     """
     with quiet_start():
         from persistill.api.progress_bars import Bars  # noqa: PLC0415 - torch is slow to import
         from persistill.api.trained_network import export  # noqa: PLC0415
     with Bars(console) as bars:
-        written = export(network, output, model=model, progress=bars)
+        written = export(network, output, formats=parse_formats(formats), model=model, progress=bars)
     console.print(in_columns(written.table))
     for line in written.remarks:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from persistill.cli.console import console, quiet_start
-from persistill.cli.options import parse_changes, parse_seeds, parse_size
+from persistill.cli.options import parse_changes, parse_formats, parse_seeds, parse_size
 
 if TYPE_CHECKING:
     from persistill.api.distillation import Plan
@@ -107,6 +107,15 @@ def distill(
             "training); 2 are usual. Without it, it is rounded as it is.",
         ),
     ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--formats",
+            metavar="onnx,int8",
+            rich_help_panel=_CHOICES,
+            help="In which the student is exported: some of onnx, int8, program, executorch; all by default.",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -160,6 +169,7 @@ def distill(
             seeds=parse_seeds(seeds),
             augment=augment,
             int8_epochs=int8_epochs,
+            formats=parse_formats(formats),
             changes=parse_changes(changes),
             out=out,
             device=device,

@@ -23,6 +23,14 @@ OwnCode = Annotated[
         "--model", metavar="MODULE:NAME", help="The network, if it is code of your own: it runs only if named here."
     ),
 ]
+Formats = Annotated[
+    str | None,
+    typer.Option(
+        "--formats",
+        metavar="onnx,int8",
+        help="Some of onnx, int8, program, executorch; by default all. The weights are always written.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Measure a few steps, print the plan with its costs, and stop.")
 ]
@@ -46,6 +54,11 @@ def parse_changes(texts: Sequence[str] | None) -> dict[str, str]:
             raise UserError(f"--set {text!r} lacks '=': write --set field=value, e.g. --set train.epochs=5.")
         changes[field.strip()] = value.strip()
     return changes
+
+
+def parse_formats(text: str | None) -> tuple[str, ...] | None:
+    """("onnx", "int8") from "onnx,int8"; None, for all, from None."""
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from persistill.cli.console import console
 from persistill.config import Recipe
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import Cost, Estimate, estimate
-from persistill.report.export_text import int8_sentence
+from persistill.report.export_text import int8_sentence, problems
 from persistill.utils.units import duration, file_size
 
 
@@ -103,6 +103,8 @@ def print_result(result: Result) -> None:
     console.print(f"Exported student  {result.exported}", highlight=False)
     if comparison.export is not None and (made := int8_sentence(comparison.export)):
         console.print(made, highlight=False)
+    for problem in problems(comparison.export or {}):
+        console.print(escape(problem), highlight=False)
     if result.unreadable:
         names, count = ", ".join(result.unreadable[:3]), len(result.unreadable)
         console.print(f"Left out          {count} unreadable image(s): {names}", highlight=False)

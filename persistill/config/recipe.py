@@ -6,7 +6,7 @@ recipe -> views -> teachers -> students (arms x seeds) -> evaluation -> report -
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from persistill.config.data import Data
 from persistill.config.evaluation import Evaluate, Published
@@ -91,6 +91,8 @@ class Recipe(Settings):
         teacher_cache: compute what the methods read of each teacher once and store it, maps in float16 ("half") or
             float32 ("exact"); only where images are not augmented. "off" asks the teacher at every step.
         export: the arm whose student, of the first seed, is exported; None for the last arm.
+        formats: in which it is exported beside its weights: some of "onnx", "int8", "program", "executorch"; None for
+            all.
         quantize: how that student is trained on for its int8 file; None to round it as it is.
         published: figures that this recipe is to reproduce.
         small: changes, field path -> value, that make a sibling of this recipe for two cores (see ``smaller``).
@@ -108,14 +110,18 @@ class Recipe(Settings):
     teacher_seed: int = 0
     teacher_cache: Literal["off", "half", "exact"] = "off"
     export: str | None = None
+    formats: tuple[str, ...] | None = None
     quantize: Quantize | None = None
     published: tuple[Published, ...] = ()
     small: dict[str, Any] = Field(default_factory=dict)
     task: Named = CLASSIFICATION
 
     def to_json(self) -> dict[str, Any]:
-        """As for all settings; ``task`` is left out where it is classification, as before there was such a field."""
-        return {name: value for name, value in super().to_json().items() if (name, value) != ("task", CLASSIFICATION)}
+        """As for all settings; ``task`` and ``formats`` are left out where they are the default, as before there were
+        such fields.
+        """
+        defaults = (("task", CLASSIFICATION), ("formats", None))
+        return {name: value for name, value in super().to_json().items() if (name, value) not in defaults}
 
     @property
     def exported_arm(self) -> str:
@@ -145,6 +151,12 @@ class Recipe(Settings):
         for path, value in self.small.items():
             smaller = smaller.with_value(path, value)
         return smaller
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Split names with commas between them, as they are typed on a command line."""
+        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:

@@ -1,7 +1,7 @@
 """The student alone, as files that others can run, checked against the checkpoint."""
 
 from persistill.exporters.export_task import CLASSIFY, ExportTask
-from persistill.exporters.exporter import TOLERANCE, export_student
+from persistill.exporters.exporter import TOLERANCE, check_formats, export_student
 from persistill.exporters.formats import FORMATS
 from persistill.exporters.student import Student, load_student
 from persistill.exporters.temperature import fitted_temperature
@@ -12,6 +12,7 @@ __all__ = [
     "TOLERANCE",
     "ExportTask",
     "Student",
+    "check_formats",
     "export_student",
     "fitted_temperature",
     "load_student",

@@ -14,6 +14,7 @@ from torch import Tensor
 from persistill import models
 from persistill.errors import UserError, unknown
 from persistill.exporters.export_task import CLASSIFY, ExportTask
+from persistill.exporters.failure import root_cause
 from persistill.exporters.formats import FORMATS, ExportSource, Format, run_batches
 from persistill.exporters.latency import milliseconds
 from persistill.exporters.processor import instructions
@@ -51,7 +52,9 @@ def export_student(
     alone and the others in batches, and timed. Its logits must equal those of ``network`` up to ``TOLERANCE``; those of
     int8 may differ, and the result says by how much, and how that changes the accuracy.
 
-    A format whose packages are not installed is left out, and the result says so.
+    A format whose packages are not installed is left out, and one that cannot be written, or whose file does not answer
+    as the network does, fails alone: the result says which and why, and the others are written. The weights come first,
+    and if they fail nothing is left to deliver.
 
     Args:
         network: the trained student; it is not changed.
@@ -72,21 +75,21 @@ def export_student(
         absolute difference between logits), ``agreement`` (format -> share of equal answers), ``figure`` (the name of
         the task's figure, "accuracy") and, under this name, format and "checkpoint" -> figure on ``images``, with
         targets; ``milliseconds`` (format -> images in a batch -> median wall-clock of the batch on one thread),
-        ``left_out`` (format -> why), ``int8`` (what kind of int8 file there is, under "made": one of ``MADE``; under
-        "saturating" the layers that may answer otherwise on processors without VNNI, none in files that are written
-        here; and with ``for_int8``, under "static", the difference, agreement and figure of the file that would be
-        there without; empty if there is no int8 file), ``instructions`` (of the processor that measured, for 8-bit
-        integers), ``parameters``, ``images`` and ``seconds``.
+        ``left_out`` (format -> why it was not tried), ``failed`` (format -> why it could not be written), ``notes``
+        (format -> how else than usual it was written, a sentence), ``int8`` (what kind of int8 file there is, under
+        "made": one of ``MADE``; under "saturating" the layers that may answer otherwise on processors without VNNI,
+        none in files that are written here; and with ``for_int8``, under "static", the difference, agreement and
+        figure of the file that would be there without; empty if there is no int8 file), ``instructions`` (of the
+        processor that measured, for 8-bit integers), ``parameters``, ``images`` and ``seconds``.
 
     Raises:
         UserError: if ``about`` or ``images`` do not fit the network, a format is unknown, or the folder holds another
             model.
-        RuntimeError: if a file does not answer as the network does. That file is not kept.
+        RuntimeError: if the weights alone, loaded again, do not answer as the network does.
+        OSError: if a file cannot be written to the disk.
     """
     began = time.perf_counter()
-    for name in formats:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
+    check_formats(formats)
     _check(network, about, images)
     network = copy.deepcopy(network).cpu().eval()
     _refuse_others(folder, network)
@@ -99,6 +102,7 @@ def export_student(
     trained = None if for_int8 is None else ExportSource(_check_copy(for_int8, network), about, config, calibration)
     kept: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
+    failed: dict[str, str] = {}
     int8: dict[str, Any] = {}
     for name, kind in FORMATS.items():
         if name not in formats and name != "safetensors":
@@ -106,16 +110,24 @@ def export_student(
         if reason := _reason_left_out(name, kind, calibration):
             left_out[name] = reason
             continue
-        with atomic(folder / kind.file) as temporary:
-            kind.write(source, temporary)
-            kept[name] = _measured(kind, temporary, source, batches, expected, targets, task)
-            if name == "int8":
-                int8 = {"made": MADE[trained is not None]}
-                if trained is not None:
-                    int8["static"] = {what: kept[name][what] for what in kept[name] if what != "milliseconds"}
-                    kind.write(trained, temporary)
-                    kept[name] = _measured(kind, temporary, trained, batches, expected, targets, task)
-                int8["saturating"] = _saturating(temporary)
+        try:
+            with atomic(folder / kind.file) as temporary:
+                kind.write(source, temporary)
+                measured = _measured(kind, temporary, source, batches, expected, targets, task)
+                if name == "int8":
+                    static = {what: value for what, value in measured.items() if what != "milliseconds"}
+                    if trained is not None:
+                        kind.write(trained, temporary)
+                        measured = _measured(kind, temporary, trained, batches, expected, targets, task)
+                    int8 = {"made": MADE[trained is not None], "saturating": _saturating(temporary)}
+                    int8 |= {} if trained is None else {"static": static}
+            kept[name] = measured
+        except OSError:
+            raise  # of the disk, and no fault of the format
+        except Exception as error:  # of exporters and runtimes, which raise whatever comes to hand
+            if name == "safetensors":
+                raise
+            failed[name] = f"{kind.file} could not be written: {root_cause(error).rstrip('.')}."
     files = {name: FORMATS[name].file for name in kept}
     made = {"int8": int8["made"]} if int8 else {}
     write_json(folder / CONFIG, {**config, "script": task.script, "files": files, **made})
@@ -137,12 +149,25 @@ def export_student(
         "figure": task.figure,
         task.figure: figures,
         "left_out": left_out,
+        "failed": failed,
+        "notes": {name: note for name, note in source.notes().items() if name in kept},
         "int8": int8,
         "instructions": instructions(),
         "parameters": config["parameters"],
         "images": len(images),
         "seconds": time.perf_counter() - began,
     }
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """See that there are such formats.
+
+    Raises:
+        UserError: if one is unknown.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown("format", name, FORMATS)
 
 
 def _reason_left_out(name: str, kind: Format, calibration: Tensor | None) -> str:

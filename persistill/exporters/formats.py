@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from torch import Tensor
 from persistill import models
 from persistill.exporters.student import WEIGHTS, Student, read
 from persistill.models import Network
+
+if TYPE_CHECKING:
+    from persistill.exporters.onnx_file import OnnxFile
 
 LogitsFunction = Callable[[Tensor], Tensor]
 """Images (B, C, H, W) in [0, 1] -> logits (B, K)."""
@@ -40,12 +43,30 @@ class ExportSource:
         return Student(self.network, self.about["mean"], self.about["std"]).eval()
 
     @cached_property
-    def onnx(self) -> bytes:
-        """The student as an ONNX file, exported once for all files that are made from it."""
+    def _onnx(self) -> "OnnxFile | Exception":
         # The packages of extras are imported where they are needed, and not at the top of the file.
         from persistill.exporters import onnx_file  # noqa: PLC0415
 
-        return onnx_file.to_onnx(self.student, self.shape, self.config)
+        try:
+            return onnx_file.to_onnx(self.student, self.shape, self.config)
+        except Exception as error:  # noqa: BLE001 - of other people's exporters; whoever asks next is told the same
+            return error
+
+    @property
+    def onnx(self) -> bytes:
+        """The student as an ONNX file, exported once for all files that are made from it.
+
+        Raises:
+            Exception: if it cannot be exported.
+        """
+        if isinstance(self._onnx, Exception):
+            raise self._onnx
+        return self._onnx.content
+
+    def notes(self) -> dict[str, str]:
+        """Format -> how else than usual it was written, as far as anything was."""
+        made = self.__dict__.get("_onnx")
+        return {} if made is None or isinstance(made, Exception) or not made.note else {"onnx": made.note}
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -17,6 +17,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 _BATCH = 32
+_LEAST_RANGE = 1e-4
+"""Of an activation. Without one, that of a unit that is always 0 would get a range around 0, and the quantizer, which
+takes the ends of the range for the ReLU before it, would let through what the ReLU cuts off."""
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
@@ -49,19 +52,11 @@ def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Pa
         whole.write_bytes(model)
         # Folds constants and batch norms. Shapes by sympy would find nothing more in such networks.
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            path,
-            _Images(calibration),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            reduce_range=True,  # of the weights alone
-            calibrate_method=CalibrationMethod.Percentile,
-            # Logits leave in float32: to round them costs digits, and saves nothing that can be measured.
-            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
-        )
+        try:
+            _quantize(prepared, path, calibration, CalibrationMethod.Percentile)
+        except ValueError:
+            # Histograms have no room between activations that are all alike but for a rounding.
+            _quantize(prepared, path, calibration, CalibrationMethod.MinMax)
     quantized = onnx.load(path)
     # The optimizer declares domains of its own whether it used them or not, and other runtimes know none of them.
     used = {node.domain for node in quantized.graph.node}
@@ -70,6 +65,25 @@ def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Pa
     quantized.opset_import.extend(declared)
     onnx.helper.set_model_props(quantized, {"persistill": json.dumps(config)})
     path.write_bytes(quantized.SerializeToString())
+
+
+def _quantize(prepared: Path, path: Path, calibration: Tensor, method: CalibrationMethod) -> None:
+    quantize_static(
+        prepared,
+        path,
+        _Images(calibration),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        reduce_range=True,  # of the weights alone
+        calibrate_method=method,
+        extra_options={
+            # Logits leave in float32: to round them costs digits, and saves nothing that can be measured.
+            "OpTypesToExcludeOutputQuantization": ["Gemm"],
+            "MinimumRealRange": _LEAST_RANGE,
+        },
+    )
 
 
 @contextlib.contextmanager

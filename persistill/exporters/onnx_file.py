@@ -5,53 +5,86 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 import onnxruntime
 import torch
 from torch import Tensor
 
+from persistill.exporters.failure import root_cause
 from persistill.exporters.student import Student
 
+_NAMES: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
 OPSET = 18
 """Of the operators. Old enough for the runtimes of phones; the first that torch's exporter writes by itself."""
 
 
-def to_onnx(student: Student, shape: tuple[int, int, int], config: Mapping[str, Any]) -> bytes:
+class OnnxFile(NamedTuple):
+    """A student in ONNX.
+
+    Attributes:
+        content: of the file.
+        note: a sentence, if it was not torch's newer exporter that wrote it; otherwise empty.
+    """
+
+    content: bytes
+    note: str
+
+
+def to_onnx(student: Student, shape: tuple[int, int, int], config: Mapping[str, Any]) -> OnnxFile:
     """``student`` as one ONNX file: input "image" (batch, C, H, W), output "logits" (batch, K).
+
+    Where torch's newer exporter fails, which follows the code, its older one is tried, which records one pass.
 
     Args:
         student: on the CPU, in evaluation mode.
         shape: (C, H, W) of the images.
         config: stored as JSON in the model's metadata, under "persistill".
+
+    Raises:
+        RuntimeError: if both exporters fail, with what each said.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        model = _exported(student, torch.zeros(2, *shape), Path(folder) / "exported.onnx")
+    # Two images, for one would be a constant.
+    images, note = torch.zeros(2, *shape), ""
+    try:
+        # The newer exporter of torch 2.5 cannot write a view with a free batch size.
+        model = _by_recording(student, images) if torch.__version__ < "2.6" else _by_following(student, images)
+    except Exception as error:  # noqa: BLE001 - exporters raise whatever comes to hand
+        first = root_cause(error)
+        try:
+            model = _by_recording(student, images)
+        except Exception as other:  # noqa: BLE001 - likewise
+            raise RuntimeError(f"torch's exporter said {first!r}, and its older one {root_cause(other)!r}") from None
+        note = f"model.onnx was written by torch's older exporter, because the newer one failed ({first})."
     _forget_origin(model)
     onnx.helper.set_model_props(model, {"persistill": json.dumps(config)})
     onnx.checker.check_model(model, full_check=True)
-    written: bytes = model.SerializeToString()
-    return written
+    return OnnxFile(model.SerializeToString(), note)
 
 
-def _exported(student: Student, images: Tensor, path: Path) -> onnx.ModelProto:
-    """The model by torch's exporter, with a free batch size; ``images`` are two, for one would be a constant."""
-    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"], "opset_version": OPSET}
+def _by_following(student: Student, images: Tensor) -> onnx.ModelProto:
     with warnings.catch_warnings():
         # The exporter uses parts of torch and onnxscript that are on their way out; no caller can do anything
         # about it. Other warnings pass.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        if torch.__version__ < "2.6":
-            # The new exporter of torch 2.5 cannot write a view with a free batch size; the old one can.
-            free = {"image": {0: "batch"}, "logits": {0: "batch"}}
-            torch.onnx.export(student, (images,), str(path), dynamo=False, dynamic_axes=free, **names)
-            return onnx.load(path)
-        free_batch = {"image": {0: torch.export.Dim("batch")}}
-        program = torch.onnx.export(student, (images,), dynamo=True, dynamic_shapes=free_batch, verbose=False, **names)
+        free = {"image": {0: torch.export.Dim("batch")}}
+        program = torch.onnx.export(
+            student, (images,), dynamo=True, dynamic_shapes=free, verbose=False, opset_version=OPSET, **_NAMES
+        )
     assert program is not None
     return program.model_proto
+
+
+def _by_recording(student: Student, images: Tensor) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # It warns of all that it holds for a constant; the file is compared with the student afterwards.
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "exported.onnx"
+        free = {"image": {0: "batch"}, "logits": {0: "batch"}}
+        torch.onnx.export(student, (images,), str(path), dynamo=False, dynamic_axes=free, opset_version=OPSET, **_NAMES)
+        return onnx.load(path)
 
 
 def open_session(path: Path) -> Callable[[Tensor], Tensor]:

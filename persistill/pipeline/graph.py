@@ -8,6 +8,7 @@ from functools import cached_property
 
 from persistill.config import Arm
 from persistill.data import IMAGE
+from persistill.exporters import FORMATS
 from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView
 from persistill.pipeline.network_stage import NetworkStage
@@ -111,7 +112,8 @@ class StageGraph:
     def exported(self) -> ExportStage:
         """The student that leaves."""
         student = self._exported_student
-        return ExportStage(student, self.evaluations[student.key], self.quantized)
+        measured, formats = self.evaluations[student.key], self._recipe.formats or tuple(FORMATS)
+        return ExportStage(student, measured, self.quantized, formats)
 
     @cached_property
     def costs(self) -> dict[str, CostStage]:

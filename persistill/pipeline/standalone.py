@@ -1,5 +1,6 @@
 """A trained network's run folder, long after its recipe ran: the network is measured again, or exported."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from persistill import evaluation, models
 from persistill.config import CLASSIFICATION, Data, Evaluate
 from persistill.data import Splits, is_stored, open_view
 from persistill.errors import UserError
-from persistill.exporters import fitted_temperature
+from persistill.exporters import FORMATS, check_formats, fitted_temperature
 from persistill.pipeline.network_stage import WEIGHTS
 from persistill.pipeline.stages.export import write_export
 from persistill.run_folder import RunFolder, find, key_of, locked, place
@@ -69,7 +70,14 @@ def evaluate_network(
     return folder.result()
 
 
-def export_network(path: Path, target: Path, progress: Progress, *, model: str | None = None) -> dict[str, Any]:
+def export_network(
+    path: Path,
+    target: Path,
+    progress: Progress,
+    *,
+    model: str | None = None,
+    formats: Sequence[str] = tuple(FORMATS),
+) -> dict[str, Any]:
     """Export a trained network, compared with the checkpoint on its recipe's test images.
 
     The temperature of its newest evaluation beside it goes along.
@@ -79,13 +87,16 @@ def export_network(path: Path, target: Path, progress: Progress, *, model: str |
         target: a folder that does not exist yet.
         progress: told of loading.
         model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
+        formats: names in ``exporters.FORMATS``.
 
     Returns:
         What ``exporters.export_student`` returns, and "temperature", None if no evaluation holds one.
 
     Raises:
-        UserError: if the folder is no trained network's, if the network does not see images, or if ``target`` exists.
+        UserError: if the folder is no trained network's, if the network does not see images, if ``target`` exists, or a
+            format is unknown.
     """
+    check_formats(formats)
     run = _trained(path)
     if target.exists():
         raise UserError(f"{target} exists already and was not overwritten; name another folder with --output.")
@@ -100,7 +111,8 @@ def export_network(path: Path, target: Path, progress: Progress, *, model: str |
     task = _task(run)
     splits = _same_data(run, task, progress)
     target.mkdir(parents=True)
-    return {**write_export(network, about, splits, target, task.export), "temperature": temperature}
+    result = write_export(network, about, splits, target, task.export, formats=formats)
+    return {**result, "temperature": temperature}
 
 
 def _trained(path: Path) -> RunFolder:

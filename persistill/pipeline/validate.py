@@ -44,6 +44,12 @@ def problems(recipe: Recipe) -> list[str]:
             f"quantize trains for the int8 file, which cannot be written: {', '.join(missing)} cannot be imported. "
             'Install with: pip install "persistill[onnx]", or leave quantize out.'
         )
+    try:
+        exporters.check_formats(recipe.formats or ())
+    except UserError as error:
+        found.append(f"formats: {error}")
+    if recipe.quantize is not None and recipe.formats is not None and "int8" not in recipe.formats:
+        found.append(f"quantize trains for the int8 file, which formats={recipe.formats} leaves out: name it, too.")
     for name, teacher in recipe.teachers.items():
         if teacher.weights is not None and not Path(teacher.weights).is_file():
             found.append(f"teacher {name!r}: there is no file {teacher.weights!r} (weights).")

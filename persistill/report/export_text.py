@@ -27,6 +27,15 @@ def int8_sentence(export: Mapping[str, Any]) -> str:
     return f"{text} {processor_sentence(export)}".rstrip()
 
 
+def problems(export: Mapping[str, Any]) -> list[str]:
+    """What of an export is not as usual: formats that could not be written, and why; a sentence each.
+
+    Args:
+        export: the result of an export.
+    """
+    return [*export.get("notes", {}).values(), *export.get("failed", {}).values()]
+
+
 def processor_sentence(export: Mapping[str, Any]) -> str:
     """With which instructions the int8 file of an export was measured, and whether others answer alike.
 

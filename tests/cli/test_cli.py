@@ -1,5 +1,6 @@
 """The command line as its user meets it: what it prints, what it writes, its exit codes."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -14,6 +15,7 @@ from PIL import Image
 
 from persistill import run_folder
 from persistill.cli import main
+from persistill.exporters import FORMATS
 
 COMMANDS = (
     "demo",
@@ -184,6 +186,28 @@ def test_export_writes_a_student_and_never_overwrites(persistill, finished: Path
     answer = persistill("export", student, "--output", target)
     assert answer.code == 2
     assert "was not overwritten" in answer.err
+
+
+def test_export_writes_the_formats_that_are_named(persistill, finished: Path, tmp_path: Path) -> None:
+    student, target = only(finished, "student-alone-seed0-*"), tmp_path / "student"
+    unknown = persistill("export", student, "--output", target, "--formats", "programme")
+    assert (unknown.code, target.exists()) == (2, False)
+    assert "unknown format 'programme'. Did you mean 'program'?" in unknown.err
+    assert persistill("export", student, "--output", target, "--formats", "program").code == 0
+    assert {path.name for path in target.iterdir()} == {"model.safetensors", "model.pt2", "model.json"}
+
+
+def test_a_format_that_was_asked_for_and_fails_is_an_error(persistill, finished, tmp_path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no such operator")
+
+    monkeypatch.setitem(FORMATS, "program", dataclasses.replace(FORMATS["program"], write=fail))
+    student, target = only(finished, "student-alone-seed0-*"), tmp_path / "student"
+    answer = persistill("export", student, "--output", target, "--formats", "program")
+    assert answer.code == 2
+    said = "model.pt2 could not be written: ValueError: no such operator. The other files are in"
+    assert said in " ".join(answer.err.split())
+    assert {path.name for path in target.iterdir()} == {"model.safetensors", "model.json"}
 
 
 def test_a_pushed_student_takes_its_card_along(persistill, finished: Path, monkeypatch) -> None:

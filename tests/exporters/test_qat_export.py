@@ -70,7 +70,7 @@ def test_a_network_rounds_in_training_as_its_int8_file_does(tmp_path):
     chain.eval()
     images = torch.randint(256, (300, 3, 8, 8), dtype=torch.uint8)
     student = Student(chain, [0.5] * 3, [0.25] * 3).eval()
-    int8_file.write(onnx_file.to_onnx(student, (3, 8, 8), {}), {}, images[:200], tmp_path / "int8.onnx")
+    int8_file.write(onnx_file.to_onnx(student, (3, 8, 8), {}).content, {}, images[:200], tmp_path / "int8.onnx")
     found = ranges(tmp_path / "int8.onnx")
     assert set(found) == {"body.0", "body.3", "body.6", "head"}
     inputs = images[200:].float() / 255
@@ -95,7 +95,7 @@ def test_a_network_rounds_in_training_as_its_int8_file_does(tmp_path):
 def test_ranges_of_training_are_near_those_that_the_file_measures(trained, digits, tmp_path):
     images = digits[0]
     student = Student(copy.deepcopy(trained), [0.31], [0.38]).eval()
-    int8_file.write(onnx_file.to_onnx(student, (1, 8, 8), {}), {}, images, tmp_path / "int8.onnx")
+    int8_file.write(onnx_file.to_onnx(student, (1, 8, 8), {}).content, {}, images, tmp_path / "int8.onnx")
     found = ranges(tmp_path / "int8.onnx")
     with torch.no_grad(), fake_quantized(student.network):
         for module in student.modules():

@@ -91,7 +91,7 @@ def test_integers_and_floats_answer_alike_on_this_processor(name, tmp_path):
             network((images / 255 - 0.5) / 0.25)
     student = Student(network.eval(), [0.5] * 3, [0.25] * 3).eval()
     path = tmp_path / "int8.onnx"
-    int8_file.write(onnx_file.to_onnx(student, (3, 32, 32), {}), {}, images, path)
+    int8_file.write(onnx_file.to_onnx(student, (3, 32, 32), {}).content, {}, images, path)
     assert saturating_layers(path) == []
     weights = [
         numpy_helper.to_array(tensor)

@@ -132,7 +132,7 @@ def test_own_networks_are_loaded_by_their_names(tmp_path):
 def test_onnx_gives_the_same_logits(name, tmp_path):
     student = Student(build(name, 3, 5, (32, 48)), (0.5,) * 3, (0.25,) * 3).eval()
     config = {"classes": list("abcde")}
-    (tmp_path / "model.onnx").write_bytes(onnx_file.to_onnx(student, (3, 32, 48), config))
+    (tmp_path / "model.onnx").write_bytes(onnx_file.to_onnx(student, (3, 32, 48), config).content)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     assert json.loads(session.get_modelmeta().custom_metadata_map["persistill"]) == config
     for batch in (1, 3):

@@ -69,6 +69,7 @@ BEFORE = keys(recipe())
         ("train.lr", 0.1, {"teacher", "student", "evaluation", "export"}),
         ("data.split_seed", 5, {"view", "teacher", "student", "evaluation", "export"}),
         ("data.skip_unreadable", "true", set()),
+        ("formats", ("onnx",), {"export"}),
     ],
 )
 def test_a_change_reaches_exactly_what_depends_on_it(path: str, value: object, changed: set[str]) -> None:

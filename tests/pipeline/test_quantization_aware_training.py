@@ -104,7 +104,7 @@ def test_the_int8_file_is_made_of_the_copy_and_the_float_files_of_the_student(
     answers = {}
     for stage in (pipeline.graph.quantized, pipeline.graph.students["kd", 3]):
         network, about = models.load(pipeline.out / stage.folder_name / WEIGHTS)
-        content = onnx_file.to_onnx(Student(network, about["mean"], about["std"]).eval(), (1, 8, 8), {})
+        content = onnx_file.to_onnx(Student(network, about["mean"], about["std"]).eval(), (1, 8, 8), {}).content
         int8_file.write(content, {}, calibration, tmp_path / "int8.onnx")
         answers[stage.kind] = onnx_file.open_session(tmp_path / "int8.onnx")(images)
         answers[f"float {stage.kind}"] = network.eval()((images - about["mean"][0]) / about["std"][0]).logits.detach()

@@ -1,6 +1,6 @@
 """The student that leaves, as files that need nothing of this package."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,21 +21,31 @@ CALIBRATING = 256
 
 
 class ExportStage(Stage):
-    """Writes a student in all formats, with the temperature of its evaluation.
+    """Writes a student in several formats, with the temperature of its evaluation.
 
     Args:
         student: that is exported.
         measured: its evaluation.
         quantized: the copy that was trained for the int8 file; None to round the student as it is.
+        formats: names in ``exporters.FORMATS``.
     """
 
     kind: ClassVar[Kind] = "export"
 
-    def __init__(self, student: StudentStage, measured: EvaluationStage, quantized: QuantizedStage | None) -> None:
+    def __init__(
+        self,
+        student: StudentStage,
+        measured: EvaluationStage,
+        quantized: QuantizedStage | None,
+        formats: Sequence[str] = tuple(exporters.FORMATS),
+    ) -> None:
         self.student, self.measured, self.quantized = student, measured, quantized
+        self.formats = tuple(formats)
         inputs = {"network": student.key, "evaluation": measured.key, "format": 3}
         if quantized is not None:
             inputs["quantized"] = quantized.key
+        if self.formats != tuple(exporters.FORMATS):
+            inputs["formats"] = list(formats)
         super().__init__(student.name, inputs, (student, measured, *([quantized] if quantized else [])))
 
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
@@ -46,7 +56,8 @@ class ExportStage(Stage):
             about["temperature"] = calibrated["temperature"]
         for_int8 = None if self.quantized is None else self.quantized.network(context)[0]
         context.progress.start(f"export of {self.name}", 1)
-        result = write_export(network, about, context.data.splits, folder.path, context.task.export, for_int8)
+        splits, task = context.data.splits, context.task.export
+        result = write_export(network, about, splits, folder.path, task, for_int8, self.formats)
         context.progress.finish()
         return result
 
@@ -58,8 +69,9 @@ def write_export(
     folder: Path,
     task: exporters.ExportTask,
     for_int8: models.Network | None = None,
+    formats: Sequence[str] = tuple(exporters.FORMATS),
 ) -> dict[str, Any]:
-    """Write a trained network in all formats, compared on test images, int8 calibrated on training images.
+    """Write a trained network in several formats, compared on test images, int8 calibrated on training images.
 
     Args:
         network: sees images.
@@ -68,6 +80,7 @@ def write_export(
         folder: exists, and receives the files.
         task: how files are compared.
         for_int8: a copy of it that was trained on for the int8 file.
+        formats: names in ``exporters.FORMATS``.
 
     Returns:
         What ``exporters.export_student`` returns.
@@ -81,6 +94,7 @@ def write_export(
         targets=splits.test.fetch_targets(compared).cpu(),
         calibration=splits.train.fetch(calibrating).cpu(),
         for_int8=for_int8,
+        formats=formats,
         task=task,
     )
 

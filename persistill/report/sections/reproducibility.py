@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from persistill.report.comparison import ArmSummary, Comparison, Run, Sample
-from persistill.report.export_text import int8_sentence
+from persistill.report.export_text import int8_sentence, problems
 from persistill.report.figure import Section
 from persistill.report.table import NOTHING, Table, duration
 
@@ -106,8 +106,8 @@ def _export(comparison: Comparison) -> str:
             f"; largest difference of its outputs from the checkpoint's on "
             f"{comparison.export.get('images', 'some')} images: {', '.join(differences)}"
         )
-    made = int8_sentence(comparison.export)
-    return f"{text}. {made}" if made else text
+    said = [one for one in (int8_sentence(comparison.export), *problems(comparison.export)) if one]
+    return " ".join([f"{text}.", *said]) if said else text
 
 
 def _total(seconds: Iterable[float]) -> str:

@@ -54,6 +54,11 @@ class Result:
         """Images that were left out because they cannot be read."""
         return tuple(self._stored["unreadable"])
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the images: what was passed over, where classes come from, duplicates."""
+        return self.comparison.notes
+
     def student(self, arm: str, seed: int = 0) -> Path:
         """The run folder of a student, which ``persistill.evaluate``, ``export`` and ``load`` take.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from persistill.cli.console import console
+from persistill.cli.images_table import images_table
 from persistill.cli.run_recipe import cells
 from persistill.config import Model, Recipe
 from persistill.utils.registry import named
@@ -41,12 +42,7 @@ def overview(recipe: Recipe, splits: "Splits") -> Table:
 
     teacher = recipe.teachers[next(iter(recipe.teachers))]
     large, small = parameters(teacher.model.name), parameters(recipe.student.name)
-    table = Table.grid(padding=(0, 2))
-    table.add_row(
-        "Images",
-        f"{len(splits.train):,} to train on, {len(splits.validation):,} to choose with, {len(splits.test):,} to test "
-        f"on; {len(splits.classes)} classes; {height}x{width}, {'gray' if channels == 1 else 'color'}",
-    )
+    table = images_table(splits)
     table.add_row(
         "Teacher",
         f"{teacher.model.name}, {large:,} parameters, "

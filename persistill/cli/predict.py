@@ -62,11 +62,13 @@ def predict(
         raise UserError(f"--sheet {sheet}: the contact sheet is a PNG; give a name that ends in .png.")
     with quiet_start():
         from persistill.api.progress_bars import Bars  # noqa: PLC0415 - numpy is slow to import, and --help needs none
-        from persistill.inference import Predictor, find_images, predict_files  # noqa: PLC0415
+        from persistill.inference import Predictor, predict_files, search_images  # noqa: PLC0415
 
         predictor = Predictor.load(student, model=model)
     aside = Console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
-    files = find_images(images)
+    files, notes = search_images(images)
+    for note in notes:
+        aside.print(f"Note: {_printable(note)}", markup=False, highlight=False)
     if predictor.dense:
         _write_masks(predictor, files, aside, refused={"--csv": table, "--json": as_json, "--sheet": sheet})
         return

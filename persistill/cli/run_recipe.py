@@ -10,6 +10,7 @@ from persistill.api.progress_bars import Bars
 from persistill.api.recipe_run import run
 from persistill.api.result import Result
 from persistill.cli.console import console
+from persistill.cli.images_table import images_table
 from persistill.config import Recipe
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import Cost, Estimate, estimate
@@ -38,6 +39,7 @@ def check(recipe: Recipe, out: Path, device: str) -> None:
         pipeline = Pipeline(recipe, out, device=device, progress=bars)
         pipeline.probe()
         stages = pipeline.stages()
+    console.print(images_table(pipeline.splits))
     table = Table("Stage", "Run folder", "State", box=None, header_style="bold")
     for stage in stages:
         done = stage.complete(pipeline.context)
@@ -48,7 +50,9 @@ def check(recipe: Recipe, out: Path, device: str) -> None:
 def plan(recipe: Recipe, out: Path, device: str) -> None:
     """Measure what a recipe will cost, and print its stages with their state, time and disk."""
     with Bars(console) as bars:
-        costs = estimate(Pipeline(recipe, out, device=device, progress=bars), bars)
+        pipeline = Pipeline(recipe, out, device=device, progress=bars)
+        costs = estimate(pipeline, bars)
+    console.print(images_table(pipeline.splits))
     table = Table("Stage", "Run folder", "State", box=None, header_style="bold")
     for title in ("Steps", "Time", "Disk"):
         table.add_column(title, justify="right")
@@ -108,3 +112,5 @@ def print_result(result: Result) -> None:
     if result.unreadable:
         names, count = ", ".join(result.unreadable[:3]), len(result.unreadable)
         console.print(f"Left out          {count} unreadable image(s): {names}", highlight=False)
+    for note in result.notes:
+        console.print(f"Images            {escape(note)}", highlight=False)

@@ -18,6 +18,8 @@ class Data(Settings):
             folder of Parquet files in the Hugging Face image layout, an .npz file in the layout of MedMNIST, or your
             own (see ``data.SOURCES``). For segmentation: a folder with ``images`` and ``masks``, Parquet files or a hub
             name with a column of masks.
+        labels: a CSV file of file names and classes, in the folder ``source`` or elsewhere; None to take class folders,
+            or the only CSV file of a folder that has none.
         train: number of training images before validation is taken from them; None for all.
         validation: how many of these are kept for choosing.
         test: number of test images (None: all of the source's test split); for a source without one, how many
@@ -33,11 +35,13 @@ class Data(Settings):
             weights, or else to measure them on training images.
         std: channel standard deviations, likewise.
         skip_unreadable: go on without images that cannot be read, after naming and counting them.
-        label: column of a Parquet or hub source that holds the class or the mask; None if there is only one that can.
+        label: column of a Parquet, hub or CSV source that holds the class or the mask; None if there is only one that
+            can.
         ignore: value of the pixels of a mask that have no class; neither losses nor metrics count them.
     """
 
     source: Named
+    labels: str | None = None
     train: Positive | None = None
     validation: Positive | Share = 0.1
     test: Positive | None = None

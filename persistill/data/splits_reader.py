@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -39,6 +39,8 @@ class Splits:
         classes: names of the classes; targets are positions in it.
         unreadable: images that were left out because they cannot be read.
         preprocessing: how encoded images were, and are to be, brought to pixels.
+        origins: split -> where its images come from, in words.
+        notes: what a user should know of these images, a sentence each.
     """
 
     train: ImageDataset
@@ -47,6 +49,8 @@ class Splits:
     classes: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
     preprocessing: Preprocessing = DEFAULT
+    origins: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -145,17 +149,24 @@ def read_splits(source: Source | MaskSource, drawn: Mapping[str, Drawn], setting
     if empty:
         raise UserError(f"{_listed(problems, total, settings)} Nothing is left of the {empty[0]} split.")
     return Splits(
-        images["train"], images["validation"], images["test"], reader.classes, tuple(sorted(problems)), preprocessing
+        images["train"],
+        images["validation"],
+        images["test"],
+        reader.classes,
+        tuple(sorted(problems)),
+        preprocessing,
+        {name: source.origins.get(part, f"the {part} part of {settings.where}") for name, (part, _) in drawn.items()},
+        source.notes,
     )
 
 
 def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int]:
     channels = 1 if settings.grayscale or all(header.gray for header in headers) else 3
-    for field in ("mean", "std"):
-        given = getattr(settings, field)
+    for name in ("mean", "std"):
+        given = getattr(settings, name)
         if given is not None and len(given) != channels:
             raise UserError(
-                f"data.{field} must have one value for each of the {channels} channel(s) of {settings.where}; "
+                f"data.{name} must have one value for each of the {channels} channel(s) of {settings.where}; "
                 f"{given} was given."
             )
     if settings.size is not None:

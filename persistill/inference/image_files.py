@@ -1,6 +1,6 @@
 """A student is asked about image files: they are found, read a few at a time, and answered."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from persistill.errors import UserError
 from persistill.inference.predictor import Prediction, Predictor
-from persistill.utils.image_files import image_names
+from persistill.utils.image_files import find_image_files, not_taken
 from persistill.utils.image_reader import SUFFIXES, open_image, read_header
 from persistill.utils.preprocessing import DEFAULT, Preprocessing, read_pixels
 from persistill.utils.progress import Progress
@@ -42,13 +42,33 @@ def find_images(places: Iterable[Path]) -> list[Path]:
     Raises:
         UserError: if there is no such file or folder, or no image at all.
     """
+    return search_images(places)[0]
+
+
+def search_images(places: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """What ``find_images`` finds, and what it did not take of folders, a sentence each.
+
+    Raises:
+        UserError: if there is no such file or folder, or no image at all.
+    """
     places = list(places)
-    found = list(dict.fromkeys(file for place in places for file in _files(place)))
+    found: dict[Path, None] = {}
+    notes: list[str] = []
+    for place in places:
+        if not place.exists():
+            raise UserError(f"there is no file or folder {place}.")
+        if place.is_dir():
+            files = find_image_files(place)
+            found |= dict.fromkeys(sorted(place / name for name in files.names))
+            notes += not_taken(files, str(place))
+        else:
+            found[place] = None
     if not found:
         raise UserError(
-            f"there are no images in {', '.join(map(str, places))}, at any depth ({', '.join(sorted(SUFFIXES))})."
+            f"there are no images in {', '.join(map(str, places))}, at any depth ({', '.join(sorted(SUFFIXES))}). "
+            f"{' '.join(notes)}".rstrip()
         )
-    return found
+    return list(found), notes
 
 
 def predict_files(
@@ -85,15 +105,6 @@ def thumbnail(file: Path, longest: int, preprocessing: Preprocessing = DEFAULT) 
         scale = min(1.0, longest / max(header.height, header.width))
         shape = (3, max(1, round(header.height * scale)), max(1, round(header.width * scale)))
         return read_pixels(image, shape, preprocessing._replace(resize="squash"))
-
-
-def _files(place: Path) -> Iterator[Path]:
-    if not place.exists():
-        raise UserError(f"there is no file or folder {place}.")
-    if not place.is_dir():
-        yield place
-        return
-    yield from sorted(place / name for name in image_names(place))
 
 
 def read_file(

@@ -203,6 +203,7 @@ class Comparison:
         seconds: wall-clock of all stages, added up.
         about: date ("created"), "software" and "hardware", as in run.json.
         missing: one sentence for each folder or file that should be there and is not.
+        notes: what is odd about the images, a sentence each.
         relative_error: run folder -> mean corruption error relative to the baseline's (1 is the baseline), where
             the baseline made an error.
         likeness: student's run folder -> teacher's name -> "agreement", "kl", "cka" and "diagram_distance".
@@ -222,6 +223,7 @@ class Comparison:
     seconds: float
     about: Mapping[str, Any]
     missing: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     relative_error: Mapping[str, float] = field(default_factory=dict)
     likeness: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -302,6 +304,7 @@ def read(folder: Path) -> Comparison:
         },
         likeness=result.get("likeness") or {},
         missing=tuple(reader.missing),
+        notes=tuple(map(str, result.get("notes") or ())),
         task=task,
     )
 

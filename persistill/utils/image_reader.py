@@ -7,13 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from persistill.utils.preprocessing import DEFAULT, Preprocessing, fit_frame, is_deep
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_AVIF = "avif" in features.modules and features.check_module("avif")
+"""Pillow reads it since 11.3, where it was built with it."""
+SUFFIXES = frozenset(
+    {
+        *(".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+        *(".tif", ".tiff", ".webp"),
+        *((".avif",) if _AVIF else ()),
+    }
+)
 """File names with other endings are no images."""
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", *(("AVIF",) if _AVIF else ()))
 """What is read, by Pillow's names, whatever a file is called. No other decoder of Pillow's is tried: some are rarely
 looked after, and that of EPS starts another program."""
 MAX_PIXELS = 178_956_970

@@ -60,7 +60,7 @@ def test_answers_are_those_of_the_torch_path_bit_for_bit(exported, mode, size, t
     pixels = splits.test.fetch(torch.tensor([0]))
     if channels == 3 and pixels.shape[1] == 1:  # a folder of gray images alone is read as gray
         pixels = pixels.expand(-1, 3, -1, -1)
-    seen = predictor.read_image(file, student.shape)
+    seen = predictor.read_image(file, student.shape, student.preprocessing)
     assert np.array_equal(seen, pixels[0].numpy())
     logits = open_session(exported / "model.onnx")(pixels.float() / 255)
     given = student._logits(seen[None].astype(np.float32) / np.float32(255))

@@ -1,14 +1,21 @@
 """Images of a source that are not decoded yet."""
 
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target")
+"""What columns of classes are called, the usual name first."""
 IntArray = npt.NDArray[np.int64]
 
 _PART_NAMES = {"train": "train", "val": "validation", "dev": "validation", "test": "test"}
+_PART = re.compile(r"(train|val|dev|test)(?:ing|id|idation|elopment|set|val)?(?![a-z])", re.IGNORECASE)
+_NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
 class ImageRows(Protocol):
@@ -52,10 +59,14 @@ class Source(NamedTuple):
     Attributes:
         classes: class names; targets are positions in it.
         parts: "train" and, where the source has them, "validation" and "test".
+        origins: part -> where its images come from, in words: a folder, a file, a split on the hub.
+        notes: what a user should know of how the source was understood, a sentence each.
     """
 
     classes: tuple[str, ...]
     parts: dict[str, ImageRows]
+    origins: Mapping[str, str] = _NOWHERE
+    notes: tuple[str, ...] = ()
 
 
 class MaskSource(NamedTuple):
@@ -64,12 +75,21 @@ class MaskSource(NamedTuple):
     Attributes:
         classes: class names; the values of masks are positions in it. None where the source does not name them.
         parts: as of ``Source``.
+        origins: as of ``Source``.
+        notes: as of ``Source``.
     """
 
     classes: tuple[str, ...] | None
     parts: dict[str, MaskRows]
+    origins: Mapping[str, str] = _NOWHERE
+    notes: tuple[str, ...] = ()
 
 
 def part_of(name: str) -> str | None:
-    """Which part a file, folder or split name speaks of ("val-00000-of-00001" -> "validation"), if any."""
-    return next((part for start, part in _PART_NAMES.items() if name.lower().startswith(start)), None)
+    """Which part a file, folder or split name speaks of ("val-00000-of-00001" -> "validation"), if any.
+
+    The name begins with the word of a part, and the word ends there: "testing" and "test_1" speak of test images,
+    "testudo" does not.
+    """
+    found = _PART.match(name)
+    return None if found is None else _PART_NAMES[found[1].lower()]

@@ -1,14 +1,15 @@
 """Data sets as a folder of image files and a folder of mask files."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from persistill.data.sources.base import MaskRows, MaskSource, part_of
-from persistill.data.sources.image_folder import image_files, subfolders
+from persistill.data.sources.image_folder import subfolders
 from persistill.errors import UserError
+from persistill.utils.image_files import ImageFiles, find_image_files, not_taken
 from persistill.utils.image_reader import open_image
 
 CLASS_NAMES = "classes.txt"
@@ -70,6 +71,7 @@ def read_mask_folder(folder: Path) -> MaskSource:
     if not roots:
         roots = {"train": folder}
     rows: dict[str, MaskRows] = {}
+    notes: list[str] = []
     for part, root in roots.items():
         for name in ("images", "masks"):
             if not (root / name).is_dir():
@@ -77,13 +79,18 @@ def read_mask_folder(folder: Path) -> MaskSource:
                     f"there is no folder {root / name}: segmentation reads images from a folder images and masks, of "
                     "the same names, from a folder masks beside it."
                 )
-        rows[part] = MaskFolderRows(folder, *_pairs(root))
-    return MaskSource(_class_names(folder / CLASS_NAMES), rows)
+        found = {name: find_image_files(root / name) for name in ("images", "masks")}
+        for name, files in found.items():
+            # Several images may share the file of one mask by links.
+            notes += not_taken(files._replace(repeated=()), str(root / name))
+        rows[part] = MaskFolderRows(folder, *_pairs(root, found))
+    origins = {part: str(root) for part, root in roots.items()}
+    return MaskSource(_class_names(folder / CLASS_NAMES), rows, origins, tuple(notes))
 
 
-def _pairs(root: Path) -> tuple[list[Path], list[Path]]:
+def _pairs(root: Path, files: Mapping[str, ImageFiles]) -> tuple[list[Path], list[Path]]:
     """Image files and mask files, sorted, each pair in one place."""
-    found = [_by_stem(root / name) for name in ("images", "masks")]
+    found = [_by_stem(root / name, sorted(files[name].names + files[name].repeated)) for name in ("images", "masks")]
     if not found[0]:
         raise UserError(f"{root / 'images'} holds no images.")
     for one, other, what in ((0, 1, "mask"), (1, 0, "image")):
@@ -97,10 +104,10 @@ def _pairs(root: Path) -> tuple[list[Path], list[Path]]:
     return list(found[0].values()), [found[1][stem] for stem in found[0]]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     stems: defaultdict[str, list[Path]] = defaultdict(list)
-    for path in image_files(folder):
-        stems[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+    for name in names:
+        stems[PurePosixPath(name).with_suffix("").as_posix()].append(folder / name)
     for paths in stems.values():
         if len(paths) > 1:
             raise UserError(f"{paths[0]} and {paths[1]} differ in their ending only. Keep one of them.")
@@ -110,7 +117,11 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 def _class_names(file: Path) -> tuple[str, ...] | None:
     if not file.exists():
         return None
-    names = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is no text in UTF-8: save it so, with the name of one class a line.") from None
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(names) < 2 or len(set(names)) < len(names):
         raise UserError(f"{file} must hold two or more names of classes, one a line, each once; it holds {names}.")
     return names

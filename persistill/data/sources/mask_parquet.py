@@ -9,7 +9,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from persistill.data.sources.base import MaskSource
-from persistill.data.sources.parquet import TableColumn, by_part, download_tables, image_columns, open_tables
+from persistill.data.sources.parquet import (
+    TableColumn,
+    by_part,
+    cache_folders,
+    download_tables,
+    image_columns,
+    open_tables,
+)
 from persistill.errors import UserError, unknown
 
 _MASK_NAMES = ("mask", "label", "annotation", "segmentation")
@@ -65,7 +72,9 @@ def read_mask_parquet(folder: Path, files: Sequence[Path], label: str | None) ->
         names = ""
     if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise UserError(f'"classes" in the schema of {files[0]} must be a JSON list of names.')
-    return _from_tables(tables, label, str(folder), None if names is None else tuple(names))
+    if names is not None and len(set(names)) < len(names):
+        raise UserError(f'"classes" in the schema of {files[0]} names a class twice: {", ".join(names)}.')
+    return _from_tables(tables, label, str(folder), None if names is None else tuple(names), (folder,))
 
 
 def read_mask_hub(name: str, label: str | None) -> MaskSource:
@@ -78,20 +87,25 @@ def read_mask_hub(name: str, label: str | None) -> MaskSource:
     Raises:
         UserError: if the hub has no such data set, cannot be reached, or the columns do not suit.
     """
-    return _from_tables(download_tables(name, ()), label, name, None)
+    return _from_tables(download_tables(name, ()), label, name, None, cache_folders())
 
 
 def _from_tables(
-    tables: Mapping[str, Any], label: str | None, where: str, classes: tuple[str, ...] | None
+    tables: Mapping[str, Any],
+    label: str | None,
+    where: str,
+    classes: tuple[str, ...] | None,
+    roots: Sequence[Path],
 ) -> MaskSource:
     parts = by_part(tables, where)
     image, mask = _columns(image_columns(parts["train"].features), label, where)
     return MaskSource(
         classes,
         {
-            part: MaskTableRows(TableColumn(table, image, part), TableColumn(table, mask, part))
+            part: MaskTableRows(TableColumn(table, image, part, roots), TableColumn(table, mask, part, roots))
             for part, table in parts.items()
         },
+        {part: f"the split {part} of {where}" for part in parts},
     )
 
 

@@ -4,6 +4,7 @@ Both are read through Hugging Face ``datasets``, which keeps a memory-mapped cop
 """
 
 import glob
+import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,8 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from persistill.data.sources.base import ImageRows, IntArray, Source, part_of
+from persistill.data.sources.base import LABEL_NAMES, ImageRows, IntArray, Source, part_of
 from persistill.errors import UserError, unknown
+from persistill.utils.image_files import first_few, leads_back
 from persistill.utils.image_reader import open_image
 
 _SECONDS = 5
@@ -32,9 +34,11 @@ class TableColumn:
         table: a ``datasets.Dataset``.
         column: its image column.
         part: its name, for messages.
+        roots: folders in which files may lie that the table names by their paths; relative paths begin in the first.
     """
 
-    def __init__(self, table: Any, column: str, part: str) -> None:
+    def __init__(self, table: Any, column: str, part: str, roots: Sequence[Path]) -> None:
+        self._roots = roots
         self._table = table.select_columns([column]).with_format("arrow")
         self._column = column
         self._part = part
@@ -47,7 +51,9 @@ class TableColumn:
         value = self._table[row][self._column][0].as_py()
         if value is None:
             raise ValueError(f"the column {self._column!r} of the row is empty")
-        return open_image(Path(value["path"]) if value["bytes"] is None else value["bytes"])
+        if value["bytes"] is not None:
+            return open_image(value["bytes"])
+        return open_image(file_of_row(value["path"], self._roots))
 
     def name(self, row: int) -> str:
         """Row, part and, where it is kept, the file name."""
@@ -78,23 +84,55 @@ class TableRows(TableColumn):
         column: its image column.
         targets: (N,) class numbers.
         part: its name, for messages.
+        roots: as of ``TableColumn``.
     """
 
-    def __init__(self, table: Any, column: str, targets: IntArray, part: str) -> None:
-        super().__init__(table, column, part)
+    def __init__(self, table: Any, column: str, targets: IntArray, part: str, roots: Sequence[Path]) -> None:
+        super().__init__(table, column, part, roots)
         self.targets = targets
 
 
+def file_of_row(path: str | None, roots: Sequence[Path]) -> Path:
+    """The file that a row names in place of the bytes of an image.
+
+    Args:
+        path: as the row has it.
+        roots: in one of them it must lie; a relative path begins in the first.
+
+    Raises:
+        ValueError: if there is none, or it lies elsewhere: somebody else's data set must not have other files read.
+    """
+    if path is None:
+        raise ValueError("the row holds no image")
+    file = Path(os.path.normpath(roots[0].absolute() / path))
+    if not any(file.is_relative_to(os.path.normpath(root.absolute())) for root in roots):
+        raise ValueError(f"its path, {path!r}, leads out of {roots[0]}")
+    return file
+
+
 def parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files in a folder and in the folders just below it, sorted."""
-    return sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
+    """The Parquet files in a folder and up to two folders below it (configuration, split), sorted; no hidden ones."""
+    found: list[Path] = []
+
+    def collect(place: Path, depth: int) -> None:
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.lower().endswith(".parquet") and entry.is_file():
+                    found.append(Path(entry.path))
+                elif depth and entry.is_dir() and not leads_back(Path(entry.path)):
+                    collect(Path(entry.path), depth - 1)
+
+    collect(folder, 2)
+    return sorted(found)
 
 
 def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Source:
     """Read a folder of Parquet files in the Hugging Face image layout.
 
-    Files belong to a part by the beginning of their name (train, val, dev, test) or of their folder's; where no file
-    has such a name, all are training images.
+    Files belong to a part by the beginning of their name (train, val, dev, test) or of a folder's above them; where no
+    file has such a name, all are training images.
 
     Args:
         folder: what to call the data set.
@@ -104,7 +142,7 @@ def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Sour
     Raises:
         UserError: if a file is damaged, files disagree, or no column holds images or classes.
     """
-    return _from_tables(open_tables(folder, files), label, str(folder))
+    return _from_tables(open_tables(folder, files), label, str(folder), (folder,))
 
 
 def open_tables(folder: Path, files: Sequence[Path]) -> Mapping[str, Any]:
@@ -113,20 +151,27 @@ def open_tables(folder: Path, files: Sequence[Path]) -> Mapping[str, Any]:
     Raises:
         UserError: if a file is damaged or files disagree.
     """
-    from datasets import Features, load_dataset  # noqa: PLC0415  half a second that other sources need not pay
+    from datasets import load_dataset  # noqa: PLC0415  half a second that other sources need not pay
+    from datasets.exceptions import DatasetsError  # noqa: PLC0415
 
     shards: dict[str, list[str]] = {}
     features = None
+    empty: dict[str, Path] = {}
+    _one_configuration(folder, files)
     for file in files:
-        try:
-            found = Features.from_arrow_schema(pq.read_schema(file))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from None
+        found, rows = _schema(file)
+        above = [part_of(name) for name in file.parent.relative_to(folder).parts]
+        part = part_of(file.name) or next(filter(None, reversed(above)), "")
+        if not rows:
+            empty.setdefault(part, file)
+            continue
         if features is not None and found != features:
             raise UserError(f"{file} and {files[0]} have different columns, types or class names.")
         features = found
-        above = part_of(file.parent.name) if file.parent != folder else None
-        shards.setdefault(part_of(file.name) or above or "", []).append(glob.escape(str(file)))
+        shards.setdefault(part, []).append(glob.escape(str(file)))
+    for part, file in empty.items():
+        if part not in shards:
+            raise UserError(f"{file} holds no rows. Remove it, or put the rows of its images in.")
     nameless = shards.pop("", [])
     if nameless and shards:
         raise UserError(
@@ -135,9 +180,46 @@ def open_tables(folder: Path, files: Sequence[Path]) -> Mapping[str, Any]:
         )
     try:
         tables: Mapping[str, Any] = load_dataset("parquet", data_files=shards or {"train": nameless})
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"{folder} cannot be read as Parquet: {_first_line(error)}") from error
+    except (OSError, ValueError, pa.ArrowException, DatasetsError) as error:
+        raise UserError(f"{folder} cannot be read as Parquet: {_first_line(error.__cause__ or error)}") from error
     return tables
+
+
+def _schema(file: Path) -> tuple[Any, int]:
+    """The columns of a Parquet file as ``datasets`` knows them, and the number of its rows.
+
+    Raises:
+        UserError: if the file is damaged, or what ``datasets`` notes in its schema is.
+    """
+    from datasets import Features  # noqa: PLC0415
+
+    try:
+        with pq.ParquetFile(file) as opened:
+            schema, rows = opened.schema_arrow, opened.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from None
+    try:
+        return Features.from_arrow_schema(schema), rows
+    except Exception as error:  # noqa: BLE001  whatever comes of reading JSON of any shape
+        raise UserError(
+            f'the columns of {file} are described wrongly under "huggingface" in the metadata of its schema: '
+            f"{_first_line(error)} Write the file again with the library datasets, or without this metadata."
+        ) from None
+
+
+def _one_configuration(folder: Path, files: Sequence[Path]) -> None:
+    """See that files lie in one folder, but for folders that are named by parts.
+
+    Raises:
+        UserError: if they do not.
+    """
+    found = {Path(*(n for n in file.parent.relative_to(folder).parts if part_of(n) is None)) for file in files}
+    if len(found) > 1:
+        names = sorted(path.as_posix() for path in found)
+        raise UserError(
+            f"{folder} has Parquet files of several data sets or configurations: {', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''}. Name the folder of one: --set data.source={folder / names[-1]}"
+        )
 
 
 def read_hub(name: str, label: str | None, known: Sequence[str]) -> Source:
@@ -151,7 +233,15 @@ def read_hub(name: str, label: str | None, known: Sequence[str]) -> Source:
     Raises:
         UserError: if the hub has no such data set, cannot be reached, or the columns do not suit.
     """
-    return _from_tables(download_tables(name, known), label, name)
+    return _from_tables(download_tables(name, known), label, name, cache_folders())
+
+
+def cache_folders() -> tuple[Path, ...]:
+    """Where the files of data sets of the hub lie."""
+    from datasets import config  # noqa: PLC0415
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    return tuple(map(Path, (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, constants.HF_HUB_CACHE)))
 
 
 def download_tables(name: str, known: Sequence[str]) -> Mapping[str, Any]:
@@ -161,7 +251,7 @@ def download_tables(name: str, known: Sequence[str]) -> Mapping[str, Any]:
         UserError: if the hub has no such data set, or cannot be reached.
     """
     from datasets import DatasetDict, load_dataset  # noqa: PLC0415
-    from datasets.exceptions import DatasetNotFoundError  # noqa: PLC0415
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError  # noqa: PLC0415
     from huggingface_hub.errors import RepositoryNotFoundError  # noqa: PLC0415
 
     by_hand = "Or download its files elsewhere and name the folder that holds them: --set data.source=FOLDER"
@@ -180,7 +270,7 @@ def download_tables(name: str, known: Sequence[str]) -> Mapping[str, Any]:
             f"{name!r} is no folder here, and the Hugging Face hub, which may have a data set of this name, "
             f"cannot be reached ({_first_line(error)}). If you mean a folder, look at its path. {by_hand}"
         ) from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, DatasetsError) as error:
         raise UserError(f"the data set {name!r} cannot be loaded: {_first_line(error)} {by_hand}") from error
     if not isinstance(tables, DatasetDict):
         raise UserError(f"the data set {name!r} came without splits. {by_hand}")
@@ -226,7 +316,7 @@ def by_part(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
     return parts
 
 
-def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> Source:
+def _from_tables(tables: Mapping[str, Any], label: str | None, where: str, roots: Sequence[Path]) -> Source:
     parts = by_part(tables, where)
     features = parts["train"].features
     images = _image_column(features, where)
@@ -241,20 +331,56 @@ def _from_tables(tables: Mapping[str, Any], label: str | None, where: str) -> So
         values = sorted({value for value in raw["train"] if value is not None}, key=_natural)
     else:
         values = list(range(len(names)))
+    labeled = {
+        part: found
+        for part, found in raw.items()
+        # A test part without any class is one whose classes the authors keep to themselves.
+        if part == "train" or not all(value is None or _negative(value) for value in found)
+    }
+    if names is None:
+        _require_no_negatives(labeled, column, where)
+    used = {value for found in labeled.values() for value in found}
+    absent = [] if names is None else [names[value] for value in values if value not in used]
+    if names is not None:
+        values = [value for value in values if value in used]
     number = {value: i for i, value in enumerate(values)}
     rows: dict[str, ImageRows] = {}
-    for part, found in raw.items():
+    for part, found in labeled.items():
         targets = np.array([number.get(value, -1) for value in found], dtype=np.int64)
-        if part != "train" and (targets < 0).all():
-            continue  # test labels that the authors keep to themselves
         if (targets < 0).any():
             row = int(np.argmax(targets < 0))
             raise UserError(
                 f"{int((targets < 0).sum())} of {len(targets)} images of the {part} split of {where} have no known "
                 f"class; the first is row {row}, whose {column!r} is {found[row]!r}."
             )
-        rows[part] = TableRows(parts[part], images, targets, part)
-    return Source(tuple(str(name) for name in (values if names is None else names)), rows)
+        rows[part] = TableRows(parts[part], images, targets, part, roots)
+    notes = [
+        f"The {len(found):,} images of the {part} split of {where} have no class: no figure is measured on them."
+        for part, found in raw.items()
+        if part not in labeled
+    ]
+    if absent:
+        notes.append(f"{len(absent)} named classes of {where} have no image and are left out: {first_few(absent)}.")
+    classes = tuple(str(value) if names is None else names[value] for value in values)
+    return Source(classes, rows, {part: f"the split {part} of {where}" for part in rows}, tuple(notes))
+
+
+def _negative(value: Any) -> bool:
+    return isinstance(value, int) and value < 0
+
+
+def _require_no_negatives(labeled: Mapping[str, Sequence[Any]], column: str, where: str) -> None:
+    """Refuse numbers below 0 as classes: they stand for images whose class is not known.
+
+    Raises:
+        UserError: if there are some.
+    """
+    for part, found in labeled.items():
+        if wrong := [row for row, value in enumerate(found) if _negative(value)]:
+            raise UserError(
+                f"{len(wrong):,} of {len(found):,} images of the {part} split of {where} have no class: {column!r} is "
+                f"{found[wrong[0]]} in row {wrong[0]}, and classes are numbered from 0. Leave such rows out."
+            )
 
 
 def image_columns(features: Mapping[str, Any]) -> list[str]:
@@ -290,11 +416,20 @@ def _label_column(features: Mapping[str, Any], label: str | None, where: str) ->
     found = named or plain
     if len(found) != 1:
         what = "several columns that can be the class" if found else "no column that can be the class"
+        likely = min(found, key=_unlikely) if found else ""
         raise UserError(
             f"{where} has {what}: {', '.join(found or features)}. "
-            + (f"Say which: --set data.label={found[0]}" if found else "It needs one of integers or strings.")
+            + (f"Say which: --set data.label={likely}" if found else "It needs one of integers or strings.")
         )
     return found[0]
+
+
+def _unlikely(column: str) -> int:
+    """Where a column comes, from the likeliest to hold the class, by its name."""
+    name = column.lower()
+    if name in LABEL_NAMES:
+        return LABEL_NAMES.index(name)
+    return len(LABEL_NAMES) + (not any(word in name for word in LABEL_NAMES))
 
 
 def _natural(value: Any) -> tuple[bool, Any]:

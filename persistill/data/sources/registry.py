@@ -11,7 +11,8 @@ import numpy as np
 from persistill.config import Data
 from persistill.data.sources.base import MaskSource, Source
 from persistill.data.sources.digits import read_digits
-from persistill.data.sources.image_folder import read_folder
+from persistill.data.sources.image_folder import has_class_folders, read_folder
+from persistill.data.sources.label_table import TABLE_SUFFIXES, label_tables, read_label_table
 from persistill.data.sources.mask_folder import read_mask_folder
 from persistill.data.sources.mask_parquet import read_mask_hub, read_mask_parquet
 from persistill.data.sources.medmnist import read_npz
@@ -75,19 +76,25 @@ def open_source(settings: Data) -> Source:
     """
     if _is_registered(settings.source):
         _no_label(settings)
+        _no_labels(settings)
         return _made(settings.source, Source)
     name, known = settings.source, (*SOURCES, *_HUB_NAMES)
     folder = Path(name).expanduser()
+    if folder.is_file() and folder.suffix.lower() in TABLE_SUFFIXES and settings.labels is None:
+        return read_label_table(folder.parent, folder, settings.label)
     if folder.is_dir():
+        if (table := _label_table(folder, settings)) is not None:
+            return read_label_table(folder, table, settings.label)
         files = parquet_files(folder)
         if files:
             return read_parquet(folder, files, settings.label)
         _no_label(settings)
         return read_folder(folder)
+    _no_labels(settings)
     if folder.is_file() and folder.suffix.lower() == ".npz":
         _no_label(settings)
         return read_npz(folder)
-    _look_for(name, folder, known, "an .npz file, a folder of Parquet files or of class folders")
+    _look_for(name, folder, known, "an .npz file, a folder of Parquet files or of class folders, or a CSV file")
     return read_hub(name, settings.label, known)
 
 
@@ -97,6 +104,7 @@ def open_mask_source(settings: Data) -> MaskSource:
     Raises:
         UserError: if the source is unknown, empty or damaged, or has no masks.
     """
+    _no_labels(settings)
     if _is_registered(settings.source):
         _no_label(settings)
         return _made(settings.source, MaskSource)
@@ -172,9 +180,41 @@ def _folders(place: Path = _HERE) -> list[str]:
     return sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def _label_table(folder: Path, settings: Data) -> Path | None:
+    """The CSV file that says of which class the images of a folder are; None if their folders do.
+
+    Raises:
+        UserError: if there is no such file, or several could be meant.
+    """
+    if settings.labels is not None:
+        stated = Path(settings.labels).expanduser()
+        for path in (folder / stated, stated):
+            if path.is_file():
+                return path
+        known = [path.name for path in label_tables(folder)]
+        raise unknown("CSV file (data.labels)", settings.labels, known, f"These are the ones in {folder}.")
+    tables = label_tables(folder)
+    if not tables or parquet_files(folder) or has_class_folders(folder):
+        return None
+    if len(tables) > 1:
+        raise UserError(
+            f"{folder} has no class folders and {len(tables)} tables, {', '.join(path.name for path in tables)}. Say "
+            f"which of them holds file names and classes: --set data.labels={tables[0].name}"
+        )
+    return tables[0]
+
+
 def _no_label(settings: Data) -> None:
     if settings.label is not None:
         raise UserError(
             f"data.label={settings.label!r} names a column, and {settings.where} has none: its classes are known. "
             "Leave data.label out."
+        )
+
+
+def _no_labels(settings: Data) -> None:
+    if settings.labels is not None:
+        raise UserError(
+            f"data.labels={settings.labels!r} is a CSV file of file names and classes, which goes with a folder of "
+            f"image files; {settings.where} is none, or is read with masks. Leave data.labels out."
         )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from persistill.data.sources.parquet import parquet_files
+from persistill.data.sources.parquet import file_of_row, parquet_files
 from persistill.data.streaming.arrays import ARRAY_SUFFIXES, open_array_stream
 from persistill.data.streaming.base import ImageStream, Pixels, Survey, Unreadable
 from persistill.errors import UserError, unknown
@@ -290,17 +290,18 @@ def _encoded_value(value: Any, folder: Path) -> _Encoded:
     if value is not None and value["bytes"] is not None:
         data = value["bytes"]
         return _Encoded(partial(open_image, data), lambda: len(data))
-    if value is not None and value["path"] is not None:
-        return _file(folder / value["path"])
-    return _Encoded(_absent, lambda: 0)
+    try:
+        return _file(file_of_row(None if value is None else value["path"], (folder,)))
+    except ValueError as error:
+        return _Encoded(partial(_refused, str(error)), lambda: 0)
 
 
 def _file(path: Path) -> _Encoded:
     return _Encoded(partial(open_image, path), lambda: path.stat().st_size)
 
 
-def _absent() -> Image.Image:
-    raise ValueError("the row holds no image")
+def _refused(why: str) -> Image.Image:
+    raise ValueError(why)
 
 
 def _look(encoded: _Encoded) -> tuple[int, Header | Unreadable]:

@@ -75,6 +75,8 @@ class ComparisonStage(Stage):
             "views": {name: stage.folder_name for name, stage in self.views.items()},
             "export": self.exported.folder_name,
             "unreadable": list(splits.unreadable),
+            "notes": list(splits.notes),
+            "origins": dict(splits.origins),
             "costs": {
                 "student": self.costs[""].folder_name,
                 "teachers": {name: self.costs[name].folder_name for name in self.teachers},

@@ -202,7 +202,7 @@ def test_predict_writes_masks_beside_images(finished, comparison, scenes, tmp_pa
     assert left.value.code == 0
     said = capsys.readouterr().out.splitlines()
     student = Predictor.load(folder)
-    pixels = np.stack([read_image(tmp_path / name, student.shape) for name in names])
+    pixels = np.stack([read_image(tmp_path / name, student.shape, student.preprocessing) for name in names])
     for name, mask, line in zip(names, student.predict_masks(pixels), said, strict=True):
         with Image.open(tmp_path / name.replace(".png", ".mask.png")) as written:
             assert written.mode == "P"

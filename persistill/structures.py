@@ -1,9 +1,10 @@
 """The vocabulary that all rooms share: what a network returns, and what a batch holds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 IGNORE_INDEX = -100
@@ -82,13 +83,48 @@ class Detections(NamedTuple):
     labels: Tensor
 
 
+OBJECT_FIELDS = 7
+"""Numbers of one object in a packed target: x1, y1, x2, y2, label, difficult, crowd."""
+
+
+def pack_objects(objects: Sequence[Objects]) -> Tensor:
+    """The objects of some images as one tensor, so that a target is a tensor whatever the task.
+
+    Args:
+        objects: of each image, at least one image.
+
+    Returns:
+        (B, M, 7) float32 on the device of the first boxes: x1, y1, x2, y2, label, difficult and crowd (0 or 1) of each
+        object; rows behind the last one of an image are all ``IGNORE_INDEX``.
+    """
+    longest = max(len(one.labels) for one in objects)
+    packed = objects[0].boxes.new_full((len(objects), longest, OBJECT_FIELDS), float(IGNORE_INDEX), dtype=torch.float32)
+    for row, one in zip(packed, objects, strict=True):
+        row[: len(one.labels)] = torch.cat([one.boxes, torch.stack([field.float() for field in one[1:]], 1)], 1)
+    return packed
+
+
+def unpack_objects(packed: Tensor) -> list[Objects]:
+    """The objects of each image, of what ``pack_objects`` gave.
+
+    Args:
+        packed: (B, M, 7).
+    """
+    found = []
+    for rows in packed:
+        kept = rows[rows[:, 4] != IGNORE_INDEX]
+        found.append(Objects(kept[:, :4], kept[:, 4].long(), kept[:, 5] > 0, kept[:, 6] > 0))
+    return found
+
+
 @dataclass(frozen=True)
 class Batch:
     """A mini-batch, already on its device.
 
     Attributes:
         inputs: view name -> (B, C, H, W) float tensor, normalized; "image" is the image itself.
-        target: (B,) int64 class numbers; (B, H, W) where every pixel has a class, ``IGNORE_INDEX`` where it has none.
+        target: (B,) int64 class numbers; (B, H, W) where every pixel has a class, ``IGNORE_INDEX`` where it has none;
+            (B, M, 7) float32 of ``pack_objects`` where images have boxes.
         index: (B,) int64 positions of the samples in their split.
         step: of the whole training, from 0; the training loop counts.
         epoch: likewise.

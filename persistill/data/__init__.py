@@ -9,6 +9,10 @@ from persistill.data.dataset import (
     StreamedDataset,
     StreamedMaskDataset,
 )
+from persistill.data.detection.augmentation import augment_boxes
+from persistill.data.detection.check_objects import ObjectCounts
+from persistill.data.detection.dataset import InMemoryBoxDataset, StreamedBoxDataset
+from persistill.data.detection.load import BoxSplits, load_boxes, open_box_source
 from persistill.data.feature_cache import StoredFeatures, open_features, write_features
 from persistill.data.normalization import measure_normalization
 from persistill.data.sources.arrays import ArrayRows
@@ -33,29 +37,36 @@ __all__ = [
     "VIEWS",
     "ArrayRows",
     "BettiCurveView",
+    "BoxSplits",
     "CubicalView",
     "FittedPersistenceView",
     "ImageDataset",
     "ImageView",
+    "InMemoryBoxDataset",
     "InMemoryDataset",
     "InMemoryMaskDataset",
     "LandscapeView",
     "Loader",
     "MaskSource",
+    "ObjectCounts",
     "OnlineView",
     "OpenView",
     "PersistenceView",
     "Source",
     "Splits",
     "StoredFeatures",
+    "StreamedBoxDataset",
     "StreamedDataset",
     "StreamedMaskDataset",
     "View",
     "augment",
+    "augment_boxes",
     "is_stored",
     "load",
+    "load_boxes",
     "make_view",
     "measure_normalization",
+    "open_box_source",
     "open_features",
     "open_view",
     "stratified",

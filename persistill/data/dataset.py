@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -20,12 +20,20 @@ from persistill.utils.threads import in_threads
 _CHUNK = 4096  # images
 
 
+class NamedRows(Protocol):
+    """Images that have names."""
+
+    def name(self, row: int) -> str:
+        """What to call an image in a message."""
+
+
 class ImageDataset(ABC):
     """Images of one size, with their classes.
 
     Attributes:
         dense: whether every pixel has a class, and not every image.
-        targets: (N,) int64 class numbers, on ``device``; absent where every pixel has a class.
+        targets: (N,) int64 class numbers, on ``device``; absent where every pixel has a class; (N, M, 7) of
+            ``structures.pack_objects`` where images have boxes.
         shape: (C, H, W) of every image.
         device: where ``fetch`` puts images.
     """
@@ -66,8 +74,8 @@ class ImageDataset(ABC):
             index: (B,) int64 positions, on any device.
 
         Returns:
-            (B,) int64 class numbers, or (B, H, W) of pixels, with ``IGNORE_INDEX`` where a pixel has no class; on
-            ``device``.
+            (B,) int64 class numbers, (B, H, W) of pixels, with ``IGNORE_INDEX`` where a pixel has no class, or
+            (B, M, 7) of ``structures.pack_objects``; on ``device``.
         """
         return self.targets[index.to(self.device)]
 
@@ -181,7 +189,7 @@ class StreamedDataset(ImageDataset):
             with self._source.open(rows[position]) as image:
                 pixels[position] = read_pixels(image, self.shape, self._preprocessing)
 
-        _decode_all(decode, self._source, rows)
+        decode_all(decode, self._source, rows)
         return torch.from_numpy(pixels).to(self.device)
 
     def subset(self, index: Tensor) -> "StreamedDataset":
@@ -314,7 +322,7 @@ class StreamedMaskDataset(ImageDataset):
             with self._source.open(rows[position]) as image:
                 pixels[position] = read_pixels(image, self.shape, self._preprocessing)
 
-        _decode_all(decode, self._source, rows)
+        decode_all(decode, self._source, rows)
         return torch.from_numpy(pixels).to(self.device)
 
     def fetch_targets(self, index: Tensor) -> Tensor:
@@ -330,7 +338,7 @@ class StreamedMaskDataset(ImageDataset):
             with self._source.open_mask(rows[position]) as mask:
                 masks[position] = read_mask(mask, self.shape[1:], self._classes, self._ignore, self._preprocessing)
 
-        _decode_all(decode, self._source, rows)
+        decode_all(decode, self._source, rows)
         return _with_ignore_index(torch.from_numpy(masks).to(self.device))
 
     def subset(self, index: Tensor) -> "StreamedMaskDataset":
@@ -358,7 +366,7 @@ def _with_ignore_index(masks: Tensor) -> Tensor:
     return target.masked_fill_(target == IGNORED, IGNORE_INDEX)
 
 
-def _decode_all(decode: Callable[[int], None], source: ImageRows | MaskRows, rows: Sequence[int]) -> None:
+def decode_all(decode: Callable[[int], None], source: NamedRows, rows: Sequence[int]) -> None:
     """Call ``decode`` with every position in ``rows``, in threads; name the image where it fails."""
 
     def one(position: int) -> None:

@@ -69,7 +69,7 @@ class ClassReader:
     def header(self, part: str, row: int) -> Header:
         """Of an image."""
         with self._parts[part].open(row) as image:
-            return _header(image, range_known=self._range_known)
+            return usable_header(image, range_known=self._range_known)
 
     def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
         """Of its pixels."""
@@ -120,9 +120,9 @@ class MaskReader:
     def header(self, part: str, row: int) -> Header:
         """Of an image, once it was seen that its mask has its size."""
         with self._parts[part].open(row) as image:
-            header = _header(image, range_known=self._range_known)
+            header = usable_header(image, range_known=self._range_known)
         with self._parts[part].open_mask(row) as mask:
-            size = _header(mask, range_known=False)[:2]
+            size = usable_header(mask, range_known=False)[:2]
             if size != header[:2]:
                 raise ValueError(
                     f"its mask is {size[0]} x {size[1]} (height x width) and the image {header[0]} x {header[1]}"
@@ -164,7 +164,12 @@ class MaskReader:
         )
 
 
-def _header(image: Image.Image, *, range_known: bool) -> Header:
+def usable_header(image: Image.Image, *, range_known: bool) -> Header:
+    """The header of an image whose values have a known range.
+
+    Raises:
+        ValueError: if they have none.
+    """
     if not range_known:
         require_range(image, DEFAULT)
     return read_header(image)

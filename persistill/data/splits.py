@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from persistill.config import Data
+from persistill.data.detection.balanced_draw import draw_by_objects
 from persistill.data.sources.base import IntArray
 from persistill.errors import UserError
 
@@ -64,10 +65,13 @@ def draw_splits(parts: Mapping[str, IntArray], settings: Data, classes: Sequence
     * Validation: from the source's own validation part (all of it where ``settings.validation`` is a share, otherwise
       that many), else taken from the training images.
 
+    Classes keep their shares, or, where images have boxes, the objects of every class are shared out evenly.
+
     The three draws are independent: another ``train`` leaves the test images as they were.
 
     Args:
-        parts: "train" and, where the source has them, "validation" and "test" -> (n,) class numbers.
+        parts: "train" and, where the source has them, "validation" and "test" -> (n,) class numbers, or (n, K) objects
+            of each class in each image.
         settings: the counts and the seed.
         classes: class names, for messages.
 
@@ -85,33 +89,38 @@ def draw_splits(parts: Mapping[str, IntArray], settings: Data, classes: Sequence
     if held_out in parts:
         count = len(parts[held_out]) if settings.test is None else settings.test
         _enough(settings, "test", count, len(parts[held_out]))
-        test = Drawn(held_out, stratified(parts[held_out], count, draws[0]))
+        test = Drawn(held_out, _draw(parts[held_out], count, draws[0]))
     else:
         count = round(DEFAULT_TEST_SHARE * len(rest)) if settings.test is None else settings.test
         _enough(settings, "test", count, len(rest) - 2)
-        test = Drawn("train", stratified(parts["train"], count, draws[0]))
+        test = Drawn("train", _draw(parts["train"], count, draws[0]))
         rest = np.setdiff1d(rest, test.rows)
     if settings.train is not None:
         _enough(settings, "train", settings.train, len(rest))
-        rest = rest[stratified(parts["train"][rest], settings.train, draws[1])]
+        rest = rest[_draw(parts["train"][rest], settings.train, draws[1])]
 
     share = isinstance(settings.validation, float)
     if "validation" in parts and held_out == "test":
         own = parts["validation"]
         count = len(own) if share else int(settings.validation)
         _enough(settings, "validation", count, len(own))
-        validation = Drawn("validation", stratified(own, count, draws[2]))
+        validation = Drawn("validation", _draw(own, count, draws[2]))
     else:
         count = round(settings.validation * len(rest)) if share else int(settings.validation)
         _enough(settings, "validation", count, len(rest) - 1)
-        validation = Drawn("train", rest[stratified(parts["train"][rest], count, draws[2])])
+        validation = Drawn("train", rest[_draw(parts["train"][rest], count, draws[2])])
         rest = np.setdiff1d(rest, validation.rows)
 
     drawn = {"train": Drawn("train", rest), "validation": validation, "test": test}
     for name, split in drawn.items():
-        if name == "train" or split.part == "train":
+        if parts["train"].ndim == 1 and (name == "train" or split.part == "train"):
             _every_class(name, split, parts["train"], settings, classes)
     return drawn
+
+
+def _draw(targets: IntArray, count: int, generator: np.random.Generator) -> IntArray:
+    draw = draw_by_objects if targets.ndim == 2 else stratified
+    return draw(targets, count, generator)
 
 
 def _enough(settings: Data, field: str, count: int, available: int) -> None:

@@ -12,6 +12,8 @@ import torch
 
 from persistill.config import Data
 from persistill.data.dataset import ImageDataset
+from persistill.data.detection.box_reader import BoxReader
+from persistill.data.detection.checked_source import CheckedSource
 from persistill.data.row_reader import ClassReader, MaskReader, RowReader
 from persistill.data.sources.base import IntArray, MaskSource, Source
 from persistill.data.splits import Drawn
@@ -67,13 +69,15 @@ class Splits:
         )
 
 
-def read_splits(source: Source | MaskSource, drawn: Mapping[str, Drawn], settings: Data, progress: Progress) -> Splits:
+def read_splits(
+    source: Source | MaskSource | CheckedSource, drawn: Mapping[str, Drawn], settings: Data, progress: Progress
+) -> Splits:
     """Read the drawn images: all headers first, to settle one shape, then the pixels if they fit into memory.
 
     Of an image that is streamed, and of its mask, only the header is checked here.
 
     Args:
-        source: the encoded images, with a class or a mask each.
+        source: the encoded images, with a class, a mask or boxes each.
         drawn: "train", "validation" and "test" -> which of them.
         settings: size, color, and what to do about images that cannot be read.
         progress: told how many images were read.
@@ -82,9 +86,11 @@ def read_splits(source: Source | MaskSource, drawn: Mapping[str, Drawn], setting
         UserError: if images differ in size without ``settings.size``, or cannot be read without
             ``settings.skip_unreadable``.
     """
-    reader: RowReader = (
-        MaskReader(source, settings) if isinstance(source, MaskSource) else ClassReader(source, settings)
-    )
+    reader: RowReader
+    if isinstance(source, CheckedSource):
+        reader = BoxReader(source, settings)
+    else:
+        reader = MaskReader(source, settings) if isinstance(source, MaskSource) else ClassReader(source, settings)
     problems: dict[str, str] = {}
     total = sum(len(split.rows) for split in drawn.values())
 

@@ -1,0 +1,56 @@
+"""How encoded images with boxes become images of one shape."""
+
+import numpy as np
+import torch
+
+from persistill.config import Data
+from persistill.data.dataset import ImageDataset
+from persistill.data.detection.box_source import IntArray
+from persistill.data.detection.checked_source import CheckedSource
+from persistill.data.detection.dataset import InMemoryBoxDataset, StreamedBoxDataset, framed_targets
+from persistill.data.row_reader import Decoded, Each, usable_header
+from persistill.utils.image_reader import Header
+from persistill.utils.preprocessing import Preprocessing, read_pixels
+
+
+class BoxReader:
+    """Reads images with boxes."""
+
+    def __init__(self, source: CheckedSource, settings: Data) -> None:
+        self._parts = source.parts
+        self._range_known = settings.range != "full"
+        self.classes = source.classes
+
+    def header(self, part: str, row: int) -> Header:
+        """Of an image, once it was seen that its boxes make sense."""
+        self._parts[part].objects(row)
+        with self._parts[part].open(row) as image:
+            return usable_header(image, range_known=self._range_known)
+
+    def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
+        """Of its pixels."""
+        return int(np.prod(shape))
+
+    def decoded(
+        self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing, each: Each
+    ) -> Decoded:
+        """The images that can be decoded, with their boxes."""
+        pixels = np.empty((len(rows), *shape), dtype=np.uint8)
+
+        def decode(position: int, row: int) -> bool:
+            with self._parts[part].open(row) as image:
+                pixels[position] = read_pixels(image, shape, preprocessing)
+            return True
+
+        good = np.array(each(part, rows, decode), dtype=bool)
+        if not good.all():
+            pixels, rows = pixels[good], rows[good]
+        targets = framed_targets(self._parts[part], rows, shape, preprocessing) if len(rows) else torch.empty(0, 0, 7)
+        return Decoded(InMemoryBoxDataset(torch.from_numpy(pixels), targets), rows)
+
+    def streamed(
+        self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing
+    ) -> ImageDataset:
+        """The images, with their boxes."""
+        targets = framed_targets(self._parts[part], rows, shape, preprocessing)
+        return StreamedBoxDataset(self._parts[part], rows, targets, shape, preprocessing)

@@ -1,0 +1,38 @@
+"""Where boxes of an image lie once it was brought to another size, as ``preprocessing.fit_frame`` does it."""
+
+import numpy as np
+
+from persistill.data.detection.box_source import RawObjects
+from persistill.utils.preprocessing import Resize
+
+Size = tuple[int, int]
+
+
+def frame_objects(objects: RawObjects, size: Size, frame: Size, resize: Resize) -> RawObjects:
+    """Boxes in the frame, clipped to it; those that are not in it any more (of a "crop") are left out.
+
+    Args:
+        objects: in pixels of the image.
+        size: height and width of the image.
+        frame: height and width to which it is brought.
+        resize: how.
+    """
+    (height, width), (tall, wide) = size, frame
+    if size == frame:
+        return objects
+    shift = np.zeros(2)
+    if resize == "squash":
+        scale = np.array([wide / width, tall / height])
+    elif resize == "letterbox":
+        factor = min(wide / width, tall / height)
+        inner = [min(full, max(1, round(side * factor))) for side, full in ((width, wide), (height, tall))]
+        scale = np.array(inner) / [width, height]
+        shift = np.array([(wide - inner[0]) // 2, (tall - inner[1]) // 2])
+    else:
+        factor = max(wide / width, tall / height)
+        scale = np.array([factor, factor])
+        shift = (np.array([wide, tall]) - scale * [width, height]) / 2
+    boxes = objects.boxes * np.tile(scale, 2) + np.tile(shift, 2)
+    inside = boxes.clip(0, [wide, tall, wide, tall])
+    kept = (inside[:, 2:] > inside[:, :2]).all(1)
+    return objects._replace(boxes=inside).select(kept)

@@ -3,6 +3,7 @@
 from persistill.exporters.export_task import CLASSIFY, ExportTask
 from persistill.exporters.exporter import TOLERANCE, check_formats, export_student
 from persistill.exporters.formats import FORMATS
+from persistill.exporters.standalone_script import standalone_script
 from persistill.exporters.student import Student, load_student
 from persistill.exporters.temperature import fitted_temperature
 
@@ -16,4 +17,5 @@ __all__ = [
     "export_student",
     "fitted_temperature",
     "load_student",
+    "standalone_script",
 ]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from persistill.exporters.standalone_script import standalone_script
+
 
 @dataclass(frozen=True)
 class ExportTask:
@@ -36,23 +38,16 @@ CLASSIFY = ExportTask(
     "accuracy",
     _accuracy,
     "classify.py",
-    '''\
-"""Classify images with model.onnx:   pip install numpy pillow onnxruntime;   python classify.py IMAGE..."""
-import json, pathlib, sys
-import numpy as np, onnxruntime
-from PIL import Image, ImageOps
-
-session = onnxruntime.InferenceSession(str(pathlib.Path(__file__).with_name("model.onnx")))
-about = json.loads(session.get_modelmeta().custom_metadata_map["persistill"])
-channels, height, width = about["input"]["shape"][1:]
+    standalone_script(
+        "Classify images with model.onnx:   pip install numpy pillow onnxruntime;   python classify.py IMAGE...",
+        """\
 for path in sys.argv[1:]:
-    image = ImageOps.exif_transpose(Image.open(path)).convert("L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-    image = np.asarray(image, np.float32).reshape(height, width, channels).transpose(2, 0, 1)[None] / 255
-    logits = session.run(None, {"image": image})[0][0] / about["temperature"]
+    with Image.open(path) as image:
+        pixels = read_pixels(image, shape, preprocessing)
+    logits = session.run(None, {"image": np.float32(pixels[None]) / 255})[0][0] / about["temperature"]
     confidence = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     print(path, about["classes"][confidence.argmax()], f"{confidence.max():.1%}")
-''',
+""",
+    ),
 )
 """One class an image."""

@@ -288,6 +288,20 @@ def _compare(found: Tensor, expected: Tensor, kind: Format) -> tuple[float, floa
     return difference, agreement
 
 
+def _in_words(channels: int, about: Mapping[str, Any]) -> str:
+    """What to make of an image that was read and brought to its size, for people."""
+    colors = {
+        1: "One channel: luminance, ITU-R 601-2 (Pillow's mode L).",
+        3: "Three channels in the order red, green, blue (OpenCV reads blue, green, red: turn them round).",
+    }.get(channels, f"{channels} channels, in the order of the training data.")
+    mean, std = (", ".join(f"{value:.6g}" for value in about[name]) for name in ("mean", "std"))
+    height, width = about["shape"][1:]
+    return (
+        f"{colors} Height {height}, width {width}, channels first. 8-bit values are divided by 255 and nothing else. "
+        f"The files subtract the mean ({mean}) and divide by the standard deviation ({std}) of each channel themselves."
+    )
+
+
 def _config(network: Network, about: Mapping[str, Any], logits: Tensor, task: ExportTask) -> dict[str, Any]:
     """What stands in model.json, for people and for programs that do not know persistill."""
     preprocessing = Preprocessing.from_json(about.get("preprocessing"))
@@ -303,8 +317,10 @@ def _config(network: Network, about: Mapping[str, Any], logits: Tensor, task: Ex
             "type": "float32",
             "range": [0.0, 1.0],
             "channels": "first",
+            "color": {1: "gray", 3: "RGB"}.get(network.spec.in_channels, "as in the training data"),
             "preprocessing": preprocessing.to_json(),
             "read": preprocessing.in_words,
+            "in_words": _in_words(network.spec.in_channels, about),
         },
         "output": {"name": "logits", "shape": ["batch", *logits.shape[1:]], "type": "float32"},
         "normalization": {

@@ -217,6 +217,9 @@ def test_preprocessing_travels_with_each_file(delivered):
     assert config["classes"] == about["classes"]
     assert config["input"]["shape"] == ["batch", 1, 8, 8]
     assert config["input"]["range"] == [0.0, 1.0]
+    assert config["input"]["color"] == "gray"
+    assert "laid on white" in config["input"]["read"]
+    assert "mean (0.31) and divide by the standard deviation (0.38)" in config["input"]["in_words"]
     assert config["output"]["shape"] == ["batch", 10]
     assert (config["normalization"]["mean"], config["normalization"]["std"]) == ([0.31], [0.38])
     assert config["files"] == {kind: delivered.path(kind).name for kind in HERE}

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from numba import njit
@@ -123,3 +124,18 @@ def test_the_first_compilation_is_announced_once(caplog):
     assert heard.said
     # The listener that importing the package has registered may have spoken as well, once.
     assert 1 <= sum("compiling kernels" in record.message for record in caplog.records) <= 2
+
+
+def test_kernels_that_were_just_compiled_give_the_same_bits_as_kept_ones(tmp_path):
+    # Where helpers are not inlined, a process that compiles them calls other machine code than one that reads what
+    # was kept; the sums of the two differ in the last digit, and so would an interrupted run from another.
+    script = Path(__file__).with_name("kernel_digests.py")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    printed = [
+        subprocess.run([sys.executable, "-B", script], capture_output=True, text=True, check=True, env=environment)
+        for _ in range(2)
+    ]
+    assert "compiling kernels" in printed[0].stderr
+    assert "compiling kernels" not in printed[1].stderr
+    assert printed[0].stdout == printed[1].stdout
+    assert printed[0].stdout.count("\n") == 2

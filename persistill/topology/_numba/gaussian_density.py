@@ -30,9 +30,12 @@ def _coefficients() -> tuple[np.float32, ...]:
 _C0, _C1, _C2, _C3, _C4, _C5, _C6 = _coefficients()
 # Sums may be taken in any order, which lets them be vectors; nothing here is infinite.
 _fast = functools.partial(kernel, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+# Inlined: as functions of their own, they would be other machine code in the process that compiles them than in
+# those that read what it kept, with sums in another order.
+_inlined = functools.partial(_fast, forceinline=True)
 
 
-@_fast
+@_inlined
 def powers_of_two(exponents: NDArray[np.float32], scratch: NDArray[np.int32], out: NDArray[np.float32]) -> None:
     """2 to the power of each of (n,) exponents in [-126, 126], to float32's precision."""
     scales = scratch.view(np.float32)
@@ -46,7 +49,7 @@ def powers_of_two(exponents: NDArray[np.float32], scratch: NDArray[np.int32], ou
         out[i] *= scales[i]
 
 
-@_fast
+@_inlined
 def gaussians(
     centers: NDArray[np.float32],
     coordinates: NDArray[np.float32],

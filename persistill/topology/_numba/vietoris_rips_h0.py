@@ -31,7 +31,9 @@ LARGEST = 1024  # points in a cloud whose matrix of distances is held, 4 MB in f
 _FEW = 256  # points whose edges are sorted by counting, which compares all with all, but 16 at a time
 _WIDTH = 128  # columns of a tile: its sums, 2 kB, stay in the first cache
 # Sums may be reordered and multiplications fused with them; none of the values is NaN.
-_fast = functools.partial(kernel, fastmath={"contract", "nnan", "nsz", "reassoc"})
+# Inlined: as functions of their own, they would be other machine code in the process that compiles them than in
+# those that read what it kept, with sums in another order.
+_fast = functools.partial(kernel, forceinline=True, fastmath={"contract", "nnan", "nsz", "reassoc"})
 
 
 @kernel

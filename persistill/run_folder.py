@@ -26,6 +26,7 @@ from typing import Any, Literal, get_args
 from persistill.errors import UserError
 from persistill.utils import file_hashes, file_lock
 from persistill.utils.atomic_io import encode_json, read_json, sweep, write_json
+from persistill.utils.strict_json import decode_json
 
 FORMAT = 2
 Kind = Literal[
@@ -114,18 +115,26 @@ class RunFolder:
         """Open a folder that exists.
 
         Raises:
-            UserError: if it is not a run folder, or of a format that this version does not read.
+            UserError: if it is not a run folder, or of a format that this version does not read, or if a field of its
+                run.json is missing, of a wrong type or out of range, or its inputs are not those of its key.
         """
+        from persistill import schemas  # noqa: PLC0415 - pydantic is slow to import
+
         if not (path / "run.json").is_file():
             raise UserError(f"{path} is not a run folder: it holds no run.json. Run folders lie below runs/.")
         about = read_json(path / "run.json")
-        if not isinstance(about, dict) or about.get("format") != FORMAT or about.get("kind") not in get_args(Kind):
+        stated = (about.get("format"), about.get("kind")) if isinstance(about, dict) else ()
+        if stated not in [(FORMAT, kind) for kind in get_args(Kind)]:
             raise UserError(
                 f"{path / 'run.json'} is not of format {FORMAT}, the one this version of persistill reads. Run its "
                 "recipe again: it is computed anew beside the old folder, which may then be deleted."
             )
-        if absent := [name for name in ("name", "key", "inputs", "created") if name not in about]:
-            raise UserError(f"{path / 'run.json'} is damaged: it lacks {', '.join(absent)}. Move that folder away.")
+        schemas.check(schemas.RunRecord, about, str(path / _RUN), "Move that folder away.")
+        if about["key"] != key_of(about["kind"], about["inputs"]):
+            raise UserError(
+                f"{path} was written by another recipe, or changed since: its run.json does not hold the inputs of key "
+                f"{about['key']}. Nothing was changed. Move that folder away, or choose another place with --out."
+            )
         return cls(path, about)
 
     @property
@@ -166,12 +175,20 @@ class RunFolder:
             os.truncate(path, size)
 
     def records(self) -> list[dict[str, Any]]:
-        """All logged objects, oldest first. A last line cut short by a crash is passed over."""
-        path = self.path / "log.jsonl"
+        """All logged objects, oldest first. A line that a crash cut short is passed over.
+
+        Raises:
+            UserError: if a field of one is of a wrong type.
+        """
+        from persistill import schemas  # noqa: PLC0415 - pydantic is slow to import
+
+        path = self.path / _LOG
         records = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            with contextlib.suppress(json.JSONDecodeError):
-                records.append(json.loads(line))
+        for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
+            with contextlib.suppress(ValueError):
+                record = decode_json(line)
+                schemas.check(schemas.LogRecord, record, f"line {number} of {path}", "Run its recipe again.")
+                records.append(record)
         return records
 
     def finish(self, result: Mapping[str, Any], built_on: Mapping[str, str] | None = None) -> None:
@@ -192,11 +209,12 @@ class RunFolder:
         """See whether the files are those that the stage left: sizes always, hashes once a process.
 
         Raises:
-            DamagedRunError: naming the first file that is gone or was changed.
+            DamagedRunError: naming the first file that is gone or was changed, or a result that cannot be one.
         """
         self._require_complete()
         for name, entry in self._left()["files"].items():
             self._check(name, entry)
+        self.result()
 
     def differences(self) -> dict[str, str]:
         """What tells the files from those that the stage left: name -> what is wrong with it, "extra" if it is new.
@@ -263,10 +281,17 @@ class RunFolder:
         """The stage's result. Of the stage's files only the one that holds it is looked at.
 
         Raises:
-            UserError: if the stage has not finished, or the result is not what it left.
+            UserError: if the stage has not finished, or the result is not what it left, or cannot be one of its kind.
         """
+        from persistill import schemas  # noqa: PLC0415 - pydantic is slow to import
+
         self._require_complete()
-        found: dict[str, Any] = read_json(self.checked(_DONE))
+        path = self.checked(_DONE)
+        try:
+            found: dict[str, Any] = read_json(path)
+            schemas.check(schemas.RESULTS[self.kind], found, str(path), "Run its recipe again.")
+        except UserError as error:
+            raise DamagedRunError(str(error)) from None
         return found
 
     def _require_complete(self) -> None:
@@ -275,13 +300,16 @@ class RunFolder:
 
     def _left(self) -> dict[str, Any]:
         """The content of ``files.json``."""
+        from persistill import schemas  # noqa: PLC0415 - pydantic is slow to import
+
         path = self.path / _FILES
         try:
             content = path.read_bytes()
-            left: dict[str, Any] = json.loads(content)
+            left: dict[str, Any] = decode_json(content)
             if encode_json(left) != content or left.pop("key") != fingerprint(left):
                 raise ValueError("its content was changed")  # noqa: TRY301 - all that is wrong ends below
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            schemas.check(schemas.LeftFiles, left, str(path), "")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
             raise DamagedRunError(
                 f"{path} cannot be read ({error}): what the stage left cannot be told from what was changed since. Run "
                 "its recipe again: the folder is moved aside, and the stage is computed again."

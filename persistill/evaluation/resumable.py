@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from persistill import schemas
+from persistill.errors import UserError
 from persistill.utils.atomic_io import atomic
 from persistill.utils.progress import Progress
+from persistill.utils.strict_json import decode_json
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,13 @@ def _file(folder: Path, step: EvaluationStep) -> Path:
 
 def _read(folder: Path, step: EvaluationStep, identity: str) -> dict[str, Any] | None:
     try:
-        record: dict[str, Any] = json.loads(_file(folder, step).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return record if record["of"] == identity else None
+        record: dict[str, Any] = decode_json(_file(folder, step).read_bytes())
+        if record["of"] != identity:
+            return None
+        schemas.check(schemas.StoredStep, record, str(_file(folder, step)), "")
+    except (FileNotFoundError, ValueError, KeyError, TypeError, UserError):
+        return None  # not there, of another network or no longer what was written: it is measured again
+    return record
 
 
 def _measured(step: EvaluationStep, folder: Path, identity: str, progress: Progress) -> dict[str, Any]:

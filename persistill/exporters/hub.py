@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi, hf_hub_download
 
-from persistill import models
+from persistill import models, schemas
 from persistill.errors import UserError
 from persistill.exporters.export_task import CLASSIFY
 from persistill.exporters.exporter import CONFIG, export_student
@@ -50,7 +50,7 @@ def save_pretrained(source: Path, target: Path, card: str | None = None, *, mode
         )
     target.mkdir(parents=True, exist_ok=True)
     if exported:
-        config = read_json(source / CONFIG)
+        config = _read_config(source / CONFIG)
         for name in [*config["files"].values(), config.get("script", CLASSIFY.script), CONFIG]:
             if (source / name).is_file():
                 with atomic(target / name) as temporary:
@@ -58,7 +58,7 @@ def save_pretrained(source: Path, target: Path, card: str | None = None, *, mode
     else:
         _export_weights(source, target, model)
     with atomic(target / CARD) as temporary:
-        text = _plain_card(read_json(target / CONFIG), target) if card is None else card
+        text = _plain_card(_read_config(target / CONFIG), target) if card is None else card
         temporary.write_text(text, encoding="utf-8")
     return sorted(target.iterdir())
 
@@ -148,25 +148,32 @@ def _export_weights(source: Path, target: Path, model: str | None) -> None:
     export_student(network, about, noise, target, formats=())
 
 
+def _read_config(path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = read_json(path)
+    schemas.check(schemas.ExportedStudent, config, str(path), "Export the network again.")
+    return config
+
+
 def _plain_card(config: Mapping[str, Any], folder: Path) -> str:
     channels, height, width = config["input"]["shape"][1:]
+    temperature = config.get("temperature", 1.0)
     classes = ", ".join(map(str, config["classes"][:20])) + (", ..." if len(config["classes"]) > 20 else "")
     files = "\n".join(f"| `{path.name}` | {path.stat().st_size:,} |" for path in sorted(folder.glob("model.*")))
-    calibrated = "" if config["temperature"] != 1 else " No temperature was fitted."
+    calibrated = "" if temperature != 1 else " No temperature was fitted."
     return f"""---
 library_name: persistill
 pipeline_tag: image-classification
 tags: [knowledge-distillation]
 ---
 
-# {config["model"]}
+# {config.get("model", "student")}
 
-A student that persistill distilled: {config["parameters"]:,} parameters.
+A student that persistill distilled: {config.get("parameters", 0):,} parameters.
 
 * Input: images of {channels} x {height} x {width} (channels, height, width), float32 in [0, 1]; normalization happens
   inside.
 * Output: logits of {len(config["classes"])} classes: {classes}.
-* Confidence: softmax(logits / {config["temperature"]:.4g}).{calibrated}
+* Confidence: softmax(logits / {temperature:.4g}).{calibrated}
 
 | file | bytes |
 | --- | ---: |

@@ -14,7 +14,7 @@ def fitted_temperature(run: RunFolder) -> float | None:
     """
     beside = find(
         run.path.resolve().parent,
-        lambda other: other.kind == "evaluation" and other.inputs["network"] == run.key and other.complete,
+        lambda other: other.kind == "evaluation" and other.inputs.get("network") == run.key and other.complete,
     )
     for evaluation in reversed(beside):
         found: float | None = evaluation.result()["metrics"].get("calibrated", {}).get("temperature")

@@ -1,7 +1,6 @@
 """Logits of an exported ONNX file, by ONNX Runtime and NumPy alone."""
 
 import importlib.util
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from persistill import schemas
 from persistill.errors import UserError
+from persistill.utils.strict_json import decode_json
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Images (B, C, H, W) in [0, 1] -> logits (B, K), or (B, K, H, W) of a student of pixels."""
@@ -40,23 +41,30 @@ def open_onnx(file: Path) -> tuple[dict[str, Any], Logits]:
     except Exception as error:  # noqa: BLE001 - its errors have no common class
         raise UserError(f"{file} cannot be read as ONNX; it is damaged or cut short ({error}).") from None
     try:
-        config = json.loads(session.get_modelmeta().custom_metadata_map["persistill"])
-        about = {
-            "classes": config["classes"],
-            "shape": config["input"]["shape"][1:],
-            "task": config.get("task", "classification"),
-            "preprocessing": config["input"].get("preprocessing"),
-        }
-    except (KeyError, json.JSONDecodeError):
+        config = decode_json(session.get_modelmeta().custom_metadata_map["persistill"])
+    except (KeyError, ValueError):
         raise UserError(
             f"{file} is an ONNX file, but not one that persistill wrote: it does not name its classes. Give the "
             "model.onnx of an export."
         ) from None
+    schemas.check(schemas.ExportedStudent, config, f"the metadata of {file}", "Export the network again.")
+    about = {
+        "classes": config["classes"],
+        "shape": config["input"]["shape"][1:],
+        "task": config.get("task", "classification"),
+        "preprocessing": config["input"].get("preprocessing"),
+    }
     if config.get("temperature", 1.0) != 1.0:  # 1 stands for none
         about["temperature"] = config["temperature"]
 
     def logits(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        answered: NDArray[np.float32] = session.run(["logits"], {"image": images})[0]
+        try:
+            answered: NDArray[np.float32] = session.run(["logits"], {"image": images})[0]
+        except Exception as error:  # its errors have no common class
+            raise UserError(
+                f"{file} cannot answer ({str(error)[:200]}): it was changed since it was written. Export the network "
+                "again."
+            ) from error
         return answered
 
     return about, logits

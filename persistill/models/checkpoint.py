@@ -15,11 +15,13 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from persistill import schemas
 from persistill.errors import UserError
 from persistill.models.base import Network
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, unwrap
 from persistill.models.projected import ProjectedClassifier, split_projector
 from persistill.models.registry import NAMES, build, is_user_code
+from persistill.utils.strict_json import decode_json
 
 _FORMAT = 1
 _KEY = "persistill"
@@ -203,17 +205,17 @@ def _metadata(content: bytes) -> dict[str, str]:
     metadata: dict[str, str] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get(
         "__metadata__", {}
     )
-    return metadata
+    return metadata or {}
 
 
 def _header(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        header = json.loads(_metadata(content)[_KEY])
+        header = decode_json(_metadata(content)[_KEY])
         model, numbers = header["model"], [header["format"], header["in_channels"], header["num_classes"]]
         fits = isinstance(model, str) and all(type(number) is int and 0 < number < 2**31 for number in numbers)
         size = header.get(_SIZE, [1, 1])
         fits = fits and len(size) == 2 and all(type(side) is int and 0 < side <= _LARGEST_SIZE for side in size)
-    except (KeyError, TypeError, json.JSONDecodeError):
+    except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
         raise UserError(
@@ -223,6 +225,7 @@ def _header(content: bytes, path: Path) -> dict[str, Any]:
     if header["format"] != _FORMAT:
         raise UserError(f"{path} has format {header['format']}; this version of persistill reads format {_FORMAT}.")
     assert isinstance(header, dict)
+    schemas.check(schemas.StudentMetadata, header, f"the header of {path}", "Export the network again.")
     return header
 
 

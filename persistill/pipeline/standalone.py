@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from persistill import evaluation, models
+from persistill import evaluation, models, schemas
 from persistill.config import CLASSIFICATION, Data, Evaluate
 from persistill.data import Splits, is_stored, open_view
 from persistill.errors import UserError
@@ -48,7 +48,7 @@ def evaluate_network(
         inputs["ood"] = ood.fingerprint
     opened = {}
     if is_stored(about["view"]):
-        made = find(root, lambda other: other.kind == "view" and other.key == run.inputs["view"])
+        made = find(root, lambda other: other.kind == "view" and other.key == run.inputs.get("view"))
         if not made:
             raise UserError(f"the view {about['view']!r} that {path} sees is not below {root}; run its recipe again.")
         opened[about["view"]] = open_view(made[0].path, made[0].result(), splits)
@@ -120,13 +120,14 @@ def _trained(path: Path) -> RunFolder:
     if run.kind not in ("teacher", "student"):
         raise UserError(f"{path} is the folder of a {run.kind}; give a student's or teacher's (persistill ls).")
     run.result()
+    schemas.check(schemas.TrainedInputs, run.inputs, f"the inputs in {run.path / 'run.json'}", "Run its recipe again.")
     return run
 
 
 def _task(run: RunFolder) -> Task:
     """The task that a network was trained for; code that is named in a run folder is not run."""
     name = run.inputs.get("task", CLASSIFICATION)
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise UserError(
             f"{run.path} was trained for the task {name!r}, which is code of its own: run its recipe again instead."
         )

@@ -257,6 +257,8 @@ def read(folder: Path) -> Comparison:
     Raises:
         UserError: if it is no such folder, or if the comparison has not finished.
     """
+    from persistill import schemas  # noqa: PLC0415 - pydantic is slow to import
+
     run_folder = RunFolder.open(folder)
     if run_folder.kind != "comparison":
         raise UserError(
@@ -267,6 +269,7 @@ def read(folder: Path) -> Comparison:
     task = TaskReport.from_json(result["task"]) if "task" in result else CLASSIFICATION
     reader = _Reader(folder.resolve().parent, task)
     settings = run_folder.inputs.get("recipe", {})
+    schemas.check(schemas.StoredRecipe, settings, f"the recipe in {folder / 'run.json'}", "Run the recipe again.")
     teacher_seed = settings.get("teacher_seed")
     teachers = tuple(
         ArmSummary(name, "teacher", reader.runs(f"teacher {name!r}", [{**entry, "seed": teacher_seed}]))

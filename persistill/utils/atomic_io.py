@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from persistill.errors import UserError
+from persistill.utils.strict_json import decode_json
 
 _SUFFIX = ".unfinished"
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.unfinished")
@@ -56,11 +57,11 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: if the file is missing or is not JSON.
+        UserError: if the file is missing or is not JSON that ``decode_json`` takes.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return decode_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"there is no file {path}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}). Move the folder away and run the recipe again.") from None

@@ -10,9 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from persistill import schemas
 from persistill.errors import UserError
 from persistill.topology import Diagrams, mst_lengths, point_persistence_images, rips_persistence
 from persistill.utils.atomic_io import atomic
+from persistill.utils.strict_json import decode_json
 
 Dimension = Literal[0, 1]
 
@@ -114,9 +116,10 @@ class CloudImages:
             UserError: if the file is missing or holds something else.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = decode_json(path.read_bytes())
+            schemas.check(schemas.StoredCloudImages, content, str(path), "")
             return cls(**content | {name: tuple(content[name]) for name in ("births", "persistences")})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, TypeError, UserError) as error:
             raise UserError(
                 f"{path} does not hold settings of persistence images ({error}). Move its folder away and run the "
                 "recipe again."

@@ -17,12 +17,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from persistill import schemas
 from persistill.errors import UserError
 from persistill.losses.topkd.persistence_images import SIDE, CloudImages
 from persistill.settings import Settings
 from persistill.structures import ModelOutput
 from persistill.utils.atomic_io import atomic
 from persistill.utils.progress import Progress
+from persistill.utils.strict_json import decode_json
 
 Pooling = Literal["mean", "sum"]
 NETWORK = "ripsnet.safetensors"
@@ -258,12 +260,13 @@ def load_ripsnet(path: Path) -> tuple[RipsNet, dict[str, Any]]:
     """
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["ripsnet"])
+            about = decode_json((file.metadata() or {})["ripsnet"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        schemas.check(schemas.StoredRipsNet, about, f"the header of {path}", "")
+        network = RipsNet(about["width"], about["pooling"])
+        network.load_state_dict(tensors)
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, UserError) as error:
         raise UserError(f"{path} holds no RipsNet ({error}). Move its folder away and run the recipe again.") from None
-    network = RipsNet(about["width"], about["pooling"])
-    network.load_state_dict(tensors)
     return network.eval().requires_grad_(requires_grad=False), about["result"]
 
 

@@ -65,7 +65,7 @@ def test_what_is_no_run_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_result_is_read_back_and_completes_the_folder(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "view", "persistence", {})
+    folder = RunFolder.create(tmp_path, "preparation", "surrogate", {})
     with pytest.raises(UserError, match="is not complete"):
         folder.result()
     folder.finish({"mean": (0.5, 0.25), "worst": math.nan})

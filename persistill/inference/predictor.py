@@ -188,7 +188,13 @@ class Predictor:
         pixels = self._checked(images)
         if len(pixels) == 0:
             return np.zeros((0, *self.shape[1:]), np.uint8)
-        masks: NDArray[np.uint8] = self._answers(pixels).argmax(1).astype(np.uint8)
+        logits = self._answers(pixels)
+        if logits.shape[2:] != self.shape[1:]:
+            raise UserError(
+                f"{self.file} answers with logits of shape {logits.shape} where masks are {self.shape[1]} x "
+                f"{self.shape[2]}: it was changed since it was written. Export the network again."
+            )
+        masks: NDArray[np.uint8] = logits.argmax(1).astype(np.uint8)
         return masks
 
     def _checked(self, images: ArrayLike) -> NDArray[np.uint8]:
@@ -203,6 +209,11 @@ class Predictor:
     def _answers(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Logits of images of the right shape."""
         logits = self._logits(pixels.astype(np.float32) / np.float32(255)).astype(np.float64)
+        if logits.ndim not in (2, 4) or logits.shape[:2] != (len(pixels), len(self.classes)):
+            raise UserError(
+                f"{self.file} answers {len(pixels)} images with logits of shape {logits.shape}, and names "
+                f"{len(self.classes)} classes: it was changed since it was written. Export the network again."
+            )
         if not np.isfinite(logits).all():
             raise UserError(f"the answers of {self.file} are not finite numbers: its weights are damaged.")
         return logits

@@ -58,11 +58,12 @@ def check(schema: type[Schema], content: object, place: str, advice: str) -> Non
 
 
 def _sentence(item: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "its content"
+    where = ".".join(str(part) for part in item["loc"])
     if item["type"] == "missing":
         return f"{where} is missing."
     if item["type"] == "value_error":
-        return f"{where}: {item['ctx']['error']}."
+        return f"{where}: {item['ctx']['error']}.".removeprefix(": ")
+    where = where or "its content"
     given = repr(item["input"])
     given = given if len(given) <= _LONGEST else f"{given[: _LONGEST - 3]}..."
     message = item["msg"].removeprefix("Input ")

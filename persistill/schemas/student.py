@@ -28,13 +28,13 @@ class StudentMetadata(Schema):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        for name, found, wanted in (
-            ("classes", self.classes, self.num_classes),
-            ("mean", self.mean, self.in_channels),
-            ("std", self.std, self.in_channels),
-        ):
-            if found is not None and len(found) != wanted:
-                raise ValueError(f"{name} has {len(found)} entries, and the network {wanted}")
+        if self.classes is not None and len(self.classes) != self.num_classes:
+            raise ValueError(f"classes has {len(self.classes)} entries, and the network {self.num_classes}")
+        if self.view != "image":
+            return self  # the network sees a view of images, whose channels these are
+        for name, found in (("mean", self.mean), ("std", self.std)):
+            if found is not None and len(found) != self.in_channels:
+                raise ValueError(f"{name} has {len(found)} entries, and the network {self.in_channels} channels")
         if self.shape is not None and self.shape[0] != self.in_channels:
             raise ValueError(f"shape has {self.shape[0]} channels, and the network {self.in_channels}")
         return self

@@ -98,7 +98,7 @@ def test_what_is_no_student_is_named(trained, settings, folder, tmp_path):
     refused(run_of(tmp_path, "student", "s", {"begun": 1}).path, "is not complete")
     refused(student_run(tmp_path, trained, settings, view="persistence").path, "see images but the view 'persistence'")
     refused(folder / "model.json", "is no model that can be read here")
-    save(trained, tmp_path / "bare.safetensors", {"classes": []})
+    save(trained, tmp_path / "bare.safetensors", {"classes": list("0123456789")})
     refused(tmp_path / "bare.safetensors", "does not say its mean, std, shape")
     (tmp_path / "cut.onnx").write_bytes((folder / "model.onnx").read_bytes()[:500])
     refused(tmp_path / "cut.onnx", "cannot be read as ONNX")

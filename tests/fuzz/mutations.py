@@ -13,7 +13,8 @@ from persistill.utils.atomic_io import encode_json
 HOSTILE: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 5.0, -0.5, 1e-320, 1e308, -1e308, 2**31, 2**63, -(2**70), 10**400),
     *(float("nan"), float("inf"), -float("inf")),
-    *("", "x", "nan", "1e999", "0", "../../../etc/passwd", "/etc/passwd", "..", "a\x00b", "\ud800", "[bold]x[/]", "x" * 3000),
+    *("", "x", "nan", "1e999", "0", "../../../etc/passwd", "/etc/passwd", "..", "a\x00b", "\ud800", "[bold]x[/]"),
+    "x" * 3000,
     *([], {}, [[]], [None], {"": None}, {"is": "builtins:dict"}, "builtins:exec"),
 )
 """Values that no file of ours holds in most of its places."""
@@ -109,7 +110,7 @@ def sign(folder: Path) -> None:
 
 def of_kind(root: Path, kind: str) -> Path:
     """The first folder of a kind."""
-    return sorted(root.glob(f"{kind}-*"))[0]
+    return min(root.glob(f"{kind}-*"))
 
 
 def open_quietly(path: Path) -> RunFolder:

@@ -14,7 +14,13 @@ RECIPE = Recipe(
     arms={"alone": Arm(), "kd": Arm(methods=(KD(),), teachers=("image",))},
     train=Train(epochs=1, batch_size=30, lr=0.05, schedule="constant"),
     evaluate=Evaluate(
-        noise=(0.1,), corruptions=("fog",), corruption_images=5, attacks=(2.0,), attack_images=5, ood="digits", ood_images=9
+        noise=(0.1,),
+        corruptions=("fog",),
+        corruption_images=5,
+        attacks=(2.0,),
+        attack_images=5,
+        ood="digits",
+        ood_images=9,
     ),
     teacher_cache="exact",
     seeds=(0, 1),

@@ -346,7 +346,7 @@ def test_images_that_do_not_fit_the_student(student, about, images, tmp_path, ma
 def test_a_file_that_is_no_export_cannot_be_loaded(student, tmp_path):
     with pytest.raises(UserError, match="there is no weights file"):
         load_student(tmp_path)
-    save(student, tmp_path / "model.safetensors", {"classes": []})
+    save(student, tmp_path / "model.safetensors", {})
     with pytest.raises(UserError, match="does not say how images are normalized"):
         load_student(tmp_path)
 

@@ -1,5 +1,6 @@
 """Images and their boxes as a source states them, before anything is checked or decoded."""
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -64,10 +65,12 @@ class BoxSource(NamedTuple):
     Attributes:
         classes: class names; labels are positions in it.
         parts: "train" and, where the source has them, "validation" and "test".
+        origins: part -> where its images come from, in words.
     """
 
     classes: tuple[str, ...]
     parts: dict[str, BoxRows]
+    origins: Mapping[str, str]
 
 
 def raw_objects(boxes: object, labels: object, difficult: object = None, crowd: object = None) -> RawObjects:

@@ -40,6 +40,11 @@ class ObjectCounts:
         both = zip(self.by_class, other.by_class, strict=True)
         return ObjectCounts(**whole, by_class=tuple(one + more for one, more in both))
 
+    @property
+    def odd(self) -> bool:
+        """Whether there is anything but objects inside of their images."""
+        return any((self.without_objects, self.difficult, self.crowd, self.clipped, self.empty, self.outside))
+
     def in_words(self) -> str:
         """One line for people: what was found, and what was odd."""
         parts = [f"{self.images} images", f"{self.objects} objects"]

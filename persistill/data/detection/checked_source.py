@@ -88,10 +88,14 @@ class CheckedSource(NamedTuple):
     Attributes:
         classes: class names; labels are positions in it.
         parts: "train" and, where the source has them, "validation" and "test".
+        origins: part -> where its images come from, in words.
+        notes: what a user should know of what is odd, a sentence each.
     """
 
     classes: tuple[str, ...]
     parts: Mapping[str, CheckedRows]
+    origins: Mapping[str, str]
+    notes: tuple[str, ...]
 
 
 def check_source(source: BoxSource, progress: Progress) -> CheckedSource:
@@ -103,7 +107,7 @@ def check_source(source: BoxSource, progress: Progress) -> CheckedSource:
     """
     num_classes = len(source.classes)
     progress.start("looking at boxes", sum(len(rows) for rows in source.parts.values()))
-    parts = {}
+    parts = dict[str, CheckedRows]()
     for part, rows in source.parts.items():
 
         def look(row: int, rows: BoxRows = rows) -> _Image:
@@ -117,4 +121,6 @@ def check_source(source: BoxSource, progress: Progress) -> CheckedSource:
 
         parts[part] = CheckedRows(rows, in_threads(look, len(rows), progress), num_classes)
     progress.finish()
-    return CheckedSource(source.classes, parts)
+    whole = {part: rows.counts(np.arange(len(rows))) for part, rows in parts.items()}
+    notes = tuple(f"The {part} part: {counts.in_words()}." for part, counts in whole.items() if counts.odd)
+    return CheckedSource(source.classes, parts, source.origins, notes)

@@ -109,7 +109,7 @@ def read_coco(folder: Path) -> BoxSource:
         images = sorted(content["images"], key=lambda image: str(image["file_name"]))
         numbers = {category["id"]: number for number, category in enumerate(categories)}
         rows[part] = COCORows(_image_folder(path, images), images, objects, numbers)
-    return BoxSource(classes, rows)
+    return BoxSource(classes, rows, {part: str(path) for part, path in files.items()})
 
 
 def _files(folder: Path) -> dict[str, Path]:

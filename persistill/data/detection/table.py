@@ -10,7 +10,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from persistill.data.detection.box_source import BoxRows, BoxSource, RawObjects, raw_objects
-from persistill.data.sources.parquet import TableColumn, by_part, download_tables, image_columns, open_tables
+from persistill.data.sources.parquet import (
+    TableColumn,
+    by_part,
+    cache_folders,
+    download_tables,
+    image_columns,
+    open_tables,
+)
 from persistill.errors import UserError
 
 BoxFormat = Literal["xyxy", "xywh"]
@@ -82,7 +89,7 @@ def read_box_parquet(folder: Path, files: Sequence[Path], box_format: BoxFormat 
     stated = next((json.loads(metadata[key]) for key in _NAMES if key in metadata), None)
     said = metadata.get(b"bbox_format", b"").decode()[:4]
     known: BoxFormat | None = "xyxy" if said == "xyxy" else "xywh" if said == "xywh" else None
-    return _from_tables(open_tables(folder, files), str(folder), box_format or known, stated)
+    return _from_tables(open_tables(folder, files), str(folder), box_format or known, stated, (folder,))
 
 
 def read_box_hub(name: str, box_format: BoxFormat | None = None) -> BoxSource:
@@ -95,11 +102,15 @@ def read_box_hub(name: str, box_format: BoxFormat | None = None) -> BoxSource:
     Raises:
         UserError: if the hub has no such data set, cannot be reached, or the columns do not suit.
     """
-    return _from_tables(download_tables(name, ()), name, box_format, None)
+    return _from_tables(download_tables(name, ()), name, box_format, None, cache_folders())
 
 
 def _from_tables(
-    tables: Mapping[str, Any], where: str, box_format: BoxFormat | None, stated: list[str] | None
+    tables: Mapping[str, Any],
+    where: str,
+    box_format: BoxFormat | None,
+    stated: list[str] | None,
+    roots: Sequence[Path],
 ) -> BoxSource:
     parts = by_part(tables, where)
     features = parts["train"].features
@@ -116,14 +127,14 @@ def _from_tables(
     found = {part: [_as_lists(entry) for entry in rows] for part, rows in raw.items()}
     told = box_format or _tell_format(parts, found, where)
     rows: dict[str, BoxRows] = {
-        part: BoxTableRows(TableColumn(table, images[0], part), found[part], category, told)
+        part: BoxTableRows(TableColumn(table, images[0], part, roots), found[part], category, told)
         for part, table in parts.items()
     }
     names = stated or _class_names(fields[category])
     if names is None:
         largest = max((max(entry[category], default=0) for entries in found.values() for entry in entries), default=0)
         names = [f"class {number}" for number in range(largest + 1)]
-    return BoxSource(tuple(names), rows)
+    return BoxSource(tuple(names), rows, {part: f"the split {part} of {where}" for part in parts})
 
 
 def _fields(feature: Any) -> Mapping[str, Any]:

@@ -106,7 +106,8 @@ def read_voc(folder: Path) -> BoxSource:
     rows: dict[str, BoxRows] = {
         part: VOCRows(folder, found, parsed[part], numbers) for part, found in pairs.items() if found
     }
-    return BoxSource(tuple(names), rows)
+    origins = {part: ", ".join(sorted({str(pair.image.parent) for pair in found})) for part, found in pairs.items()}
+    return BoxSource(tuple(names), rows, origins)
 
 
 def _roots(folder: Path) -> list[tuple[Path, str | None]]:

@@ -10,8 +10,9 @@ from PIL import Image
 
 from persistill.data.detection.box_source import BoxRows, BoxSource, RawObjects, raw_objects
 from persistill.data.sources.base import part_of
-from persistill.data.sources.image_folder import image_files, subfolders
+from persistill.data.sources.image_folder import subfolders
 from persistill.errors import UserError
+from persistill.utils.image_files import find_image_files
 from persistill.utils.image_reader import open_image
 
 IMAGES, LABELS = "images", "labels"
@@ -98,13 +99,13 @@ def read_yolo(folder: Path) -> BoxSource:
         folders = _by_name(folder)
     rows: dict[str, BoxRows] = {}
     for part, images in folders.items():
-        found = image_files(images)
+        found = [images / name for name in find_image_files(images).names]
         if not found:
             raise UserError(f"{images} holds no images.")
         rows[part] = YOLORows(folder, found, [_label_file(path) for path in found])
     if "train" not in rows:
         raise UserError(f"{folder} has no training images; its parts are: {', '.join(rows) or 'none'}.")
-    return BoxSource(classes, rows)
+    return BoxSource(classes, rows, {part: str(images) for part, images in folders.items()})
 
 
 _KEYS = {"train": "train", "val": "validation", "test": "test"}

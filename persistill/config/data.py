@@ -35,6 +35,9 @@ class Data(Settings):
             weights, or else to measure them on training images.
         std: channel standard deviations, likewise.
         skip_unreadable: go on without images that cannot be read, after naming and counting them.
+        duplicates: what to do about images that are equal, pixel for pixel, in two splits or with two targets: "warn",
+            "refuse", or "drop" the training image where the other is a validation or test image, the validation image
+            where the other is a test image, and all training images of two classes.
         label: column of a Parquet, hub or CSV source that holds the class or the mask; None if there is only one that
             can.
         ignore: value of the pixels of a mask that have no class; neither losses nor metrics count them.
@@ -53,6 +56,7 @@ class Data(Settings):
     mean: tuple[float, ...] | None = None
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     skip_unreadable: bool = False
+    duplicates: Literal["warn", "drop", "refuse"] = "warn"
     label: str | None = None
     ignore: Annotated[int, Field(ge=0, le=255)] = 255
 

@@ -14,6 +14,7 @@ from persistill.config import Data
 from persistill.data.dataset import ImageDataset
 from persistill.data.detection.box_reader import BoxReader
 from persistill.data.detection.checked_source import CheckedSource
+from persistill.data.duplicate_check import look_for_duplicates
 from persistill.data.row_reader import ClassReader, MaskReader, RowReader
 from persistill.data.sources.base import IntArray, MaskSource, Source
 from persistill.data.splits import Drawn
@@ -132,6 +133,7 @@ def read_splits(
     preprocessing = Preprocessing(settings.resize, span)
 
     images: dict[str, ImageDataset] = {}
+    in_memory = True
     if headers:
         shape = _one_shape(headers, settings)
         in_memory = len(headers) * reader.bytes_per_image(shape) <= MEMORY_LIMIT
@@ -140,7 +142,7 @@ def read_splits(
         for name, rows in readable.items():
             part = drawn[name].part
             if in_memory:
-                images[name], _ = reader.decoded(part, rows, shape, preprocessing, each)
+                images[name], readable[name] = reader.decoded(part, rows, shape, preprocessing, each)
             else:
                 images[name] = reader.streamed(part, rows, shape, preprocessing)
         if in_memory:
@@ -154,6 +156,18 @@ def read_splits(
     empty = [name for name in drawn if not images.get(name)]
     if empty:
         raise UserError(f"{_listed(problems, total, settings)} Nothing is left of the {empty[0]} split.")
+    origins = {
+        name: source.origins.get(part, f"the {part} part of {settings.where}") for name, (part, _) in drawn.items()
+    }
+    duplicates = look_for_duplicates(
+        images,
+        lambda split, position: source.parts[drawn[split].part].name(int(readable[split][position])),
+        settings,
+        progress,
+        in_memory=in_memory,
+    )
+    images |= {name: images[name].subset(torch.from_numpy(kept)) for name, kept in duplicates.kept.items()}
+    _still_every_class(images, duplicates.kept, reader.classes, settings)
     return Splits(
         images["train"],
         images["validation"],
@@ -161,9 +175,29 @@ def read_splits(
         reader.classes,
         tuple(sorted(problems)),
         preprocessing,
-        {name: source.origins.get(part, f"the {part} part of {settings.where}") for name, (part, _) in drawn.items()},
-        source.notes,
+        origins,
+        (*source.notes, *duplicates.notes),
     )
+
+
+def _still_every_class(
+    images: Mapping[str, ImageDataset], kept: Mapping[str, IntArray], classes: Sequence[str], settings: Data
+) -> None:
+    """See that duplicates which were taken out have left something.
+
+    Raises:
+        UserError: if they have not.
+    """
+    for name in kept:
+        left = images[name]
+        missing = set(range(len(classes))) - set(left.targets.tolist()) if len(left) and not left.dense else set()
+        if len(left) and not (missing and name == "train"):
+            continue
+        what = f"no image of the class {classes[min(missing)]!r}" if missing else "nothing"
+        raise UserError(
+            f"data.duplicates=drop leaves {what} in the {name} split of {settings.where}. Look at the duplicates with "
+            "data.duplicates=warn."
+        )
 
 
 def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int]:

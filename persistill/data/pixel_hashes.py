@@ -5,7 +5,7 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import platformdirs
 import torch
 
 from persistill.data.dataset import ImageDataset
+from persistill.structures import IGNORE_INDEX
 from persistill.utils.atomic_io import atomic
 from persistill.utils.progress import Progress
 
@@ -47,13 +48,22 @@ def hash_images(splits: Mapping[str, ImageDataset], progress: Progress) -> Hashe
         pixels[name], targets[name] = np.empty(len(images), "V16"), np.empty(len(images), "V16")
         for start in range(0, len(images), _CHUNK):
             index = torch.arange(start, min(start + _CHUNK, len(images)))
-            for into, values in ((pixels, images.fetch(index)), (targets, images.fetch_targets(index))):
-                for place, value in zip(index.tolist(), values.cpu().contiguous().numpy(), strict=True):
+            for into, values in (
+                (pixels, images.fetch(index).cpu().numpy()),
+                (targets, map(_without_padding, images.fetch_targets(index).cpu().numpy())),
+            ):
+                for place, value in zip(index.tolist(), values, strict=True):
                     digest = hashlib.blake2b(np.ascontiguousarray(value).data, digest_size=16)
                     into[name][place] = np.void(digest.digest())
             progress.advance(len(index))
     progress.finish()
     return Hashes(pixels, targets)
+
+
+def _without_padding(target: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A target without the rows that ``structures.pack_objects`` puts behind the boxes of an image."""
+    boxes = target.ndim == 2 and target.dtype.kind == "f"
+    return target[target[:, 0] != IGNORE_INDEX] if boxes else target
 
 
 def stored_hashes(splits: Mapping[str, ImageDataset], progress: Progress) -> Hashes:

@@ -190,7 +190,8 @@ def _still_every_class(
     """
     for name in kept:
         left = images[name]
-        missing = set(range(len(classes))) - set(left.targets.tolist()) if len(left) and not left.dense else set()
+        one_class_each = not left.dense and left.targets.ndim == 1
+        missing = set(range(len(classes))) - set(left.targets.tolist()) if len(left) and one_class_each else set()
         if len(left) and not (missing and name == "train"):
             continue
         what = f"no image of the class {classes[min(missing)]!r}" if missing else "nothing"

@@ -88,12 +88,12 @@ def find_duplicates(hashes: Hashes, name_of: Callable[[str, int], str]) -> Dupli
             f"{', '.join(pairs)}{_more(repeated)}."
         )
     validation = split_of == _ORDER.index("validation")
-    held_out = has["test"] | has["validation"]
+    elsewhere = has["test"] | has["validation"]
     return Duplicates(
         tuple(leaks),
         tuple(remarks),
         {
-            "train": position[train & (held_out | several)[group]],
+            "train": position[train & (elsewhere | several)[group]],
             "validation": position[validation & has["test"][group]],
         },
     )

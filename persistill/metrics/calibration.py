@@ -36,7 +36,7 @@ def ece(logits: Tensor, target: Tensor, bins: int = 15) -> float:
         UserError: if the shapes or the values make no sense together, or if there is no bin.
     """
     confidence, right = _confidence(logits, target, bins)
-    return _gaps(confidence, right, _edges(bins, confidence), bins) / len(logits)
+    return binned_gaps(confidence, right, equal_width_edges(bins, confidence), bins) / len(logits)
 
 
 def ece_equal_mass(logits: Tensor, target: Tensor, bins: int = 15) -> float:
@@ -60,7 +60,7 @@ def ece_equal_mass(logits: Tensor, target: Tensor, bins: int = 15) -> float:
     """
     confidence, right = _confidence(logits, target, bins)
     ranks = (torch.arange(1, bins, device=logits.device) * len(logits) + bins - 1) // bins
-    return _gaps(confidence, right, confidence.sort().values[ranks - 1], bins) / len(logits)
+    return binned_gaps(confidence, right, confidence.sort().values[ranks - 1], bins) / len(logits)
 
 
 def classwise_ece(logits: Tensor, target: Tensor, bins: int = 15) -> float:
@@ -86,9 +86,9 @@ def classwise_ece(logits: Tensor, target: Tensor, bins: int = 15) -> float:
     _check_bins(bins)
     check(logits, target)
     shares = logits.double().softmax(1)
-    edges = _edges(bins, shares)
+    edges = equal_width_edges(bins, shares)
     classes = range(shares.shape[1])
-    gaps = (_gaps(shares[:, number].contiguous(), target == number, edges, bins) for number in classes)
+    gaps = (binned_gaps(shares[:, number].contiguous(), target == number, edges, bins) for number in classes)
     return math.fsum(gaps) / len(logits) / len(classes)
 
 
@@ -142,11 +142,12 @@ def _check_bins(bins: int) -> None:
         raise UserError(f"the calibration error needs at least one bin; bins={bins} was given.")
 
 
-def _edges(bins: int, like: Tensor) -> Tensor:
+def equal_width_edges(bins: int, like: Tensor) -> Tensor:
+    """(bins - 1,) float64, the inner edges of bins of equal width between 0 and 1, on the device of ``like``."""
     return torch.arange(1, bins, dtype=torch.float64, device=like.device) / bins
 
 
-def _gaps(confidence: Tensor, hit: Tensor, edges: Tensor, bins: int) -> float:
+def binned_gaps(confidence: Tensor, hit: Tensor, edges: Tensor, bins: int) -> float:
     """Sum over bins, closed on the right, of |hits - confidence|: |B| times the difference of the means."""
     gap = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
     gap.index_add_(0, torch.bucketize(confidence, edges), hit.double() - confidence)

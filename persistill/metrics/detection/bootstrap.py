@@ -1,0 +1,85 @@
+"""Intervals of average precision: images are drawn with replacement, and the whole figure computed of each draw."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from persistill.errors import UserError
+from persistill.metrics.detection.coco_ap import mean_ap
+from persistill.metrics.detection.matching import DetectionMatches, FloatArray, IntArray
+
+DRAWS = 1000
+
+
+class Interval(NamedTuple):
+    """A figure and the interval that holds it.
+
+    Attributes:
+        value: of the images as they are.
+        low: lower end.
+        high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def ap_intervals(
+    matches: DetectionMatches, draws: int = DRAWS, seed: int = 0, level: float = 0.95
+) -> dict[str, Interval]:
+    """Intervals of "ap" and "ap50", which are no means over images: each draw is ranked and averaged anew.
+
+    Args:
+        matches: of all images.
+        draws: of the bootstrap.
+        seed: of the draws.
+        level: share of the draws inside.
+    """
+    whole = np.array(mean_ap(matches))
+    drawn = np.array([mean_ap(matches, weights) for weights in _weights(matches.images, draws, seed)])
+    return _intervals(whole, drawn, level)
+
+
+def ap_difference(
+    matches: DetectionMatches, baseline: DetectionMatches, draws: int = DRAWS, seed: int = 0, level: float = 0.95
+) -> dict[str, Interval]:
+    """Intervals of how much "ap" and "ap50" are above those of a baseline: in every draw both see the same images.
+
+    Args:
+        matches: of all images.
+        baseline: of the same images.
+        draws: of the bootstrap.
+        seed: of the draws.
+        level: share of the draws inside.
+
+    Raises:
+        UserError: if the numbers of images differ.
+    """
+    if matches.images != baseline.images:
+        raise UserError(
+            f"a difference is one of the same images; {matches.images} and {baseline.images} images were given."
+        )
+    whole = np.subtract(mean_ap(matches), mean_ap(baseline))
+    drawn = np.array(
+        [
+            np.subtract(mean_ap(matches, weights), mean_ap(baseline, weights))
+            for weights in _weights(matches.images, draws, seed)
+        ]
+    )
+    return _intervals(whole, drawn, level)
+
+
+def _weights(images: int, draws: int, seed: int) -> list[IntArray]:
+    """(N,) how often each image was drawn, of each draw."""
+    generator = np.random.default_rng(seed)
+    return [np.bincount(generator.integers(images, size=images), minlength=images) for _ in range(draws)]
+
+
+def _intervals(whole: FloatArray, drawn: FloatArray, level: float) -> dict[str, Interval]:
+    tail = (1 - level) / 2
+    ends = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
+    return {
+        name: Interval(float(whole[at]), float(ends[0, at]), float(ends[1, at]))
+        for at, name in enumerate(("ap", "ap50"))
+    }

@@ -128,7 +128,7 @@ def distill(
     out: Annotated[Path, typer.Option("--out", rich_help_panel=_RUN, help="Where run folders are written.")] = Path(
         "runs"
     ),
-    device: Annotated[str, typer.Option("--device", rich_help_panel=_RUN, help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option("--device", rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:0 or mps.")] = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", rich_help_panel=_RUN, help="Print the plan and what it will cost, and stop.")
     ] = False,

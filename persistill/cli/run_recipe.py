@@ -25,7 +25,7 @@ def execute(recipe: Recipe, command: str, out: Path, device: str) -> Result:
         recipe: what to do.
         command: the command line that repeats this.
         out: where the run folders lie.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:0" or "mps".
     """
     with Bars(console) as bars:
         result = run(recipe, out=out, device=device, progress=bars, command=command)

@@ -68,7 +68,7 @@ class DryRun:
         self._watch = _Stopwatch(real.device)
         self.recipe = _short(real.recipe, real.splits.test, batch)
         self.splits = _few(real.splits, self.recipe, steps)
-        self.pipeline = Pipeline(self.recipe, folder, device=real.device.type, progress=self._watch, splits=self.splits)
+        self.pipeline = Pipeline(self.recipe, folder, device=str(real.device), progress=self._watch, splits=self.splits)
         self._measured: dict[str, Measured] = {}
         graph = self.pipeline.graph
         others = {graph.evaluations[student.key].key for student in list(graph.students.values())[1:]}

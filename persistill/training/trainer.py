@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from persistill.config import Train
@@ -25,7 +26,7 @@ from persistill.utils.stop_signals import Stopped, stop_between_steps
 CHECKPOINT_SECONDS = 60.0
 """An epoch that lasts longer is checkpointed on the way."""
 
-_DEVICES = ("auto", "cpu", "cuda", "mps")
+_DEVICES, _NUMBERED = ("auto", "cpu", "cuda", "mps"), ("cuda", "mps")
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -33,19 +34,21 @@ def make_fabric(device: str, settings: Train) -> Fabric:
     """Device and precision of a training.
 
     Args:
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu", "cuda" or "mps"; one of several GPUs by its number, "cuda:0".
         settings: for the precision.
 
     Raises:
         UserError: if there is no such device here.
     """
-    if device not in _DEVICES:
-        raise unknown("device", device, _DEVICES)
-    if settings.precision == "fp16" and (device == "cpu" or (device == "auto" and not torch.cuda.is_available())):
+    kind, colon, number = device.partition(":")
+    if kind not in _DEVICES or (colon and not (kind in _NUMBERED and number.isdigit())):
+        raise unknown("device", device, _DEVICES, "One of several GPUs by its number: cuda:0.")
+    if settings.precision == "fp16" and (kind == "cpu" or (kind == "auto" and not torch.cuda.is_available())):
         raise UserError("train.precision=fp16 needs a GPU; on a CPU use bf16 or fp32.")
     try:
-        return Fabric(accelerator=device, devices=1, precision=_PRECISION[settings.precision])  # type: ignore[arg-type]
-    except (RuntimeError, ValueError) as error:
+        which = [int(number)] if number else 1
+        return Fabric(accelerator=kind, devices=which, precision=_PRECISION[settings.precision])  # type: ignore[arg-type]
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"device {device!r} cannot be used here ({error}). Use --device auto or cpu.") from None
 
 

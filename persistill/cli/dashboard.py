@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from persistill.api.text_console import text_console
 
 SUMMARY = "Watch run folders in a browser while training goes on; explore images."
 EXAMPLES = ("persistill dashboard", "persistill dashboard --out runs --port 0 --no-browser")
 
-console = Console()
+console = text_console()
 
 
 def dashboard(

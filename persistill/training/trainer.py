@@ -166,7 +166,7 @@ def fit(
                     # The one place inside an epoch that waits for the device.
                     means = {name: value.item() / seen for name, value in sums.items()}
                     health.check(f"{label}, epoch {epoch + 1}, step {step}")
-                    progress.advance(0, f"epoch {epoch + 1}/{settings.epochs}", means)
+                    progress.advance(0, _told(record, epoch, settings), means)
                     now = {name: value.item() for name, value in terms.items()}
                     journal.write(
                         "step",
@@ -195,6 +195,7 @@ def fit(
                 "validation": dict(validate(network)) if validate else {},
                 "seconds": time.perf_counter() - began,
             }
+            progress.advance(0, _told(record, epoch, settings), record["terms"])
             journal.write("epoch", step, record)
             sums, right, seen = {}, torch.zeros_like(right), 0
             checkpoint(step)
@@ -203,6 +204,12 @@ def fit(
     journal.close()
     progress.finish()
     return record or {**folder.records()[-1], "seconds": state["seconds"]}
+
+
+def _told(record: Mapping[str, Any], epoch: int, settings: Train) -> str:
+    """The figure by which networks are chosen, once an epoch has told it, and the epoch."""
+    measured = next((f"val {name} {value:.3g}  " for name, value in record.get("validation", {}).items()), "")
+    return f"{measured}epoch {epoch + 1}/{settings.epochs}"
 
 
 def _in_layout(inputs: Any, layout: torch.memory_format) -> Any:

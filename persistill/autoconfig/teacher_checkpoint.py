@@ -8,7 +8,7 @@ import torch
 from persistill import evaluation, models
 from persistill.autoconfig.method_defaults import IMAGE
 from persistill.config import Recipe
-from persistill.data import Loader, Splits, is_stored
+from persistill.data import Loader, Splits
 from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
 
@@ -34,7 +34,7 @@ class TeacherCheckpoint:
 
 
 def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int], data: str) -> TeacherCheckpoint:
-    """Check that a file holds weights of a network for these classes.
+    """Check that a file holds weights of a network that tells these classes apart.
 
     Args:
         path: a safetensors file.
@@ -44,49 +44,25 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
         data: what to call them.
 
     Raises:
-        UserError: if the file is missing, no safetensors, of another network, of other classes, or of a network that
+        UserError: if the file is missing, no safetensors, of another network, lacks classes, or is of a network that
             does not see images.
     """
-    channels, classes = 1 if seen.gray else 3, len(seen.classes)
-    if not path.is_file():
-        raise UserError(
-            f"--teacher-weights: there is no file {path}. Leave the option out to have the teacher trained on {data} "
-            "first."
-        )
+    channels = 1 if seen.gray else 3
+    # How the images will be normalized is not known yet; the teacher is asked by its own numbers anyway.
+    given = models.ImageFormat((channels, *size), (0.0,) * channels, (1.0,) * channels)
     try:
-        models.refuse_pickle(path)
-    except UserError as error:
-        raise UserError(f"--teacher-weights: {error}") from None
-    network = models.build(model, channels, classes, size)
-    try:
-        about = models.load_into(network, path)
+        found = models.read_trained(path, model, given, seen.classes)
     except UserError as error:
         raise UserError(
-            f"--teacher-weights: {error} The teacher has to tell the {classes} classes of {data} apart, in images "
-            f"with {'one channel' if channels == 1 else 'three channels'}. Without --teacher-weights it is trained on "
-            "them first."
+            f"--teacher-weights: {error} The teacher has to tell the {len(seen.classes)} classes of {data} apart. "
+            "Without --teacher-weights it is trained on them first."
         ) from None
-    found = about.get("classes")
-    if found is not None and tuple(found) != seen.classes:
-        raise UserError(
-            f"--teacher-weights: the classes of {path} are {_few(found)}, and those of {data} are "
-            f"{_few(seen.classes)}: names and order must be the same."
-        )
-    if "view" in about and is_stored(about["view"]):
-        raise UserError(
-            f"--teacher-weights: {path} was trained on the view {about['view']!r} and not on images. Give a teacher "
-            "of images; the one of persistence images is trained here."
-        )
-    if "mean" in about and "std" in about:
-        shape = about.get("shape")
-        trained_on = None if shape is None else (int(shape[1]), int(shape[2]))
-        return TeacherCheckpoint(trained_on, tuple(about["mean"]), tuple(about["std"]), f"as {path.name} says")
-    usual = models.library_normalization(model) if channels == 3 else None
-    return TeacherCheckpoint(None, *usual) if usual else TeacherCheckpoint()
-
-
-def _few(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")
+    header, _ = models.read_checkpoint(path)
+    shape = (header or {}).get("shape")
+    trained_on = None if shape is None else (int(shape[1]), int(shape[2]))
+    if not found.source or len(found.own.mean) != channels:
+        return TeacherCheckpoint(trained_on)
+    return TeacherCheckpoint(trained_on, found.own.mean, found.own.std, found.source)
 
 
 def try_teacher(
@@ -105,9 +81,12 @@ def try_teacher(
     """
     teacher = recipe.teachers[IMAGE]
     assert teacher.weights is not None
-    channels, height, width = splits.train.shape
-    network = models.build(teacher.model.name, channels, len(splits.classes), (height, width))
-    models.load_into(network, Path(teacher.weights))
+    given = models.ImageFormat(splits.train.shape, *normalization)
+    path, own = Path(teacher.weights), teacher
+    trained = models.read_trained(
+        path, own.model.name, given, splits.classes, mean=own.mean, std=own.std, size=own.size
+    )
+    network = models.adapt_input(trained.network, given, trained.own, splits.classes, trained.classes)
     count = min(_ASKED, len(splits.validation))
     some = splits.validation.subset(torch.arange(count) * len(splits.validation) // count)
     mean, std = normalization

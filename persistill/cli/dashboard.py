@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from persistill.api.text_console import text_console
+from rich.console import Console
 
 SUMMARY = "Watch run folders in a browser while training goes on; explore images."
 EXAMPLES = ("persistill dashboard", "persistill dashboard --out runs --port 0 --no-browser")
 
-console = text_console()
+console = Console()
 
 
 def dashboard(
@@ -26,9 +25,9 @@ def dashboard(
     from persistill.dashboard import DashboardServer  # noqa: PLC0415 - plotly is slow to import
 
     with DashboardServer(out, port) as server:
-        console.print(f"{server.entrance}  (runs of {out}; ctrl-C ends)", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{server.url}  (runs of {out}; ctrl-C ends)", highlight=False, markup=False, soft_wrap=True)
         if not no_browser:
-            webbrowser.open(server.entrance)
+            webbrowser.open(server.url)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

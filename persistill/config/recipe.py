@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from persistill.config.data import Data
 from persistill.config.evaluation import Evaluate, Published
-from persistill.config.fields import Named, Weight
+from persistill.config.fields import Named, Positive, Weight
 from persistill.config.model import Model
 from persistill.config.train import Quantize, Train
 from persistill.errors import UserError, unknown
@@ -27,13 +27,36 @@ class Teacher(Settings):
         model: the network.
         view: "image", or a name in ``Recipe.views``.
         train: how it is trained; None for the recipe's own ``train``.
-        weights: a safetensors file written by ``persistill export`` or a teacher's run, instead of training.
+        weights: a safetensors file, instead of training: written by ``persistill export`` or a run, or with the names
+            of the network's own module. Channels, size and normalization may be others than those of the recipe's
+            images, and classes may be more or in another order: the teacher sees images as in its training.
+        mean: of the channels of the teacher's images, where its file does not say or says wrongly.
+        std: likewise, standard deviations.
+        size: likewise, (height, width).
     """
 
     model: Model
     view: str = "image"
     train: Train | None = None
     weights: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    size: tuple[Positive, Positive] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As for all settings, without ``mean``, ``std`` and ``size`` where there are none, as before they were."""
+        left_out = (("mean", None), ("std", None), ("size", None))
+        return {name: value for name, value in super().to_json().items() if (name, value) not in left_out}
+
+    @model_validator(mode="after")
+    def _of_weights(self) -> Self:
+        stated = [name for name in ("mean", "std", "size") if getattr(self, name) is not None]
+        if stated and self.weights is None:
+            raise ValueError(
+                f"{' and '.join(stated)} describe the images of a teacher that is trained already (weights); one that "
+                "is trained here sees the recipe's: data.mean, data.std, data.size."
+            )
+        return self
 
     @model_validator(mode="after")
     def _trained_or_started(self) -> Self:
@@ -138,18 +161,6 @@ class Recipe(Settings):
         if self.quantize is None:
             return None
         return self.quantize.training(self.training_of(self.arms[self.exported_arm]))
-
-    def evaluation(self, images: int) -> Evaluate:
-        """What is measured of every network, with the numbers of test images chosen that are left open.
-
-        The full numbers where figures are set beside published ones; else in proportion to the baseline's training.
-
-        Args:
-            images: to train on.
-        """
-        baseline = self.training_of(next(iter(self.arms.values())))
-        sized = self.evaluate.sized(None if self.published else baseline.epochs * images)
-        return sized.model_copy(update={"similarity": True})  # of networks beside each other, and of none alone
 
     def smaller(self) -> Self:
         """The sibling for two cores: the changes of ``small`` made, "_small" added to the name.

@@ -1,7 +1,7 @@
 """Networks that return ``ModelOutput``, and a registry of their names."""
 
 from persistill.models.base import Network, find_classifier
-from persistill.models.checkpoint import load, load_into, open_network, refuse_pickle, save
+from persistill.models.checkpoint import load, load_into, open_network, read_checkpoint, refuse_pickle, save
 from persistill.models.cifar.mobilenet_v2 import MobileNetV2
 from persistill.models.cifar.resnet import ResNet
 from persistill.models.cifar.resnet50 import BottleneckResNet
@@ -18,9 +18,11 @@ from persistill.models.initial_weights import (
     library_normalization,
     load_initial_weights,
 )
+from persistill.models.input_adapter import ImageFormat, InputAdapter
 from persistill.models.pretrained import PRETRAINED, PretrainedWeights, find_pretrained
 from persistill.models.projected import ProjectedClassifier
 from persistill.models.registry import NAMES, build, check
+from persistill.models.trained_network import TrainedNetwork, adapt_input, read_trained, stored_format
 
 __all__ = [
     "NAMES",
@@ -31,6 +33,8 @@ __all__ = [
     "DenseLevel",
     "DetectionOutput",
     "Detector",
+    "ImageFormat",
+    "InputAdapter",
     "MobileNetV2",
     "Network",
     "PretrainedWeights",
@@ -38,8 +42,10 @@ __all__ = [
     "ResNet",
     "ShuffleNetV1",
     "ShuffleNetV2",
+    "TrainedNetwork",
     "WideResNet",
     "adapt",
+    "adapt_input",
     "batch_images",
     "build",
     "check",
@@ -52,7 +58,10 @@ __all__ = [
     "load_initial_weights",
     "load_into",
     "open_network",
+    "read_checkpoint",
+    "read_trained",
     "refuse_pickle",
     "save",
+    "stored_format",
     "unwrap",
 ]

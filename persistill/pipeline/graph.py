@@ -118,9 +118,11 @@ class StageGraph:
     @cached_property
     def costs(self) -> dict[str, CostStage]:
         """Teacher name, or "" for the student -> stage that measures what such a network costs to run here."""
-        teachers = {name: (teacher.model.name, teacher.view) for name, teacher in self._recipe.teachers.items()}
-        networks = {"": (self._recipe.student.name, IMAGE), **teachers}
-        return {name: CostStage(self._context, model, view) for name, (model, view) in networks.items()}
+        student = CostStage(self._context, self._recipe.student.name, IMAGE)
+        return {"": student} | {
+            name: CostStage(self._context, teacher.settings.model.name, teacher.view.name, teacher.own_shape)
+            for name, teacher in self.teachers.items()
+        }
 
     @cached_property
     def comparison(self) -> ComparisonStage:

@@ -2,14 +2,14 @@
 
 import hashlib
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from persistill import models
-from persistill.config import Model
+from persistill.config import Model, Teacher
 from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView
 from persistill.pipeline.stage import Stage
@@ -67,8 +67,35 @@ def build_initial(context: Context, model: Model, view: str) -> models.Network:
     return network
 
 
-def save(context: Context, network: models.Network, folder: RunFolder, view: str) -> None:
-    """Write a network's weights, with what is needed to use it in their header."""
+def image_format(context: Context, view: str) -> models.ImageFormat:
+    """How a view reaches networks."""
+    return models.ImageFormat(context.data.view_shape(view), *context.data.normalization)
+
+
+def read_recipe_teacher(context: Context, teacher: Teacher) -> models.TrainedNetwork:
+    """The teacher of a recipe that names weights.
+
+    Raises:
+        UserError: see ``models.read_trained``.
+    """
+    assert teacher.weights is not None
+    return models.read_trained(
+        Path(teacher.weights),
+        teacher.model.name,
+        image_format(context, teacher.view),
+        context.data.splits.classes,
+        mean=teacher.mean,
+        std=teacher.std,
+        size=teacher.size,
+        view=teacher.view,
+        task=context.task.name,
+    )
+
+
+def save(
+    context: Context, network: models.Network, folder: RunFolder, view: str, about: Mapping[str, Any] | None = None
+) -> None:
+    """Write a network's weights, with what is needed to use it in their header: as the recipe says, or ``about``."""
     mean, std = context.data.normalization
     header = {
         "classes": list(context.data.splits.classes),
@@ -78,6 +105,7 @@ def save(context: Context, network: models.Network, folder: RunFolder, view: str
         "shape": list(context.data.view_shape(view)),
         "preprocessing": context.data.splits.preprocessing.to_json(),
         **({"task": context.task.name} if _task(context) else {}),
+        **(about or {}),
     }
     with atomic_io.atomic(folder.file(WEIGHTS)) as temporary:
         models.save(network, temporary, header)

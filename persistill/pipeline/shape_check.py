@@ -1,5 +1,7 @@
 """Whether the networks, views and methods of a recipe fit together, before anything is trained."""
 
+from collections.abc import Mapping
+
 import torch
 
 from persistill import models
@@ -8,7 +10,7 @@ from persistill.data import IMAGE
 from persistill.errors import UserError
 from persistill.pipeline.arm_criterion import arm_criterion
 from persistill.pipeline.context import Context
-from persistill.pipeline.network_stage import build
+from persistill.pipeline.network_stage import build, image_format, read_recipe_teacher
 from persistill.training import Frozen, OnlineTeacher, TeacherCallable
 
 
@@ -21,6 +23,7 @@ def check_shapes(context: Context) -> None:
         UserError: if networks, views and methods do not fit together.
     """
     recipe = context.recipe
+    networks = {name: _teacher(context, name) for name in recipe.teachers}
     for who, model, view in _networks(context):
         if model.initial is not None:
             context.progress.start(f"initial weights of the {who}", 1)
@@ -28,13 +31,12 @@ def check_shapes(context: Context) -> None:
             context.progress.finish("; ".join(notes))
     student = build(context, recipe.student.name, IMAGE).to(context.device)
     example = context.data.example()
-    _check_answers(context)
+    _check_answers(context, networks)
     for name, arm in recipe.arms.items():
         teachers: list[TeacherCallable] = []
         for teacher_name in arm.teachers:
             teacher = recipe.teachers[teacher_name]
-            network = build(context, teacher.model.name, teacher.view).to(context.device)
-            teachers.append(OnlineTeacher(Frozen(network), teacher.view))
+            teachers.append(OnlineTeacher(Frozen(networks[teacher_name].to(context.device)), teacher.view))
         try:
             network, criterion = arm_criterion(context, arm, student, IMAGE, teachers, [None] * len(arm.methods))
             with torch.no_grad():
@@ -44,16 +46,33 @@ def check_shapes(context: Context) -> None:
             raise UserError(f"arm {name!r}: {error}") from None
 
 
-def _check_answers(context: Context) -> None:
+def _check_answers(context: Context, teachers: Mapping[str, models.Network]) -> None:
     """See that every network answers as the task needs it."""
-    example = context.data.example()
-    for who, model, view in _networks(context):
-        network = build(context, model.name, view).to(context.device).eval()
+    example, recipe = context.data.example(), context.recipe
+    networks = [(f"teacher {name}", network, recipe.teachers[name].view) for name, network in teachers.items()]
+    networks.append(("student", build(context, recipe.student.name, IMAGE), IMAGE))
+    for who, network, view in networks:
+        network.to(context.device).eval()
         try:
             with torch.no_grad():
                 context.task.check(network(example.inputs[view]), example)
         except UserError as error:
             raise UserError(f"{who}: {error}") from None
+
+
+def _teacher(context: Context, name: str) -> models.Network:
+    """A teacher as it will see the images: out of its file, or untrained."""
+    teacher = context.recipe.teachers[name]
+    if teacher.weights is None:
+        return build(context, teacher.model.name, teacher.view)
+    context.progress.start(f"weights of teacher {name}", 1)
+    given, classes = image_format(context, teacher.view), context.data.splits.classes
+    try:
+        found = read_recipe_teacher(context, teacher)
+    except UserError as error:
+        raise UserError(f"teacher {name!r}: {error}") from None
+    context.progress.finish("; ".join(found.notes(given, classes)))
+    return models.adapt_input(found.network, given, found.own, classes, found.classes)
 
 
 def _networks(context: Context) -> list[tuple[str, Model, str]]:

@@ -41,6 +41,10 @@ def evaluate_network(
     task = _task(run)
     splits = _same_data(run, task, progress).to(device)
     network, about = models.load(run.checked(WEIGHTS), model)
+    given = models.ImageFormat(splits.train.shape, *_normalization(run))
+    if not is_stored(about["view"]):
+        own = models.stored_format(about, about["view"], given)
+        network = models.adapt_input(network, given, own, splits.classes, about["classes"])
     root = path.resolve().parent
     inputs = {"network": run.key, "settings": settings.to_json(), "data": splits.fingerprint}
     ood = None if is_stored(about["view"]) else ood_images(settings, splits.test, progress)
@@ -52,14 +56,13 @@ def evaluate_network(
         if not made:
             raise UserError(f"the view {about['view']!r} that {path} sees is not below {root}; run its recipe again.")
         opened[about["view"]] = open_view(made[0].path, made[0].result(), splits)
-    normalization = (tuple(run.inputs["mean"]), tuple(run.inputs["std"]))
     with locked(place(root, "evaluation", run.name, key_of("evaluation", inputs))):
         folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
         folder.sweep()
         if not folder.complete:
             result = evaluation.evaluate(
                 network.to(device),
-                task.evaluation_loaders(splits, opened, settings, normalization, device=device, ood=ood),
+                task.evaluation_loaders(splits, opened, settings, _normalization(run), device=device, ood=ood),
                 about["view"],
                 settings,
                 folder.path,
@@ -110,9 +113,20 @@ def export_network(
         about["temperature"] = temperature
     task = _task(run)
     splits = _same_data(run, task, progress)
+    if tuple(about["shape"]) != splits.test.shape or tuple(about["classes"]) != splits.classes:
+        raise UserError(
+            f"{path} is a teacher out of a file, for images of shape {tuple(about['shape'])} and classes of its own; "
+            f"the images of its recipe, with which files are compared, have the shape {splits.test.shape}. Export it "
+            "where it was trained."
+        )
     target.mkdir(parents=True)
     result = write_export(network, about, splits, target, task.export, formats=formats)
     return {**result, "temperature": temperature}
+
+
+def _normalization(run: RunFolder) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Of the images of a network's recipe."""
+    return tuple(run.inputs["mean"]), tuple(run.inputs["std"])
 
 
 def _trained(path: Path) -> RunFolder:

@@ -53,6 +53,11 @@ def problems(recipe: Recipe) -> list[str]:
     for name, teacher in recipe.teachers.items():
         if teacher.weights is not None and not Path(teacher.weights).is_file():
             found.append(f"teacher {name!r}: there is no file {teacher.weights!r} (weights).")
+        if len(teacher.mean or ()) != len(teacher.std or ()):
+            found.append(
+                f"teacher {name!r}: mean and std go together, one each a channel; {teacher.mean} and {teacher.std} "
+                "were given."
+            )
     for name, arm in recipe.arms.items():
         augmented = recipe.training_of(arm).augment
         if arm.teachers and augmented and recipe.teacher_cache != "off":

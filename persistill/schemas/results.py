@@ -90,22 +90,19 @@ class _Export(_Result):
     images: Count | None = None
 
 
-_Above = Annotated[float, Field(gt=0)]
-
-
 class _Latency(Schema):
     batch: Positive
     threads: Positive | None
-    median: _Above
-    low: _Above
-    high: _Above
+    median: NotNegative
+    low: NotNegative
+    high: NotNegative
     calls: Positive
 
 
 class _Cost(_Result):
-    parameters: Positive
-    macs: Annotated[int, Field(gt=0)]
-    bytes: Annotated[int, Field(gt=0)]
+    parameters: Count
+    macs: Count
+    bytes: Count
     memory: dict[str, Count]
     latency: list[_Latency]
     joules: NotNegative | None = None

@@ -19,8 +19,7 @@ class Client:
     ) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=60)
         try:
-            token = {"Authorization": f"token {self.server.access.token}"}
-            connection.request(method, path, body=body, headers={**token, **(headers or {})})
+            connection.request(method, path, body=body, headers=headers or {})
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:

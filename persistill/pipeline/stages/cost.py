@@ -4,9 +4,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from persistill import evaluation, run_folder
+from persistill import evaluation, models, run_folder
 from persistill.pipeline.context import Context
-from persistill.pipeline.network_stage import build
 from persistill.pipeline.stage import Stage
 from persistill.run_folder import Kind, RunFolder
 
@@ -18,15 +17,17 @@ class CostStage(Stage):
         context: of the recipe.
         model: name of the architecture.
         view: what such a network sees.
+        shape: (C, H, W) of it; None for the recipe's.
     """
 
     kind: ClassVar[Kind] = "cost"
 
-    def __init__(self, context: Context, model: str, view: str) -> None:
-        self.model, self.view, device = model, view, context.device
+    def __init__(self, context: Context, model: str, view: str, shape: tuple[int, int, int] | None = None) -> None:
+        self.model, device = model, context.device
+        self.shape = shape or context.data.view_shape(view)
         inputs = {
             "model": model,
-            "shape": list(context.data.view_shape(view)),
+            "shape": list(self.shape),
             "classes": len(context.data.splits.classes),
             "machine": {**run_folder.circumstances()["hardware"], "threads": torch.get_num_threads()},
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -36,5 +37,6 @@ class CostStage(Stage):
 
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:  # noqa: ARG002 - the result is all
         """Measure a network with random weights."""
-        network = build(context, self.model, self.view)
-        return evaluation.measure_cost(network, context.data.view_shape(self.view), context.device, context.progress)
+        channels, height, width = self.shape
+        network = models.build(self.model, channels, len(context.data.splits.classes), (height, width))
+        return evaluation.measure_cost(network, self.shape, context.device, context.progress)

@@ -359,7 +359,7 @@ def test_a_teacher_of_another_view_is_named(finished: RunFolder, tmp_path: Path)
     weights = root / finished.result()["teachers"]["topology"]["run"] / WEIGHTS
     teachers = {"image": Teacher(model=Model(name="resnet-8"), weights=str(weights))}
     arms = {"kd": Arm(methods=(KD(),), teachers=("image",))}
-    with pytest.raises(UserError, match="teacher 'image'.*was trained on the view 'persistence' and not on images"):
+    with pytest.raises(UserError, match=r"teacher 'image'.*was trained on the view 'persistence' and not on images"):
         Pipeline(recipe(teachers=teachers, views={}, arms=arms), tmp_path, device="cpu").run()
 
 

@@ -1,4 +1,4 @@
-"""Persistill: small vision models that learn the shape of what a large one knows.
+"""Persistill: small vision models from large ones, compared with training alone.
 
 ``import persistill`` costs nothing: whatever it gives is imported when it is asked for the first time.
 

@@ -17,6 +17,7 @@ def on_page_content(content: str, **_: Any) -> str:
     def replace(match: re.Match[str]) -> str:
         latex = html.unescape(match[2]).strip()
         display = "block" if latex.startswith(r"\[") else "inline"
-        return str(convert(_SIZE.sub("", latex[2:-2]), display=display))
+        formula = convert(_SIZE.sub("", latex[2:-2]), display=display)
+        return f'<{match[1]} class="formula">{formula}</{match[1]}>'
 
     return _FORMULA.sub(replace, content)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="persistill",
-    help="Small vision models that learn the shape of what a large one knows.",
+    help="Small vision models from large ones: distill, compare with training alone, export.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -342,7 +342,7 @@ app.command("dashboard", epilog=examples(*dashboard.EXAMPLES), short_help=dashbo
 def version(
     show: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
 ) -> None:
-    """Small vision models that learn the shape of what a large one knows."""
+    """Small vision models from large ones: distill, compare with training alone, export."""
     if show:
         console.print(f"persistill {__version__}", highlight=False)
         raise typer.Exit

@@ -27,7 +27,7 @@ def main(target: str) -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         page = browser.new_page(viewport={"width": WIDTH, "height": 1000}, device_scale_factor=1.5)
-        page.goto(f"{server.url}explorer")
+        page.goto(f"{server.url}explorer?token={server.access.token}")
         page.locator("#level").evaluate(f"(slider) => {{ slider.value = {LEVEL}; }}")
         page.locator("#level").dispatch_event("input")
         told = page.locator("#told")

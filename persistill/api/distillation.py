@@ -241,7 +241,7 @@ def distill(
         int8_epochs: train the exported student on for so long, rounded to 8 bits, for its int8 file.
         changes: of any other field of the recipe, field path -> value: ``{"train.weight_decay": 1e-4}``.
         out: where run folders are written.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         progress: told of everything that takes time; None for bars in a terminal or notebook.
 
     Returns:

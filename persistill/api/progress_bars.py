@@ -8,25 +8,59 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
-    TextColumn,
-    TimeElapsedColumn,
+    TaskProgressColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
+from persistill.api.text_console import text_console
 from persistill.utils.progress import Progress, Silent
 
 _SECONDS = 0.2  # between two looks of a bar in a notebook
+_BAR = 10
+_FIXED = 1 + _BAR + len("100%") + len("0:00:00") + 5  # spinner, bar, share, time left, and the gaps between columns
+_SHARE, _SHORTEST, _LONGEST = 0.38, 12, 40  # of the rest that the name of a stage may take, and columns
+
+
+class _Name(ProgressColumn):
+    """The stage's name, shortened in the middle where it does not fit."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def render(self, task: Task) -> Text:
+        width = name_width(self._console.width)
+        return Text(set_cell_size(fit_middle(task.description, width), width), no_wrap=True)
+
+
+class _Note(ProgressColumn):
+    """What the stage tells, cut off at the end where it does not fit."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def render(self, task: Task) -> Text:
+        width = self._console.width - _FIXED - name_width(self._console.width)
+        text = Text(str(task.fields["note"]), style="dim", no_wrap=True)
+        text.truncate(max(1, width), overflow="ellipsis")
+        return text
 
 
 class Bars:
-    """Draws each stage as a bar with its epoch, loss terms and time left; finished stages stay, with their time.
+    """Draws each stage as a bar with its share, time left and epoch; finished stages stay, with the time they took.
+
+    Whatever a stage is called, at 80 columns there is room for the bar, the time left and the accuracy of validation.
 
     Where the console is no terminal, each finished stage is a line.
     """
@@ -36,12 +70,11 @@ class Bars:
         self._live = console.is_terminal
         self._bars = RichProgress(
             SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
+            _Name(console),
+            BarColumn(bar_width=_BAR),
+            TaskProgressColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            _Note(console),
             console=console,
             expand=False,
         )
@@ -94,12 +127,12 @@ class NotebookBars:
         self._handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
         self._shown = False
         self._finished: list[str] = []
-        self._stage, self._total, self._done, self._note = "", 0, 0, ""
+        self._stage, self._total, self._done, self._first, self._note = "", 0, 0, 0, ""
         self._began = self._drawn = 0.0
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """Begin a stage."""
-        self._stage, self._total, self._done, self._note = stage, total, done, ""
+        self._stage, self._total, self._done, self._first, self._note = stage, total, done, done, ""
         self._began = time.perf_counter()
         self._draw(self._line(finished=False))
 
@@ -120,9 +153,15 @@ class NotebookBars:
     def _line(self, *, finished: bool) -> str:
         seconds = time.perf_counter() - self._began
         bar = "✓" if finished else f'<progress value="{self._done}" max="{max(1, self._total)}"></progress>'
-        cells = (bar, html.escape(self._stage), f"{self._done:,}/{self._total:,}", f"{seconds:.0f} s")
+        told = f"{seconds:.0f} s" if finished else self._left(seconds)
+        cells = (bar, html.escape(self._stage), f"{self._done:,}/{self._total:,}", told)
         shown = "".join(f'<td style="text-align:left">{cell}</td>' for cell in (*cells, html.escape(self._note)))
         return f"<tr>{shown}</tr>"
+
+    def _left(self, seconds: float) -> str:
+        """The time left, if what was done since the stage began tells it."""
+        done = self._done - self._first
+        return f"{seconds / done * (self._total - self._done):.0f} s left" if done > 0 else ""
 
     def _draw(self, last: str) -> None:
         from IPython.display import HTML  # noqa: PLC0415
@@ -152,7 +191,7 @@ def watched(progress: Progress | None) -> Iterator[Progress]:
     elif in_notebook():
         yield NotebookBars()
     elif sys.stderr.isatty():
-        with Bars(Console(stderr=True)) as bars:
+        with Bars(text_console(stderr=True)) as bars:
             yield bars
     else:
         yield Silent()
@@ -171,3 +210,18 @@ def in_notebook() -> bool:
 def _told(note: str, values: Mapping[str, float] | None) -> str:
     shown = "  ".join(f"{name} {value:.3g}" for name, value in (values or {}).items())
     return "  ".join(part for part in (note, shown) if part)
+
+
+def name_width(columns: int) -> int:
+    """Columns for the name of a stage."""
+    return max(_SHORTEST, min(_LONGEST, int(_SHARE * (columns - _FIXED))))
+
+
+def fit_middle(text: str, columns: int) -> str:
+    """A text that takes so many columns at most, with an ellipsis in the place of its middle where it is longer."""
+    if cell_len(text) <= columns:
+        return text
+    kept = columns - 1
+    while cell_len(shorter := f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}") > columns:
+        kept -= 1
+    return shorter

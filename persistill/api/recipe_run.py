@@ -31,7 +31,7 @@ def run(
     Args:
         recipe: a recipe, its file, or the name of a shipped one (``persistill ls``).
         out: where run folders are written and looked for.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         small: take the recipe's sibling for two cores.
         changes: field path -> value: ``{"train.epochs": 5, "seeds": (0, 1)}``.
         progress: told of everything that takes time; None for bars in a terminal or notebook.

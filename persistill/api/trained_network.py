@@ -87,7 +87,7 @@ def evaluate(
         network: a student's or teacher's run folder.
         settings: what is measured; None for what a recipe measures unless told otherwise.
         changes: of these settings, field -> value: ``{"noise": (0.1, 0.2), "ece_bins": 20}``.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
         progress: told of everything that takes time; None for bars in a terminal or notebook.
 

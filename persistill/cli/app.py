@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from persistill import run_folder
 from persistill.api import recipe_files
+from persistill.api.text_console import text_console
 from persistill.cli import dashboard, distill, predict, push, topology, verify
 from persistill.cli.console import console, in_columns, quiet_start
 from persistill.cli.options import (
@@ -48,7 +49,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Start with: persistill demo",
 )
-errors = Console(stderr=True, soft_wrap=True)
+errors = text_console(stderr=True, soft_wrap=True)
 _INTERRUPTED = 130
 """With which typer leaves when a command was interrupted."""
 
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         with stop_at_once() as stopped_by:
             app(args=None if arguments is None else list(arguments), prog_name="persistill")
     except UserError as error:
-        errors.print(f"[bold red]Error:[/bold red] {_literal(str(error))}", highlight=False)
+        _complain("Error:", str(error))
         code = 2
     except OSError as error:
         code = 1
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             advice = "the disk is full. What was finished is whole; make room and run the same command again."
         else:
             advice = "nothing that was there is lost; mend it and run the same command again."
-        errors.print(f"[bold red]Error:[/bold red] {_literal(str(error))}: {advice}", highlight=False)
+        _complain("Error:", f"{error}: {advice}")
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         if code == _INTERRUPTED:
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             if place
             else f"This is a mistake in persistill, not yours. The whole story is in {log}; please report it."
         )
-        errors.print(f"[bold red]Fault:[/bold red] {_literal(f'{name}: {error}')}\n{_literal(whose)}", highlight=False)
+        _complain("Fault:", f"{name}: {error}\n{whose}")
     sys.exit(code)
 
 
@@ -371,5 +372,5 @@ def _run(
     return run_recipe.execute(recipe, " ".join(words), out, device)
 
 
-def _literal(text: str) -> str:
-    return text.replace("[", r"\[")
+def _complain(what: str, text: str) -> None:
+    errors.print(Text.assemble((what, "bold red"), f" {text}"))

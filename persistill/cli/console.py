@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from persistill.api.text_console import text_console
 
 if TYPE_CHECKING:
     from persistill import report
 
-console = Console(width=None if sys.stdout.isatty() else 160)
+console = text_console(width=None if sys.stdout.isatty() else 160)
 
 
 @contextlib.contextmanager

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from persistill.api.text_console import text_console
 
 SUMMARY = "Watch run folders in a browser while training goes on; explore images."
 EXAMPLES = ("persistill dashboard", "persistill dashboard --out runs --port 0 --no-browser")
 
-console = Console()
+console = text_console()
 
 
 def dashboard(
@@ -25,9 +26,9 @@ def dashboard(
     from persistill.dashboard import DashboardServer  # noqa: PLC0415 - plotly is slow to import
 
     with DashboardServer(out, port) as server:
-        console.print(f"{server.url}  (runs of {out}; ctrl-C ends)", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{server.entrance}  (runs of {out}; ctrl-C ends)", highlight=False, markup=False, soft_wrap=True)
         if not no_browser:
-            webbrowser.open(server.url)
+            webbrowser.open(server.entrance)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from persistill.cli.console import console, quiet_start
@@ -128,7 +127,9 @@ def distill(
     out: Annotated[Path, typer.Option("--out", rich_help_panel=_RUN, help="Where run folders are written.")] = Path(
         "runs"
     ),
-    device: Annotated[str, typer.Option("--device", rich_help_panel=_RUN, help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:0 or mps.")
+    ] = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", rich_help_panel=_RUN, help="Print the plan and what it will cost, and stop.")
     ] = False,
@@ -204,7 +205,7 @@ def _print_plan(plan: "Plan") -> "Estimate":
         try_teacher(plan.recipe, pipeline.splits, pipeline)
     reasons = Table.grid(padding=(0, 1))
     for reason in plan.reasons:
-        reasons.add_row("-", escape(reason))
+        reasons.add_row("-", reason)
     console.print(reasons)
     console.print()
     console.print(cost_table(pipeline, costs))

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -26,9 +25,9 @@ def images_table(splits: "Splits") -> Table:
     for split, origin in splits.origins.items():
         by_origin[origin].append(split)
     for origin, names in by_origin.items():
-        table.add_row("From", escape(f"{origin}: {', '.join(names)}"))
+        table.add_row("From", f"{origin}: {', '.join(names)}")
     more = ", ..." if len(splits.classes) > _NAMED else ""
-    table.add_row("Classes", escape(f"{', '.join(splits.classes[:_NAMED])}{more}"))
+    table.add_row("Classes", f"{', '.join(splits.classes[:_NAMED])}{more}")
     for note in splits.notes:
-        table.add_row("Note", escape(note))
+        table.add_row("Note", note)
     return table

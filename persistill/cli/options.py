@@ -9,7 +9,7 @@ import typer
 from persistill.errors import UserError
 
 Out = Annotated[Path, typer.Option("--out", help="Where run folders are written and looked for.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:0 or mps.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
 ]

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from persistill.cli.console import console
 from persistill.cli.images_table import images_table
@@ -24,9 +25,11 @@ def try_teacher(recipe: Recipe, splits: "Splits", pipeline: "Pipeline") -> None:
     console.print(f"- The teacher is right on {right / asked:.1%} of {asked} validation images.", highlight=False)
     if right / asked < 2 / len(splits.classes):
         console.print(
-            f"  [bold]That is little better than chance ({1 / len(splits.classes):.1%}).[/bold] Are the weights for "
-            "these classes in this order (class folders are sorted by name), and for images normalized like this?",
-            highlight=False,
+            Text.assemble(
+                (f"  That is little better than chance ({1 / len(splits.classes):.1%}).", "bold"),
+                " Are the weights for these classes in this order (class folders are sorted by name), and for images "
+                "normalized like this?",
+            )
         )
 
 

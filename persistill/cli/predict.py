@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from persistill.api.text_console import text_console
 from persistill.cli.console import console, quiet_start
 from persistill.cli.options import OwnCode
 from persistill.errors import UserError
 from persistill.utils.atomic_io import atomic
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from persistill.inference import ImagePrediction, Predictor, UnreadableImage
     from persistill.utils.preprocessing import Preprocessing
 
@@ -65,7 +67,7 @@ def predict(
         from persistill.inference import Predictor, predict_files, search_images  # noqa: PLC0415
 
         predictor = Predictor.load(student, model=model)
-    aside = Console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
+    aside = text_console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
     files, notes = search_images(images)
     for note in notes:
         aside.print(f"Note: {_printable(note)}", markup=False, highlight=False)
@@ -101,7 +103,7 @@ def predict(
         raise typer.Exit(SKIPPED)
 
 
-def _write_masks(student: "Predictor", files: Sequence[Path], aside: Console, refused: dict[str, Any]) -> None:
+def _write_masks(student: "Predictor", files: Sequence[Path], aside: "Console", refused: dict[str, Any]) -> None:
     """Write a mask beside each image, and print what it holds."""
     from persistill.api.progress_bars import Bars  # noqa: PLC0415
     from persistill.inference import write_masks  # noqa: PLC0415

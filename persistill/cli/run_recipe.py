@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from persistill import report
@@ -25,7 +24,7 @@ def execute(recipe: Recipe, command: str, out: Path, device: str) -> Result:
         recipe: what to do.
         command: the command line that repeats this.
         out: where the run folders lie.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:0" or "mps".
     """
     with Bars(console) as bars:
         result = run(recipe, out=out, device=device, progress=bars, command=command)
@@ -101,16 +100,16 @@ def print_result(result: Result) -> None:
     console.print(table)
     console.print(report.note(comparison), style="dim", highlight=False)
     for line in result.verdict.splitlines():
-        console.print(escape(line), highlight=False)
+        console.print(line, highlight=False)
     console.print()
     console.print(f"Report            {result.report}", highlight=False)
     console.print(f"Exported student  {result.exported}", highlight=False)
     if comparison.export is not None and (made := int8_sentence(comparison.export)):
         console.print(made, highlight=False)
     for problem in problems(comparison.export or {}):
-        console.print(escape(problem), highlight=False)
+        console.print(problem, highlight=False)
     if result.unreadable:
         names, count = ", ".join(result.unreadable[:3]), len(result.unreadable)
         console.print(f"Left out          {count} unreadable image(s): {names}", highlight=False)
     for note in result.notes:
-        console.print(f"Images            {escape(note)}", highlight=False)
+        console.print(f"Images            {note}", highlight=False)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 
+from persistill.api.text_console import text_console
 from persistill.errors import UserError, unknown
 from persistill.topology.persistence_image import fields
 from persistill.topology.persistence_image.fields import FieldDeclaration
@@ -28,7 +28,7 @@ _PIXELS = "x".join(map(str, fields.PIXELS.default))
 _WINDOW = ",".join(f"{bound:g}" for bound in fields.BIRTHS.default)
 _ALL_SCANS = ",".join(fields.SCANS.default)
 
-console = Console(width=None if sys.stdout.isatty() else 160)
+console = text_console(width=None if sys.stdout.isatty() else 160)
 Value = TypeVar("Value")
 
 

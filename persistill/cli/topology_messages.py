@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from persistill.cli.topology_run import Outcome
@@ -29,7 +28,7 @@ def print_outcome(console: Console, outcome: Outcome, output: Path | None) -> No
     table = Table(box=None, show_header=False)
     table.add_column(overflow="fold")
     for file, what in outcome.files:
-        table.add_row(escape(str(file)), what)
+        table.add_row(str(file), what)
     console.print(table)
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from persistill import run_folder
+from persistill.api.text_console import text_console
 from persistill.errors import UserError
 from persistill.run_folder import DamagedRunError, RunFolder
 
@@ -16,7 +16,7 @@ EXAMPLES = ("persistill verify runs", "persistill verify runs/student-tgd-seed0-
 DAMAGED = 1
 """Exit code where something is damaged or missing."""
 
-console = Console(soft_wrap=True, highlight=False, markup=False)
+console = text_console(soft_wrap=True)
 
 
 def verify(

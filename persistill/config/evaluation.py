@@ -1,11 +1,18 @@
 """What is measured on the test images, and the published figures beside which it is set."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator
 
 from persistill.config.fields import Named, Positive, Share
 from persistill.settings import Settings
+
+_ATTACKED, _CORRUPTED = (200, 25, 500), (100, 25, 1000)
+"""Of how many images that a training sees one is attacked, or corrupted; no fewer in all, and no more.
+
+A corrupted image is answered 75 times and an attacked one 72 times, which costs about half as much as to be trained on
+as often. So, in a training that sees 100,000 images or more, each is worth its time; in a shorter one the same numbers
+would take longer than the training."""
 
 
 class Evaluate(Settings):
@@ -18,7 +25,8 @@ class Evaluate(Settings):
         batch_size: images that a network is asked about at a time.
         embeddings: test images whose embedding is kept.
         attacks: strengths of FGSM and PGD, the largest change of a value in 255ths; empty for none.
-        attack_images: test images that are attacked.
+        attack_images: test images that are attacked; None for as many as suit the training (``sized``), at
+            most 500.
         ood: a source of images of other things, named as ``Data.source``, that confidence should tell from the test
             images; None for none.
         ood_label: as ``Data.label``, for a source where more than one column can hold the class.
@@ -26,7 +34,8 @@ class Evaluate(Settings):
         corruptions: what images are corrupted by, at five severities: names, "standard" for the fifteen that make the
             mean corruption error, "all" for these and four more, or your own, called with
             (images, severity); empty for none.
-        corruption_images: test images that are corrupted.
+        corruption_images: test images that are corrupted; None for as many as suit the training, at most 1,000.
+        similarity: say how alike students and their teachers are, from what both answered.
         evaluators: what else is measured, by code of your own, called with (network, loader).
     """
 
@@ -36,13 +45,45 @@ class Evaluate(Settings):
     batch_size: Positive = 500
     embeddings: Positive = 2000
     attacks: tuple[Annotated[float, Field(gt=0, le=255)], ...] = (2.0, 8.0)
-    attack_images: Positive = 500
+    attack_images: Positive | None = None
     ood: Named | None = None
     ood_label: str | None = None
     ood_images: Positive = 10_000
     corruptions: tuple[Named, ...] = ("standard",)
-    corruption_images: Positive = 1000
+    corruption_images: Positive | None = None
+    similarity: bool = True
     evaluators: tuple[Named, ...] = ()
+
+    @property
+    def attacked(self) -> int:
+        """Test images that are attacked, all of them where the number is left open."""
+        return _ATTACKED[2] if self.attack_images is None else self.attack_images
+
+    @property
+    def corrupted(self) -> int:
+        """Test images that are corrupted, likewise."""
+        return _CORRUPTED[2] if self.corruption_images is None else self.corruption_images
+
+    def sized(self, seen: int | None) -> Self:
+        """The same settings with the numbers of images chosen that are left open, in proportion to a training.
+
+        Args:
+            seen: images that the training sees in all its epochs; None for the full numbers.
+        """
+
+        def chosen(part: int, least: int, most: int) -> int:
+            return most if seen is None else max(least, min(most, seen // part))
+
+        return self.model_copy(
+            update={
+                "attack_images": self.attack_images or chosen(*_ATTACKED),
+                "corruption_images": self.corruption_images or chosen(*_CORRUPTED),
+            }
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As for all settings; ``similarity`` is left out where it is True, as before there was such a field."""
+        return {name: value for name, value in super().to_json().items() if (name, value) != ("similarity", True)}
 
     @field_validator("corruptions", mode="before")
     @classmethod

@@ -162,6 +162,18 @@ class Recipe(Settings):
             return None
         return self.quantize.training(self.training_of(self.arms[self.exported_arm]))
 
+    def evaluation(self, images: int) -> Evaluate:
+        """What is measured of every network, with the numbers of test images chosen that are left open.
+
+        The full numbers where figures are set beside published ones; else in proportion to the baseline's training.
+
+        Args:
+            images: to train on.
+        """
+        baseline = self.training_of(next(iter(self.arms.values())))
+        sized = self.evaluate.sized(None if self.published else baseline.epochs * images)
+        return sized.model_copy(update={"similarity": True})  # of networks beside each other, and of none alone
+
     def smaller(self) -> Self:
         """The sibling for two cores: the changes of ``small`` made, "_small" added to the name.
 

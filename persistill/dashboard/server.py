@@ -3,22 +3,25 @@
 import errno
 import json
 import threading
+import traceback
 from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from plotly.offline import get_plotlyjs
 
+from persistill.dashboard.access import LOOPBACK, Access
+from persistill.dashboard.connections import LimitedServer
 from persistill.dashboard.explorer_fields import explorer_fields
 from persistill.dashboard.live import Live
 from persistill.errors import UserError
+from persistill.utils.strict_json import decode_json
 
-LOOPBACK = "127.0.0.1"
 _LARGEST_BODY = 24 * 2**20
 _PAGES = {"/": "index.html", "/explorer": "explorer.html"}
 _SCRIPTS = ("common.js", "index.js", "explorer.js")
@@ -30,25 +33,34 @@ _POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+_REPORT_POLICY = (
+    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:; connect-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+"""Of reports, which may be somebody else's: their scripts run in an origin of their own and reach nothing. Reports of
+ours bring a second policy, which lets no scripts run but theirs."""
+
 
 class Response(NamedTuple):
-    """What is sent: the bytes, what they are, and the policy under which a browser runs them (None for its own)."""
+    """What is sent: the bytes, what they are, and the policy under which a browser runs them."""
 
     content: bytes
     kind: str
-    policy: str | None = _POLICY
+    policy: str = _POLICY
 
 
-class DashboardServer(ThreadingHTTPServer):
+class DashboardServer(LimitedServer):
     """Serves run folders and the explorer on 127.0.0.1.
 
     It answers GET and POST from this machine whose Host header names this machine, so that no page of another site can
-    reach it under a name of its own, and POST only from its own pages. It writes nothing; images that are sent to it
-    are looked at and forgotten.
+    reach it under a name of its own, and only to who has the token in the printed address. It writes nothing; images
+    that are sent to it are looked at and forgotten.
 
     Attributes:
         live: the run folders.
-        url: where it is to be reached.
+        access: who is answered.
+        url: where it is to be reached, without the token.
 
     Args:
         root: where run folders lie; it need not exist yet.
@@ -57,8 +69,6 @@ class DashboardServer(ThreadingHTTPServer):
     Raises:
         UserError: if the port is taken or may not be used.
     """
-
-    daemon_threads = True
 
     def __init__(self, root: Path, port: int = 0) -> None:
         self.live = Live(root)
@@ -69,10 +79,17 @@ class DashboardServer(ThreadingHTTPServer):
                 raise
             why = "taken already" if error.errno == errno.EADDRINUSE else "not for you to use"
             raise UserError(f"port {port} is {why}. Give another with --port, or --port 0 for any free one.") from None
+        self.access = Access(self.server_port)
         self.url = f"http://{LOOPBACK}:{self.server_port}/"
+
+    @property
+    def entrance(self) -> str:
+        """The address to be opened first: it holds the token."""
+        return f"{self.url}?token={self.access.token}"
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: DashboardServer
     server_version = "persistill"
     sys_version = ""
     timeout = 30
@@ -87,36 +104,40 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: the page asks every few seconds."""
 
     def _handle(self, answer: Callable[[str, dict[str, list[str]]], Response | None]) -> None:
-        if not self._from_here():
-            self._send(HTTPStatus.FORBIDDEN, _error("this server answers only pages of this machine."))
-            return
         try:
-            # A path is looked up in tables, decoded once: nothing of it ever becomes the path of a file.
-            parts = urlsplit(self.path)
-            found = answer(unquote(parts.path), parse_qs(parts.query))
+            status, found = self._answered(answer)
         except UserError as error:
-            self._send(HTTPStatus.BAD_REQUEST, _error(str(error)))
+            status, found = HTTPStatus.BAD_REQUEST, _error(str(error))
         except ValueError as error:
-            self._send(HTTPStatus.BAD_REQUEST, _error(f"the request cannot be read: {error}."))
-        else:
-            if found is None:
-                self._send(HTTPStatus.NOT_FOUND, _error("there is nothing here. Start at /"))
-            else:
-                self._send(HTTPStatus.OK, found)
+            status, found = HTTPStatus.BAD_REQUEST, _error(f"the request cannot be read: {error}.")
+        except OSError:
+            raise  # the other side is gone
+        except Exception as error:  # noqa: BLE001 - a mistake of ours ends one answer and not the connection
+            traceback.print_exc()
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            found = _error(f"{type(error).__name__}: {error}. This is a mistake in persistill; please report it.")
+        self._send(status, found)
 
-    def _from_here(self) -> bool:
-        port = cast("DashboardServer", self.server).server_port
-        hosts = {f"{name}:{port}" for name in (LOOPBACK, "localhost")}
-        origin = self.headers.get("Origin")
-        return (
-            self.client_address[0] == LOOPBACK
-            and self.headers.get_all("Host", []) in [[host] for host in hosts]
-            and (origin is None or origin in {f"http://{host}" for host in hosts})
-            and self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
-        )
+    def _answered(self, answer: Callable[[str, dict[str, list[str]]], Response | None]) -> tuple[HTTPStatus, Response]:
+        access = self.server.access
+        if not access.from_here(self.client_address[0], self.headers):
+            return HTTPStatus.FORBIDDEN, _error("this server answers only pages of this machine.")
+        if not access.allows(self.path, self.headers):
+            return HTTPStatus.FORBIDDEN, _error(
+                "the token is missing or is that of another server. Open the address that persistill dashboard printed."
+            )
+        # A path is looked up in tables, decoded once: nothing of it ever becomes the path of a file.
+        parts = urlsplit(self.path)
+        found = answer(unquote(parts.path), parse_qs(parts.query))
+        if found is None:
+            return HTTPStatus.NOT_FOUND, _error("there is nothing here. Start at /")
+        if found.kind == _HTML and access.in_address(self.path):
+            return HTTPStatus.SEE_OTHER, found  # the token goes into a cookie, and out of the address
+        return HTTPStatus.OK, found
 
     def _get(self, path: str, query: dict[str, list[str]]) -> Response | None:
-        live = cast("DashboardServer", self.server).live
+        self.server.arrived(self.connection)
+        live = self.server.live
         if path in _PAGES:
             return Response(_page(_PAGES[path]), _HTML)
         if path == "/static/view.css":
@@ -136,14 +157,14 @@ class _Handler(BaseHTTPRequestHandler):
 
             return _json(to_json(sample(query.get("name", [""])[0])))
         if path.startswith("/report/"):
-            # A report brings a policy of its own, which allows its scripts by their hashes.
-            return Response(live.report(path.removeprefix("/report/")), _HTML, "frame-ancestors 'none'")
+            return Response(live.report(path.removeprefix("/report/")), _HTML, _REPORT_POLICY)
         return None
 
     def _post(self, path: str, query: dict[str, list[str]]) -> Response | None:  # noqa: ARG002 - one shape for both
         if path not in ("/api/image", "/api/explore"):
             return None
         body = self._body()
+        self.server.arrived(self.connection)
         with _ONE_AT_A_TIME:
             if path == "/api/image":
                 from persistill.dashboard.images import decode, to_json  # noqa: PLC0415
@@ -151,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return _json(to_json(decode(body)))
             from persistill.dashboard.explorer import explore  # noqa: PLC0415
 
-            return _json(explore(json.loads(body)))
+            return _json(explore(decode_json(body)))
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
@@ -162,7 +183,10 @@ class _Handler(BaseHTTPRequestHandler):
                 f"the file has {int(length) / 2**20:,.0f} MiB; at most {_LARGEST_BODY // 2**20} MiB are read. "
                 "Make the image smaller."
             )
-        return self.rfile.read(int(length))
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise UserError(f"the request ended after {len(body):,} of its {int(length):,} bytes.")
+        return body
 
     def _send(self, status: HTTPStatus, answer: Response) -> None:
         self.send_response(status)
@@ -173,11 +197,12 @@ class _Handler(BaseHTTPRequestHandler):
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Cross-Origin-Resource-Policy": "same-origin",
-            "Content-Security-Policy": answer.policy or "",
+            "Content-Security-Policy": answer.policy,
         }
+        if status == HTTPStatus.SEE_OTHER:
+            headers |= {"Location": urlsplit(self.path).path, "Set-Cookie": self.server.access.set_cookie}
         for name, value in headers.items():
-            if value:
-                self.send_header(name, value)
+            self.send_header(name, value)
         self.end_headers()
         try:
             self.wfile.write(answer.content)

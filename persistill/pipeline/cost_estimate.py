@@ -7,32 +7,33 @@ import contextlib
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from persistill.config import Evaluate, Train
-from persistill.data import ImageDataset, Splits
+from persistill.config import Train
+from persistill.data import IMAGE, Splits
 from persistill.data.views.storage import FIT_IMAGES
-from persistill.perturbations import SEVERITIES, corrupt, find_corruptions
-from persistill.perturbations.adversarial import PGD_STEPS
 from persistill.pipeline.dry_run import LEFT_OUT, DryRun, Measured
-from persistill.pipeline.network_stage import NetworkStage
+from persistill.pipeline.network_stage import NetworkStage, build
 from persistill.pipeline.runner import Pipeline
 from persistill.pipeline.stage import Stage
+from persistill.pipeline.stress_cost import corruption_seconds, gradient_seconds, stress_seconds
 from persistill.utils.progress import Progress, Silent
 
 STEPS = 2
 """Steps of each training that are measured, all of them and their batches: one would find its batch made beforehand."""
+_WARM, _SLOW = 8, 2.0
+"""Images in a batch of the dry run that is not measured, and seconds of a step from which on one alone is measured."""
 
-_PIXELS = 2**16
-"""Of the test images that are corrupted to see how long that takes; at least 4 and at most 64 images."""
-_GRADIENT = 3
-"""Answers that an answer with its gradient is worth."""
 _KNOWN = {"export": 15.0, "cost": 10.0}
 """Seconds of the stages that no dry run measures, because they hardly depend on the recipe."""
+SIMILARITY = "evaluate.similarity=false"
+"""The setting that leaves out how alike students and teachers are."""
 _MAP, _PAIR, _PAGE = 2.0, 0.2, 3.0
 """Seconds of a comparison: to map the embeddings of a network, to set a student beside a teacher, and for the rest."""
 
@@ -47,6 +48,7 @@ class Cost:
         seconds: wall-clock.
         bytes: that its run folder will take.
         complete: whether it is done already, and costs nothing.
+        savings: a setting, as it is typed -> the seconds of these that it would save.
     """
 
     stage: Stage
@@ -54,6 +56,7 @@ class Cost:
     seconds: float = 0.0
     bytes: int = 0
     complete: bool = False
+    savings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,14 @@ class Estimate:
     def seconds(self) -> float:
         """Wall-clock of all that is left to do."""
         return sum(cost.seconds for cost in self.costs)
+
+    @property
+    def savings(self) -> dict[str, float]:
+        """A setting, as it is typed -> the seconds that it would save."""
+        found: Counter[str] = Counter()
+        for cost in self.costs:
+            found.update(cost.savings)
+        return {setting: seconds for setting, seconds in found.items() if seconds}
 
     @property
     def bytes(self) -> int:
@@ -105,8 +116,9 @@ def estimate(pipeline: Pipeline, progress: Progress | None = None) -> Estimate:
             costs, peak = _measure(pipeline, Path(folder), progress or Silent())
     known = {stage.key: Cost(stage, seconds=_KNOWN.get(stage.kind, 0.0)) for stage in stages}
     teachers, arms = len(pipeline.recipe.teachers), len(pipeline.recipe.arms)
-    seconds = _MAP * (teachers + arms) + _PAIR * teachers * len(graph.students) + _PAGE
-    known[graph.comparison.key] = Cost(graph.comparison, seconds=seconds)
+    similar = _PAIR * teachers * len(graph.students) if pipeline.recipe.evaluate.similarity else 0.0
+    seconds = _MAP * (teachers + arms) + similar + _PAGE
+    known[graph.comparison.key] = Cost(graph.comparison, seconds=seconds, savings={SIMILARITY: similar})
     return Estimate(
         tuple({**known, **costs}[stage.key] if stage.key in left else Cost(stage, complete=True) for stage in stages),
         _memory() if measuring else None,
@@ -121,13 +133,14 @@ def _measure(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dict
     cuda = pipeline.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(pipeline.device)
-    first = DryRun(pipeline, folder / "first", 1)
-    progress.start(f"measuring {STEPS} steps of each training", 2 * len(first.stages))
+    # On a GPU, memory and kernels are chosen by the shape of a batch: after a smaller one they would be chosen again.
+    first = DryRun(pipeline, folder / "first", 1, batch=None if cuda else _WARM)
+    progress.start("measuring a few steps of each training", 2 * len(first.stages))
     first.run(progress)
-    second = DryRun(pipeline, folder / "second", STEPS)
+    second = DryRun(pipeline, folder / "second", STEPS if first.step_seconds(pipeline) < _SLOW else 1)
     second.run(progress)
     progress.finish()
-    corruption = _corruption(pipeline.recipe.evaluate, pipeline.splits.test)
+    corruption = corruption_seconds(pipeline.recipe.evaluate, pipeline.splits.test)
     costs = _once_for_all(pipeline, second) + _of_networks(pipeline, second, corruption) + _for_int8(pipeline, second)
     memory = torch.cuda.max_memory_allocated(pipeline.device) if cuda else None
     return {cost.stage.key: cost for cost in costs}, memory
@@ -164,11 +177,12 @@ def _of_networks(real: Pipeline, dry: DryRun, corruption: float) -> list[Cost]:
     first = next(iter(small.students.values()))
     networks: list[tuple[NetworkStage, NetworkStage, NetworkStage, Train | None]] = []
     for name, teacher in graph.teachers.items():
-        settings = None if teacher.settings.weights is not None else recipe.training_of(teacher.settings)
-        networks.append((teacher, small.teachers[name], small.teachers[name], settings))
+        training = None if teacher.settings.weights is not None else recipe.training_of(teacher.settings)
+        networks.append((teacher, small.teachers[name], small.teachers[name], training))
     for (arm, _), student in graph.students.items():
         networks.append((student, small.students[arm, recipe.seeds[0]], first, recipe.training_of(student.arm)))
-    costs = []
+    settings = real.context.task.applicable(real.context.data.evaluate)
+    costs, gradients = [], dict[str, float]()
     for stage, trained, asked, train in networks:
         evaluation = small.evaluations[asked.key]
         measured, answer = dry.measured(trained), dry.answer(evaluation)
@@ -176,13 +190,32 @@ def _of_networks(real: Pipeline, dry: DryRun, corruption: float) -> list[Cost]:
             costs.append(Cost(stage, None, measured.seconds, measured.bytes))
         else:
             costs.append(_training(stage, train, measured, answer, size))
-        seconds = dry.measured(evaluation).around + answer * (size["test"] + size["validation"])
+        stress: Mapping[str, float] = {}
         if not stage.view.stored:
-            applicable = real.context.task.applicable(recipe.evaluate)
-            seconds += _under_stress(applicable, size["test"], answer, corruption)
+            name = stage.inputs["model"]
+            if name not in gradients:
+                gradients[name] = _gradient(real, name) if settings.attacks else 0.0
+            stress = stress_seconds(
+                settings, size["test"], answer=answer, gradient=gradients[name], corruption=corruption
+            )
+        seconds = dry.measured(evaluation).around + answer * (size["test"] + size["validation"])
         taken = dry.measured(evaluation).bytes * size["test"] / len(dry.splits.test)
-        costs.append(Cost(graph.evaluations[stage.key], None, seconds, round(taken)))
+        savings = {setting: spent for setting, spent in stress.items() if setting}
+        total = seconds + sum(stress.values())
+        costs.append(Cost(graph.evaluations[stage.key], None, total, round(taken), savings=savings))
     return costs
+
+
+def _gradient(real: Pipeline, model: str) -> float:
+    """Seconds in which the gradient of a network that sees images is taken at one."""
+    network = build(real.context, model, IMAGE).to(real.device).eval()
+    mean, std = (torch.tensor(numbers, device=real.device)[:, None, None] for numbers in real.normalization)
+
+    def answer(images: Tensor) -> Tensor:
+        logits: Tensor = network((images - mean) / std).logits
+        return logits.float()
+
+    return gradient_seconds(answer, real.splits.test)
 
 
 def _for_int8(real: Pipeline, dry: DryRun) -> list[Cost]:
@@ -207,45 +240,6 @@ def _training(stage: Stage, settings: Train, measured: Measured, answer: float, 
     steps = settings.epochs * (size["train"] // settings.batch_size)
     seconds = measured.around + steps * measured.unit + settings.epochs * size["validation"] * answer
     return Cost(stage, steps, seconds, measured.bytes)
-
-
-def _under_stress(settings: Evaluate, test: int, answer: float, corruption: float) -> float:
-    """Seconds in which a network is asked about images that are noisy, attacked, of other things, or corrupted.
-
-    Args:
-        settings: what is measured.
-        test: test images.
-        answer: seconds of an answer.
-        corruption: seconds in which an image is corrupted once.
-    """
-    attacked, corrupted = min(settings.attack_images, test), min(settings.corruption_images, test)
-    # Clean, FGSM and PGD are answered, and the gradient is taken once for FGSM and at each step of PGD.
-    of_attack = 3 + _GRADIENT * (1 + PGD_STEPS)
-    of_corruption = len(SEVERITIES) * len(find_corruptions(settings.corruptions))
-    answers = (
-        test * len(settings.noise)
-        + attacked * of_attack * len(settings.attacks)
-        + (settings.ood_images if settings.ood else 0)
-        + corrupted * of_corruption
-    )
-    return answer * answers + corruption * corrupted * of_corruption
-
-
-def _corruption(settings: Evaluate, test: ImageDataset) -> float:
-    """Seconds in which an image is corrupted once, the mean over the corruptions at the middle severity."""
-    found = find_corruptions(settings.corruptions)
-    if not found:
-        return 0.0
-    affordable = _PIXELS // (test.shape[1] * test.shape[2])
-    rows = torch.arange(min(max(4, min(64, affordable)), len(test)))
-    images = test.fetch(rows).float() / 255
-    # What is compiled or read for the first time is not counted.
-    for _ in range(2):
-        began = time.perf_counter()
-        for corruption in found:
-            corrupt(images, corruption, SEVERITIES[len(SEVERITIES) // 2], settings.noise_seed, rows)
-        seconds = time.perf_counter() - began
-    return seconds / len(found) / len(rows)
 
 
 def _counts(splits: Splits) -> dict[str, int]:

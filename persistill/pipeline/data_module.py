@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from persistill import evaluation, models
-from persistill.config import Recipe, Train
+from persistill.config import Evaluate, Recipe, Train
 from persistill.data import (
     IMAGE,
     ImageDataset,
@@ -58,6 +58,11 @@ class DataModule:
         """Channel means and standard deviations of the images: stated by the recipe or measured on training data."""
         train = self.splits.train
         return stated_normalization(self._recipe, train.shape[0]) or measure_normalization(train)
+
+    @cached_property
+    def evaluate(self) -> Evaluate:
+        """What is measured of networks, on how many images."""
+        return self._recipe.evaluation(len(self.splits.train))
 
     @cached_property
     def ood(self) -> ImageDataset | None:
@@ -113,11 +118,10 @@ class DataModule:
 
     def evaluation_loaders(self, views: Mapping[str, OpenView]) -> evaluation.EvaluationLoaders:
         """What a network that sees these views, or the images where there are none, is measured on."""
-        settings = self._recipe.evaluate
         return TASKS.find(self._recipe.task).evaluation_loaders(
             self.splits,
             views,
-            settings,
+            self.evaluate,
             self.normalization,
             device=self.device,
             ood=self.ood,

@@ -1,8 +1,8 @@
 """A recipe run on a few images, to see what its stages cost.
 
-It is the pipeline itself, walked by the same executor, on real images of the recipe in batches of the real size, for
-one epoch of a few steps and one seed. So whatever a step costs - loading, augmentation, persistence images, teachers,
-losses, optimizer - is in it, on the machine at hand.
+It is the pipeline itself, walked by the same executor, on real images of the recipe in batches of the real size, or
+of less to warm up, for one epoch of a few steps and one seed. So whatever a step costs - loading, augmentation,
+persistence images, teachers, losses, optimizer - is in it, on the machine at hand.
 """
 
 import time
@@ -22,7 +22,7 @@ from persistill.utils.progress import Progress
 
 LEFT_OUT = frozenset({"export", "cost", "comparison"})
 """Kinds of stages that hardly depend on the recipe."""
-_PIXELS = 2**18
+_PIXELS = 2**16
 """A batch that is evaluated has so many in all, or 16 images."""
 
 
@@ -55,6 +55,7 @@ class DryRun:
         real: the recipe on its way.
         folder: for run folders.
         steps: of each training.
+        batch: images in a batch at most; None for batches of the real size.
 
     Attributes:
         recipe: the shortened recipe.
@@ -63,11 +64,11 @@ class DryRun:
         stages: that are run: of the students' evaluations the first alone, for all are of one network.
     """
 
-    def __init__(self, real: Pipeline, folder: Path, steps: int) -> None:
+    def __init__(self, real: Pipeline, folder: Path, steps: int, batch: int | None = None) -> None:
         self._watch = _Stopwatch(real.device)
-        self.recipe = _short(real.recipe, real.splits.test)
+        self.recipe = _short(real.recipe, real.splits.test, batch)
         self.splits = _few(real.splits, self.recipe, steps)
-        self.pipeline = Pipeline(self.recipe, folder, device=real.device.type, progress=self._watch, splits=self.splits)
+        self.pipeline = Pipeline(self.recipe, folder, device=str(real.device), progress=self._watch, splits=self.splits)
         self._measured: dict[str, Measured] = {}
         graph = self.pipeline.graph
         others = {graph.evaluations[student.key].key for student in list(graph.students.values())[1:]}
@@ -94,6 +95,13 @@ class DryRun:
     def measured(self, stage: Stage) -> Measured:
         """What was measured of a stage of the dry run's own pipeline."""
         return self._measured[stage.key]
+
+    def step_seconds(self, real: Pipeline) -> float:
+        """Seconds of the slowest step of a training, in proportion to batches of the real size."""
+        graph = self.pipeline.graph
+        larger = max(large / small for large, small in zip(_batches(real.recipe), _batches(self.recipe), strict=True))
+        networks = (*graph.teachers.values(), *graph.students.values())
+        return larger * max(self.measured(network).unit for network in networks)
 
     def answer(self, evaluation: Stage) -> float:
         """Seconds that a network takes for an image as it is."""
@@ -147,9 +155,14 @@ class _Stopwatch:
         """Note nothing."""
 
 
-def _short(recipe: Recipe, test: ImageDataset) -> Recipe:
+def _short(recipe: Recipe, test: ImageDataset, batch: int | None) -> Recipe:
     """The recipe for one epoch and one seed, networks asked about images as they are and no more."""
-    affordable = max(16, _PIXELS // (test.shape[1] * test.shape[2]))
+    affordable = batch or max(16, _PIXELS // (test.shape[1] * test.shape[2]))
+
+    def short(train: Train) -> Train:
+        size = min(train.batch_size, batch or train.batch_size)
+        return train.model_copy(update={"epochs": 1, "batch_size": size})
+
     evaluate = recipe.evaluate.model_copy(
         update={
             "noise": (),
@@ -162,13 +175,13 @@ def _short(recipe: Recipe, test: ImageDataset) -> Recipe:
     )
     return recipe.model_copy(
         update={
-            "train": _one_epoch(recipe.train),
+            "train": short(recipe.train),
             "teachers": {
-                name: part.model_copy(update={"train": part.train and _one_epoch(part.train)})
+                name: part.model_copy(update={"train": part.train and short(part.train)})
                 for name, part in recipe.teachers.items()
             },
             "arms": {
-                name: part.model_copy(update={"train": part.train and _one_epoch(part.train)})
+                name: part.model_copy(update={"train": part.train and short(part.train)})
                 for name, part in recipe.arms.items()
             },
             "seeds": recipe.seeds[:1],
@@ -178,14 +191,9 @@ def _short(recipe: Recipe, test: ImageDataset) -> Recipe:
     )
 
 
-def _one_epoch(train: Train) -> Train:
-    return train.model_copy(update={"epochs": 1})
-
-
 def _few(splits: Splits, recipe: Recipe, steps: int) -> Splits:
     """Evenly spaced images, so that no class is left out, for so many steps."""
-    trained: list[Teacher | Arm] = [*recipe.teachers.values(), *recipe.arms.values()]
-    largest = max(recipe.training_of(part).batch_size for part in trained)
+    largest = max(_batches(recipe))
 
     def some(split: ImageDataset, count: int) -> ImageDataset:
         count = min(count, len(split))
@@ -197,3 +205,9 @@ def _few(splits: Splits, recipe: Recipe, steps: int) -> Splits:
         validation=some(splits.validation, recipe.evaluate.batch_size),
         test=some(splits.test, steps * recipe.evaluate.batch_size),
     )
+
+
+def _batches(recipe: Recipe) -> list[int]:
+    """Images in a batch of each training."""
+    trained: list[Teacher | Arm] = [*recipe.teachers.values(), *recipe.arms.values()]
+    return [recipe.training_of(part).batch_size for part in trained]

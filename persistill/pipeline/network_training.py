@@ -63,7 +63,7 @@ def train_network(
             criterion=criterion,
             settings=settings,
             folder=folder,
-            fabric=make_fabric(context.device.type, settings),
+            fabric=make_fabric(str(context.device), settings),
             view=view.name,
             teachers=teachers,
             validate=validate,

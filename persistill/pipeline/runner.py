@@ -26,7 +26,7 @@ class Pipeline:
     Args:
         recipe: what to do.
         out: where the run folders lie.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         progress: told of everything that takes time.
         command: the command line that repeats this, for the report.
         splits: the recipe's images, if they were read already or others shall stand in for them.

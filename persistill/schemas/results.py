@@ -90,19 +90,22 @@ class _Export(_Result):
     images: Count | None = None
 
 
+_Above = Annotated[float, Field(gt=0)]
+
+
 class _Latency(Schema):
     batch: Positive
     threads: Positive | None
-    median: NotNegative
-    low: NotNegative
-    high: NotNegative
+    median: _Above
+    low: _Above
+    high: _Above
     calls: Positive
 
 
 class _Cost(_Result):
-    parameters: Count
-    macs: Count
-    bytes: Count
+    parameters: Positive
+    macs: Annotated[int, Field(gt=0)]
+    bytes: Annotated[int, Field(gt=0)]
     memory: dict[str, Count]
     latency: list[_Latency]
     joules: NotNegative | None = None

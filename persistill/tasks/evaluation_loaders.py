@@ -46,7 +46,7 @@ def evaluation_loaders(
             transform=transform,
         )
 
-    rows = sample(splits.test, settings.corruption_images)
+    rows = sample(splits.test, settings.corrupted)
     corruptible = splits.test.subset(rows)
     return EvaluationLoaders(
         test=lambda transform: loader(splits.test, "test", transform),

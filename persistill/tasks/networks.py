@@ -30,12 +30,14 @@ class Networks:
         teachers: by name.
         students: by arm and seed; the arm of the first is the baseline.
         of_stored_views: names of the teachers that see a stored view, and not the image.
+        similarity: whether it is wanted how alike students and their teachers are.
     """
 
     root: Path
     teachers: Mapping[str, Trained]
     students: Mapping[tuple[str, int], Trained]
     of_stored_views: frozenset[str] = frozenset()
+    similarity: bool = True
 
     def measured(self, network: Trained) -> Path:
         """The folder of a network's evaluation."""

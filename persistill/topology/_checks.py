@@ -69,7 +69,10 @@ def checked_number(name: str, value: Any, low: float = -math.inf, *, strict: boo
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number; got {value!r}.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # of Python's integers, which have no largest one
+        number = math.inf
     if not math.isfinite(number) or number < low or (strict and number == low):
         bound = "" if low == -math.inf else f" and {'above' if strict else 'at least'} {low:g}"
         raise ValueError(f"{name} must be finite{bound}; got {value}.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from persistill.config import Train
@@ -25,7 +26,7 @@ from persistill.utils.stop_signals import Stopped, stop_between_steps
 CHECKPOINT_SECONDS = 60.0
 """An epoch that lasts longer is checkpointed on the way."""
 
-_DEVICES = ("auto", "cpu", "cuda", "mps")
+_DEVICES, _NUMBERED = ("auto", "cpu", "cuda", "mps"), ("cuda", "mps")
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -33,19 +34,21 @@ def make_fabric(device: str, settings: Train) -> Fabric:
     """Device and precision of a training.
 
     Args:
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu", "cuda" or "mps"; one of several GPUs by its number, "cuda:0".
         settings: for the precision.
 
     Raises:
         UserError: if there is no such device here.
     """
-    if device not in _DEVICES:
-        raise unknown("device", device, _DEVICES)
-    if settings.precision == "fp16" and (device == "cpu" or (device == "auto" and not torch.cuda.is_available())):
+    kind, colon, number = device.partition(":")
+    if kind not in _DEVICES or (colon and not (kind in _NUMBERED and number.isdigit())):
+        raise unknown("device", device, _DEVICES, "One of several GPUs by its number: cuda:0.")
+    if settings.precision == "fp16" and (kind == "cpu" or (kind == "auto" and not torch.cuda.is_available())):
         raise UserError("train.precision=fp16 needs a GPU; on a CPU use bf16 or fp32.")
     try:
-        return Fabric(accelerator=device, devices=1, precision=_PRECISION[settings.precision])  # type: ignore[arg-type]
-    except (RuntimeError, ValueError) as error:
+        which = [int(number)] if number else 1
+        return Fabric(accelerator=kind, devices=which, precision=_PRECISION[settings.precision])  # type: ignore[arg-type]
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"device {device!r} cannot be used here ({error}). Use --device auto or cpu.") from None
 
 
@@ -163,7 +166,7 @@ def fit(
                     # The one place inside an epoch that waits for the device.
                     means = {name: value.item() / seen for name, value in sums.items()}
                     health.check(f"{label}, epoch {epoch + 1}, step {step}")
-                    progress.advance(0, f"epoch {epoch + 1}/{settings.epochs}", means)
+                    progress.advance(0, _told(record, epoch, settings), means)
                     now = {name: value.item() for name, value in terms.items()}
                     journal.write(
                         "step",
@@ -192,6 +195,7 @@ def fit(
                 "validation": dict(validate(network)) if validate else {},
                 "seconds": time.perf_counter() - began,
             }
+            progress.advance(0, _told(record, epoch, settings), record["terms"])
             journal.write("epoch", step, record)
             sums, right, seen = {}, torch.zeros_like(right), 0
             checkpoint(step)
@@ -200,6 +204,12 @@ def fit(
     journal.close()
     progress.finish()
     return record or {**folder.records()[-1], "seconds": state["seconds"]}
+
+
+def _told(record: Mapping[str, Any], epoch: int, settings: Train) -> str:
+    """The figure by which networks are chosen, once an epoch has told it, and the epoch."""
+    measured = next((f"val {name} {value:.3g}  " for name, value in record.get("validation", {}).items()), "")
+    return f"{measured}epoch {epoch + 1}/{settings.epochs}"
 
 
 def _in_layout(inputs: Any, layout: torch.memory_format) -> Any:

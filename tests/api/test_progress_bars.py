@@ -3,10 +3,11 @@ import sys
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from persistill.api import progress_bars
-from persistill.api.progress_bars import Bars, NotebookBars, in_notebook, watched
+from persistill.api.progress_bars import Bars, NotebookBars, fit_middle, in_notebook, watched
 from persistill.utils.progress import Silent
 
 
@@ -25,7 +26,32 @@ def test_a_terminal_shows_bars_and_a_file_lines() -> None:
         shown = console.file.getvalue()
         assert "<training>" in shown
         assert "ce 0.25" in shown
-        assert ("4/4" in shown) == terminal
+        assert ("100%" in shown) == terminal
+
+
+LONG = "evaluation of student tgd+standardized-kd-seed0 on corrupted images"
+
+
+@pytest.mark.parametrize("columns", [80, 100, 140])
+@pytest.mark.parametrize("stage", ["training", LONG, "学生" * 40], ids=["short", "long", "wide"])
+def test_bar_time_and_accuracy_are_readable_at_any_width(columns: int, stage: str) -> None:
+    console = Console(file=io.StringIO(), width=columns, record=True, force_terminal=True, color_system=None)
+    bars = Bars(console)
+    bars.start(stage, 100)
+    bars.advance(40, "val accuracy 0.712  epoch 12/30", {"ce": 0.5, "similarity": 0.25})
+    console.print(bars._bars.get_renderable())
+    lines = console.export_text().rstrip("\n").splitlines()
+    assert len(lines) == 1
+    assert cell_len(lines[0]) <= columns
+    assert f" {4 * '━'}{6 * ' '}  40% " in lines[0]  # the rest of the bar is drawn in color
+    for shown in (stage[:4], stage[-4:], "-:--:--", "val accuracy 0.712  epoch 12/30"):
+        assert shown in lines[0], (shown, lines[0])
+
+
+def test_a_long_text_loses_its_middle() -> None:
+    assert fit_middle("short", 5) == "short"
+    assert fit_middle("abcdefghij", 7) == "abc…hij"
+    assert fit_middle("学生学生", 5) == "学…生"
 
 
 @pytest.fixture
@@ -48,6 +74,8 @@ def test_a_notebook_shows_one_output_that_grows(cell, monkeypatch: pytest.Monkey
     assert [how for how, _ in cell] == ["display"] + ["update"] * 7
     assert '<progress value="1" max="4">' in cell[0][1]
     assert "epoch 1/2  ce 0.5" in cell[1][1]
+    assert " s left<" in cell[1][1]
+    assert " s left<" not in cell[0][1]
     assert cell[-1][1].count("<tr>") == 2
     assert "<progress" not in cell[-1][1]
     assert "&lt;training&gt;" in cell[-1][1]

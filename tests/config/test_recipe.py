@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Evaluate, Model, Published, Recipe, Teacher, Train
 from persistill.errors import UserError
 from persistill.losses import KD, SP
 
@@ -97,6 +97,28 @@ def test_a_share_or_a_count_of_images_is_held_out() -> None:
     for wrong in (0, 0.0, 1.5, -3):
         with pytest.raises(UserError, match=r"Data\.validation"):
             Data(source="digits", validation=wrong)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "images", "corrupted", "attacked"),
+    [(1, 10, 25, 25), (20, 400, 80, 40), (20, 4000, 800, 400), (20, 5000, 1000, 500), (200, 50_000, 1000, 500)],
+)
+def test_images_of_an_evaluation_suit_the_training(epochs: int, images: int, corrupted: int, attacked: int) -> None:
+    found = recipe(train=Train(epochs=epochs)).evaluation(images)
+    assert (found.corruption_images, found.attack_images) == (corrupted, attacked)
+
+
+def test_stated_numbers_and_published_recipes_keep_theirs() -> None:
+    short, stated = Train(epochs=1), Evaluate(corruption_images=7, attack_images=600, similarity=False)
+    assert recipe(train=short, evaluate=stated).evaluation(10) == stated.model_copy(update={"similarity": True})
+    published = Published(source="a paper", accuracies={"alone": 0.5}, chosen="last epoch")
+    full = recipe(train=short, published=(published,)).evaluation(10)
+    assert (full.corruption_images, full.attack_images) == (1000, 500) == (Evaluate().corrupted, Evaluate().attacked)
+
+
+def test_similarity_stands_in_a_recipe_where_it_is_left_out() -> None:
+    assert "similarity" not in Evaluate().to_json()
+    assert Evaluate(similarity=False).to_json()["similarity"] is False
 
 
 def test_one_corruption_may_be_named_without_a_tuple() -> None:

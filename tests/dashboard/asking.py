@@ -19,7 +19,8 @@ class Client:
     ) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=60)
         try:
-            connection.request(method, path, body=body, headers=headers or {})
+            token = {"Authorization": f"token {self.server.access.token}"}
+            connection.request(method, path, body=body, headers={**token, **(headers or {})})
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:

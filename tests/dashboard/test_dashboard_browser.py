@@ -41,7 +41,7 @@ class Visit:
             "request",
             lambda request: request.url.startswith((client.url, "data:")) or self.elsewhere.append(request.url),
         )
-        self.page.goto(client.url + path)
+        self.page.goto(f"{client.url}{path}?token={client.server.access.token}")
 
     def until(self, expression: str) -> None:
         """Wait for an expression to become true. (Playwright's own waiting needs what the page's policy forbids.)"""

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -51,12 +52,15 @@ def test_runs_and_curves(client, student):
     assert "Did you mean" in found["error"]
 
 
-def test_reports_are_given_as_they_are(client, runs):
+def test_reports_are_given_as_they_are_in_a_sandbox(client, runs):
     folder = RunFolder.create(runs, "comparison", "a b", {})
     folder.file("report.html").write_bytes("<p>Grün".encode())
     status, headers, content = client.ask("GET", f"/report/{folder.path.name}")
     assert (status, content) == (200, "<p>Grün".encode())
     assert headers["Content-Type"].startswith("text/html")
+    policy = headers["Content-Security-Policy"].split("; ")
+    assert policy[0] == "sandbox allow-scripts allow-downloads"
+    assert {"default-src 'none'", "connect-src 'none'", "form-action 'none'", "frame-ancestors 'none'"} <= set(policy)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +117,39 @@ def test_other_sites_get_nothing(client, method, headers):
     assert json.loads(content) == {"error": "this server answers only pages of this machine."}
 
 
+@pytest.mark.parametrize("path", ["/", "/explorer", "/api/runs", "/static/common.js", "/report/x", "/nothing"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": ""},
+        {"Authorization": "token"},
+        {"Authorization": "token wrong"},
+        {"Authorization": "token \u00fc"},
+        {"Authorization": "", "Cookie": "persistill-1=wrong; \x01"},
+    ],
+)
+def test_nobody_is_answered_without_the_token(client, path, headers):
+    status, got, content = client.ask("GET", path, None, headers)
+    assert status == 403
+    assert "Open the address that persistill dashboard printed" in json.loads(content)["error"]
+    assert "Set-Cookie" not in got
+
+
+def test_the_token_goes_from_the_address_into_a_cookie(client):
+    without, token = {"Authorization": ""}, client.server.access.token
+    assert client.server.entrance == f"{client.url}?token={token}"
+    assert len(token) >= 40
+    status, headers, _ = client.ask("GET", f"/explorer?token={token}", None, without)
+    assert (status, headers["Location"]) == (303, "/explorer")
+    cookie = headers["Set-Cookie"]
+    assert cookie.endswith("; Path=/; HttpOnly; SameSite=Strict")
+    assert client.ask("GET", "/explorer", None, {**without, "Cookie": cookie.partition(";")[0]})[0] == 200
+    assert client.ask("GET", f"/api/runs?token={token}", None, without)[0] == 200
+    assert client.ask("GET", "/?token=wrong", None, without)[0] == 403
+    with DashboardServer(client.server.live.root) as other:
+        assert other.access.token != token
+
+
 def test_two_hosts_are_no_host(client):
     port = client.server.server_port
     with socket.create_connection(("127.0.0.1", port)) as line:
@@ -159,7 +196,10 @@ def test_uploads_are_answered_and_not_stored(client, runs):
         ("/api/explore", b"{", "the request cannot be read"),
         ("/api/explore", b"\xff", "the request cannot be read"),
         ("/api/explore", b"[]", "must be a JSON object"),
-        ("/api/explore", b'{"scan": "rows", "level": NaN}', "level must be a whole number"),
+        ("/api/explore", b'{"scan": "rows", "level": NaN}', "NaN is no number of JSON"),
+        ("/api/explore", b'{"scan": "rows", "level": 1.5}', "level must be a whole number"),
+        ("/api/explore", b"[" * 100_000, "nested deeper than 64 levels"),
+        ("/api/explore", b'{"scan": ' * 70 + b"0" + b"}" * 70, "nested deeper than 64 levels"),
     ],
 )
 def test_bad_requests_get_a_sentence(client, path, body, said):
@@ -172,10 +212,67 @@ def test_files_that_are_too_large_are_not_read(client):
     for length, said in (("1000000000", "954 MiB; at most 24 MiB"), ("-1", "does not tell its length")):
         with socket.create_connection(("127.0.0.1", client.server.server_port)) as line:
             host = client.url.removeprefix("http://").rstrip("/")
-            line.sendall(f"POST /api/image HTTP/1.0\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n".encode())
+            token = client.server.access.token
+            own = f"Host: {host}\r\nAuthorization: token {token}"
+            line.sendall(f"POST /api/image HTTP/1.0\r\n{own}\r\nContent-Length: {length}\r\n\r\n".encode())
             answer = line.makefile("rb").read().decode()
         assert answer.startswith("HTTP/1.0 400")
         assert said in answer
+
+
+def connect(client):
+    return socket.create_connection(("127.0.0.1", client.server.server_port), timeout=20)
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET / HT", b"GET / HTTP/1.0\r\nHost: ", "POST /api/image HTTP/1.0\r\nHost: {}\r\n"]
+)
+def test_requests_that_do_not_arrive_are_cut(client, begun):
+    client.server.patience = 0.2
+    if isinstance(begun, str):  # all but the last bytes of the body
+        own = f"127.0.0.1:{client.server.server_port}\r\nAuthorization: token {client.server.access.token}"
+        begun = (begun.format(own) + "Content-Length: 100\r\n\r\nabc").encode()
+    with connect(client) as line:
+        line.sendall(begun)
+        answer = line.makefile("rb").read()  # ends, because the server closes
+    assert b"HTTP/1.0 200" not in answer
+    assert client.json("/api/runs")[0] == 200
+
+
+def test_a_request_in_drops_is_cut_though_each_drop_comes_in_time(client):
+    client.server.patience = 0.3
+    began = time.monotonic()
+    with connect(client) as line, pytest.raises(OSError):
+        while time.monotonic() - began < 15:
+            line.sendall(b"x")
+            time.sleep(0.02)
+    assert time.monotonic() - began < 10
+
+
+def test_no_more_connections_than_it_holds(client, monkeypatch):
+    monkeypatch.setattr("persistill.dashboard.connections.MOST", 3)
+    lines = [connect(client) for _ in range(3)]
+    try:
+        for line in lines:
+            line.sendall(b"GET")
+        deadline = time.monotonic() + 10
+        while (status := client.ask("GET", "/api/runs")[0]) != 503 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert status == 503
+    finally:
+        for line in lines:
+            line.close()
+    while (status := client.ask("GET", "/api/runs")[0]) != 200 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert status == 200
+
+
+def test_a_mistake_of_ours_is_an_answer(client, monkeypatch, capsys):
+    monkeypatch.setattr(client.server.live, "overview", lambda: 1 / 0)
+    status, found = client.json("/api/runs")
+    assert status == 500
+    assert "ZeroDivisionError" in found["error"]
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_nothing_is_posted_elsewhere(client):
@@ -202,6 +299,13 @@ def test_samples_and_the_explorer(client):
     assert answer["alive"] + answer["ended"] + answer["unborn"] == len(answer["bars"]) > 5
     status, answer = client.json("/api/explore", json.dumps(request | {"bandwidth": -1}).encode())
     assert (status, answer) == (400, {"error": "bandwidth must be above 0; got -1."})
+    for extreme in (1e-320, 1e-300, 1e-30, 1e30, 1e300, 1.7e308):
+        for field in ("bandwidth", "min_persistence"):
+            status, answer = client.json("/api/explore", json.dumps(request | {field: extreme}).encode())
+            assert status in (200, 400), answer
+        for window in ([0, extreme], [-extreme, extreme]):
+            status, answer = client.json("/api/explore", json.dumps(request | {"births": window}).encode())
+            assert status in (200, 400), answer
 
 
 def test_the_command(runs, monkeypatch):
@@ -218,7 +322,7 @@ def test_the_command(runs, monkeypatch):
     monkeypatch.setattr(DashboardServer, "serve_forever", interrupted)
     done = CliRunner().invoke(app, ["dashboard", "--out", str(runs), "--port", "0"])
     assert done.exit_code == 0
-    assert re.match(r"http://127\.0\.0\.1:\d+/ ", done.output)
+    assert re.match(r"http://127\.0\.0\.1:\d+/\?token=[\w-]+ ", done.output)
     assert "Ended." in done.output
     assert opened == [done.output.split()[0]]
     CliRunner().invoke(app, ["dashboard", "--out", str(runs), "--port", "0", "--no-browser"])

@@ -11,7 +11,7 @@ from persistill.data import FittedPersistenceView
 from persistill.losses import KD, TGD
 from persistill.perturbations import fgsm, pgd
 from persistill.perturbations.adversarial import PGD_STEPS
-from persistill.pipeline import Pipeline, cost_estimate
+from persistill.pipeline import Pipeline, cost_estimate, stress_cost
 from persistill.pipeline.cost_estimate import Cost, Estimate, estimate
 from persistill.pipeline.dry_run import DryRun
 from persistill.pipeline.network_stage import WEIGHTS
@@ -114,19 +114,36 @@ def test_given_weights_are_taken_over_without_a_step(both, tmp_path: Path) -> No
     assert found["teacher topology"].steps == 12
 
 
-def test_an_evaluation_is_counted_answer_by_answer() -> None:
-    def seconds(corruption: float = 0.0, **changes) -> float:
-        plain = {"noise": (), "attacks": (), "corruptions": ()}
-        return cost_estimate._under_stress(Evaluate(**(plain | changes)), 70, 0.5, corruption)
+def test_an_evaluation_is_counted_answer_by_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stress_cost, "_STEP", 0.0)
 
-    assert seconds() == 0
-    assert seconds(noise=(0.1, 0.2)) == 0.5 * 2 * 70
-    # Three answers, and eleven with gradients of three answers each, for two strengths.
-    assert seconds(attacks=(2.0, 8.0), attack_images=20) == 0.5 * 2 * 20 * (3 + 11 * 3)
-    assert seconds(attacks=(2.0,)) == 0.5 * 70 * (3 + 11 * 3)
-    assert seconds(ood="digits", ood_images=30) == 0.5 * 30
-    assert seconds(2.0, corruptions=("fog", "snow"), corruption_images=7) == (0.5 + 2.0) * 7 * 10
-    assert seconds(2.0, corruptions=("standard",)) == (0.5 + 2.0) * 70 * 75
+    def seconds(gradient: float = 0.0, corruption: float = 0.0, **changes) -> dict[str, float]:
+        settings = Evaluate(**({"noise": (), "attacks": (), "corruptions": ()} | changes))
+        found = stress_cost.stress_seconds(settings, 70, answer=0.5, gradient=gradient, corruption=corruption)
+        return {setting: spent for setting, spent in found.items() if spent}
+
+    attacks, corruptions = "evaluate.attacks=()", "evaluate.corruptions=()"
+    assert seconds() == {}
+    assert seconds(noise=(0.1, 0.2)) == {"": 0.5 * 2 * 70}
+    # Three answers and eleven gradients, for two strengths.
+    assert seconds(2.0, attacks=(2.0, 8.0), attack_images=20) == {attacks: 2 * 20 * (3 * 0.5 + 11 * 2.0)}
+    assert seconds(2.0, attacks=(2.0,)) == {attacks: 70 * (3 * 0.5 + 11 * 2.0)}
+    assert seconds(ood="digits", ood_images=30) == {"": 0.5 * 30}
+    few = seconds(0.0, 2.0, corruptions=("fog", "snow"), corruption_images=7)
+    assert few == {corruptions: (0.5 + 2.0) * 7 * 10}
+    assert seconds(0.0, 2.0, corruptions=("standard",)) == {corruptions: (0.5 + 2.0) * 70 * 75}
+
+
+def test_what_a_setting_saves_is_what_it_leaves_out(both, tmp_path: Path) -> None:
+    found = both[1].savings
+    assert set(found) == {stress_cost.CORRUPTIONS, stress_cost.ATTACKS, cost_estimate.SIMILARITY}
+    assert all(seconds > 0 for seconds in found.values())
+    assert sum(found.values()) < both[1].seconds
+    quick = RECIPE
+    for setting in found:
+        field, _, value = setting.partition("=")
+        quick = quick.with_value(field, value)
+    assert estimate(pipeline(tmp_path, quick)).savings == {}
 
 
 def test_attacks_ask_as_often_as_they_are_counted() -> None:

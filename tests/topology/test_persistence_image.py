@@ -368,3 +368,26 @@ def test_a_window_contains_its_edges_and_nothing_beyond():
 def test_settings_that_make_no_sense_are_refused(fields, kind, message):
     with pytest.raises(kind, match=message):
         PersistenceImageConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"bandwidth": 1e-320}, r"bandwidth must be between 1e-30 and 1e\+30 in size; got 1e-320"),
+        ({"bandwidth": 1e308}, "bandwidth must be between"),
+        ({"scale": 10**400}, "scale must be .* got a whole number beyond"),
+        ({"births": (-1e308, 1e308)}, "births must be between"),
+        ({"births": (1.0, 1.0 + 1e-15)}, "births must be further apart"),
+    ],
+)
+def test_numbers_that_kernels_cannot_compute_with_are_refused(fields, said):
+    with pytest.raises(ValueError, match=said):
+        PersistenceImageConfig(**fields)
+
+
+def test_numbers_at_the_bounds_are_computed_with():
+    diagrams = Diagrams.from_list([[(0.0, 0.5), (0.2, 0.9)], [(1e29, 5e29)], [(1e-30, 3e-30)]])
+    for bandwidth in (1e-30, 1e30):
+        for window in ((-1e30, 1e30), (0.0, 1e-29), (0.0, 1.0)):
+            images = persistence_images(diagrams, PersistenceImageConfig((3, 4), bandwidth, window, window))
+            assert np.isfinite(images).all()

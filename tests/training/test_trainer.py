@@ -12,7 +12,7 @@ from persistill.errors import UserError
 from persistill.run_folder import CHECKPOINT, RunFolder
 from persistill.structures import ModelOutput
 from persistill.tasks import Classification
-from persistill.training import Criterion, Frozen, OnlineTeacher, fit, make_fabric
+from persistill.training import Criterion, Frozen, OnlineTeacher, fit, make_fabric, trainer
 
 SETTINGS = Train(epochs=3, batch_size=8, lr=0.05, schedule="cosine", clip_norm=1.0)
 
@@ -258,9 +258,21 @@ def test_channels_last_gives_the_same_training(tmp_path: Path) -> None:
         torch.testing.assert_close(last.state_dict()[name].contiguous(), value, rtol=1e-4, atol=1e-5)
 
 
+def test_a_gpu_may_be_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(trainer, "Fabric", lambda **options: asked.append((options["accelerator"], options["devices"])))
+    for device in ("cpu", "cuda", "cuda:0", "cuda:3", "mps:0"):
+        make_fabric(device, SETTINGS)
+    assert asked == [("cpu", 1), ("cuda", 1), ("cuda", [0]), ("cuda", [3]), ("mps", [0])]
+    for wrong in ("cuda:", "cuda:x", "cuda:-1", "cpu:0", "auto:0", ":0"):
+        with pytest.raises(UserError, match="cuda:0"):
+            make_fabric(wrong, SETTINGS)
+
+
 def test_an_unknown_device_is_named() -> None:
     with pytest.raises(UserError, match="unknown device 'gpu'"):
         make_fabric("gpu", SETTINGS)
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="--device auto or cpu"):
-            make_fabric("cuda", SETTINGS)
+        for device in ("cuda", "cuda:0"):
+            with pytest.raises(UserError, match="--device auto or cpu"):
+                make_fabric(device, SETTINGS)

@@ -98,6 +98,7 @@ class ComparisonStage(Stage):
             teachers={name: Trained(**self._folders(teacher)) for name, teacher in self.teachers.items()},
             students={key: Trained(**self._folders(student)) for key, student in self.students.items()},
             of_stored_views=frozenset(name for name, teacher in self.teachers.items() if teacher.view.stored),
+            similarity=context.recipe.evaluate.similarity,
         )
 
     def _look(self, context: Context) -> Look:

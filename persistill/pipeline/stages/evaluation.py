@@ -24,7 +24,7 @@ class EvaluationStage(Stage):
         self.trained = trained
         inputs = {
             "network": trained.key,
-            "settings": context.recipe.evaluate.to_json(),
+            "settings": context.data.evaluate.to_json(),
             "data": context.data.splits.fingerprint,
         }
         # Images of other things have no stored view.
@@ -39,7 +39,7 @@ class EvaluationStage(Stage):
             network.to(context.device),
             context.data.evaluation_loaders(open_views(context, [self.trained.view])),
             self.trained.view.name,
-            context.recipe.evaluate,
+            context.data.evaluate,
             folder.path,
             context.progress,
             task=context.task,

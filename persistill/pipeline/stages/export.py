@@ -17,7 +17,10 @@ from persistill.pipeline.stages.student import StudentStage
 from persistill.run_folder import Kind, RunFolder
 
 CALIBRATING = 256
-"""Training images on which int8 ranges are measured."""
+"""Training images on which int8 ranges are measured, at most."""
+_PIXELS, _LEAST = 2**19, 64
+"""Of all images that are compared, or calibrated on: 512 of 32x32, 128 of 64x64, and no fewer than 64 of any size. What
+more of large images would tell is little, and every format answers each of them."""
 
 
 class ExportStage(Stage):
@@ -100,6 +103,7 @@ def write_export(
 
 
 def _spread(images: ImageDataset, most: int) -> Tensor:
-    """Evenly spaced positions."""
-    count = min(most, len(images))
+    """Evenly spaced positions, fewer of large images."""
+    _, height, width = images.shape
+    count = min(most, max(_LEAST, _PIXELS // (height * width)), len(images))
     return torch.arange(count) * len(images) // count

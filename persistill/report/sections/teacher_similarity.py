@@ -49,7 +49,7 @@ def likeness(comparison: Comparison) -> Section | str:
             )
         )
     if not tables:
-        return "Likeness of students and teachers: it was not measured in this comparison."
+        return "Likeness of students and teachers: it was not measured in this comparison (evaluate.similarity)."
     return Section(
         name="likeness",
         title="Students and teachers",

@@ -33,7 +33,7 @@ def compare(networks: Networks, folder: Path, look: Look, progress: Progress) ->
     _map_embeddings(networks, folder, progress)
     return {
         "relative_corruption_error": relative_corruption_error(networks, "accuracy"),
-        "likeness": _likeness(networks, progress),
+        "likeness": _likeness(networks, progress) if networks.similarity else {},
     }
 
 

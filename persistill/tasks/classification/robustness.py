@@ -30,7 +30,7 @@ def attack_step(
         with np.load(folder / PREDICTIONS) as clean:
             images = len(clean["target"])
         chosen = torch.zeros(images, dtype=torch.bool)
-        chosen[sample(images, settings.attack_images)] = True
+        chosen[sample(images, settings.attacked)] = True
         count = int(chosen.sum())
         right = {"clean": 0, "fgsm": 0, "pgd": 0}
         passed = 0

@@ -25,6 +25,11 @@ from persistill.topology.persistence_image.fields import (
     Weight,
 )
 
+_SMALLEST, _LARGEST = 1e-30, 1e30
+"""Sizes of numbers that are computed with: squares and quotients of them are numbers still."""
+_FINEST = 1e-12
+"""The least side of a pixel, in shares of the bounds of its window."""
+
 
 @dataclass(frozen=True)
 class PersistenceImageConfig:
@@ -88,6 +93,12 @@ class PersistenceImageConfig:
             object.__setattr__(self, name, (low, high))
             if low >= high:
                 raise ValueError(f"PersistenceImageConfig.{name} must be (low, high), low < high; got {(low, high)}.")
+            pixel = (high - low) / self.pixels[name == "births"]
+            if pixel < max(_SMALLEST, _FINEST * max(abs(low), abs(high))):
+                raise ValueError(
+                    f"PersistenceImageConfig.{name} must be further apart: {(low, high)} leaves its pixels a width of "
+                    f"{pixel:g}, which rounding eats up."
+                )
         for name in ("weight", "grid", "scaling"):
             choices = FIELDS[name].choices
             if getattr(self, name) not in choices:
@@ -148,9 +159,16 @@ class PersistenceImageConfig:
 
 
 def _number(name: str, value: Any) -> float:
-    """A finite number: Python's stay as they are, NumPy's become Python's, which JSON can hold."""
+    """A number of a size that kernels can square and divide: Python's stay as they are, NumPy's become Python's."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"PersistenceImageConfig.{name} must be made of numbers; got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"PersistenceImageConfig.{name} must be finite; got {value!r}.")
-    return value.item() if isinstance(value, np.generic) else value
+    number = value.item() if isinstance(value, np.generic) else value
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError(f"PersistenceImageConfig.{name} must be finite; got {number!r}.")
+    smallest = _SMALLEST if name in ("bandwidth", "scale") else 0.0  # others are not divided by
+    if abs(number) > _LARGEST or 0 < abs(number) < smallest:
+        raise ValueError(
+            f"PersistenceImageConfig.{name} must be between {smallest:g} and {_LARGEST:g} in size; "
+            f"got {number if isinstance(number, float) else 'a whole number beyond'}."
+        )
+    return number

@@ -32,6 +32,7 @@ COMMANDS = (
     "topology",
     "distill",
     "dashboard",
+    "doctor",
 )
 TINY = ["--set", "data.train=240", "--set", "data.test=100", "--set", "train.epochs=1", "--seeds", "0"]
 

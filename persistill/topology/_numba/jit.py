@@ -91,6 +91,15 @@ def source_stamp(source: Path) -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
+def cache_folder() -> Path | None:
+    """Where compiled kernels of this package are kept; None where no folder can be written to."""
+    try:
+        found: str = FunctionCache(_warn_once).cache_path
+    except RuntimeError:
+        return None
+    return Path(found)
+
+
 class Announcement(event.Listener):  # type: ignore[misc]
     """Says once in a process that a kernel of this package is being compiled, which seems to hang otherwise."""
 

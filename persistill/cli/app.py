@@ -15,7 +15,7 @@ from rich.text import Text
 from persistill import run_folder
 from persistill.api import recipe_files
 from persistill.api.text_console import text_console
-from persistill.cli import dashboard, distill, doctor, predict, push, topology, verify
+from persistill.cli import dashboard, distill, doctor, import_checkpoint, predict, push, topology, verify
 from persistill.cli.console import console, in_columns, quiet_start
 from persistill.cli.options import (
     Changes,
@@ -333,6 +333,9 @@ def export_run(
 
 app.command("distill", epilog=examples(*distill.EXAMPLES), short_help=distill.SUMMARY)(distill.distill)
 app.command("predict", epilog=examples(*predict.EXAMPLES), short_help=predict.SUMMARY)(predict.predict)
+app.command("import-checkpoint", epilog=examples(*import_checkpoint.EXAMPLES), short_help=import_checkpoint.SUMMARY)(
+    import_checkpoint.import_checkpoint
+)
 app.command("push", epilog=examples(*push.EXAMPLES), short_help=push.SUMMARY)(push.push)
 app.command("topology", epilog=examples(*topology.EXAMPLES), short_help=topology.SUMMARY)(topology.topology)
 app.command("verify", epilog=examples(*verify.EXAMPLES), short_help=verify.SUMMARY)(verify.verify)

@@ -5,6 +5,7 @@ is built only for a caller who passes that name.
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from persistill import schemas
 from persistill.errors import UserError
 from persistill.models.base import Network
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, unwrap
+from persistill.models.foreign_weights import names_beside, tidy
 from persistill.models.projected import ProjectedClassifier, split_projector
 from persistill.models.registry import NAMES, build, is_user_code
 from persistill.utils.strict_json import decode_json
@@ -130,8 +132,8 @@ def open_network(network: Network, path: Path) -> tuple[Network, dict[str, Any]]
 def load_into(network: Network, path: Path) -> dict[str, Any]:
     """Copy the weights of a file into ``network``, which stays as it is if they do not fit.
 
-    An adapted network also takes a safetensors file without persistill's header, with the names of the original module,
-    as timm and others write them.
+    A network also takes a safetensors file without persistill's header, with the names of its own module, as timm and
+    others write them; see ``foreign_weights.tidy`` for how these may differ.
 
     Returns:
         ``about`` as it was given to ``save``; empty for a file without persistill's header.
@@ -140,11 +142,16 @@ def load_into(network: Network, path: Path) -> dict[str, Any]:
         UserError: if the file is missing, cut short or foreign, or holds another network, with what differs.
     """
     content, tensors = _parse(path)
-    if isinstance(network, AdaptedNetwork) and _KEY not in _metadata(content):
-        spec = network.spec
+    if _KEY not in _metadata(content):
+        spec, module = network.spec, unwrap(network)
+        state = module.state_dict()
+        tensors, _ = tidy(tensors, state)
+        # Files of long ago count no batches.
+        counters = {name: value for name, value in state.items() if name.endswith("num_batches_tracked")}
+        tensors = {**{name: value for name, value in counters.items() if name not in tensors}, **tensors}
         advice = f"Give the weights of {_describe(network.name, spec.in_channels, spec.num_classes)}."
-        _compare(unwrap(network), network.name, tensors, path, advice)
-        unwrap(network).load_state_dict(tensors)
+        _compare(module, network.name, tensors, path, advice)
+        module.load_state_dict(tensors)
         return {}
     header = _header(content, path)
     spec = network.spec
@@ -164,9 +171,8 @@ def refuse_pickle(path: Path) -> None:
     """Raise a UserError if a file is a pickle by its ending: reading one can run any code."""
     if path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
         raise UserError(
-            f"{path} is a pickle by its name, and reading one can run any code: it is not opened. Where you trust it, "
-            f"write its state dict as safetensors: safetensors.torch.save_file(torch.load({path.name!r}, "
-            f"weights_only=True), {path.stem + '.safetensors'!r})"
+            f"{path} is a pickle by its name, and reading one can run any code: it is not opened. To have its weights "
+            f"as safetensors, without running anything: persistill import-checkpoint {shlex.quote(str(path))}"
         )
 
 
@@ -248,7 +254,10 @@ def _compare(
     ]
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise UserError(f"the tensors in {path} are not those of {model!r}: {'; '.join(differing[:3])}{more}. {advice}")
+        raise UserError(
+            f"the tensors in {path} are not those of {model!r}: {'; '.join(differing[:3])}{more}."
+            f"{names_beside(state, tensors)} {advice}"
+        )
 
 
 def _shape(tensor: Tensor | None) -> str:

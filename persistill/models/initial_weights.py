@@ -17,6 +17,7 @@ from persistill.models.detection.torchvision_detectors import CLASS_LAYERS, load
 from persistill.models.encoder import Encoder
 from persistill.models.feature_extraction import timm_metadata
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, unwrap
+from persistill.models.foreign_weights import names_beside, tidy
 from persistill.models.pretrained import PRETRAINED, Numbers, download_pretrained, find_pretrained
 from persistill.models.registry import split_decoder
 from persistill.models.segmentation.lraspp import LRASPP
@@ -80,7 +81,9 @@ def load_initial_weights(network: Network, initial: str) -> tuple[str, ...]:
                 f"{path} holds {header['model']!r}, and {network.name!r} is to start from it. Give a file of that "
                 "network, or change the network."
             )
-        if header is not None and isinstance(network, AdaptedNetwork):
+        if header is None:
+            tensors, _ = tidy(tensors, unwrap(network).state_dict())
+        elif isinstance(network, AdaptedNetwork):
             tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
         return _take(network, tensors, f"the file {path}")
     encoder, spec = _encoder(network), network.spec
@@ -178,7 +181,8 @@ def _take(network: Network, tensors: Mapping[str, Tensor], source: str) -> tuple
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(
-            f"{network.name!r} cannot start from {source}: {'; '.join(wrong[:3])}{more}. Only the classifier, and the "
+            f"{network.name!r} cannot start from {source}: {'; '.join(wrong[:3])}{more}."
+            f"{names_beside(state, tensors)} Only the classifier, and the "
             "first convolution for other channels, may differ. Give weights of this very network; for a transformer, "
             "of this size of image, too."
         )

@@ -190,7 +190,4 @@ def _file_advice(found: PretrainedWeights) -> str:
     if found.name.startswith("timm/"):
         return "on the hub it is called model.safetensors"
     name = Path(found.place)
-    return (
-        f"as safetensors: safetensors.torch.save_file(torch.load({name.name!r}, weights_only=True), "
-        f"'{name.stem}.safetensors')"
-    )
+    return f"as safetensors: persistill import-checkpoint {name.name}"

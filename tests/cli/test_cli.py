@@ -28,6 +28,7 @@ COMMANDS = (
     "report",
     "export",
     "predict",
+    "import-checkpoint",
     "push",
     "topology",
     "distill",

@@ -161,7 +161,7 @@ def test_a_download_that_fails_is_one_sentence(monkeypatch, torchvisions):
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", fail)
     said = refusal(load_initial_weights, build("torchvision/resnet18", 3, 7, SIZE), "pretrained")
     assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in said
-    assert "safetensors.torch.save_file(torch.load('resnet18-f37072fd.pth', weights_only=True)" in said
+    assert "persistill import-checkpoint resnet18-f37072fd.pth" in said
 
 
 def test_what_the_hubs_client_has_is_read_without_asking_the_hub(monkeypatch, tmp_path):
@@ -275,6 +275,6 @@ def test_files_of_another_kind_are_refused(file):
     assert "holds 'resnet-14', and 'resnet-8' is to start from it" in refusal(load_initial_weights, network, str(file))
     pickle = file.with_suffix(".pth")
     torch.save({}, pickle)
-    assert "torch.load('w.pth', weights_only=True)" in refusal(load_initial_weights, network, str(pickle))
+    assert "persistill import-checkpoint" in refusal(load_initial_weights, network, str(pickle))
     file.write_bytes(b"no")
     assert "not a whole safetensors file" in refusal(load_initial_weights, network, str(file))

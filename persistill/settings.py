@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from persistill.errors import UserError, unknown
+
+SMALLEST, LARGEST = 1e-12, 1e12
+"""Sizes of floating-point settings other than 0. Squares of them are float32 numbers still."""
 
 _problems: ContextVar[list[str] | None] = ContextVar("problems", default=None)
 
@@ -38,6 +41,17 @@ class Settings(BaseModel):
             if collected is None:
                 raise UserError("\n".join(problems)) from None
             collected.extend(problems)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _computable(cls, value: Any) -> Any:
+        """Refuse numbers that a field allows and that 32-bit arithmetic, or a 64-bit seed, cannot hold."""
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and number and not SMALLEST <= abs(number) <= LARGEST:
+                raise ValueError(f"must be 0, or from {SMALLEST:g} to {LARGEST:g} in size; {value!r} was given.")
+            if isinstance(number, int) and abs(number) >= 2**63:
+                raise ValueError(f"must be smaller than 2**63; {value!r} was given.")
+        return value
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values, with the class name under "is", for run folders and their hashes."""

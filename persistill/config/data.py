@@ -8,6 +8,9 @@ from persistill.config.fields import Named, Positive, Share
 from persistill.settings import Settings
 from persistill.utils.registry import named
 
+LARGEST_SIZE = 2**26
+"""Pixels of images that networks are trained on."""
+
 
 class Data(Settings):
     """Which images, and how they are split. All splits are drawn from ``split_seed``, class-balanced where an image has
@@ -65,6 +68,13 @@ class Data(Settings):
     def _rises(cls, value: Literal["full", "measured"] | tuple[float, float]) -> object:
         if isinstance(value, tuple) and value[0] >= value[1]:
             raise ValueError(f"must be (low, high), the lower value first; {value} was given.")
+        return value
+
+    @field_validator("size")
+    @classmethod
+    def _fits_into_memory(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and value[0] * value[1] > LARGEST_SIZE:
+            raise ValueError(f"must be at most {LARGEST_SIZE:,} pixels, as 8192 x 8192; {value} was given.")
         return value
 
     @property

@@ -41,7 +41,7 @@ class Evaluate(Settings):
 
     noise: tuple[Annotated[float, Field(gt=0)], ...] = (0.02, 0.04, 0.08)
     noise_seed: int = 0
-    ece_bins: Positive = 15
+    ece_bins: Annotated[int, Field(ge=1, le=10_000)] = 15
     batch_size: Positive = 500
     embeddings: Positive = 2000
     attacks: tuple[Annotated[float, Field(gt=0, le=255)], ...] = (2.0, 8.0)

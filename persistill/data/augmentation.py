@@ -1,6 +1,5 @@
 """Random crops, flips and augmentations of one's own, of a whole batch at once, on its device."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch.nn import functional as F
 
 from persistill.errors import UserError
 from persistill.structures import IGNORE_INDEX
-from persistill.utils.registry import Registry, named
+from persistill.utils.registry import Registry, named, parameters_of
 
 _CROP, _FLIP = "crop", "flip"
 
@@ -110,7 +109,7 @@ type. One that moves pixels takes ``target`` too, and returns (images, target): 
 def _applied(
     function: Callable[..., Any], name: str, images: Tensor, target: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    with_target = "target" in inspect.signature(function).parameters
+    with_target = "target" in parameters_of(function)
     if with_target:
         changed, target = function(images, target=target, generator=generator)
     else:

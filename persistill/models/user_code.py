@@ -11,7 +11,7 @@ from persistill.models.base import Network
 from persistill.models.detection.detector import Detector, is_detector
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.feature_extraction.wrapper import adapt
-from persistill.utils.registry import import_object, is_own_code
+from persistill.utils.registry import import_object, is_own_code, parameters_of
 
 _SIZE = (32, 32)
 
@@ -29,7 +29,13 @@ def import_factory(name: str) -> Callable[..., Any]:
     if not callable(found):
         raise UserError(f"{name!r} is no function or class but a {type(found).__name__}; name what makes the network.")
     path = name.partition(":")[2]
-    signature = inspect.signature(found)
+    try:
+        signature = inspect.signature(found)
+    except (ValueError, TypeError):
+        raise UserError(
+            f"{name!r} is not written in Python and states no parameters: name a function or class that is called with "
+            "in_channels and num_classes, and returns the network."
+        ) from None
     try:
         signature.bind(in_channels=3, num_classes=10, **_size_of(found, _SIZE))
     except TypeError as error:
@@ -84,7 +90,7 @@ def build_user_model(name: str, in_channels: int, num_classes: int, image_size: 
 
 def _size_of(function: Callable[..., Any], size: Size) -> dict[str, Size]:
     """The size as an argument, for those that take it."""
-    return {"image_size": size} if "image_size" in inspect.signature(function).parameters else {}
+    return {"image_size": size} if "image_size" in parameters_of(function) else {}
 
 
 def _quoted(error: Exception) -> str:

@@ -14,9 +14,11 @@ from persistill.pipeline.executors import local
 from persistill.pipeline.graph import StageGraph
 from persistill.pipeline.shape_check import check_shapes
 from persistill.pipeline.stage import Stage
+from persistill.pipeline.training_check import check_trainings
 from persistill.pipeline.validate import problems
 from persistill.run_folder import RunFolder
 from persistill.training import make_fabric
+from persistill.utils.memory_errors import is_out_of_memory
 from persistill.utils.progress import Progress, Silent
 
 
@@ -83,9 +85,19 @@ class Pipeline:
         """Send two random images through every arm, untrained: what does not fit shows now, not after the teachers.
 
         Raises:
-            UserError: if networks, views and methods do not fit together.
+            UserError: if networks, views and methods do not fit together, or trainings need more than the images give.
         """
-        check_shapes(self.context)
+        try:
+            check_shapes(self.context)
+            check_trainings(self.context)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            height, width = self.splits.train.shape[1:]
+            raise UserError(
+                f"memory does not suffice for two images of {height}x{width} in the networks of this recipe "
+                f"({str(error).splitlines()[0]}). Bring images to a smaller data.size, or choose smaller networks."
+            ) from error
 
     def run(self) -> RunFolder:
         """Run what is not complete, and write the report.

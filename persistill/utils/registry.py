@@ -124,10 +124,17 @@ def import_object(name: str, kind: str) -> Any:
     return found
 
 
+def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function or class by their names; none of what is not written in Python and states none."""
+    try:
+        return inspect.signature(function).parameters
+    except (ValueError, TypeError):
+        return {}
+
+
 def call_with_known(function: Callable[..., Any], *given: Any, **offered: Any) -> Any:
     """Call ``function`` with ``given``, and with those of ``offered`` that its signature names."""
-    parameters = inspect.signature(function).parameters.values()
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        names = {parameter.name for parameter in parameters}
-        offered = {name: value for name, value in offered.items() if name in names}
+    parameters = parameters_of(function)
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        offered = {name: value for name, value in offered.items() if name in parameters}
     return function(*given, **offered)

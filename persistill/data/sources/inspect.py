@@ -53,7 +53,7 @@ def outline(settings: Data) -> Outline:
     """
     source = open_source(settings)
     targets = {part: rows.targets for part, rows in source.parts.items()}
-    _several(settings, source.classes)
+    require_several(settings, source.classes)
     validation, test, train = _shares(settings, targets, source.classes)
     rows = source.parts["train"]
     headers = _headers(settings, rows)
@@ -67,7 +67,12 @@ def outline(settings: Data) -> Outline:
     )
 
 
-def _several(settings: Data, classes: tuple[str, ...]) -> None:
+def require_several(settings: Data, classes: tuple[str, ...]) -> None:
+    """See that there is something to tell apart.
+
+    Raises:
+        UserError: if there is one class.
+    """
     if len(classes) < 2:
         raise UserError(
             f"{settings.where} holds one class only, {classes[0]!r}; a classifier needs two or more. Put the "

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from persistill import data, metrics
 from persistill.config import Data, Evaluate
 from persistill.data import ImageDataset, Splits
+from persistill.data.sources.inspect import require_several
 from persistill.evaluation import (
     EvaluationLoaders,
     EvaluationStep,
@@ -70,7 +71,9 @@ class Classification(Task):
 
     def load(self, settings: Data, progress: Progress) -> Splits:
         """Images with one class each; every class has its share of every split."""
-        return data.load(settings, progress)
+        splits = data.load(settings, progress)
+        require_several(settings, splits.classes)
+        return splits
 
     def sample(self, images: ImageDataset, count: int) -> Tensor:
         """Every class has its share."""

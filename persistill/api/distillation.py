@@ -162,6 +162,7 @@ def plan(
     augment: bool | None = None,
     int8_epochs: int | None = None,
     formats: Sequence[str] | None = None,
+    quick: bool = False,
     changes: Mapping[str, Any] | None = None,
     out: str | Path = "runs",
     device: str = "auto",
@@ -189,6 +190,7 @@ def plan(
         augment=augment,
         int8_epochs=int8_epochs,
         formats=None if formats is None else tuple(formats),
+        quick=quick,
     )
     changes, out = changes or {}, Path(out)
     chosen, given = _choose(options, changes)
@@ -212,6 +214,7 @@ def distill(
     augment: bool | None = None,
     int8_epochs: int | None = None,
     formats: Sequence[str] | None = None,
+    quick: bool = False,
     changes: Mapping[str, Any] | None = None,
     out: str | Path = "runs",
     device: str = "auto",
@@ -239,6 +242,7 @@ def distill(
         formats: in which the student is exported beside its weights: some of "onnx", "int8", "program", "executorch";
             None for all.
         int8_epochs: train the exported student on for so long, rounded to 8 bits, for its int8 file.
+        quick: measure networks without corruptions, attacks and the similarity to the teacher.
         changes: of any other field of the recipe, field path -> value: ``{"train.weight_decay": 1e-4}``.
         out: where run folders are written.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
@@ -267,6 +271,7 @@ def distill(
         augment=augment,
         int8_epochs=int8_epochs,
         formats=formats,
+        quick=quick,
         changes=changes,
         out=out,
         device=device,

@@ -48,13 +48,14 @@ def locate(given: str) -> Path:
     raise unknown("recipe", given, recipes, "Or give the path of a recipe file.")
 
 
-def read(given: str, changes: Mapping[str, Any] | None = None, *, small: bool = False) -> "Recipe":
+def read(given: str, changes: Mapping[str, Any] | None = None, *, small: bool = False, quick: bool = False) -> "Recipe":
     """Read a recipe, change some of its fields, and check all of it.
 
     Args:
         given: a path or a name; "FILE:NAME" for one of the recipes of a file that defines several.
         changes: as for ``changed``.
         small: take the recipe's small sibling, before the changes.
+        quick: measure less (``Recipe.quick``), before the changes.
 
     Raises:
         UserError: with all problems at once, one a line.
@@ -68,19 +69,23 @@ def read(given: str, changes: Mapping[str, Any] | None = None, *, small: bool = 
     if colon and name not in recipes:
         raise unknown(f"recipe in {path.name}:", name, recipes)
     recipe = recipes[name or next(iter(recipes))]
-    return changed(recipe.smaller() if small else recipe, changes or {})
+    return changed(recipe, changes or {}, small=small, quick=quick)
 
 
-def changed(recipe: "Recipe", changes: Mapping[str, Any]) -> "Recipe":
+def changed(recipe: "Recipe", changes: Mapping[str, Any], *, small: bool = False, quick: bool = False) -> "Recipe":
     """A recipe with some fields changed.
 
     Args:
         recipe: the recipe.
         changes: field path -> value, or the text of one, as ``Settings.with_value`` takes them.
+        small: take the recipe's small sibling, before the changes.
+        quick: measure less, likewise.
 
     Raises:
         UserError: if a path leads nowhere or a value is not allowed there.
     """
+    recipe = recipe.smaller() if small else recipe
+    recipe = recipe.quick() if quick else recipe
     for path, value in changes.items():
         recipe = recipe.with_value(path, value)
     return recipe

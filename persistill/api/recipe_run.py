@@ -21,6 +21,7 @@ def run(
     out: str | Path = "runs",
     device: str = "auto",
     small: bool = False,
+    quick: bool = False,
     changes: "Mapping[str, Any] | None" = None,
     progress: "Progress | None" = None,
     command: str = "",
@@ -33,6 +34,7 @@ def run(
         out: where run folders are written and looked for.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         small: take the recipe's sibling for two cores.
+        quick: measure networks without corruptions, attacks and the similarity to the teachers.
         changes: field path -> value: ``{"train.epochs": 5, "seeds": (0, 1)}``.
         progress: told of everything that takes time; None for bars in a terminal or notebook.
         command: the command line that repeats this, for the report.
@@ -48,9 +50,9 @@ def run(
     from persistill.pipeline import Pipeline  # noqa: PLC0415
 
     if isinstance(recipe, Recipe):
-        recipe = recipe_files.changed(recipe.smaller() if small else recipe, changes or {})
+        recipe = recipe_files.changed(recipe, changes or {}, small=small, quick=quick)
     else:
-        recipe = recipe_files.read(str(recipe), changes, small=small)
+        recipe = recipe_files.read(str(recipe), changes, small=small, quick=quick)
     with watched(progress) as bars:
         folder = Pipeline(recipe, Path(out), device=device, progress=bars, command=command, splits=splits).run()
     return Result(folder.path)

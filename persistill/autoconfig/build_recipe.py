@@ -135,6 +135,7 @@ def make_recipe(
         formats=options.formats,
         quantize=None if options.int8_epochs is None else Quantize(epochs=options.int8_epochs),
     )
+    recipe = recipe.quick() if options.quick else recipe
     return Chosen(recipe, (*reasons, *_reasons(options, seen, given, starts, recipe)))
 
 
@@ -244,7 +245,16 @@ def _reasons(
             f"The student{'s' * (len(started) > 1)} of {' and '.join(started)} start{'s' * (len(started) == 1)} from "
             f"the one trained {ALONE}, as published, and so train{'s' * (len(started) == 1)} twice as long."
         )
-    if not recipe.evaluate.corruptions:
+    measured = recipe.evaluation(seen.train)
+    if options.quick:
+        said.append("As --quick says, networks are measured without corruptions, attacks and likeness to the teacher.")
+    elif recipe.evaluate.corruptions:
+        said.append(
+            f"Robustness is measured on up to {measured.corrupted} corrupted and {measured.attacked} attacked test "
+            "images, as suits the length of the training: --set evaluate.corruption_images=1000 and --set "
+            "evaluate.attack_images=500 choose others, --quick leaves both out."
+        )
+    else:
         said.append(
             "Images are large, so networks are measured under noise but not under corruptions and attacks, which "
             "would ask them about each image a hundred times: --set evaluate.corruptions=standard, --set "

@@ -30,6 +30,7 @@ class Options(Settings):
         augment: random crops and flips.
         int8_epochs: for which the exported student is trained on for its int8 file; None to round it as it is.
         formats: in which it is exported, as in ``Recipe``; None for all.
+        quick: measure networks without corruptions, attacks and the similarity to the teacher.
     """
 
     data: str
@@ -47,6 +48,7 @@ class Options(Settings):
     augment: bool | None = None
     int8_epochs: Positive | None = None
     formats: tuple[str, ...] | None = None
+    quick: bool = False
 
     @field_validator("lr")
     @classmethod

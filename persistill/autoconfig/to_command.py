@@ -30,6 +30,7 @@ def as_command(options: Options, changes: Mapping[str, Any], out: Path) -> str:
     words += [] if options.augment is None else ["--augment" if options.augment else "--no-augment"]
     words += [] if options.int8_epochs is None else ["--int8-epochs", str(options.int8_epochs)]
     words += [] if options.formats is None else ["--formats", ",".join(options.formats)]
+    words += ["--quick"] if options.quick else []
     for path, change in changes.items():
         words += ["--set", f"{path}={change}"]
     return shlex.join([*words, *(["--out", str(out)] if out != Path("runs") else [])])

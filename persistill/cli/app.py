@@ -24,6 +24,7 @@ from persistill.cli.options import (
     Formats,
     Out,
     OwnCode,
+    Quick,
     Seeds,
     Small,
     examples,
@@ -128,6 +129,7 @@ def demo(
     device: Device = "auto",
     seeds: Seeds = None,
     changes: Changes = None,
+    quick: Quick = False,
     dry_run: DryRun = False,
 ) -> None:
     """Distill a topology-guided student on handwritten digits, in minutes.
@@ -136,7 +138,7 @@ def demo(
     their persistence images, then students alone, with KD and with TGD, each on three seeds. It ends with a table, an
     HTML report and an exported student. Interrupted and run again, it goes on where it stopped.
     """
-    _run("tgd_digits", "persistill demo", out, device, seeds, changes, dry_run=dry_run)
+    _run("tgd_digits", "persistill demo", out, device, seeds, changes, quick=quick, dry_run=dry_run)
 
 
 @app.command(
@@ -153,10 +155,11 @@ def run(
     seeds: Seeds = None,
     changes: Changes = None,
     small: Small = False,
+    quick: Quick = False,
     dry_run: DryRun = False,
 ) -> None:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused."""
-    _run(recipe, f"persistill run {recipe}", out, device, seeds, changes, small=small, dry_run=dry_run)
+    _run(recipe, f"persistill run {recipe}", out, device, seeds, changes, small=small, quick=quick, dry_run=dry_run)
 
 
 @app.command(
@@ -362,16 +365,18 @@ def _run(
     changes: list[str] | None,
     *,
     small: bool = False,
+    quick: bool = False,
     dry_run: bool = False,
 ) -> "Result | None":
     changed = {**parse_changes(changes), **({"seeds": parse_seeds(seeds)} if seeds else {})}
     with quiet_start():
         from persistill.cli import run_recipe  # noqa: PLC0415 - torch is slow to import
-    recipe = recipe_files.read(name, changed, small=small)
+    recipe = recipe_files.read(name, changed, small=small, quick=quick)
     if dry_run:
         run_recipe.plan(recipe, out, device)
         return None
-    words = [command, *(["--small"] if small else []), *(f"--set '{change}'" for change in changes or [])]
+    words = [command, *(["--small"] if small else []), *(["--quick"] if quick else [])]
+    words += [f"--set '{change}'" for change in changes or []]
     words += [f"--seeds {seeds}"] if seeds else []
     return run_recipe.execute(recipe, " ".join(words), out, device)
 

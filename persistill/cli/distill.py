@@ -106,6 +106,14 @@ def distill(
             "training); 2 are usual. Without it, it is rounded as it is.",
         ),
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            rich_help_panel=_CHOICES,
+            help="Measure without corruptions, attacks and the similarity to the teachers.",
+        ),
+    ] = False,
     formats: Annotated[
         str | None,
         typer.Option(
@@ -171,6 +179,7 @@ def distill(
             augment=augment,
             int8_epochs=int8_epochs,
             formats=parse_formats(formats),
+            quick=quick,
             changes=parse_changes(changes),
             out=out,
             device=device,

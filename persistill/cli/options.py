@@ -17,6 +17,9 @@ Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="One
 Small = Annotated[
     bool, typer.Option("--small", help="The recipe's sibling for two cores: fewer images, epochs, smaller networks.")
 ]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Measure without corruptions, attacks and the similarity to the teachers.")
+]
 OwnCode = Annotated[
     str | None,
     typer.Option(

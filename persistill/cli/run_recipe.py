@@ -79,6 +79,10 @@ def print_totals(found: Estimate) -> None:
         f"steps of each stage, in {duration(found.dry_run_seconds)}, beside whatever else runs here.",
         highlight=False,
     )
+    if saved := found.savings:
+        parts = ", ".join(f"--set '{setting}' about {duration(seconds)}" for setting, seconds in saved.items())
+        total = duration(sum(saved.values()))
+        console.print(f"--quick would save about {total} of it: {parts}.", highlight=False)
     reached = [f"{file_size(found.memory)} of memory"] if found.memory else []
     reached += [f"{file_size(found.device_memory)} of the GPU's"] if found.device_memory else []
     if reached:

@@ -174,6 +174,11 @@ class Recipe(Settings):
         sized = self.evaluate.sized(None if self.published else baseline.epochs * images)
         return sized.model_copy(update={"similarity": True})  # of networks beside each other, and of none alone
 
+    def quick(self) -> Self:
+        """The same, measured without corruptions, attacks and the similarity to the teachers."""
+        less = self.evaluate.model_copy(update={"corruptions": (), "attacks": (), "similarity": False})
+        return self.model_copy(update={"evaluate": less})
+
     def smaller(self) -> Self:
         """The sibling for two cores: the changes of ``small`` made, "_small" added to the name.
 

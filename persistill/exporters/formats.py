@@ -15,6 +15,8 @@ from persistill.exporters.student import WEIGHTS, Student, read
 from persistill.models import Network
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
     from persistill.exporters.onnx_file import OnnxFile
 
 LogitsFunction = Callable[[Tensor], Tensor]
@@ -43,12 +45,33 @@ class ExportSource:
         return Student(self.network, self.about["mean"], self.about["std"]).eval()
 
     @cached_property
+    def _program(self) -> "ExportedProgram | Exception":
+        from persistill.exporters import program_file  # noqa: PLC0415
+
+        try:
+            return program_file.to_program(self.student, self.shape)
+        except Exception as error:  # noqa: BLE001 - as below
+            return error
+
+    @property
+    def program(self) -> "ExportedProgram":
+        """The student as a program, its code followed once for all files that are made from it.
+
+        Raises:
+            Exception: if it cannot be.
+        """
+        if isinstance(self._program, Exception):
+            raise self._program
+        return self._program
+
+    @cached_property
     def _onnx(self) -> "OnnxFile | Exception":
         # The packages of extras are imported where they are needed, and not at the top of the file.
         from persistill.exporters import onnx_file  # noqa: PLC0415
 
         try:
-            return onnx_file.to_onnx(self.student, self.shape, self.config)
+            program = None if isinstance(self._program, Exception) else self._program
+            return onnx_file.to_onnx(self.student, self.shape, self.config, program)
         except Exception as error:  # noqa: BLE001 - of other people's exporters; whoever asks next is told the same
             return error
 
@@ -138,7 +161,7 @@ def _write_int8(source: ExportSource, path: Path) -> None:
 def _write_program(source: ExportSource, path: Path) -> None:
     from persistill.exporters import program_file  # noqa: PLC0415
 
-    program_file.write(source.student, source.shape, path)
+    program_file.write(source.program, path)
 
 
 def _open_program(path: Path, _: str) -> LogitsFunction:

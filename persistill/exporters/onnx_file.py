@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from persistill.exporters.failure import root_cause
 from persistill.exporters.student import Student
@@ -32,7 +33,9 @@ class OnnxFile(NamedTuple):
     note: str
 
 
-def to_onnx(student: Student, shape: tuple[int, int, int], config: Mapping[str, Any]) -> OnnxFile:
+def to_onnx(
+    student: Student, shape: tuple[int, int, int], config: Mapping[str, Any], program: ExportedProgram | None = None
+) -> OnnxFile:
     """``student`` as one ONNX file: input "image" (batch, C, H, W), output "logits" (batch, K).
 
     Where torch's newer exporter fails, which follows the code, its older one is tried, which records one pass.
@@ -41,6 +44,7 @@ def to_onnx(student: Student, shape: tuple[int, int, int], config: Mapping[str, 
         student: on the CPU, in evaluation mode.
         shape: (C, H, W) of the images.
         config: stored as JSON in the model's metadata, under "persistill".
+        program: the student as a program, so that its code need not be followed again; None if there is none.
 
     Raises:
         RuntimeError: if both exporters fail, with what each said.
@@ -49,7 +53,9 @@ def to_onnx(student: Student, shape: tuple[int, int, int], config: Mapping[str, 
     images, note = torch.zeros(2, *shape), ""
     try:
         # The newer exporter of torch 2.5 cannot write a view with a free batch size.
-        model = _by_recording(student, images) if torch.__version__ < "2.6" else _by_following(student, images)
+        model = (
+            _by_recording(student, images) if torch.__version__ < "2.6" else _by_following(program or student, images)
+        )
     except Exception as error:  # noqa: BLE001 - exporters raise whatever comes to hand
         first = root_cause(error)
         try:
@@ -63,18 +69,18 @@ def to_onnx(student: Student, shape: tuple[int, int, int], config: Mapping[str, 
     return OnnxFile(model.SerializeToString(), note)
 
 
-def _by_following(student: Student, images: Tensor) -> onnx.ModelProto:
+def _by_following(student: Student | ExportedProgram, images: Tensor) -> onnx.ModelProto:
     with warnings.catch_warnings():
         # The exporter uses parts of torch and onnxscript that are on their way out; no caller can do anything
         # about it. Other warnings pass.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
         free = {"image": {0: torch.export.Dim("batch")}}
-        program = torch.onnx.export(
+        written = torch.onnx.export(
             student, (images,), dynamo=True, dynamic_shapes=free, verbose=False, opset_version=OPSET, **_NAMES
         )
-    assert program is not None
-    return program.model_proto
+    assert written is not None
+    return written.model_proto
 
 
 def _by_recording(student: Student, images: Tensor) -> onnx.ModelProto:

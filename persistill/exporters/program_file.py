@@ -5,20 +5,24 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from persistill.exporters.student import Student
 
 
-def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:
-    """Write ``student`` as one .pt2 file, batch size free.
+def to_program(student: Student, shape: tuple[int, int, int]) -> ExportedProgram:
+    """``student`` as a program, batch size free.
 
     Args:
         student: on the CPU, in evaluation mode.
         shape: (C, H, W) of the images.
-        path: the file. It is written in place.
     """
     free_batch = {"image": {0: torch.export.Dim("batch")}}
-    program = torch.export.export(student, (torch.zeros(2, *shape),), dynamic_shapes=free_batch)
+    return torch.export.export(student, (torch.zeros(2, *shape),), dynamic_shapes=free_batch)
+
+
+def write(program: ExportedProgram, path: Path) -> None:
+    """Write a program as one .pt2 file, in place."""
     with path.open("wb") as file:  # by its name alone, torch would insist on the ending .pt2
         torch.export.save(program, file)
 

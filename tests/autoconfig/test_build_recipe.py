@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from persistill import losses, models
-from persistill.autoconfig import Options, TeacherCheckpoint, choose_size, make_recipe, names
+from persistill.autoconfig import Options, TeacherCheckpoint, as_command, choose_size, make_recipe, names
 from persistill.autoconfig.build_recipe import STORED_AT_MOST, stored_bytes
 from persistill.autoconfig.method_defaults import make_arms
 from persistill.autoconfig.train_defaults import choose_batch_size, choose_epochs, choose_training
@@ -208,6 +208,20 @@ def test_large_images_are_asked_about_less_often_and_fewer_at_a_time() -> None:
     assert found.noise == Evaluate().noise
     assert any("evaluate.corruptions=standard" in one for one in make_recipe(options(), large).reasons)
     assert Evaluate().with_value("corruptions", "standard").with_value("attacks", "8") == Evaluate(attacks=(8,))
+
+
+def test_quick_measures_less_and_says_so() -> None:
+    quick = make_recipe(options(quick=True), SEEN)
+    assert (quick.recipe.evaluate.corruptions, quick.recipe.evaluate.attacks) == ((), ())
+    assert not quick.recipe.evaluate.similarity
+    assert "As --quick says" in " ".join(quick.reasons)
+    assert "--quick" in as_command(options(quick=True), {}, Path("runs"))
+    assert "--quick" not in as_command(options(), {}, Path("runs"))
+
+
+def test_how_many_images_are_corrupted_is_said() -> None:
+    said = " ".join(make_recipe(options(epochs=8), SEEN).reasons)
+    assert "up to 72 corrupted and 36 attacked test images" in said
 
 
 def test_the_name_says_what_and_fits_a_folder() -> None:

@@ -70,6 +70,8 @@ def test_it_plans_runs_reports_and_exports(distill, images: Path, tmp_path: Path
         "Only one seed was trained",
         "of disk: measured just now",
         "of memory",
+        "--quick would save about",
+        "--set 'evaluate.similarity=false' about",
         "student kd, trained on for int8",
     ):
         assert words in answer.out

@@ -116,6 +116,11 @@ def test_stated_numbers_and_published_recipes_keep_theirs() -> None:
     assert (full.corruption_images, full.attack_images) == (1000, 500) == (Evaluate().corrupted, Evaluate().attacked)
 
 
+def test_quick_leaves_out_what_takes_long() -> None:
+    quick = recipe(evaluate=Evaluate(noise=(0.5,))).quick().evaluate
+    assert quick == Evaluate(noise=(0.5,), corruptions=(), attacks=(), similarity=False)
+
+
 def test_similarity_stands_in_a_recipe_where_it_is_left_out() -> None:
     assert "similarity" not in Evaluate().to_json()
     assert Evaluate(similarity=False).to_json()["similarity"] is False

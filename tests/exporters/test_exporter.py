@@ -49,9 +49,15 @@ class Delivered:
     def __init__(self, folder, student, about, digits):
         self.folder, self.student, self.about = folder, student, about
         self.images, self.targets = digits[0][:9], digits[1][:9]
-        self.result = export_student(
-            student, about, self.images, folder, targets=self.targets, calibration=digits[0][9:], formats=HERE
-        )
+        self.followed = []
+        follow = torch.export.export
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                torch.export, "export", lambda *a, **options: self.followed.append(a) or follow(*a, **options)
+            )
+            self.result = export_student(
+                student, about, self.images, folder, targets=self.targets, calibration=digits[0][9:], formats=HERE
+            )
 
     def path(self, kind):
         return self.folder / self.result["files"][kind]
@@ -60,6 +66,10 @@ class Delivered:
 @pytest.fixture(scope="session")
 def delivered(trained, digits, settings, tmp_path_factory):
     return Delivered(tmp_path_factory.mktemp("delivered"), trained, settings, digits)
+
+
+def test_code_is_followed_once_for_all_files(delivered):
+    assert len(delivered.followed) == 1
 
 
 def test_all_files_and_nothing_else(delivered):

@@ -10,6 +10,7 @@ from persistill.models.cifar.vgg import VGG
 from persistill.models.cifar.wide_resnet import WideResNet
 from persistill.models.detection.detector import Detector
 from persistill.models.detection.image_batch import batch_images
+from persistill.models.detection.inherit import inherit_head
 from persistill.models.detection.output import DenseLevel, DetectionOutput
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, adapt, unwrap
 from persistill.models.initial_weights import (
@@ -52,6 +53,7 @@ __all__ = [
     "check_initial",
     "find_classifier",
     "find_pretrained",
+    "inherit_head",
     "initial_normalization",
     "library_normalization",
     "load",

@@ -123,6 +123,7 @@ class Detector(Network):
             levels,
             result if self.training else None,
             () if self.training else [_outside(found) for found in result],
+            (batch.tensors.shape[2], batch.tensors.shape[3]),
         )
 
     def _targets(self, targets: Sequence[Objects] | None, count: int) -> list[dict[str, Tensor]]:

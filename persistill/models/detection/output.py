@@ -1,7 +1,7 @@
 """What a detector returns: levels, head outputs of each level, losses and detections."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor
 
@@ -37,11 +37,13 @@ class DetectionOutput(ModelOutput):
         levels: of a dense head, in the order of ``feature_maps``; empty for others.
         losses: name -> scalar; empty in evaluation mode.
         detections: of each image, sorted by falling score; empty in training mode.
+        image_size: height and width of the batch of images.
     """
 
     levels: Sequence[DenseLevel]
     losses: Mapping[str, Tensor]
     detections: Sequence[Detections]
+    image_size: tuple[int, int]
 
     def __new__(
         cls,
@@ -51,10 +53,19 @@ class DetectionOutput(ModelOutput):
         levels: Sequence[DenseLevel] = (),
         losses: Mapping[str, Tensor] | None = None,
         detections: Sequence[Detections] = (),
+        image_size: tuple[int, int] = (0, 0),
     ) -> Self:
         """Three fields of the tuple, and attributes beside it."""
         made = super().__new__(cls, logits, embedding, feature_maps)
         made.levels = levels
         made.losses = losses or {}
         made.detections = detections
+        made.image_size = image_size
         return made
+
+    def _replace(self, **fields: Any) -> Self:
+        """A copy with other fields; the attributes stay."""
+        values = {"logits": self.logits, "embedding": self.embedding, "feature_maps": self.feature_maps, **fields}
+        return type(self)(
+            **values, levels=self.levels, losses=self.losses, detections=self.detections, image_size=self.image_size
+        )

@@ -12,6 +12,7 @@ from persistill.models.detection.detector import Detector
 from persistill.models.detection.image_batch import batch_images
 from persistill.models.detection.inherit import inherit_head
 from persistill.models.detection.output import DenseLevel, DetectionOutput
+from persistill.models.feature_extraction.mode_probe import probe_modes
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, adapt, unwrap
 from persistill.models.initial_weights import (
     check_initial,
@@ -22,7 +23,7 @@ from persistill.models.initial_weights import (
 from persistill.models.input_adapter import ImageFormat, InputAdapter
 from persistill.models.pretrained import PRETRAINED, PretrainedWeights, find_pretrained
 from persistill.models.projected import ProjectedClassifier
-from persistill.models.registry import NAMES, build, check
+from persistill.models.registry import NAMES, build, check, is_user_code
 from persistill.models.trained_network import TrainedNetwork, adapt_input, read_trained, stored_format
 
 __all__ = [
@@ -55,11 +56,13 @@ __all__ = [
     "find_pretrained",
     "inherit_head",
     "initial_normalization",
+    "is_user_code",
     "library_normalization",
     "load",
     "load_initial_weights",
     "load_into",
     "open_network",
+    "probe_modes",
     "read_checkpoint",
     "read_trained",
     "refuse_pickle",

@@ -25,6 +25,13 @@ def check_shapes(context: Context) -> None:
     recipe = context.recipe
     networks = {name: _teacher(context, name) for name in recipe.teachers}
     for who, model, view in _networks(context):
+        if models.is_user_code(model.name):
+            context.progress.start(f"{who} in training and in evaluation", 1)
+            try:
+                notes = models.probe_modes(build(context, model.name, view), context.data.view_shape(view))
+            except UserError as error:
+                raise UserError(f"{who}: {error}") from None
+            context.progress.finish("; ".join(notes))
         if model.initial is not None:
             context.progress.start(f"initial weights of the {who}", 1)
             notes = models.load_initial_weights(build(context, model.name, view), model.initial)

@@ -73,7 +73,7 @@ class AdaptedNetwork(Network):
             if found is None:
                 raise UserError(_no_grid(self.name, path, captured.outputs[path].shape, image))
             maps[path] = found
-        logits = _logits(output)
+        logits = find_logits(output)
         assert logits is not None
         return ModelOutput(logits, _embedding(captured.inputs[self._head], self.module.get_submodule(self._head)), maps)
 
@@ -125,7 +125,7 @@ def adapt(
     kind = type(module).__name__
     _check_paths(module, [*(layers or ()), *([] if head is None else [head])])
     calls, output = trace(module, in_channels, image_size)
-    _check_logits(kind, _logits(output), num_classes, image_size)
+    _check_logits(kind, find_logits(output), num_classes, image_size)
     head = _find_head(module, calls, num_classes) if head is None else _called(kind, head, calls).path
     layouts, maps = {}, {}
     for path in default_layers(module, calls, image_size) if layers is None else layers:
@@ -175,7 +175,8 @@ def _called(kind: str, path: str, calls: Mapping[str, Call]) -> Call:
     return calls[path]
 
 
-def _logits(output: Any) -> Tensor | None:
+def find_logits(output: Any) -> Tensor | None:
+    """The logits in what a module returned: see ``adapt``; None if there are none."""
     if isinstance(output, Tensor):
         return output
     if isinstance(output, Mapping):

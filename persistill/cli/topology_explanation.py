@@ -2,7 +2,6 @@
 
 import difflib
 import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -46,10 +45,10 @@ def find_image(wanted: str, stream: ImageStream, source: Path, channels: int, ch
     if position is None and wanted.isascii() and wanted.isdigit() and int(wanted) < len(names):
         position = int(wanted)
     if position is not None:
-        name, file = names[position], _figure_name(names[position], names)
+        name, file = names[position], figure_name(position, names)
     elif Path(wanted).is_file() and Path(wanted).suffix.lower() in SUFFIXES:
         stream, position, name = open_stream(Path(wanted)), 0, wanted
-        file = _figure_name(wanted, [*names, wanted])
+        file = figure_name(len(names), [*names, wanted])
     else:
         near = difflib.get_close_matches(wanted, names[:_LONGEST_SEARCH], n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
@@ -72,14 +71,20 @@ def _below(source: Path, wanted: str) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else wanted
 
 
-def _figure_name(name: str, names: list[str]) -> str:
-    """The shortest of three names for the figure that no other of ``names`` would have as well."""
+def figure_name(place: int, names: list[str]) -> str:
+    """The shortest of four names for the figure of one of ``names`` that no other of them may have as well."""
     forms: tuple[Callable[[str], str], ...] = (
         lambda one: one if "[" in one else Path(one).stem,
         lambda one: one if "[" in one else Path(one).with_suffix("").as_posix(),
         str,
     )
-    for form in forms:
-        if Counter(map(form, names))[form(name)] == 1:
-            break
-    return f"explain-{re.sub(r'[^A-Za-z0-9_.-]+', '-', form(name)).strip('-')}.png"
+
+    def written(form: Callable[[str], str], name: str) -> str:
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", form(name)).strip("-")
+
+    # Others may be called by any of their forms; some file systems take capitals for small letters.
+    others = [name for position, name in enumerate(names) if position != place]
+    taken = {written(form, other).lower() for other in others for form in forms}
+    shortest = [written(form, names[place]) for form in forms]
+    free = next((one for one in shortest if one and one.lower() not in taken), f"{shortest[-1]}-{place}".strip("-"))
+    return f"explain-{free}.png"

@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from persistill.errors import UserError
-from persistill.models.close_match import close_match_error
+from persistill.errors import UserError, unknown
 from persistill.models.feature_extraction.default_layers import default_layers
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.feature_extraction.trace import trace
@@ -29,10 +28,10 @@ def check_timm(name: str) -> None:
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture) or any(sign in name for sign in "/:"):
-        raise close_match_error("timm model", name, timm.list_models(), "timm.list_models() lists them all.")
+        raise unknown("timm model", name, timm.list_models(), "timm.list_models() lists them all.", listed=False)
     tagged = timm.list_models(f"{architecture}.*", pretrained=True) if tag else [name]
     if name not in tagged:
-        raise close_match_error("timm model", name, [architecture, *tagged], f"Without a tag: {architecture!r}.")
+        raise unknown("timm model", name, [architecture, *tagged], f"Without a tag: {architecture!r}.", listed=False)
 
 
 def build_timm(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> AdaptedNetwork:
@@ -70,7 +69,9 @@ def check_torchvision(name: str) -> None:
     known = [*models.list_models(module=models), *models.list_models(module=models.segmentation)]
     if name not in known:
         known += models.list_models(module=models.detection)
-        raise close_match_error("torchvision model", name, known, "torchvision.models.list_models() lists them all.")
+        raise unknown(
+            "torchvision model", name, known, "torchvision.models.list_models() lists them all.", listed=False
+        )
 
 
 def build_torchvision(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> AdaptedNetwork:

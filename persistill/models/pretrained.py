@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from persistill.errors import UserError
+from persistill.errors import UserError, unknown
 from persistill.models.base import Network
-from persistill.models.close_match import close_match_error
 from persistill.models.detection.torchvision_detectors import is_torchvision_detector, native_format
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.registry import split_decoder
@@ -116,11 +115,12 @@ def _of_timm(name: str) -> PretrainedWeights:
 
     config = timm.get_pretrained_cfg(name)
     if config is None or not (config.has_weights or config.state_dict):
-        raise close_match_error(
+        raise unknown(
             "timm model with published weights:",
             name,
             timm.list_models(pretrained=True),
             "timm.list_models(pretrained=True) lists them all. Or give the path of a safetensors file of this network.",
+            listed=False,
         )
     exact = f"{config.architecture}.{config.tag}" if config.tag else str(config.architecture)
     hub = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else ""

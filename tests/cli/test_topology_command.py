@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from persistill.cli import contact_sheets, main, topology_outputs, topology_run, topology_window, topology_writer
+from persistill.cli.topology_explanation import figure_name
 from persistill.cli.topology_window import WindowSample
 from persistill.topology import (
     Diagrams,
@@ -595,6 +596,13 @@ def test_figures_of_images_of_one_name_have_several(topology, tmp_path: Path, mo
     found = [topology("in", "--explain", name).out for name in names]
     expected = ["a-cat", "b-cat.png", "b-cat.bmp", "dog", "other-dog"]
     assert [re.search(r"explain-(.*)\.png", out)[1] for out in found] == expected
+
+
+def test_no_two_figures_are_called_alike() -> None:
+    names = ["a b.png", "a-b.png", "a/b.png", "c/b.png", "A-B.png", "a-b.bmp", "a b.bmp", "é.png", "ü.png"]
+    found = [figure_name(place, names) for place in range(len(names))]
+    assert len({one.lower() for one in found}) == len(names)
+    assert figure_name(0, ["a b.png", "c.png"]) == "explain-a-b.png"
 
 
 def test_explain_works_on_complete_results(topology, tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from persistill.errors import UserError
-from persistill.models.close_match import close_match_error
+from persistill.errors import UserError, unknown
 from persistill.models.detection.detector import Detector
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.libraries import replace_first_convolution
@@ -44,8 +43,8 @@ def check_torchvision_detector(name: str) -> None:
             f"{', '.join(detector_names())}."
         )
     if name not in detector_names():
-        raise close_match_error(
-            "torchvision detector", name, detector_names(), "torchvision.models.detection lists them all."
+        raise unknown(
+            "torchvision detector", name, detector_names(), "torchvision.models.detection lists them all.", listed=False
         )
 
 

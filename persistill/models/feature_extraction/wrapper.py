@@ -5,9 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from persistill.errors import UserError
+from persistill.errors import UserError, unknown
 from persistill.models.base import Network
-from persistill.models.close_match import close_match_error
 from persistill.models.feature_extraction import timm_metadata
 from persistill.models.feature_extraction.default_layers import default_layers
 from persistill.models.feature_extraction.feature_layout import Layout, Size, channels_and_size, stride, to_feature_map
@@ -157,11 +156,8 @@ def _check_paths(module: nn.Module, given: Sequence[str]) -> None:
     for path in given:
         if path not in paths:
             kind = type(module).__name__
-            raise close_match_error(
-                f"module path in {kind}:",
-                path,
-                paths,
-                f"Its named_modules() lists all {len(paths)}.",
+            raise unknown(
+                f"module path in {kind}:", path, paths, f"Its named_modules() lists all {len(paths)}.", listed=False
             )
 
 

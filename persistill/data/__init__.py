@@ -9,7 +9,7 @@ from persistill.data.dataset import (
     StreamedDataset,
     StreamedMaskDataset,
 )
-from persistill.data.detection.augmentation import augment_boxes
+from persistill.data.detection.augmentation import BoxAugmentation, augment_boxes
 from persistill.data.detection.check_objects import ObjectCounts
 from persistill.data.detection.dataset import InMemoryBoxDataset, StreamedBoxDataset
 from persistill.data.detection.load import BoxSplits, load_boxes, open_box_source
@@ -37,6 +37,7 @@ __all__ = [
     "VIEWS",
     "ArrayRows",
     "BettiCurveView",
+    "BoxAugmentation",
     "BoxSplits",
     "CubicalView",
     "FittedPersistenceView",

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from persistill.data import BoxAugmentation, InMemoryBoxDataset, Loader
 from persistill.data.detection.augmentation import AUGMENTATIONS, OVERLAPS, augment_boxes
 from persistill.errors import UserError
 from persistill.structures import Objects, pack_objects, unpack_objects
@@ -72,3 +73,21 @@ def test_images_without_objects_and_gray_images():
 def test_unknown_names_are_told():
     with pytest.raises(UserError, match="Did you mean 'color'"):
         augment_boxes(*marked(1), torch.arange(1), ("colour",), seed=0, epoch=0)
+
+
+def test_batches_of_a_loader_are_augmented_and_come_again():
+    images, targets = marked(6)
+    options = {"batch_size": 3, "mean": (0.0,) * 3, "std": (1.0,) * 3}
+    split = InMemoryBoxDataset(images, targets)
+    loader = Loader(split, {}, **options, shuffle_seed=0, augment=(BoxAugmentation("flip", "crop"),))
+    first, again = ([(batch.inputs["image"], batch.target) for batch in loader.epoch(1)] for _ in range(2))
+    for (image, target), (same_image, same_target) in zip(first, again, strict=True):
+        assert image.equal(same_image)
+        assert target.equal(same_target)
+    resumed = next(iter(loader.epoch(1, start=1)))
+    assert resumed.inputs["image"].equal(first[1][0])
+    plain = next(iter(Loader(split, {}, **options, shuffle_seed=None).epoch(0)))
+    assert plain.target.equal(targets[:3])
+    assert not first[0][0].equal(plain.inputs["image"])
+    with pytest.raises(UserError, match="unknown augmentation of boxes 'turn'"):
+        BoxAugmentation("turn")

@@ -57,9 +57,7 @@ def augment_boxes(
     Raises:
         UserError: for an unknown name.
     """
-    for name in names:
-        if name not in AUGMENTATIONS:
-            raise unknown("augmentation of boxes", name, AUGMENTATIONS)
+    _check(names)
     changed, kept = [], []
     for pixels, objects, position in zip(images, unpack_objects(targets), index.tolist(), strict=True):
         draw = _drawing(seed, epoch, position)
@@ -68,6 +66,26 @@ def augment_boxes(
         changed.append(pixels)
         kept.append(objects)
     return torch.stack(changed), pack_objects(kept)
+
+
+class BoxAugmentation:
+    """``augment_boxes`` as an augmentation of ``data.Loader``: ``Loader(..., augment=(BoxAugmentation("flip"),))``.
+
+    Args:
+        names: of ``AUGMENTATIONS``, in the order in which they are done.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+
+    def __init__(self, *names: str) -> None:
+        _check(names)
+        self.names = names
+
+    def __call__(self, images: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) uint8 and targets (B, M, 7); the loader's generator knows seed, epoch and batch."""
+        seed = int(torch.randint(2**62, (), generator=generator))
+        return augment_boxes(images, target, torch.arange(len(images)), self.names, seed=seed, epoch=0)
 
 
 def flip(pixels: Tensor, objects: Objects, draw: Draw) -> tuple[Tensor, Objects]:
@@ -136,6 +154,12 @@ def color(pixels: Tensor, objects: Objects, draw: Draw) -> tuple[Tensor, Objects
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {"flip": flip, "scale": scale, "crop": crop, "color": color}
+
+
+def _check(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise unknown("augmentation of boxes", name, AUGMENTATIONS)
 
 
 def _drawing(*parts: int) -> Draw:

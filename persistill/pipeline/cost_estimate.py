@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from persistill.config import Train
-from persistill.data import IMAGE, Splits
+from persistill.data import Splits
 from persistill.data.views.storage import FIT_IMAGES
 from persistill.pipeline.dry_run import LEFT_OUT, DryRun, Measured
-from persistill.pipeline.network_stage import NetworkStage, build
+from persistill.pipeline.network_stage import NetworkStage
 from persistill.pipeline.runner import Pipeline
 from persistill.pipeline.stage import Stage
 from persistill.pipeline.stress_cost import corruption_seconds, gradient_seconds, stress_seconds
+from persistill.pipeline.thread_choice import chosen_threads
 from persistill.utils.progress import Progress, Silent
 
 STEPS = 2
@@ -112,7 +113,8 @@ def estimate(pipeline: Pipeline, progress: Progress | None = None) -> Estimate:
     began, costs, peak = time.perf_counter(), dict[str, Cost](), None
     measuring = any(stage.key in left and stage.kind not in LEFT_OUT for stage in stages)
     if measuring:
-        with tempfile.TemporaryDirectory(prefix="persistill-dry-run-") as folder:
+        threads = chosen_threads(pipeline.context, graph, keep=False)
+        with threads, tempfile.TemporaryDirectory(prefix="persistill-dry-run-") as folder:
             costs, peak = _measure(pipeline, Path(folder), progress or Silent())
     known = {stage.key: Cost(stage, seconds=_KNOWN.get(stage.kind, 0.0)) for stage in stages}
     teachers, arms = len(pipeline.recipe.teachers), len(pipeline.recipe.arms)
@@ -192,12 +194,10 @@ def _of_networks(real: Pipeline, dry: DryRun, corruption: float) -> list[Cost]:
             costs.append(_training(stage, train, measured, answer, size))
         stress: Mapping[str, float] = {}
         if not stage.view.stored:
-            name = stage.inputs["model"]
-            if name not in gradients:
-                gradients[name] = _gradient(real, name) if settings.attacks else 0.0
-            stress = stress_seconds(
-                settings, size["test"], answer=answer, gradient=gradients[name], corruption=corruption
-            )
+            if asked.key not in gradients:
+                gradients[asked.key] = _gradient(dry, asked) if settings.attacks else 0.0
+            gradient = gradients[asked.key]
+            stress = stress_seconds(settings, size["test"], answer=answer, gradient=gradient, corruption=corruption)
         seconds = dry.measured(evaluation).around + answer * (size["test"] + size["validation"])
         taken = dry.measured(evaluation).bytes * size["test"] / len(dry.splits.test)
         savings = {setting: spent for setting, spent in stress.items() if setting}
@@ -206,16 +206,17 @@ def _of_networks(real: Pipeline, dry: DryRun, corruption: float) -> list[Cost]:
     return costs
 
 
-def _gradient(real: Pipeline, model: str) -> float:
+def _gradient(dry: DryRun, trained: NetworkStage) -> float:
     """Seconds in which the gradient of a network that sees images is taken at one."""
-    network = build(real.context, model, IMAGE).to(real.device).eval()
-    mean, std = (torch.tensor(numbers, device=real.device)[:, None, None] for numbers in real.normalization)
+    pipeline = dry.pipeline
+    network = trained.network(pipeline.context)[0].to(pipeline.device)
+    mean, std = (torch.tensor(numbers, device=pipeline.device)[:, None, None] for numbers in pipeline.normalization)
 
     def answer(images: Tensor) -> Tensor:
         logits: Tensor = network((images - mean) / std).logits
         return logits.float()
 
-    return gradient_seconds(answer, real.splits.test)
+    return gradient_seconds(answer, dry.splits.test)
 
 
 def _for_int8(real: Pipeline, dry: DryRun) -> list[Cost]:

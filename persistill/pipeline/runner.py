@@ -14,6 +14,7 @@ from persistill.pipeline.executors import local
 from persistill.pipeline.graph import StageGraph
 from persistill.pipeline.shape_check import check_shapes
 from persistill.pipeline.stage import Stage
+from persistill.pipeline.thread_choice import chosen_threads
 from persistill.pipeline.training_check import check_trainings
 from persistill.pipeline.validate import problems
 from persistill.run_folder import RunFolder
@@ -109,7 +110,8 @@ class Pipeline:
             UserError: if a folder was written by another recipe, or a stage finds a mistake that its user can mend.
         """
         self.probe()
-        local.run([self.graph.comparison], self.context)
+        with chosen_threads(self.context, self.graph):
+            local.run([self.graph.comparison], self.context)
         folder = self.graph.comparison.open(self.context)
         self.context.progress.start("report", 1)
         report.write(folder.path)
@@ -130,4 +132,5 @@ class Pipeline:
         stages = {stage.folder_name: stage for stage in self.stages()}
         if folder_name not in stages:
             raise unknown("stage of this recipe:", folder_name, stages)
-        return stages[folder_name].run(self.context)
+        with chosen_threads(self.context, self.graph):
+            return stages[folder_name].run(self.context)

@@ -7,6 +7,7 @@ import torch
 from persistill import evaluation, models, run_folder
 from persistill.pipeline.context import Context
 from persistill.pipeline.stage import Stage
+from persistill.pipeline.thread_count import all_threads, computing_with
 from persistill.run_folder import Kind, RunFolder
 
 
@@ -29,7 +30,7 @@ class CostStage(Stage):
             "model": model,
             "shape": list(self.shape),
             "classes": len(context.data.splits.classes),
-            "machine": {**run_folder.circumstances()["hardware"], "threads": torch.get_num_threads()},
+            "machine": {**run_folder.circumstances()["hardware"], "threads": all_threads()},
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "torch": torch.__version__,
         }
@@ -39,4 +40,5 @@ class CostStage(Stage):
         """Measure a network with random weights."""
         channels, height, width = self.shape
         network = models.build(self.model, channels, len(context.data.splits.classes), (height, width))
-        return evaluation.measure_cost(network, self.shape, context.device, context.progress)
+        with computing_with(all_threads()):
+            return evaluation.measure_cost(network, self.shape, context.device, context.progress)

@@ -3,14 +3,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs
+SECONDS ?= 3600
+KILLS ?= 10000
 
-.PHONY: demo test lint types docs bench clean
+.PHONY: demo test soak lint types docs bench clean
 
 demo: .venv/installed
 	$(BIN)/persistill demo --out $(OUT)
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# Kills and damage until the time is over or there were so many kills; every run draws others.
+soak: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/soak.py --seconds $(SECONDS) --kills $(KILLS) $(ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

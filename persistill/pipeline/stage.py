@@ -12,6 +12,7 @@ import torch
 
 from persistill import run_folder
 from persistill.pipeline.context import Context
+from persistill.pipeline.out_of_memory import told_what_to_lower
 from persistill.run_folder import DamagedRunError, RunFolder
 
 
@@ -84,7 +85,7 @@ class Stage(ABC):
             folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
         if not folder.complete:
             began = time.perf_counter()
-            with _as_begun(folder, context):
+            with _as_begun(folder, context), told_what_to_lower(self.kind, self.name):
                 result = self.work(context, folder)
             folder.finish({"seconds": round(time.perf_counter() - began, 3), **result}, built_on)
             folder.sweep()

@@ -24,6 +24,17 @@ class Stopped(KeyboardInterrupt):
         self.signum = signum
 
 
+_came: list[int] = []
+"""Signals that came since ``stop_at_once`` began: what a handler raises is lost where Python may not raise, as in a
+callback from compiled code."""
+
+
+def stop_if_asked() -> None:
+    """Raise ``Stopped`` if a signal came whose exception was lost. Called wherever it is a good moment to stop."""
+    if _came:
+        raise Stopped(_came[-1])
+
+
 @contextlib.contextmanager
 def stop_at_once() -> Iterator[Callable[[], int]]:
     """Raise ``Stopped`` wherever the main thread is when one of the signals comes.
@@ -35,10 +46,14 @@ def stop_at_once() -> Iterator[Callable[[], int]]:
 
     def stop(signum: int, _: FrameType | None) -> None:
         came[0] = signum
+        _came.append(signum)
         raise Stopped(signum)
 
-    with _handlers(stop):
-        yield lambda: came[0]
+    try:
+        with _handlers(stop):
+            yield lambda: came[0]
+    finally:
+        _came.clear()
 
 
 @contextlib.contextmanager
@@ -47,6 +62,7 @@ def stop_between_steps() -> Iterator[Callable[[], int]]:
 
     Signals can be caught in the main thread only: in any other the function always gives 0.
     """
+    stop_if_asked()
     came, before = [0], dict[int, Any]()
 
     def note(signum: int, frame: FrameType | None) -> None:

@@ -1,12 +1,14 @@
 """Signals that ask a process to stop."""
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 
 import pytest
 
-from persistill.utils.stop_signals import STOP_SIGNALS, Stopped, stop_at_once, stop_between_steps
+from persistill.utils.stop_signals import STOP_SIGNALS, Stopped, stop_at_once, stop_between_steps, stop_if_asked
 
 
 @pytest.mark.parametrize("signum", STOP_SIGNALS)
@@ -29,6 +31,24 @@ def test_a_signal_is_told_between_steps_and_the_second_stops(signum: int) -> Non
             os.kill(os.getpid(), signum)
     with stop_between_steps() as stopped_by:
         assert stopped_by() == 0
+
+
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda about: dropped.append(about.exc_type))
+
+    @ctypes.CFUNCTYPE(None)
+    def callback() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with stop_at_once():
+        callback()
+        assert dropped == [Stopped]
+        with pytest.raises(Stopped):
+            stop_if_asked()
+        with pytest.raises(Stopped), stop_between_steps():
+            pass
+    stop_if_asked()
 
 
 def test_a_handler_of_the_programs_own_is_left_alone() -> None:

@@ -1,6 +1,7 @@
 """Arrays of a view on disk: written in one go, read memory-mapped."""
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -100,6 +101,8 @@ def open_array(file: Path, shape: tuple[int, ...], dtype: str) -> npt.NDArray[An
     except FileNotFoundError:
         raise UserError(f"there is no file {file}. {advice}") from None
     except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise
         raise UserError(f"{file} is damaged ({error}). {advice}") from None
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise UserError(

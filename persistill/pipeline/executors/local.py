@@ -8,6 +8,7 @@ from persistill.pipeline.context import Context
 from persistill.pipeline.stage import Stage, computed_with, in_order
 from persistill.run_folder import RunFolder
 from persistill.utils.file_lock import LockHeldError
+from persistill.utils.stop_signals import stop_if_asked
 
 _ROUNDED = frozenset({"teacher", "features", "preparation", "student", "evaluation", "quantized"})
 """Kinds of stages whose last digits depend on the number of threads and on the device."""
@@ -31,6 +32,7 @@ def run(stages: Iterable[Stage], context: Context, done: Callable[[Stage, RunFol
     """
     left, others = in_order(stages), Counter[str]()
     while left:
+        stop_if_asked()
         ready = [stage for stage in left if not any(earlier in left for earlier in stage.depends_on)]
         stage, folder = _first_free(ready, context)
         left.remove(stage)
@@ -61,6 +63,7 @@ def _first_free(ready: Sequence[Stage], context: Context) -> tuple[Stage, RunFol
     """Run the first of some stages that no other process works at."""
     told = False
     while True:
+        stop_if_asked()
         for stage in ready:
             try:
                 return stage, stage.run(context, wait=False)

@@ -1,0 +1,53 @@
+"""Memory that runs out: how it is told from other errors, and what to lower."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+import torch
+
+from persistill.errors import UserError
+from persistill.run_folder import Kind
+
+_TRAINING = "--set train.batch_size=... (half of it is a good try), smaller networks, or smaller images (data.size)"
+_ADVICE: dict[Kind, str] = {
+    "view": "--set data.size=... or pixels of the view",
+    "teacher": _TRAINING,
+    "features": "--set teacher_cache=half, or off: teachers are then asked at every step",
+    "preparation": _TRAINING,
+    "student": _TRAINING,
+    "quantized": _TRAINING,
+    "evaluation": "--set evaluate.batch_size=...",
+    "export": "smaller networks or smaller images (data.size)",
+    "cost": "smaller networks or smaller images (data.size)",
+    "comparison": "evaluate.batch_size, or test images (data.test)",
+}
+_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out. torch has a class for it on GPUs alone, and words elsewhere."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)
+
+
+@contextlib.contextmanager
+def told_what_to_lower(kind: Kind, name: str) -> Iterator[None]:
+    """Turn an error of memory that ran out into one that says what to lower.
+
+    Raises:
+        UserError: in place of it.
+    """
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or "no more can be had"
+        raise UserError(
+            f"{kind} {name}: memory ran out ({reason}). Lower {_ADVICE[kind]}, or close other programs, and run the "
+            "same command again: what was finished is kept."
+        ) from error

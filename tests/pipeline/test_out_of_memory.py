@@ -1,0 +1,34 @@
+"""Memory that runs out is told from other errors, with what to lower."""
+
+import errno
+
+import pytest
+import torch
+
+from persistill.errors import UserError
+from persistill.pipeline.out_of_memory import is_out_of_memory, told_what_to_lower
+
+
+def allocation_error() -> RuntimeError:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    return caught.value
+
+
+def test_torchs_own_words_are_known() -> None:
+    assert is_out_of_memory(allocation_error())
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "x"), torch.OutOfMemoryError("CUDA")])
+def test_what_to_lower_is_said(error: Exception) -> None:
+    with (
+        pytest.raises(UserError, match=r"student a: memory ran out.*train\.batch_size"),
+        told_what_to_lower("student", "a"),
+    ):
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "x"), RuntimeError("shapes do not fit"), ValueError("x")])
+def test_other_errors_stay(error: Exception) -> None:
+    with pytest.raises(type(error)), told_what_to_lower("student", "a"):
+        raise error

@@ -1,0 +1,149 @@
+"""A process that has imported everything, and forks a child for every try: to be killed, stopped or let be.
+
+    python kill_server.py       reads a JSON object a line on standard input, answers with one a line
+
+What a request holds: ``out``, where run folders lie; ``stages``, the names of those to work at, all of them if it is
+left out; ``kill_at``, the number of the file operation before which the child kills itself; ``after`` and ``signal``,
+seconds after which the child is sent a signal; ``limits``, names of ``resource`` -> number; ``together``, how many
+children do the same at the same time. The answer holds for each child its ``status`` (exit code, or minus the signal),
+how many ``operations`` it did on files below ``out``, and what it ``said``.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[name] = "1"
+
+import torch  # noqa: E402
+from tiny_recipe import RECIPE  # noqa: E402
+
+from persistill.errors import UserError  # noqa: E402
+from persistill.pipeline import Pipeline  # noqa: E402
+from persistill.pipeline.executors import local  # noqa: E402
+from persistill.utils.stop_signals import Stopped, stop_at_once  # noqa: E402
+
+_LATER = (
+    *("filelock", "matplotlib.pyplot", "onnxruntime.quantization", "onnxscript", "sklearn.decomposition"),
+    *("sklearn.manifold", "torch._dynamo", "torch.export", "torch.onnx", "torch.utils.tensorboard"),
+)
+"""What stages import when they come to it: imported once, and not in every child."""
+_WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate", "os.chmod"}
+_state: dict[str, Any] = {"root": None, "count": 0, "kill_at": None}
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    """Count what is done to files below the root; end before the operation of the wanted number."""
+    root = _state["root"]
+    if root is None or event not in _WATCHED or not isinstance(arguments[0], str | os.PathLike):
+        return
+    if not os.fspath(arguments[0]).startswith(root):
+        return
+    _state["count"] += 1
+    if _state["count"] == _state["kill_at"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _work(request: dict[str, Any], splits: Any) -> int:
+    pipeline = Pipeline(RECIPE, Path(request["out"]), device="cpu", command="persistill run tiny", splits=splits)
+    if "stages" not in request:
+        pipeline.run()
+        return 0
+    stages = {stage.folder_name: stage for stage in pipeline.stages()}
+    local.run([stages[name] for name in request["stages"]], pipeline.context)
+    return 0
+
+
+def _limit(name: str, limit: int) -> None:
+    """Set a limit of this process, so that it can be lifted again."""
+    _, hard = resource.getrlimit(getattr(resource, name))
+    resource.setrlimit(getattr(resource, name), (limit, hard))
+
+
+def _child(request: dict[str, Any], splits: Any, told: int) -> None:
+    """Work, and tell the parent the number of file operations and what went wrong."""
+    code, said = 1, ""
+    for name, limit in request.get("limits", {}).items():
+        _limit(name, limit)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _state.update(root=str(Path(request["out"]).resolve()), count=0, kill_at=request.get("kill_at"))
+    try:
+        with stop_at_once():
+            code = _work(request, splits)
+    except Stopped as stop:
+        code, said = 128 + stop.signum, str(stop)
+    except (UserError, OSError, MemoryError) as error:
+        code, said = 2, f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - told to the test
+        said = traceback.format_exc()
+    finally:
+        _state["root"] = None
+        for name in request.get("limits", {}):
+            _limit(name, resource.RLIM_INFINITY)
+        os.write(told, json.dumps({"operations": _state["count"], "said": said}).encode())
+        os._exit(code)
+
+
+def answer(request: dict[str, Any], splits: Any) -> list[dict[str, Any]]:
+    """Fork the children of one request, and wait for them."""
+    children = []
+    for _ in range(request.get("together", 1)):
+        reads, writes = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reads)
+            try:
+                _child(request, splits, writes)
+            finally:
+                os._exit(1)
+        os.close(writes)
+        children.append((pid, reads))
+    if "after" in request:
+        time.sleep(request["after"])
+        for pid, _ in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, request["signal"])
+    answers = []
+    for pid, reads in children:
+        with os.fdopen(reads) as pipe:
+            text = pipe.read()
+        _, status = os.waitpid(pid, 0)
+        told = json.loads(text) if text else {"operations": None, "said": ""}
+        answers.append({"status": os.waitstatus_to_exitcode(status), **told})
+    return answers
+
+
+def serve() -> None:
+    """Answer requests until there are no more."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not stand between answers
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    for module in _LATER:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    with tempfile.TemporaryDirectory() as nowhere:
+        pipeline = Pipeline(RECIPE, Path(nowhere), device="cpu")
+        splits, stages = pipeline.splits, pipeline.stages()
+    sys.addaudithook(_watch)
+    plan = [
+        {"kind": stage.kind, "folder": stage.folder_name, "depends_on": [one.folder_name for one in stage.depends_on]}
+        for stage in stages
+    ]
+    print(json.dumps(plan), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line), splits)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,54 @@
+"""Runs that are killed go on to the same bits, and two runs of one recipe do not hurt each other."""
+
+import random
+from typing import get_args
+
+import pytest
+from kill_harness import Kills
+from runs_equal import differences
+
+from persistill.run_folder import Kind
+
+CHAINS = {
+    # kind: (chains, kills in each)
+    "view": (4, 4),
+    "teacher": (4, 4),
+    "features": (3, 4),
+    "preparation": (3, 4),
+    "student": (4, 4),
+    "evaluation": (3, 4),
+    "quantized": (2, 4),
+    "export": (1, 4),
+    "cost": (2, 3),
+    "comparison": (2, 4),
+}
+
+
+def test_every_kind_of_stage_is_there(kills: Kills) -> None:
+    assert {stage["kind"] for stage in kills.server.plan} == set(get_args(Kind)) == set(CHAINS)
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_killed_stages_end_with_the_same_bits(kind: str, kills: Kills) -> None:
+    chance = random.Random(f"kills of {kind}")  # the same in every run; make soak draws others
+    chains, length = CHAINS[kind]
+    for _ in range(chains):
+        kills.chain(chance.choice(kills.of_kind(kind)), length, chance)
+
+
+def test_there_are_a_hundred_kills() -> None:
+    assert sum(chains * length for chains, length in CHAINS.values()) >= 100
+
+
+@pytest.mark.parametrize("kind", ["view", "teacher", "student", "evaluation"])
+def test_two_runs_of_one_stage_do_it_once(kind: str, kills: Kills) -> None:
+    kills.beside_each_other(kills.of_kind(kind)[0])
+
+
+def test_two_runs_share_the_stages_of_a_recipe(kills: Kills) -> None:
+    students = [stage["folder"] for stage in kills.of_kind("student")]
+    out = kills.folder / "shared"
+    kills.server.finish(out, stages=students, together=2)
+    made = [stage["folder"] for stage in kills.server.plan if (out / stage["folder"]).exists()]
+    assert set(students) < set(made)
+    assert [name for name in made if differences(kills.reference / name, out / name)] == []

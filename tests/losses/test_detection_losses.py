@@ -2,22 +2,25 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from persistill.errors import UserError
-from persistill.losses import AT, CWD, ICKD, KD, NST, SEKD, SP, FitNet, MethodContext
+from persistill.losses import AT, CWD, DIST, DKD, ICKD, KD, NST, RKD, SEKD, SP, FitNet, MethodContext, TopKD
 from persistill.losses.detection import (
     FGD,
     MGD,
     PKD,
     BoxFeature,
+    DenseDIST,
     DenseKD,
     OnLevels,
     box_feature_difference,
     correlated_difference,
     dense_divergence,
+    dense_relations,
     focal_difference,
     foreground,
     match_levels,
@@ -27,7 +30,7 @@ from persistill.models import DenseLevel, DetectionOutput, batch_images, build, 
 from persistill.structures import Batch, ModelOutput, Objects, pack_objects
 
 IMAGE = (32, 48)
-PURE = [PKD(), DenseKD()]
+PURE = [PKD(), DenseKD(), DenseDIST()]
 BUILT = [
     FGD(),
     MGD(),
@@ -286,6 +289,43 @@ def test_dense_kd_by_loops(background, temperature):
 def _bernoulli(own, taught):
     one, other = own.sigmoid(), taught.sigmoid()
     return other * (other / one).log() + (1 - other) * ((1 - other) / (1 - one)).log()
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_dense_dist_by_numpy(background):
+    student, teacher = (drawn(seed, anchors=2, background=background) for seed in (0, 1))
+    rows = [[], []]
+    for ours, theirs in zip(student.levels, teacher.levels, strict=True):
+        flat = [level.logits.flatten(0, 3) for level in (ours, theirs)]
+        scores = [one.softmax(1)[:, 1:] if background else one.sigmoid() for one in flat]
+        sure = 1 - flat[1].softmax(1)[:, 0] if background else scores[1].amax(1) * theirs.centerness.flatten().sigmoid()
+        for kept, one in zip(rows, scores, strict=True):
+            kept += [row.numpy() for row, value in zip(one, sure, strict=True) if value >= 0.4]
+    own, taught = (np.array(kept) for kept in rows)
+    inter = np.mean([1 - np.corrcoef(one, other)[0, 1] for one, other in zip(own, taught, strict=True)])
+    intra = np.mean([1 - np.corrcoef(one, other)[0, 1] for one, other in zip(own.T, taught.T, strict=True)])
+    terms = terms_of(DenseDIST(min_score=0.4), student, teacher)
+    assert [value.item() for value in terms.values()] == pytest.approx([inter, intra], abs=1e-4)
+    few = torch.rand(1, 3, requires_grad=True)
+    sum(dense_relations(few, torch.rand(1, 3))).backward()
+    assert not few.grad.any()
+
+
+@pytest.mark.parametrize("loss", [KD(), DKD(), DIST(), RKD(), TopKD(compare="lifetimes")], ids=named)
+def test_regions_are_taught_like_images(loss):
+    """A detector of two stages that is asked about given boxes returns logits and embeddings as a classifier does."""
+    torch.manual_seed(0)
+    student, teacher = build("faster-rcnn:resnet-8", 3, 2).eval(), build("faster-rcnn:mobilenet-v2-half", 3, 2).eval()
+    images, corner = torch.randn(2, 3, *IMAGE), torch.rand(2, 6, 2) * 20
+    regions = list(torch.cat([corner, corner + 4 + torch.rand(2, 6, 2) * 8], 2))
+    own = student(images, regions=regions)
+    with torch.no_grad():
+        taught = teacher(images, regions=regions)
+    labels = torch.arange(12) % 3  # 0 is the background
+    module = loss.build(MethodContext(own, [taught], labels))
+    module(own, [taught], labels).total.backward()
+    assert student.module.roi_heads.box_head.fc6.weight.grad.abs().sum() > 0
+    assert module(taught, [taught], labels).total.item() == pytest.approx(0, abs=1e-5)
 
 
 def test_a_teacher_that_sees_nothing_teaches_nothing():

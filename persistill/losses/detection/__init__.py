@@ -4,6 +4,7 @@ They are not among those of ``persistill.losses``, which take the outputs of any
 """
 
 from persistill.losses.detection.box_feature import BoxFeature, box_feature_difference
+from persistill.losses.detection.dense_dist import DenseDIST, dense_relations
 from persistill.losses.detection.dense_kd import DenseKD, dense_divergence
 from persistill.losses.detection.fgd import FGD, focal_difference
 from persistill.losses.detection.levels import foreground, match_levels
@@ -16,11 +17,13 @@ __all__ = [
     "MGD",
     "PKD",
     "BoxFeature",
+    "DenseDIST",
     "DenseKD",
     "OnLevels",
     "box_feature_difference",
     "correlated_difference",
     "dense_divergence",
+    "dense_relations",
     "focal_difference",
     "foreground",
     "match_levels",

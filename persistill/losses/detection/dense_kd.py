@@ -48,7 +48,7 @@ def dense_divergence(
         min_score: places with a lower score teach nothing.
     """
     with torch.no_grad():
-        score = _score(teacher)
+        score = score_places(teacher)
         weights = score.where(score >= min_score, 0.0)
     ours, theirs = (full_precision(level.logits) / temperature for level in (student, teacher))
     if teacher.background:
@@ -101,13 +101,13 @@ class DenseKD(DistillationLoss):
         """
         found = [
             torch.stack(dense_divergence(ours, theirs, self.temperature, self.min_score))
-            for ours, theirs in _match_heads(student, teachers[0])
+            for ours, theirs in match_heads(student, teachers[0])
         ]
         *sums, weight = torch.stack(found).sum(0).unbind()
         return {name: value / weight.clamp(min=1.0) for name, value in zip(self.weights, sums, strict=True)}
 
 
-def _match_heads(student: ModelOutput, teacher: ModelOutput) -> list[tuple[DenseLevel, DenseLevel]]:
+def match_heads(student: ModelOutput, teacher: ModelOutput) -> list[tuple[DenseLevel, DenseLevel]]:
     """Levels of two heads with the same places.
 
     Raises:
@@ -139,8 +139,8 @@ def _match_heads(student: ModelOutput, teacher: ModelOutput) -> list[tuple[Dense
     return pairs
 
 
-def _score(level: DenseLevel) -> Tensor:
-    """(B, H, W, A) in [0, 1]."""
+def score_places(level: DenseLevel) -> Tensor:
+    """How sure a head is that there is an object: (B, H, W, A) in [0, 1], see ``dense_divergence``."""
     logits = full_precision(level.logits)
     if level.background:
         return 1 - logits.softmax(-1)[..., 0]

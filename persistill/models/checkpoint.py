@@ -171,8 +171,8 @@ def refuse_pickle(path: Path) -> None:
     """Raise a UserError if a file is a pickle by its ending: reading one can run any code."""
     if path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
         raise UserError(
-            f"{path} is a pickle by its name, and reading one can run any code: it is not opened. To have its weights "
-            f"as safetensors, without running anything: persistill import-checkpoint {shlex.quote(str(path))}"
+            f"{path} is a pickle by its name, and reading one can run any code: it is not opened. persistill "
+            f"import-checkpoint {shlex.quote(str(path))} takes its weights out, without running anything in it."
         )
 
 

@@ -47,7 +47,9 @@ class TrainedNetwork:
         if given.shape[1:] != self.own.shape[1:]:
             own, here = ("x".join(map(str, one.shape[1:])) for one in (self.own, given))
             said.append(f"images are scaled from {here} to its {own}")
-        if (self.own.mean, self.own.std) != (given.mean, given.std):
+        if not self.source:
+            said.append("its file does not say how its images were normalized: they are normalized as those here")
+        elif (self.own.mean, self.own.std) != (given.mean, given.std):
             said.append(f"images are normalized {self.source} for it")
         if self.classes is None:
             said.append(f"its file names no classes: they are taken for {_few(classes)}, in this order")
@@ -114,11 +116,13 @@ def read_trained(
     elif header is None and channels == 3 and (usual := library_normalization(model)) is not None:
         mean, std, source = usual
     else:
-        mean, std, source = given.mean, given.std, ""
+        # Nobody says it: as the images at hand, whose numbers are the best guess for each channel.
+        mean, std = (_spread(values, channels) for values in (given.mean, given.std))
+        source = ""
     if view == _IMAGE and not len(mean) == len(std) == channels:
         raise UserError(
-            f"{path} holds a network for {channels} channel(s), and it is not known how its images are normalized: "
-            f"{len(mean)} means and {len(std)} standard deviations are at hand. State them: Teacher(mean=..., std=...)."
+            f"{path} holds a network for {channels} channel(s), and {len(mean)} means and {len(std)} standard "
+            "deviations are stated for it: give one of each for each channel."
         )
     own = ImageFormat((channels, *size), mean, std)
     if view != _IMAGE and own.shape != given.shape:
@@ -182,6 +186,10 @@ def _network(
             load_into(network, path)  # says what does not fit these images
         return colored.eval()
     return network.eval()
+
+
+def _spread(values: Numbers, channels: int) -> Numbers:
+    return values if len(values) == channels else (sum(values) / len(values),) * channels
 
 
 def _few(names: Sequence[str]) -> str:

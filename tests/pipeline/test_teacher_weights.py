@@ -159,6 +159,21 @@ def test_weights_for_something_else_are_refused(tmp_path, about, message):
         Pipeline(recipe(tmp_path / "w.safetensors"), tmp_path / "runs", device="cpu").probe()
 
 
+def test_what_nobody_says_of_a_teacher_is_guessed_and_said(tmp_path):
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file(models.build("resnet-8", 3, 10).state_dict(), path)
+    pipeline, stage = teacher_stage(recipe(path), tmp_path / "runs")
+    _, header = stage.network(pipeline.context)
+    (mean,), (std,) = pipeline.normalization
+    assert header["mean"] == pytest.approx([mean] * 3)
+    assert header["std"] == pytest.approx([std] * 3)
+    notes = stage.open(pipeline.context).result()["notes"]
+    assert "its file does not say how its images were normalized: they are normalized as those here" in notes
+    wrong = recipe(path).with_value("teachers.image.mean", (0.5,)).with_value("teachers.image.std", (0.5,))
+    with pytest.raises(UserError, match=r"for 3 channel\(s\), and 1 means and 1 standard deviations are stated"):
+        Pipeline(wrong, tmp_path / "runs", device="cpu").probe()
+
+
 def test_what_describes_images_needs_weights():
     with pytest.raises(UserError, match="size describe the images of a teacher that is trained already"):
         Teacher(model=Model(name="resnet-8"), size=(8, 8))

@@ -30,7 +30,17 @@ from persistill.utils.strict_json import decode_json
 
 FORMAT = 2
 Kind = Literal[
-    "view", "teacher", "features", "preparation", "student", "evaluation", "quantized", "export", "cost", "comparison"
+    "view",
+    "teacher",
+    "features",
+    "preparation",
+    "student",
+    "choice",
+    "evaluation",
+    "quantized",
+    "export",
+    "cost",
+    "comparison",
 ]
 _PACKAGES = ("persistill", "torch", "torchvision", "numpy", "numba", "timm", "lightning-fabric")
 

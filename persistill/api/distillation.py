@@ -12,6 +12,7 @@ from persistill.api.recipe_files import changed
 from persistill.api.recipe_run import run
 from persistill.api.result import Result
 from persistill.autoconfig import (
+    DEFAULT_METHOD,
     Chosen,
     Initial,
     Options,
@@ -24,7 +25,7 @@ from persistill.autoconfig import (
     look_at_weights,
     make_recipe,
 )
-from persistill.config import Data, Recipe
+from persistill.config import BEST, Data, Recipe
 from persistill.data import Splits
 from persistill.data.sources.inspect import Outline, outline
 from persistill.errors import UserError
@@ -150,7 +151,7 @@ def plan(
     teacher: str,
     student: str,
     *,
-    method: str | Sequence[str] = "tgd",
+    method: str | Sequence[str] = DEFAULT_METHOD,
     teacher_weights: str | Path | None = None,
     teacher_initial: str | Path | None = None,
     student_initial: str | Path | None = None,
@@ -163,6 +164,7 @@ def plan(
     int8_epochs: int | None = None,
     formats: Sequence[str] | None = None,
     quick: bool = False,
+    export: str = BEST,
     changes: Mapping[str, Any] | None = None,
     out: str | Path = "runs",
     device: str = "auto",
@@ -191,6 +193,7 @@ def plan(
         int8_epochs=int8_epochs,
         formats=None if formats is None else tuple(formats),
         quick=quick,
+        export=export,
     )
     changes, out = changes or {}, Path(out)
     chosen, given = _choose(options, changes)
@@ -202,7 +205,7 @@ def distill(
     teacher: str,
     student: str,
     *,
-    method: str | Sequence[str] = "tgd",
+    method: str | Sequence[str] = DEFAULT_METHOD,
     teacher_weights: str | Path | None = None,
     teacher_initial: str | Path | None = None,
     student_initial: str | Path | None = None,
@@ -215,6 +218,7 @@ def distill(
     int8_epochs: int | None = None,
     formats: Sequence[str] | None = None,
     quick: bool = False,
+    export: str = BEST,
     changes: Mapping[str, Any] | None = None,
     out: str | Path = "runs",
     device: str = "auto",
@@ -243,6 +247,8 @@ def distill(
             None for all.
         int8_epochs: train the exported student on for so long, rounded to 8 bits, for its int8 file.
         quick: measure networks without corruptions, attacks and the similarity to the teacher.
+        export: whose student is exported, "alone" or a method's name, of all seeds the one best on validation images;
+            "best" for that of any.
         changes: of any other field of the recipe, field path -> value: ``{"train.weight_decay": 1e-4}``.
         out: where run folders are written.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
@@ -272,6 +278,7 @@ def distill(
         int8_epochs=int8_epochs,
         formats=formats,
         quick=quick,
+        export=export,
         changes=changes,
         out=out,
         device=device,

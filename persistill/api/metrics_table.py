@@ -26,7 +26,13 @@ def table(metrics: Mapping[str, Any], settings: Evaluate) -> Table:
 
 def _answers(metrics: Mapping[str, Any], bins: int) -> Iterator[tuple[str, ...]]:
     calibrated = metrics.get("calibrated", {})
-    for name, title in (("accuracy", "accuracy %"), ("miou", "mIoU %"), ("pixel_accuracy", "pixel accuracy %")):
+    for name, title in (
+        ("accuracy", "accuracy %"),
+        ("balanced_accuracy", "balanced accuracy %"),
+        ("macro_f1", "macro F1 %"),
+        ("miou", "mIoU %"),
+        ("pixel_accuracy", "pixel accuracy %"),
+    ):
         if name in metrics:
             yield title, _percent(metrics[name])
     if "top_k" in metrics:

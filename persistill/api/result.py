@@ -2,9 +2,11 @@
 
 import html
 import os
+from functools import cached_property
 from pathlib import Path
 
 from persistill import report
+from persistill.errors import UserError, unknown
 from persistill.run_folder import RunFolder
 
 
@@ -33,6 +35,11 @@ class Result:
     def table(self) -> report.Table:
         """Students in the order of the recipe, then teachers: accuracy, NLL, ECE, noise, parameters, time."""
         return report.overview(self.comparison)
+
+    @cached_property
+    def decision(self) -> report.Decision:
+        """Which student to take and why, and what to try next where distillation did not help."""
+        return report.decide(self.comparison)
 
     @property
     def verdict(self) -> str:
@@ -67,24 +74,39 @@ class Result:
             seed: from which it was trained.
 
         Raises:
-            KeyError: if there is no such student.
+            UserError: if there is no such student.
         """
         runs = {(row["arm"], row["seed"]): row["run"] for row in self._stored["rows"]}
+        if arm not in (arms := dict.fromkeys(name for name, _ in runs)):
+            raise unknown("arm of this comparison:", arm, arms)
+        if (arm, seed) not in runs:
+            seeds = ", ".join(str(one) for name, one in runs if name == arm)
+            raise UserError(f"there is no student {arm!r} of seed {seed!r}; its seeds are {seeds}.")
         return self.folder.parent / str(runs[arm, seed])
 
     def __repr__(self) -> str:
+        decision = self.decision
         parts = (
+            decision.sentence,
+            "\n".join(decision.reasons),
+            str(decision.table),
+            decision.table.caption,
+            str(self.table),
             self.table.caption,
             self.verdict,
+            "\n".join(decision.advice),
             f"Report            {self.report}\nExported student  {self.exported}",
         )
-        return "\n\n".join((str(self.table), *(part for part in parts if part)))
+        return "\n\n".join(part for part in parts if part)
 
     def _repr_html_(self) -> str:
-        sentences = (self.table.caption, *self.verdict.splitlines())
+        decision = self.decision
+        first = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in decision.reasons)
+        sentences = (self.table.caption, *self.verdict.splitlines(), *decision.advice)
         link = os.path.relpath(self.report).replace(os.sep, "/")
         return (
-            f"{self.table._repr_html_()}"
+            f"<p><b>{html.escape(decision.sentence)}</b></p>{first}"
+            f"{decision.table._repr_html_()}{self.table._repr_html_()}"
             f"{''.join(f'<p>{html.escape(sentence)}</p>' for sentence in sentences)}"
             f'<p><a href="{html.escape(link)}" target="_blank">Report</a> · exported student: '
             f"<code>{html.escape(str(self.exported))}</code></p>"

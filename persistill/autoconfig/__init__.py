@@ -3,17 +3,19 @@
 from persistill.autoconfig.build_recipe import Chosen, choose_size, make_recipe
 from persistill.autoconfig.initial_weights import Initial, Role, look_at_initial
 from persistill.autoconfig.method_defaults import names
-from persistill.autoconfig.options import Options
-from persistill.autoconfig.teacher_checkpoint import TeacherCheckpoint, look_at_weights, try_teacher
+from persistill.autoconfig.options import DEFAULT_METHOD, Options
+from persistill.autoconfig.teacher_checkpoint import TeacherCheckpoint, TeacherTrial, look_at_weights, try_teacher
 from persistill.autoconfig.to_command import as_command
 from persistill.autoconfig.to_python import as_python
 
 __all__ = [
+    "DEFAULT_METHOD",
     "Chosen",
     "Initial",
     "Options",
     "Role",
     "TeacherCheckpoint",
+    "TeacherTrial",
     "as_command",
     "as_python",
     "choose_size",

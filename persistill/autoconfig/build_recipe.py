@@ -90,7 +90,7 @@ def make_recipe(
     augment = _augment(options, seen)
     arms = {ALONE: Arm()}
     for wish in options.methods:
-        arms |= make_arms(wish, size, batch_size)
+        arms |= make_arms(wish, size, batch_size, len(seen.classes))
     topology = any(TOPOLOGY in arm.teachers for arm in arms.values())
 
     def training(model: Model, lr: float | None = None) -> Train:
@@ -133,6 +133,7 @@ def make_recipe(
         evaluate=Evaluate() if _small(size) else Evaluate(batch_size=batch_size, attacks=(), corruptions=()),
         seeds=options.seeds,
         formats=options.formats,
+        export=options.export,
         quantize=None if options.int8_epochs is None else Quantize(epochs=options.int8_epochs),
     )
     recipe = recipe.quick() if options.quick else recipe
@@ -245,6 +246,10 @@ def _reasons(
             f"The student{'s' * (len(started) > 1)} of {' and '.join(started)} start{'s' * (len(started) == 1)} from "
             f"the one trained {ALONE}, as published, and so train{'s' * (len(started) == 1)} twice as long."
         )
+    for name, arm in recipe.arms.items():
+        for loss in arm.methods:
+            if dead := ", ".join(loss.constant_terms(len(seen.classes))):
+                said.append(f"{type(loss).__name__} of {name} has no term {dead}: with two classes it is constant.")
     measured = recipe.evaluation(seen.train)
     if options.quick:
         said.append("As --quick says, networks are measured without corruptions, attacks and likeness to the teacher.")

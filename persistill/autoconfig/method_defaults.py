@@ -16,7 +16,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_table()))
 
 
-def make_arms(wish: str, size: tuple[int, int], batch_size: int) -> dict[str, Arm]:
+def make_arms(wish: str, size: tuple[int, int], batch_size: int, num_classes: int) -> dict[str, Arm]:
     """The arm of one method, or of several added up, under the name of the wish.
 
     What suits the images, each method's own class says (``DistillationLoss.autoconfig``). The labels keep the least
@@ -27,6 +27,7 @@ def make_arms(wish: str, size: tuple[int, int], batch_size: int) -> dict[str, Ar
         wish: "tgd", or "kd+at".
         size: height and width of the images.
         batch_size: of the student's training.
+        num_classes: that networks tell apart.
 
     Raises:
         UserError: if there is no such method, with the near names, or one is named twice.
@@ -39,7 +40,7 @@ def make_arms(wish: str, size: tuple[int, int], batch_size: int) -> dict[str, Ar
         if name not in table:
             raise unknown("method", name, table, "Several are added up with a plus: kd+at.")
     name = "+".join(wanted)
-    context = AutoconfigContext(size, batch_size)
+    context = AutoconfigContext(size, batch_size, num_classes)
     suggestions = [table[one].autoconfig(context) for one in wanted]
     first = tuple(suggestion.loss for suggestion in suggestions if suggestion.before_others)
     summed = [suggestion for suggestion in suggestions if not suggestion.before_others]

@@ -4,8 +4,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from persistill.config import BEST
 from persistill.settings import Settings
 
+DEFAULT_METHOD = "kd"
+"""What measured best at equal cost (docs/results.md): KD beside the whole cross-entropy."""
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -31,12 +34,13 @@ class Options(Settings):
         int8_epochs: for which the exported student is trained on for its int8 file; None to round it as it is.
         formats: in which it is exported, as in ``Recipe``; None for all.
         quick: measure networks without corruptions, attacks and the similarity to the teacher.
+        export: whose student is exported, as in ``Recipe.export``.
     """
 
     data: str
     teacher: str
     student: str
-    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("tgd",)
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_METHOD,)
     teacher_weights: str | None = None
     teacher_initial: str | None = None
     student_initial: str | None = None
@@ -49,6 +53,7 @@ class Options(Settings):
     int8_epochs: Positive | None = None
     formats: tuple[str, ...] | None = None
     quick: bool = False
+    export: str = BEST
 
     @field_validator("lr")
     @classmethod

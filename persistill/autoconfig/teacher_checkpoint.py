@@ -14,6 +14,7 @@ from persistill.errors import UserError
 
 Numbers = tuple[float, ...]
 _ASKED = 500
+_LEVEL = 0.01
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,33 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
     return TeacherCheckpoint(trained_on, found.own.mean, found.own.std, found.source)
 
 
+@dataclass(frozen=True)
+class TeacherTrial:
+    """How a teacher answered for some images.
+
+    Attributes:
+        right: images that it is right on.
+        asked: images.
+        chance: share that it would be right on if its answers, as often of each class as they are, had nothing to do
+            with the images. Of unequal classes that is more than one over their number.
+    """
+
+    right: int
+    asked: int
+    chance: float
+
+    @property
+    def better_than_chance(self) -> bool:
+        """Whether chance would hardly do as well: a one-sided binomial test at 1 %."""
+        from scipy.stats import binomtest  # noqa: PLC0415 - slow to import
+
+        found = binomtest(self.right, self.asked, min(1.0, self.chance), alternative="greater")
+        return bool(found.pvalue < _LEVEL)
+
+
 def try_teacher(
     recipe: Recipe, splits: Splits, normalization: tuple[Numbers, Numbers], device: torch.device
-) -> tuple[int, int]:
+) -> TeacherTrial:
     """Ask a teacher with weights of its own about validation images, before anything is trained.
 
     Args:
@@ -77,7 +102,7 @@ def try_teacher(
         device: where to ask.
 
     Returns:
-        On how many images it is right, and how many it was asked about, 500 at most.
+        How it answered, for 500 images at most.
     """
     teacher = recipe.teachers[IMAGE]
     assert teacher.weights is not None
@@ -94,4 +119,6 @@ def try_teacher(
         some, {}, batch_size=recipe.evaluate.batch_size, mean=mean, std=std, shuffle_seed=None, device=device
     )
     found = evaluation.predict(network.to(device), loader, teacher.view)
-    return int((found.logits.argmax(1) == found.target).sum()), count
+    answers = found.logits.argmax(1)
+    shares = [torch.bincount(classes, minlength=len(splits.classes)) / count for classes in (answers, found.target)]
+    return TeacherTrial(int((answers == found.target).sum()), count, float((shares[0] * shares[1]).sum()))

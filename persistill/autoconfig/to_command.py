@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from persistill.autoconfig.options import Options
+from persistill.config import BEST
 
 
 def as_command(options: Options, changes: Mapping[str, Any], out: Path) -> str:
@@ -31,6 +32,7 @@ def as_command(options: Options, changes: Mapping[str, Any], out: Path) -> str:
     words += [] if options.int8_epochs is None else ["--int8-epochs", str(options.int8_epochs)]
     words += [] if options.formats is None else ["--formats", ",".join(options.formats)]
     words += ["--quick"] if options.quick else []
+    words += [] if options.export == BEST else ["--export", options.export]
     for path, change in changes.items():
         words += ["--set", f"{path}={change}"]
     return shlex.join([*words, *(["--out", str(out)] if out != Path("runs") else [])])

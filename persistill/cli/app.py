@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import shlex
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ from persistill.cli.options import (
     Changes,
     Device,
     DryRun,
+    Export,
     Formats,
     Out,
     OwnCode,
@@ -128,6 +130,7 @@ def demo(
     out: Out = Path("runs"),
     device: Device = "auto",
     seeds: Seeds = None,
+    export: Export = None,
     changes: Changes = None,
     quick: Quick = False,
     dry_run: DryRun = False,
@@ -138,7 +141,7 @@ def demo(
     their persistence images, then students alone, with KD and with TGD, each on three seeds. It ends with a table, an
     HTML report and an exported student. Interrupted and run again, it goes on where it stopped.
     """
-    _run("tgd_digits", "persistill demo", out, device, seeds, changes, quick=quick, dry_run=dry_run)
+    _run("tgd_digits", "persistill demo", out, device, seeds, changes, export=export, quick=quick, dry_run=dry_run)
 
 
 @app.command(
@@ -153,13 +156,15 @@ def run(
     out: Out = Path("runs"),
     device: Device = "auto",
     seeds: Seeds = None,
+    export: Export = None,
     changes: Changes = None,
     small: Small = False,
     quick: Quick = False,
     dry_run: DryRun = False,
 ) -> None:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused."""
-    _run(recipe, f"persistill run {recipe}", out, device, seeds, changes, small=small, quick=quick, dry_run=dry_run)
+    command = f"persistill run {recipe}"
+    _run(recipe, command, out, device, seeds, changes, export=export, small=small, quick=quick, dry_run=dry_run)
 
 
 @app.command(
@@ -364,11 +369,13 @@ def _run(
     seeds: str | None,
     changes: list[str] | None,
     *,
+    export: str | None = None,
     small: bool = False,
     quick: bool = False,
     dry_run: bool = False,
 ) -> "Result | None":
     changed = {**parse_changes(changes), **({"seeds": parse_seeds(seeds)} if seeds else {})}
+    changed |= {} if export is None else {"export": export}
     with quiet_start():
         from persistill.cli import run_recipe  # noqa: PLC0415 - torch is slow to import
     recipe = recipe_files.read(name, changed, small=small, quick=quick)
@@ -378,6 +385,7 @@ def _run(
     words = [command, *(["--small"] if small else []), *(["--quick"] if quick else [])]
     words += [f"--set '{change}'" for change in changes or []]
     words += [f"--seeds {seeds}"] if seeds else []
+    words += [f"--export {shlex.quote(export)}"] if export else []
     return run_recipe.execute(recipe, " ".join(words), out, device)
 
 

@@ -17,7 +17,7 @@ SUMMARY = "Distill a student from a folder of images and the names of two networ
 EXAMPLES = (
     (
         "persistill distill --data images --teacher timm/resnet50 --teacher-initial pretrained "
-        "--student timm/mobilenetv3_small_100 --student-initial pretrained --method tgd"
+        "--student timm/mobilenetv3_small_100 --student-initial pretrained"
     ),
     "persistill distill --data digits --teacher wrn-16-2 --student resnet-8 --method kd --method sp --dry-run",
 )
@@ -45,7 +45,7 @@ def distill(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="tgd (the default), kd, sp, at, amd, dkd, ...; repeatable: one student each. kd+at adds two up.",
+            help="kd (the default), tgd, sp, at, amd, dkd, ...; repeatable: one student each. kd+at adds two up.",
         ),
     ] = None,
     teacher_weights: Annotated[
@@ -123,6 +123,16 @@ def distill(
             help="In which the student is exported: some of onnx, int8, program, executorch; all by default.",
         ),
     ] = None,
+    export: Annotated[
+        str,
+        typer.Option(
+            "--export",
+            metavar="best|NAME",
+            rich_help_panel=_CHOICES,
+            help="Whose student is exported: alone, or a method's; of its seeds the one best on validation images. By "
+            "default the best of all.",
+        ),
+    ] = "best",
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -167,7 +177,7 @@ def distill(
             data,
             teacher,
             student,
-            method=method or "tgd",
+            method=method or "kd",
             teacher_weights=teacher_weights,
             teacher_initial=teacher_initial,
             student_initial=student_initial,
@@ -180,6 +190,7 @@ def distill(
             int8_epochs=int8_epochs,
             formats=parse_formats(formats),
             quick=quick,
+            export=export,
             changes=parse_changes(changes),
             out=out,
             device=device,

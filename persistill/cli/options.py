@@ -14,6 +14,14 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
 ]
 Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="One student per arm and seed.")]
+Export = Annotated[
+    str | None,
+    typer.Option(
+        "--export",
+        metavar="best|ARM",
+        help="Whose student is exported; by default as the recipe says, or else the best one on validation images.",
+    ),
+]
 Small = Annotated[
     bool, typer.Option("--small", help="The recipe's sibling for two cores: fewer images, epochs, smaller networks.")
 ]

@@ -21,12 +21,13 @@ def try_teacher(recipe: Recipe, splits: "Splits", pipeline: "Pipeline") -> None:
     """Print on how many images a teacher with weights of its own is right."""
     from persistill import autoconfig  # noqa: PLC0415
 
-    right, asked = autoconfig.try_teacher(recipe, splits, pipeline.normalization, pipeline.device)
-    console.print(f"- The teacher is right on {right / asked:.1%} of {asked} validation images.", highlight=False)
-    if right / asked < 2 / len(splits.classes):
+    trial = autoconfig.try_teacher(recipe, splits, pipeline.normalization, pipeline.device)
+    share = trial.right / trial.asked
+    console.print(f"- The teacher is right on {share:.1%} of {trial.asked} validation images.", highlight=False)
+    if not trial.better_than_chance:
         console.print(
             Text.assemble(
-                (f"  That is little better than chance ({1 / len(splits.classes):.1%}).", "bold"),
+                (f"  Chance could do as well ({trial.chance:.1%} is to be expected of it).", "bold"),
                 " Are the weights for these classes in this order (class folders are sorted by name), and for images "
                 "normalized like this?",
             )
@@ -109,7 +110,7 @@ def cost_table(pipeline: "Pipeline", found: "Estimate") -> Table:
         seeds = f", {len(recipe.seeds)} seeds" if len(recipe.seeds) > 1 else ""
         add(f"student {arm}{seeds}", [costs[graph.students[arm, seed].key] for seed in recipe.seeds])
     if graph.quantized is not None:
-        add(f"student {recipe.exported_arm}, trained on for int8", [costs[graph.quantized.key]])
+        add("exported student, trained on for int8", [costs[graph.quantized.key]])
     evaluations = [costs[stage.key] for stage in graph.evaluations.values()]
     add(f"evaluation of {len(evaluations)} networks", evaluations)
     ends = {stage.key for stage in (graph.exported, *graph.costs.values(), graph.comparison)}

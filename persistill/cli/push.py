@@ -40,10 +40,10 @@ def find_card(folder: Path) -> str | None:
     if not (folder / "run.json").is_file():
         return None
     run = RunFolder.open(folder)
-    student = run.inputs.get("network") if run.kind == "export" else run.key
+    student = run.result()["student"]["run"] if run.kind == "export" else run.path.resolve().name
     beside = find(run.path.resolve().parent, lambda other: other.kind == "comparison" and other.complete)
     for comparison in reversed(beside):
         for row in comparison.result()["rows"]:
-            if str(row["run"]).endswith(f"-{student}"):
+            if row["run"] == student:
                 return report.model_card(report.read(comparison.path), row["arm"], row["seed"])
     return None

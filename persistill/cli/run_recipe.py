@@ -8,7 +8,7 @@ from persistill import report
 from persistill.api.progress_bars import Bars
 from persistill.api.recipe_run import run
 from persistill.api.result import Result
-from persistill.cli.console import console
+from persistill.cli.console import console, in_columns
 from persistill.cli.images_table import images_table
 from persistill.config import Recipe
 from persistill.pipeline import Pipeline
@@ -90,24 +90,24 @@ def print_totals(found: Estimate) -> None:
 
 
 def print_result(result: Result) -> None:
-    """Print the table of a comparison, what the differences say, and where its report and its student lie."""
-    comparison = result.comparison
-    titles, rows = report.header(comparison), report.rows(comparison)
-    # A narrow terminal shows what matters most; the report has the rest.
-    shown = [i for i, title in enumerate(titles) if console.width >= 130 or "noise" not in title]
-    table = Table(title=comparison.recipe, box=None, header_style="bold", title_justify="left")
-    for i in shown:
-        table.add_column(titles[i], justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for row in rows:
-        table.add_row(*(row[i] for i in shown))
+    """Print what a comparison comes to: which student to take and why, six columns, and where its files lie."""
+    comparison, decision = result.comparison, result.decision
     console.print()
-    console.print(table)
-    console.print(report.note(comparison), style="dim", highlight=False)
+    console.print(decision.sentence, style="bold", highlight=False)
+    for reason in decision.reasons:
+        console.print(f"- {reason}", highlight=False)
+    console.print()
+    console.print(in_columns(decision.table))
+    console.print(f"{decision.table.caption} {report.note(comparison)}", style="dim", highlight=False)
     for line in result.verdict.splitlines():
         console.print(line, highlight=False)
+    if decision.advice:
+        console.print("\nWhat to try next", style="bold")
+        for advice in decision.advice:
+            console.print(f"- {advice}", highlight=False)
     console.print()
-    console.print(f"Report            {result.report}", highlight=False)
-    console.print(f"Exported student  {result.exported}", highlight=False)
+    console.print(f"Report            {result.report}", highlight=False, soft_wrap=True)
+    console.print(f"Exported student  {_exported(result)}", highlight=False, soft_wrap=True)
     if comparison.export is not None and (made := int8_sentence(comparison.export)):
         console.print(made, highlight=False)
     for problem in problems(comparison.export or {}):
@@ -117,3 +117,8 @@ def print_result(result: Result) -> None:
         console.print(f"Left out          {count} unreadable image(s): {names}", highlight=False)
     for note in result.notes:
         console.print(f"Images            {note}", highlight=False)
+
+
+def _exported(result: Result) -> str:
+    choice = result.comparison.choice
+    return f"{result.exported}" if choice is None else f"{result.exported} ({choice.name})"

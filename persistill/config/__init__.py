@@ -3,10 +3,11 @@
 from persistill.config.data import Data
 from persistill.config.evaluation import Evaluate, Published
 from persistill.config.model import Model
-from persistill.config.recipe import CLASSIFICATION, Arm, Recipe, Teacher
+from persistill.config.recipe import BEST, CLASSIFICATION, Arm, Recipe, Teacher
 from persistill.config.train import Quantize, Train
 
 __all__ = [
+    "BEST",
     "CLASSIFICATION",
     "Arm",
     "Data",

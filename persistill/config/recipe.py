@@ -18,6 +18,8 @@ from persistill.losses import DistillationLoss
 from persistill.settings import Settings
 
 CLASSIFICATION = "classification"
+BEST = "best"
+"""In place of an arm to export: whichever is best on validation images."""
 
 
 class Teacher(Settings):
@@ -113,7 +115,8 @@ class Recipe(Settings):
         teacher_seed: each teacher is trained once, from this seed, and teaches all students.
         teacher_cache: compute what the methods read of each teacher once and store it, maps in float16 ("half") or
             float32 ("exact"); only where images are not augmented. "off" asks the teacher at every step.
-        export: the arm whose student, of the first seed, is exported; None for the last arm.
+        export: whose student is exported: an arm's, or "best" for any. Of all seeds it is the one that is best on
+            validation images by the task's figure, never on test images. Ties go to the simplest arm.
         formats: in which it is exported beside its weights: some of "onnx", "int8", "program", "executorch"; None for
             all.
         quantize: how that student is trained on for its int8 file; None to round it as it is.
@@ -132,7 +135,7 @@ class Recipe(Settings):
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     teacher_seed: int = 0
     teacher_cache: Literal["off", "half", "exact"] = "off"
-    export: str | None = None
+    export: str = BEST
     formats: tuple[str, ...] | None = None
     quantize: Quantize | None = None
     published: tuple[Published, ...] = ()
@@ -147,20 +150,28 @@ class Recipe(Settings):
         return {name: value for name, value in super().to_json().items() if (name, value) not in defaults}
 
     @property
-    def exported_arm(self) -> str:
-        """Name of the arm whose student, of the first seed, is exported."""
-        return self.export or list(self.arms)[-1]
+    def export_candidates(self) -> tuple[str, ...]:
+        """Names of the arms one of whose students is exported.
+
+        Arms that only prepare the start of another one, without the labels, are none.
+        """
+        if self.export != BEST:
+            return (self.export,)
+        starts = {arm.start for arm in self.arms.values()}
+        found = tuple(name for name, arm in self.arms.items() if arm.cross_entropy > 0 or name not in starts)
+        return found or tuple(self.arms)
 
     def training_of(self, part: Teacher | Arm) -> Train:
         """How a teacher, or the students of an arm, are trained: as they say themselves, or else as the recipe says."""
         return part.train or self.train
 
-    @property
-    def int8_training(self) -> Train | None:
-        """How the exported student is trained on for its int8 file; None where it is not."""
-        if self.quantize is None:
-            return None
-        return self.quantize.training(self.training_of(self.arms[self.exported_arm]))
+    def int8_training(self, arm: str) -> Train | None:
+        """How the exported student is trained on for its int8 file; None where it is not.
+
+        Args:
+            arm: name of the student's arm.
+        """
+        return None if self.quantize is None else self.quantize.training(self.training_of(self.arms[arm]))
 
     def evaluation(self, images: int) -> Evaluate:
         """What is measured of every network, with the numbers of test images chosen that are left open.
@@ -219,7 +230,9 @@ class Recipe(Settings):
             for teacher_name in arm.teachers:
                 known(f"teacher of arm {name!r}:", teacher_name, list(self.teachers))
             known(f"start of arm {name!r} (an arm before it):", arm.start, names[: names.index(name)])
-        known("arm to export:", self.export, names)
+        if BEST in names:
+            problems.append(f"an arm cannot be called {BEST!r}: export={BEST!r} asks for the best one of all.")
+        known("arm to export:", self.export, [BEST, *names])
         for published in self.published:
             for name in published.accuracies:
                 known("published arm or teacher:", name, [*names, *self.teachers])

@@ -35,7 +35,7 @@ class Live:
         Returns:
             Plain JSON: ``root``; ``there``, whether it exists; ``runs``, each with its ``folder``, ``kind``, ``name``,
             ``created``, ``state`` ("finished", "at work" or "not finished"), ``age`` in seconds since its last write,
-            ``version`` (which changes when its log grows), ``progress`` and ``accuracy`` in words, ``curves`` (whether
+            ``version`` (which changes when its log grows), ``progress`` and ``figure`` in words, ``curves`` (whether
             it is a training) and ``report`` (whether it holds one); ``problems``, sentences about folders that cannot
             be read.
         """
@@ -58,7 +58,7 @@ class Live:
             folder: the name of its folder, as ``overview`` gives it.
 
         Returns:
-            Plain JSON: ``validation``, with ``step``, ``epoch`` and ``accuracy`` (percent) of every epoch, and the
+            Plain JSON: ``validation``, with ``step``, ``epoch`` and ``percent`` of every epoch, and the
             ``name`` of what stands in its place where the task has another figure;
             ``terms``, for "loss" and for the name of each term its ``step`` and ``value``: means over the epochs that
             are over, and then the single steps of the one that is not. What was not finite is None; ``steps``, how
@@ -82,7 +82,7 @@ class Live:
             "name": judged[0][1][0] if judged else "accuracy",
             "step": [record.get("step") for record, _ in judged],
             "epoch": [record.get("epoch") for record, _ in judged],
-            "accuracy": [100 * value for _, (_, value) in judged],
+            "percent": [100 * value for _, (_, value) in judged],
         }
         return {"folder": folder, "validation": validation, "terms": terms, "steps": _planned(epochs)}
 
@@ -143,10 +143,14 @@ class Live:
             "age": age,
             "version": f"{run.log_size()}-{'done' if finished else 'open'}",
             "progress": f"epoch {last['epoch']} of {last['epochs']}" if {"epoch", "epochs"} <= set(last) else "",
-            "accuracy": "" if figure is None else f"{100 * figure[1]:.2f} %",
+            "figure": "" if figure is None else f"{_TITLES.get(figure[0], figure[0])} {100 * figure[1]:.2f} %",
             "curves": run.kind in TRAINED,
             "report": run.kind == "comparison" and run.file("report.html").is_file(),
         }
+
+
+_TITLES = {"miou": "mIoU"}
+"""Figures whose names are not words."""
 
 
 def _present(run: RunFolder, names: tuple[str, ...]) -> list[Path]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
-from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion
+from persistill.losses.base import STANDARDIZED_PAIR, AutoconfigContext, DistillationLoss, Suggestion
 from persistill.losses.functional import check_logits, flatten_logits, full_precision, standardize_logits
 from persistill.structures import ModelOutput
 
@@ -62,6 +62,10 @@ class AveragedKD(DistillationLoss):
     def autoconfig(cls, context: AutoconfigContext) -> Suggestion:  # noqa: ARG003 - the same for all images
         """Most of the loss: a tenth of it is left to the labels, as published for KD."""
         return Suggestion(cls(), cross_entropy=0.1)
+
+    def constant_terms(self, num_classes: int) -> Mapping[str, str]:
+        """The term of standardized logits, with two classes."""
+        return {"averaged_kd": STANDARDIZED_PAIR} if self.standardize and num_classes == 2 else {}
 
     @property
     def weights(self) -> Mapping[str, float]:

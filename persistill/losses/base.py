@@ -72,10 +72,12 @@ class AutoconfigContext(NamedTuple):
     Attributes:
         image_size: height and width of the images.
         batch_size: of the student's training.
+        num_classes: that networks tell apart.
     """
 
     image_size: tuple[int, int]
     batch_size: int
+    num_classes: int
 
     @property
     def relative_area(self) -> float:
@@ -106,6 +108,10 @@ class Suggestion(NamedTuple):
     cross_entropy: float = 1.0
     after_baseline: bool = False
     before_others: bool = False
+
+
+STANDARDIZED_PAIR = "two standardized logits are the same two numbers, whatever they were: set standardize=False"
+"""Why a term is constant with two classes that compares z-scores of logits, and what to set instead."""
 
 
 class Preparation(Protocol):
@@ -171,6 +177,17 @@ class DistillationLoss(Settings):
     def preparation(self) -> Preparation | None:
         """What has to be done once, before any student; None for nothing."""
         return None
+
+    def constant_terms(self, num_classes: int) -> Mapping[str, str]:
+        """Terms that are constant by construction with so few classes, and so teach nothing.
+
+        Args:
+            num_classes: that networks tell apart.
+
+        Returns:
+            Term name -> why, and what to set instead.
+        """
+        return {}
 
     def schedule(self, step: int, epoch: int) -> float | Mapping[str, float]:
         """Factor of the weights at a step: one for all terms, or term name -> factor. It is logged with the weights.

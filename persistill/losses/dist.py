@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from persistill.losses.base import DistillationLoss
+from persistill.losses.base import STANDARDIZED_PAIR, AutoconfigContext, DistillationLoss, Suggestion
 from persistill.losses.functional import (
     check_logits,
     flatten_logits,
@@ -72,6 +72,18 @@ class DIST(DistillationLoss):
     intra: Annotated[float, Field(ge=0)] = 2.0
     temperature: Annotated[float, Field(gt=0)] = 4.0
     standardize: bool = False
+
+    @classmethod
+    def autoconfig(cls, context: AutoconfigContext) -> Suggestion:
+        """The defaults; of two classes, without the term that is constant."""
+        return Suggestion(cls(inter=0.0) if context.num_classes == 2 else cls())
+
+    def constant_terms(self, num_classes: int) -> Mapping[str, str]:
+        """Relations between the classes, where there are two; and those between images, if logits are standardized."""
+        if num_classes != 2:
+            return {}
+        inter = "two probabilities sum to 1, so that those of student and teacher correlate by -1 or 1: set inter=0"
+        return {"dist_inter": inter, **({"dist_intra": STANDARDIZED_PAIR} if self.standardize else {})}
 
     @property
     def weights(self) -> Mapping[str, float]:

@@ -8,7 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
-from persistill.losses.base import DistillationLoss, linear_warmup
+from persistill.losses.base import (
+    STANDARDIZED_PAIR,
+    AutoconfigContext,
+    DistillationLoss,
+    Suggestion,
+    linear_warmup,
+)
 from persistill.losses.functional import check_logits, flatten_logits, full_precision, kl, standardize_logits
 from persistill.structures import ModelOutput
 
@@ -77,6 +83,18 @@ class DKD(DistillationLoss):
     def published(cls) -> Self:
         """The settings of mdistiller for CIFAR-100 where it has no others for a pair of networks."""
         return cls(alpha=1.0, beta=8.0, temperature=4.0, warmup_epochs=20.0)
+
+    @classmethod
+    def autoconfig(cls, context: AutoconfigContext) -> Suggestion:
+        """The defaults; of two classes, without the term that is constant."""
+        return Suggestion(cls(beta=0.0) if context.num_classes == 2 else cls())
+
+    def constant_terms(self, num_classes: int) -> Mapping[str, str]:
+        """The term of the classes beside the target, where there is one; and the other, if logits are standardized."""
+        if num_classes != 2:
+            return {}
+        others = "beside the target there is one class alone, with a probability of 1: set beta=0"
+        return {"nckd": others, **({"tckd": STANDARDIZED_PAIR} if self.standardize else {})}
 
     @property
     def weights(self) -> Mapping[str, float]:

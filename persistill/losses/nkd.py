@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from persistill.errors import UserError
-from persistill.losses.base import DistillationLoss
+from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion
 from persistill.losses.functional import check_logits, flatten_logits, full_precision
 from persistill.structures import ModelOutput
 
@@ -66,6 +66,16 @@ class NKD(DistillationLoss):
     target: Annotated[float, Field(ge=0)] = 1.0
     others: Annotated[float, Field(ge=0)] = 1.5
     temperature: Annotated[float, Field(gt=0)] = 1.0
+
+    @classmethod
+    def autoconfig(cls, context: AutoconfigContext) -> Suggestion:
+        """The defaults; of two classes, without the term that is constant."""
+        return Suggestion(cls(others=0.0) if context.num_classes == 2 else cls())
+
+    def constant_terms(self, num_classes: int) -> Mapping[str, str]:
+        """The term of the classes beside the target, where there is one."""
+        others = "beside the target there is one class alone, with a probability of 1: set others=0"
+        return {"nkd_others": others} if num_classes == 2 else {}
 
     @property
     def weights(self) -> Mapping[str, float]:

@@ -1,7 +1,7 @@
 """Metrics of predictions: pure functions of tensors."""
 
 from persistill.metrics.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
-from persistill.metrics.classification import accuracy, brier, nll, top_k
+from persistill.metrics.classification import ClassScores, accuracy, brier, class_scores, nll, top_k
 from persistill.metrics.detection.bootstrap import Interval, ap_difference, ap_intervals
 from persistill.metrics.detection.coco_ap import class_ap, class_recall, coco_figures
 from persistill.metrics.detection.d_ece import d_ece
@@ -15,6 +15,7 @@ from persistill.metrics.selective import aurc, risk_coverage
 from persistill.metrics.similarity import agreement, cka, diagram_distance, mean_kl, v_measure
 
 __all__ = [
+    "ClassScores",
     "DetectionMatches",
     "Interval",
     "accuracy",
@@ -28,6 +29,7 @@ __all__ = [
     "class_ap",
     "class_iou",
     "class_recall",
+    "class_scores",
     "classwise_ece",
     "coco_figures",
     "confusion_counts",

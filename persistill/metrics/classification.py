@@ -1,5 +1,8 @@
 """Accuracy and proper scores as functions of logits and targets. Fractions and nats, never percentages."""
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -85,3 +88,52 @@ def brier(logits: Tensor, target: Tensor) -> float:
     check(logits, target)
     right = F.one_hot(target.long(), logits.shape[1])
     return float((logits.double().softmax(1) - right).square().sum(1).mean())
+
+
+class ClassScores(NamedTuple):
+    """How well each class is recognized, one entry a class; NaN where a figure is not defined.
+
+    Attributes:
+        precision: share of the images given this class that are of it; NaN where none is given it.
+        recall: share of the images of this class that are given it; NaN where there are none.
+        f1: harmonic mean of the two, 2 right / (given + there are); NaN where there are neither.
+        support: images of this class.
+    """
+
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+    f1: tuple[float, ...]
+    support: tuple[int, ...]
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall over the classes of which there are images, a fraction."""
+        return float(np.nanmean(self.recall))
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 over the classes of which there are images, a fraction."""
+        return float(np.mean([f1 for f1, count in zip(self.f1, self.support, strict=True) if count]))
+
+
+def class_scores(logits: Tensor, target: Tensor) -> ClassScores:
+    """Precision, recall, F1 and number of images of each class, by the largest logit.
+
+    Args:
+        logits: (N, K).
+        target: (N,) class numbers from 0 to K - 1.
+
+    Raises:
+        UserError: if the shapes or the values make no sense together.
+    """
+    from sklearn.metrics import precision_recall_fscore_support  # noqa: PLC0415 - slow to import
+
+    check(logits, target)
+    found = precision_recall_fscore_support(
+        target.cpu().numpy(),
+        logits.argmax(1).cpu().numpy(),
+        labels=np.arange(logits.shape[1]),
+        zero_division=np.nan,
+    )
+    precision, recall, f1, support = (np.asarray(part).tolist() for part in found)
+    return ClassScores(tuple(precision), tuple(recall), tuple(f1), tuple(support))

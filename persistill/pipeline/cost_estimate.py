@@ -221,9 +221,12 @@ def _gradient(dry: DryRun, trained: NetworkStage) -> float:
 
 def _for_int8(real: Pipeline, dry: DryRun) -> list[Cost]:
     """The cost of training the exported student on for its int8 file, where the recipe asks for that."""
-    settings, stage, small = real.recipe.int8_training, real.graph.quantized, dry.pipeline.graph
-    if settings is None or stage is None or small.quantized is None:
+    stage, small = real.graph.quantized, dry.pipeline.graph
+    if stage is None or small.quantized is None:
         return []
+    # Which student it will be is not known yet: the cost is that of the one which the dry run chose.
+    settings = real.recipe.int8_training(small.choice.chosen(dry.pipeline.context).arm_name)
+    assert settings is not None
     answer = dry.answer(small.evaluations[next(iter(small.students.values())).key])
     return [_training(stage, settings, dry.measured(small.quantized), answer, _counts(real.splits))]
 

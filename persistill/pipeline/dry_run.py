@@ -20,7 +20,7 @@ from persistill.pipeline.stage import Stage
 from persistill.run_folder import RunFolder
 from persistill.utils.progress import Progress
 
-LEFT_OUT = frozenset({"export", "cost", "comparison"})
+LEFT_OUT = frozenset({"choice", "export", "cost", "comparison"})
 """Kinds of stages that hardly depend on the recipe."""
 _PIXELS = 2**16
 """A batch that is evaluated has so many in all, or 16 images."""

@@ -1,6 +1,6 @@
 """The stages of a recipe, each with those that it depends on.
 
-recipe -> views -> teachers (-> features, preparations) -> students (arms x seeds) -> evaluation (-> quantized)
+recipe -> views -> teachers (-> features, preparations) -> students (arms x seeds) -> choice, evaluation (-> quantized)
     -> export -> comparison
 """
 
@@ -13,6 +13,7 @@ from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView
 from persistill.pipeline.network_stage import NetworkStage
 from persistill.pipeline.stage import Stage, in_order
+from persistill.pipeline.stages.choice import ChoiceStage
 from persistill.pipeline.stages.comparison import ComparisonStage
 from persistill.pipeline.stages.cost import CostStage
 from persistill.pipeline.stages.evaluation import EvaluationStage
@@ -104,16 +105,21 @@ class StageGraph:
         return {network.key: EvaluationStage(self._context, network) for network in networks}
 
     @cached_property
+    def choice(self) -> ChoiceStage:
+        """Which student is exported."""
+        among = self._recipe.export_candidates
+        return ChoiceStage(self._context, {place: stage for place, stage in self.students.items() if place[0] in among})
+
+    @cached_property
     def quantized(self) -> QuantizedStage | None:
         """The stage that trains a copy of the exported student for its int8 file, where the recipe asks for that."""
-        return None if self._recipe.quantize is None else QuantizedStage(self._context, self._exported_student)
+        return None if self._recipe.quantize is None else QuantizedStage(self._context, self.choice)
 
     @cached_property
     def exported(self) -> ExportStage:
         """The student that leaves."""
-        student = self._exported_student
-        measured, formats = self.evaluations[student.key], self._recipe.formats or tuple(FORMATS)
-        return ExportStage(student, measured, self.quantized, formats)
+        measured = {student.key: self.evaluations[student.key] for student in self.choice.students.values()}
+        return ExportStage(self.choice, measured, self.quantized, self._recipe.formats or tuple(FORMATS))
 
     @cached_property
     def costs(self) -> dict[str, CostStage]:
@@ -133,6 +139,7 @@ class StageGraph:
             *self.features.values(),
             *self.preparations.values(),
             *self.students.values(),
+            self.choice,
             *self.evaluations.values(),
             *([self.quantized] if self.quantized else []),
             self.exported,
@@ -144,15 +151,11 @@ class StageGraph:
             teachers=self.teachers,
             students=self.students,
             evaluations=self.evaluations,
+            choice=self.choice,
             exported=self.exported,
             costs=self.costs,
             depends_on=in_order(before),
         )
-
-    @property
-    def _exported_student(self) -> StudentStage:
-        """That of the first seed."""
-        return self.students[self._recipe.exported_arm, self._recipe.seeds[0]]
 
     def _input_view(self, name: str) -> InputView:
         """What a network sees; a view that is not stored has no stage."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from persistill import models
-from persistill.config import Model
+from persistill.config import Arm, Model
 from persistill.data import IMAGE
 from persistill.errors import UserError
 from persistill.pipeline.arm_criterion import arm_criterion
@@ -40,6 +40,7 @@ def check_shapes(context: Context) -> None:
     example = context.data.example()
     _check_answers(context, networks)
     for name, arm in recipe.arms.items():
+        _refuse_constant(name, arm, len(context.data.splits.classes))
         teachers: list[TeacherCallable] = []
         for teacher_name in arm.teachers:
             teacher = recipe.teachers[teacher_name]
@@ -51,6 +52,18 @@ def check_shapes(context: Context) -> None:
                 criterion.to(context.device)(network(example.inputs[IMAGE]), taught, example)
         except UserError as error:
             raise UserError(f"arm {name!r}: {error}") from None
+
+
+def _refuse_constant(name: str, arm: Arm, num_classes: int) -> None:
+    """See that every weighted term of an arm can teach something of so many classes."""
+    for place, loss in enumerate(arm.methods):
+        weights = loss.weights
+        for term, why in loss.constant_terms(num_classes).items():
+            if weights[term] > 0:
+                raise UserError(
+                    f"arm {name!r}: with {num_classes} classes the term {term!r} of {type(loss).__name__} is constant "
+                    f"and teaches nothing, since {why} (arms.{name}.methods.{place}), or use KD(), which works here."
+                )
 
 
 def _check_answers(context: Context, teachers: Mapping[str, models.Network]) -> None:

@@ -3,6 +3,7 @@
 from persistill.report.against_baseline import against_baseline, verdicts
 from persistill.report.card import model_card
 from persistill.report.comparison import ArmSummary, Comparison, Epoch, Run, Sample, View, read
+from persistill.report.decision import Decision, decide
 from persistill.report.page import write
 from persistill.report.paper import write_paper
 from persistill.report.published import differences, published
@@ -13,6 +14,7 @@ from persistill.report.table import Table, header, markdown, note, overview, row
 __all__ = [
     "ArmSummary",
     "Comparison",
+    "Decision",
     "Difference",
     "Epoch",
     "Run",
@@ -22,6 +24,7 @@ __all__ = [
     "Table",
     "View",
     "against_baseline",
+    "decide",
     "differences",
     "header",
     "markdown",

@@ -49,7 +49,7 @@ def against_baseline(comparison: Comparison, measure: Measure | None = None) -> 
                         f"{run.evaluation} holds answers to other test images than the baseline's, so the two cannot "
                         "be compared. Run the recipe again."
                     )
-                pairs.append((_figures(ours, measure), _figures(theirs, measure)))
+                pairs.append((per_image_figures(ours, measure), per_image_figures(theirs, measure)))
         if pairs and np.isfinite(pairs).all():
             arm_figures, baseline_figures = (np.stack(side) for side in zip(*pairs, strict=True))
             better = measure.larger_is_better
@@ -97,8 +97,8 @@ def verdicts(comparison: Comparison) -> tuple[str, ...]:
     )
 
 
-def _figures(answers: Predictions, measure: Measure) -> NDArray[np.float64]:
-    """(N,), one figure an image."""
+def per_image_figures(answers: Predictions, measure: Measure) -> NDArray[np.float64]:
+    """(N,), one figure an image: 1 or 0 for a right or wrong class, or the negative log-likelihood."""
     target, logits = answers
     if measure.name == "accuracy":
         right: NDArray[np.bool_] = logits.argmax(1) == target

@@ -13,7 +13,9 @@ from typing import Any
 
 from persistill.errors import UserError, unknown
 from persistill.report.against_baseline import against_baseline
+from persistill.report.class_scores import BALANCED, unequal_classes
 from persistill.report.comparison import ArmSummary, Comparison, Run
+from persistill.report.decision import decide, exported_run
 from persistill.report.sections.corruptions import corruption_error
 from persistill.report.significance import sentence
 from persistill.report.table import NOTHING, Table, as_markdown, escaped, percent, spread
@@ -27,7 +29,7 @@ def model_card(comparison: Comparison, arm: str, seed: int | None = None) -> str
     Args:
         comparison: as read from its folder.
         arm: name of the student's arm.
-        seed: of the network that the card goes with; None for the first that is complete.
+        seed: of the network that the card goes with; None for the exported one, or the first that is complete.
 
     Raises:
         UserError: if there is no such arm or seed, or no network of it is complete.
@@ -35,7 +37,9 @@ def model_card(comparison: Comparison, arm: str, seed: int | None = None) -> str
     arms = {summary.name: summary for summary in comparison.arms}
     if arm not in arms:
         raise unknown("arm:", arm, arms)
-    found = arms[arm]
+    found, exported = arms[arm], exported_run(comparison)
+    if seed is None and exported in found.runs:
+        seed = exported.seed
     runs = [run for run in found.runs if seed is None or run.seed == seed]
     if not runs:
         of = "" if seed is None else f" of seed {seed}"
@@ -110,6 +114,11 @@ def _body(comparison: Comparison, arm: ArmSummary, run: Run) -> Iterator[str]:
     told = _verdict(comparison, arm)
     if told:
         yield escaped(told)
+    if run is exported_run(comparison):
+        decision = decide(comparison)
+        yield "## Why this one"
+        yield escaped(decision.sentence)
+        yield "\n".join(f"* {escaped(reason)}" for reason in decision.reasons)
     yield "## What to know before using it"
     yield "\n".join(f"* {line}" for line in _limits(run))
     yield "## How it was made"
@@ -127,6 +136,8 @@ def _figures(comparison: Comparison, arm: ArmSummary, run: Run) -> Table:
         )
         for measure in comparison.task.columns
     ]
+    if unequal_classes(comparison):
+        rows += [(one.header, one.show(run.figure(*one.path)), spread(arm.of(one), 100)) for one in BALANCED]
     for title, names in (
         ("ECE %, calibrated", ("calibrated", "ece")),
         ("Area under the risk-coverage curve %", ("aurc",)),

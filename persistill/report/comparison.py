@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persistill.errors import UserError
+from persistill.report.choice import Choice
 from persistill.report.task_report import CLASSIFICATION, Measure, TaskReport
 from persistill.run_folder import RunFolder
 
@@ -71,6 +72,7 @@ class Run:
         folder: name of its run folder.
         evaluation: the folder of its evaluation.
         score: the task's one figure on the test images, a fraction.
+        validation: the same on the validation images, after the last epoch; nan if it was not measured.
         noise: standard deviation of Gaussian noise on images in [0, 1] -> the same figure.
         corrupted: corruption -> severity -> the same figure; empty where it was not measured.
         images: number of test images.
@@ -96,6 +98,7 @@ class Run:
     train_seconds: float
     evaluation_seconds: float
     curve: tuple[Epoch, ...]
+    validation: float = math.nan
     metrics: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
     threads: int | None = None
@@ -144,6 +147,12 @@ class ArmSummary:
     def figures(self, *path: str) -> Sample:
         """A stored figure of every run, by its names; empty unless all have it."""
         values = tuple(run.figure(*path) for run in self.runs)
+        return Sample(values if all(map(math.isfinite, values)) else ())
+
+    @property
+    def validation(self) -> Sample:
+        """The same on the validation images; empty unless all runs were validated."""
+        values = tuple(run.validation for run in self.runs)
         return Sample(values if all(map(math.isfinite, values)) else ())
 
     @property
@@ -209,6 +218,7 @@ class Comparison:
         likeness: student's run folder -> teacher's name -> "agreement", "kl", "cka" and "diagram_distance".
         costs: teacher's name, or "" for the student -> what such a network costs to run.
         task: which figures there are, and which sections.
+        choice: which student was exported; None in comparisons that exported none.
     """
 
     recipe: str
@@ -228,6 +238,7 @@ class Comparison:
     likeness: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     task: TaskReport = CLASSIFICATION
+    choice: Choice | None = None
 
     @property
     def everyone(self) -> tuple[ArmSummary, ...]:
@@ -236,8 +247,8 @@ class Comparison:
 
     @property
     def exported(self) -> str:
-        """Name of the arm whose student is exported, the last unless the recipe names one; empty without arms."""
-        return self.settings.get("export") or (self.arms[-1].name if self.arms else "")
+        """Name of the arm whose student is exported; empty without one."""
+        return "" if self.choice is None else self.choice.student.arm
 
     def cost(self, arm: ArmSummary) -> Mapping[str, Any]:
         """What a network of this arm costs to run; empty if it was not measured."""
@@ -309,6 +320,7 @@ def read(folder: Path) -> Comparison:
         missing=tuple(reader.missing),
         notes=tuple(map(str, result.get("notes") or ())),
         task=task,
+        choice=Choice.from_json(result["choice"]) if result.get("choice") else None,
     )
 
 
@@ -372,6 +384,7 @@ class _Reader:
             train_seconds=_number(trained.get("seconds")) if here else math.nan,
             evaluation_seconds=_number(measured.get("seconds")),
             curve=_curve(run_folder.records()),
+            validation=_number((trained.get("validation") or {}).get(self._task.figure.name)),
             metrics=metrics,
             device=computed.get("device"),
             threads=computed.get("threads"),

@@ -60,3 +60,33 @@ def _compared(measured: Mapping[str, float | None], where: str = "") -> str:
     accuracy = measured.get("accuracy")
     text = f"the checkpoint's class {measured['agreement']:.2%} of the time{where}"
     return text if accuracy is None else f"{text}, accuracy {accuracy:.2%}"
+
+
+def smaller_sentence(export: Mapping[str, Any]) -> str:
+    """Which file of an export to take where it has to be small or fast: the int8 file, if there is one.
+
+    Args:
+        export: the result of an export.
+
+    Returns:
+        A sentence with what was measured; empty where there is no int8 file beside an ONNX file.
+    """
+    files, sizes = export.get("files") or {}, export.get("bytes") or {}
+    if not {"onnx", "int8"} <= set(files) or not {"onnx", "int8"} <= set(sizes):
+        return ""
+    small, large = sizes["int8"], sizes["onnx"]
+    told = [f"{small / 1e6:.2f} MB instead of {large / 1e6:.2f}"]
+    times = [(export.get("milliseconds") or {}).get(name, {}).get("1") for name in ("int8", "onnx")]
+    if all(times):
+        told.append(f"{times[0]:.2f} ms an image instead of {times[1]:.2f} here")
+    figure = str(export.get("figure", "accuracy"))
+    scores = [(export.get(figure) or {}).get(name) for name in ("int8", "checkpoint")]
+    if all(score is not None for score in scores):
+        title = {"accuracy": "accuracy", "miou": "mIoU"}.get(figure, figure)
+        told.append(f"{title} {scores[0]:.2%} instead of {scores[1]:.2%} on {export['images']:,} test images")
+    elif "int8" in export.get("agreement", {}):
+        told.append(f"the same answer {export['agreement']['int8']:.2%} of the time")
+    which = "smaller" if small < large else "no smaller"
+    if all(times):
+        which += " and faster" if times[0] < times[1] else " and no faster"
+    return f"{files['int8']} is {which}: {', '.join(told)}."

@@ -10,8 +10,10 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from persistill.report.comparison import Comparison, read
+from persistill.report.decision import decide
 from persistill.report.figure import Section, marks
 from persistill.report.sections import sections_of
+from persistill.report.sections.decision import with_decision
 from persistill.report.table import headline, overview, units
 from persistill.run_folder import locked
 from persistill.utils.atomic_io import atomic
@@ -39,7 +41,8 @@ def write(folder: Path, output: Path | None = None) -> Path:
 
 def render(comparison: Comparison) -> str:
     """The page as text. Everything that comes from recipes and data is escaped, and no script of theirs may run."""
-    parts = sections_of(comparison)
+    decision = decide(comparison)
+    first, *parts = with_decision(comparison, decision, sections_of(comparison))
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("persistill.report"),
         autoescape=True,
@@ -51,6 +54,8 @@ def render(comparison: Comparison) -> str:
     scripts = [get_plotlyjs(), _file("page.js")]
     return templates.get_template("page.html").render(
         comparison=comparison,
+        decision=decision,
+        section=first,
         headline=headline(comparison),
         overview=overview(comparison),
         units=units(comparison),

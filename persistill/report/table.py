@@ -5,8 +5,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from persistill.report.class_scores import BALANCED, unequal_classes
 from persistill.report.comparison import ArmSummary, Comparison, Sample
-from persistill.report.task_report import TaskReport
+from persistill.report.task_report import Measure
 
 NOTHING = "—"
 _MOST = 6  # arms that a sentence can hold
@@ -64,16 +65,23 @@ def overview(comparison: Comparison) -> Table:
     is more than chance is not for bold type to say.
     """
     levels, task = noise_levels(comparison), comparison.task
+    columns = columns_of(comparison)
     header = (
         "Network",
         "Seeds",
-        *(measure.header for measure in task.columns),
+        *(measure.header for measure in columns),
         *(f"{task.figure.header} at noise {level:g}" for level in levels),
         "Parameters",
         "Training",
     )
-    rows = tuple(_row(arm, task, levels) for arm in (*comparison.arms, *comparison.teachers))
+    rows = tuple(_row(arm, columns, levels) for arm in (*comparison.arms, *comparison.teachers))
     return Table(caption=note(comparison), header=header, rows=rows)
+
+
+def columns_of(comparison: Comparison) -> tuple[Measure, ...]:
+    """The task's columns; beside accuracy, where classes are unequal, what does not let the largest class decide."""
+    first, *others = comparison.task.columns
+    return (first, *(BALANCED if unequal_classes(comparison) else ()), *others)
 
 
 def header(comparison: Comparison) -> list[str]:
@@ -193,12 +201,12 @@ def duration(sample: Sample) -> str:
     return text if text in {NOTHING, "not finite"} else f"{text} {unit}"
 
 
-def _row(arm: ArmSummary, task: TaskReport, levels: Sequence[float]) -> tuple[str, ...]:
+def _row(arm: ArmSummary, columns: Sequence[Measure], levels: Sequence[float]) -> tuple[str, ...]:
     noise = arm.noise
     return (
         arm.label,
         str(len(arm.runs)) if arm.role == "student" else NOTHING,
-        *(spread(arm.of(measure), measure.scale, measure.digits) for measure in task.columns),
+        *(spread(arm.of(measure), measure.scale, measure.digits) for measure in columns),
         *(spread(noise.get(level, Sample(())), 100) for level in levels),
         NOTHING if arm.parameters is None else f"{arm.parameters:,}",
         duration(arm.train_seconds),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 _SECTIONS = (
-    *("significance", "accuracy", "published", "cost", "training", "calibration", "selective", "noise", "corruptions"),
-    *("adversarial_ood", "teacher_similarity", "similarity", "embeddings", "confusion", "hardest_images", "gallery"),
-    *("only_topology", "reproducibility"),
+    *("significance", "accuracy", "class_scores", "published", "cost", "training", "calibration", "selective"),
+    *("noise", "corruptions", "adversarial_ood", "teacher_similarity", "similarity", "embeddings", "confusion"),
+    *("hardest_images", "gallery", "only_topology", "reproducibility"),
 )
 
 
@@ -52,8 +52,9 @@ class Measure:
 
     @property
     def in_text(self) -> str:
-        """Its title within a sentence: "accuracy", but "NLL" and "mIoU"."""
-        return self.title if self.title[1:].lower() != self.title[1:] else self.title.lower()
+        """Its title within a sentence: "accuracy", "macro F1", but "NLL" and "mIoU"."""
+        first, space, others = self.title.partition(" ")
+        return self.title if first[1:].lower() != first[1:] else f"{first.lower()}{space}{others}"
 
     def show(self, value: float) -> str:
         """A value without its unit."""

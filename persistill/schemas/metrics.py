@@ -38,6 +38,20 @@ class _Selective(Schema):
         return self
 
 
+class _ByClass(Schema):
+    precision: list[Share | None]
+    recall: list[Share | None]
+    f1: list[Share | None]
+    support: Annotated[list[Count], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name in ("precision", "recall", "f1"):
+            if len(getattr(self, name)) != len(self.support):
+                raise ValueError(f"{name} has {len(getattr(self, name))} entries, and support {len(self.support)}")
+        return self
+
+
 class _Attacks(Schema):
     images: Positive
     accuracy: Share
@@ -69,6 +83,9 @@ class Metrics(_Confidence):
     """Fractions, and negative log-likelihoods in nats; null where a figure was not finite."""
 
     accuracy: Share | None = None
+    balanced_accuracy: Share | None = None
+    macro_f1: Share | None = None
+    classes: _ByClass | None = None
     miou: Share | None = None
     pixel_accuracy: Share | None = None
     iou: list[Share | None] | None = None

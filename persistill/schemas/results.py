@@ -55,6 +55,22 @@ class _Features(_Result):
     bytes: Count
 
 
+class _Student(Schema):
+    arm: Annotated[str, Field(min_length=1)]
+    seed: int
+    run: FolderName
+
+
+class _Candidate(_Student):
+    value: float | None
+
+
+class _Choice(_Result, _Candidate):
+    figure: Text
+    images: Count
+    candidates: Annotated[list[_Candidate], Field(min_length=1)]
+
+
 class _Evaluation(_Result):
     metrics: Metrics
     images: Count = 0
@@ -75,6 +91,7 @@ class _Int8(Schema):
 
 
 class _Export(_Result):
+    student: _Student | None = None
     files: dict[str, FileName] = Field(default_factory=dict)
     bytes: dict[str, Count] = Field(default_factory=dict)
     difference: dict[str, NotNegative | None] = Field(default_factory=dict)
@@ -155,6 +172,7 @@ class _Comparison(_Result):
     command: Text = ""
     classes: list[Text] | None = None
     views: dict[str, FolderName] = Field(default_factory=dict)
+    choice: _Choice | None = None
     export: FolderName | None = None
     unreadable: list[Text] = Field(default_factory=list)
     costs: _Costs | None = None
@@ -170,6 +188,7 @@ RESULTS: dict[str, type[Schema]] = {
     "quantized": _Trained,
     "features": _Features,
     "preparation": _Result,
+    "choice": _Choice,
     "evaluation": _Evaluation,
     "export": _Export,
     "cost": _Cost,

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,26 +40,52 @@ def test_the_student_alone_comes_first_and_one_arm_a_method() -> None:
 
 
 def test_tgd_brings_a_teacher_of_persistence_images_and_a_start() -> None:
-    recipe = made()
+    recipe = made(methods=("tgd",))
     assert recipe.arms["tgd"].teachers == ("image", "topology")
     assert recipe.arms["tgd"].start == "alone"
     assert recipe.arms["tgd"].cross_entropy == 0.1
     assert recipe.teachers["topology"].view == "persistence"
     assert isinstance(recipe.views["persistence"], FittedPersistenceView)
-    assert "starts from the one trained alone" in " ".join(make_recipe(options(), SEEN).reasons)
+    assert "starts from the one trained alone" in " ".join(make_recipe(options(methods=("tgd",)), SEEN).reasons)
+
+
+def test_kd_beside_all_of_the_cross_entropy_is_the_default() -> None:
+    recipe = made()
+    assert list(recipe.arms) == ["alone", "kd"]
+    assert recipe.arms["kd"] == Arm(methods=(KD(weight=2.0, temperature=4.0),), teachers=("image",))
+    assert recipe.export == "best"
+    assert made(export="alone").export == "alone"
+    with pytest.raises(UserError, match=r"unknown arm to export: 'kdd'. Did you mean 'kd'"):
+        made(export="kdd")
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"), [("dist", "dist_inter"), ("dkd", "nckd"), ("nkd", "nkd_others"), ("kd", None), ("tgd", None)]
+)
+def test_two_classes_get_no_term_that_is_constant(name: str, left_out: str | None) -> None:
+    two = replace(SEEN, classes=("a", "b"))
+    recipe, reasons = make_recipe(options(methods=(name,)), two)
+    (loss,) = recipe.arms[name].methods
+    dead = loss.constant_terms(2)
+    assert set(dead) == ({left_out} if left_out else set())
+    assert all(loss.weights[term] == 0 for term in dead)
+    assert any("with two classes it is constant" in reason for reason in reasons) == bool(left_out)
+    (of_three,) = made(methods=(name,)).arms[name].methods
+    assert of_three.constant_terms(3) == {}
+    assert not left_out or of_three.weights[left_out] > 0
 
 
 def make_arm(wish: str, size: tuple[int, int], batch_size: int) -> Arm:
-    return make_arms(wish, size, batch_size)[wish.lower()]
+    return make_arms(wish, size, batch_size, 10)[wish.lower()]
 
 
 def test_boundaries_are_a_training_that_comes_before() -> None:
-    start, then = make_arms("AB", (32, 32), 128).values()
+    start, then = make_arms("AB", (32, 32), 128, 10).values()
     assert (start.cross_entropy, then.cross_entropy, then.start) == (0.0, 1.0, "ab start")
     assert then.methods == then.teachers == ()
-    _, then = make_arms("ab+kd", (32, 32), 128).values()
+    _, then = make_arms("ab+kd", (32, 32), 128, 10).values()
     assert [type(method) for method in then.methods] == [KD]
-    assert (then.cross_entropy, then.start) == (0.1, "ab+kd start")
+    assert (then.cross_entropy, then.start) == (1.0, "ab+kd start")
     recipe = made(methods=("ab", "kd"))
     assert list(recipe.arms) == ["alone", "ab start", "ab", "kd"]
 
@@ -67,7 +94,7 @@ def test_methods_add_up() -> None:
     arm = make_arm("kd+tgd", (32, 32), 128)
     assert [type(method) for method in arm.methods] == [KD, TGD]
     assert arm.teachers == ("image", "topology")
-    assert make_arm("kd+at", (32, 32), 128).cross_entropy == 0.1
+    assert make_arm("kd+tgd", (32, 32), 128).cross_entropy == 0.1
     assert make_arm("at", (32, 32), 128).cross_entropy == 1.0
 
 
@@ -77,7 +104,7 @@ def test_every_method_of_the_package_can_be_named() -> None:
     assert set(names()) == known - {"distillationloss"}
     assert {"kd", "tgd", "sp", "at", "amd", "dkd"} <= known
     for name in names():
-        method = next(iter(make_arms(name, (32, 32), 64).values())).methods[0]
+        method = next(iter(make_arms(name, (32, 32), 64, 10).values())).methods[0]
         assert isinstance(method, DistillationLoss)
 
 
@@ -92,7 +119,7 @@ def test_weights_follow_what_their_terms_depend_on() -> None:
         (found,) = make_arm(wish, (size, size), batch).methods
         return max(found.weights.values())
 
-    for wish, published in (("tgd", 3000), ("sp", 3000), ("at", AT().weight), ("amd", AMD().weight), ("kd", 0.9)):
+    for wish, published in (("tgd", 3000), ("sp", 3000), ("at", AT().weight), ("amd", AMD().weight), ("kd", 2.0)):
         assert weight(wish, 32, 128) == published
         assert weight(wish, 224, 512) == published
     assert weight("sp", 32, 32) == SP().weight * 32 / 128
@@ -144,9 +171,10 @@ def test_teachers_are_asked_once_where_images_stay_the_same() -> None:
     assert made().teacher_cache == "off"
     assert made(augment=False).teacher_cache == "half"
     many = Outline(SEEN.classes, 10**6, 0.1, None, SEEN.sizes, gray=False)
-    assert made(many, augment=False).teacher_cache == "off"
+    assert made(many, augment=False, methods=("tgd",)).teacher_cache == "off"
     assert made(many, augment=False, methods=("kd",)).teacher_cache == "half"
-    assert any("8 GiB" in reason for reason in make_recipe(options(augment=False), many).reasons)
+    asked = options(augment=False, methods=("tgd",))
+    assert any("8 GiB" in reason for reason in make_recipe(asked, many).reasons)
     assert STORED_AT_MOST == 8 * 2**30
 
 

@@ -52,8 +52,9 @@ def test_networks_are_looked_at_before_anything_else(tmp_path: Path) -> None:
 
 
 def test_each_network_is_trained_as_it_starts() -> None:
-    plain = make_recipe(options(), SEEN).recipe
-    recipe, said = make_recipe(options(teacher_initial="pretrained"), SEEN, None, {"teacher": RESNET})
+    plain = make_recipe(options(methods=("tgd",)), SEEN).recipe
+    asked = options(teacher_initial="pretrained", methods=("tgd",))
+    recipe, said = make_recipe(asked, SEEN, None, {"teacher": RESNET})
     assert recipe.teachers["image"].model == Model(name="timm/test_resnet", initial="pretrained")
     assert recipe.student == Model(name="wrn-16-1")
     assert recipe.train == plain.train

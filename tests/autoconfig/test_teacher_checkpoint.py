@@ -8,7 +8,7 @@ import timm
 import torch
 
 from persistill import models
-from persistill.autoconfig import Options, TeacherCheckpoint, look_at_weights, make_recipe, try_teacher
+from persistill.autoconfig import Options, TeacherCheckpoint, TeacherTrial, look_at_weights, make_recipe, try_teacher
 from persistill.config import Data
 from persistill.data import load
 from persistill.data.sources.inspect import Outline
@@ -90,6 +90,23 @@ def test_a_teacher_is_tried_on_validation_images(tmp_path: Path) -> None:
         data="digits", teacher="resnet-8", student="resnet-8", teacher_weights=str(tmp_path / "w.safetensors")
     )
     recipe = make_recipe(options, seen, TeacherCheckpoint()).recipe
-    right, asked = try_teacher(recipe, splits, ((0.3,), (0.4,)), torch.device("cpu"))
-    assert asked == 80
-    assert right == int((splits.validation.targets == 3).sum())
+    trial = try_teacher(recipe, splits, ((0.3,), (0.4,)), torch.device("cpu"))
+    assert trial.asked == 80
+    assert trial.right == int((splits.validation.targets == 3).sum())
+    assert trial.chance == pytest.approx(trial.right / 80)
+    assert not trial.better_than_chance
+
+
+@pytest.mark.parametrize(
+    ("right", "asked", "chance", "better"),
+    [
+        (80, 100, 0.5, True),  # two classes
+        (55, 100, 0.5, False),
+        (95, 100, 0.905, False),  # nearly always the class that nearly all images have
+        (500, 500, 0.905, True),
+        (3, 3, 0.5, False),  # three images tell nothing
+        (15, 500, 0.01, True),
+    ],
+)
+def test_chance_is_told_by_a_binomial_test(right: int, asked: int, chance: float, better: bool) -> None:
+    assert TeacherTrial(right, asked, chance).better_than_chance is better

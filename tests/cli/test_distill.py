@@ -72,7 +72,7 @@ def test_it_plans_runs_reports_and_exports(distill, images: Path, tmp_path: Path
         "of memory",
         "--quick would save about",
         "--set 'evaluate.similarity=false' about",
-        "student kd, trained on for int8",
+        "exported student, trained on for int8",
     ):
         assert words in answer.out
     assert "after quantization-aware training: the checkpoint's class" in " ".join(answer.out.split())
@@ -118,6 +118,7 @@ def test_tgd_without_augmentation_on_gray_images_of_different_sizes(distill, tmp
         size = (8 + number % 3, 9 + number % 2)
         Image.fromarray(generator.integers(0, 255, size, dtype=np.uint8)).save(folder / f"{number}.png")
     arguments = ["--data", tmp_path / "images", *SIMPLE[:4], "--device", "cpu", *QUICK, "--no-augment", "--dry-run"]
+    arguments += ["--method", "tgd"]
     answer = distill(*arguments, "--out", tmp_path / "runs")
     assert answer.code == 0
     assert "2 classes; 8x8, gray" in answer.out

@@ -62,7 +62,14 @@ def recipe(digits: Data) -> Recipe:
             "started": Arm(cross_entropy=0.1, methods=(KD(weight=0.9), SP()), teachers=("image",), start="alone"),
         },
         train=Train(epochs=2, batch_size=20, lr=0.05, schedule="constant"),
-        evaluate=Evaluate(noise=(0.05,), attacks=(8.0,), corruptions=("contrast",), batch_size=25),
+        evaluate=Evaluate(
+            noise=(0.05,),
+            attacks=(8.0,),
+            corruptions=("contrast",),
+            corruption_images=50,
+            attack_images=50,
+            batch_size=25,
+        ),
         seeds=(3,),
     )
 

@@ -1,5 +1,7 @@
 """The sentences under "Training" in docs/conventions.md: each test holds that of its name."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 from persistill import models
 from persistill.exporters import load_student
 from persistill.losses import KD, SP, kl, similarity
+from persistill.pipeline.stages.choice import Candidate, choose
 from persistill.structures import Batch, ModelOutput
 from persistill.tasks import Classification
 from persistill.training import Criterion, Frozen
@@ -88,9 +91,10 @@ def test_test_images_are_read_once(run):
 
 
 def test_the_last_epoch_counts(run, splits):
+    exported = run.folder("export", "best").result()["student"]
     for label, kind, name in [
         ("student alone, seed 3", "student", "alone-seed3"),
-        ("student started, seed 3", "export", "started-seed3"),
+        (f"student {exported['arm']}, seed {exported['seed']}", "export", "best"),
         ("teacher image", "teacher", "image"),
     ]:
         stored = load_file(run.folder(kind, name).file("model.safetensors"))
@@ -100,3 +104,18 @@ def test_the_last_epoch_counts(run, splits):
     images = splits.test.fetch(torch.arange(50))
     with np.load(evaluated.file("predictions.npz")) as file, torch.no_grad():
         assert student(images / 255).numpy() == pytest.approx(file["logits"], abs=1e-4)
+
+
+def test_the_best_on_validation_is_exported(run, recipe):
+    found = {name: run.folder("student", f"{name}-seed3").result()["validation"]["accuracy"] for name in recipe.arms}
+    chosen = run.folder("choice", "best").result()
+    assert chosen["value"] == max(found.values()) == found[chosen["arm"]]
+    assert {one["arm"]: one["value"] for one in chosen["candidates"]} == found
+    assert run.folder("export", "best").result()["student"]["run"] == chosen["run"]
+
+    def first(*values):
+        candidates = [Candidate(name, 3, value) for name, value in zip(("started", "kd", "alone"), values, strict=True)]
+        return choose(candidates, recipe.arms).arm
+
+    assert [first(0.5, 0.5, 0.5), first(0.5, 0.5, 0.4), first(0.6, 0.5, 0.5)] == ["alone", "kd", "started"]
+    assert first(math.nan, 0.1, math.nan) == "kd"

@@ -15,7 +15,7 @@ from persistill.run_folder import RunFolder
 
 def test_curves_are_epochs_and_then_the_steps_of_the_open_one(runs, student):
     found = Live(runs).curves(student.path.name)
-    assert found["validation"] == {"name": "accuracy", "step": [10, 20], "epoch": [1, 2], "accuracy": [25.0, 50.0]}
+    assert found["validation"] == {"name": "accuracy", "step": [10, 20], "epoch": [1, 2], "percent": [25.0, 50.0]}
     assert found["steps"] == 50
     assert found["terms"] == {
         "loss": {"step": [10, 20, 25], "value": [2.5, None, 1.75]},
@@ -28,7 +28,7 @@ def test_states(runs, student):
     live = Live(runs)
     with run_folder.locked(student.path):
         (run,) = live.overview()["runs"]
-    assert (run["state"], run["progress"], run["accuracy"]) == ("at work", "epoch 2 of 5", "50.00 %")
+    assert (run["state"], run["progress"], run["figure"]) == ("at work", "epoch 2 of 5", "accuracy 50.00 %")
     # However fresh its files are: whoever wrote them has ended.
     assert live.overview()["runs"][0]["state"] == "not finished"
     (run,) = live.overview(now=time.time() + 3600)["runs"]
@@ -46,7 +46,7 @@ def test_what_is_written_meanwhile_is_seen(runs, student):
     student.log(**epoch(3, 0.75, ce=1.0, kd=0.25))
     after = live.overview()["runs"][0]
     assert after["version"] != before["version"]
-    assert (after["progress"], after["accuracy"]) == ("epoch 3 of 5", "75.00 %")
+    assert (after["progress"], after["figure"]) == ("epoch 3 of 5", "accuracy 75.00 %")
     assert live.curves(student.path.name)["terms"]["ce"]["step"] == [10, 20, 30]
     RunFolder.create(runs, "teacher", "image", {})
     assert {run["kind"] for run in live.overview()["runs"]} == {"student", "teacher"}
@@ -71,7 +71,7 @@ def test_a_training_without_an_epoch(runs):
     assert live.overview()["runs"][0]["progress"] == ""
     assert live.curves(folder.path.name) == {
         "folder": folder.path.name,
-        "validation": {"name": "accuracy", "step": [], "epoch": [], "accuracy": []},
+        "validation": {"name": "accuracy", "step": [], "epoch": [], "percent": []},
         "terms": {},
         "steps": None,
     }

@@ -46,7 +46,7 @@ def test_runs_and_curves(client, student):
     assert [run["folder"] for run in seen["runs"]] == [student.path.name]
     status, found = client.json(f"/api/curves?run={student.path.name}")
     assert status == 200
-    assert found["validation"]["accuracy"] == [25.0, 50.0]
+    assert found["validation"]["percent"] == [25.0, 50.0]
     status, found = client.json("/api/curves?run=student-tgd-seed9")
     assert status == 400
     assert "Did you mean" in found["error"]

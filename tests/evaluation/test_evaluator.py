@@ -8,7 +8,15 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    brier_score_loss,
+    f1_score,
+    log_loss,
+    recall_score,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
 
 from persistill.config import Evaluate
 from persistill.errors import UserError
@@ -44,7 +52,13 @@ def test_numbers_can_be_computed_again_from_the_files(tiny, material, target, tm
     shares = powers / powers.sum(1, keepdims=True)
     metrics, truth = result["metrics"], found["target"]
     assert metrics["accuracy"] == pytest.approx(accuracy_score(truth, shares.argmax(1)))
-    assert metrics["top_k"] == {"k": 5, "accuracy": 1.0}
+    assert "top_k" not in metrics  # of four classes, five answers are always right
+    recall, support = recall_score(truth, shares.argmax(1), average=None), np.bincount(truth, minlength=4)
+    assert metrics["classes"]["recall"] == pytest.approx(recall)
+    assert metrics["classes"]["support"] == support.tolist()
+    assert metrics["balanced_accuracy"] == pytest.approx(recall.mean())
+    expected_f1 = f1_score(truth, shares.argmax(1), average="macro")
+    assert metrics["macro_f1"] == pytest.approx(expected_f1)
     assert metrics["nll"] == pytest.approx(log_loss(truth, shares, labels=range(4)))
     assert metrics["brier"] == pytest.approx(brier_score_loss(truth, shares, labels=range(4), scale_by_half=False))
     places = np.ceil(shares.max(1) * 7)

@@ -192,7 +192,7 @@ def test_a_loss_that_has_to_be_built_says_so(loss):
 
 @pytest.mark.parametrize("loss", EVERY, ids=named)
 def test_a_suggestion_is_of_the_loss_itself(loss):
-    suggestion = type(loss).autoconfig(AutoconfigContext((8, 8), 16))
+    suggestion = type(loss).autoconfig(AutoconfigContext((8, 8), 16, 10))
     assert type(suggestion.loss) is type(loss)
     assert 0 <= suggestion.cross_entropy <= 1
     assert all(value <= type(loss)().weights[name] for name, value in suggestion.loss.weights.items())
@@ -223,3 +223,24 @@ def test_a_module_goes_on_from_its_state(loss):
     other = loss.build(context)
     other.load_state_dict(copy.deepcopy(module.state_dict()))
     assert terms_of(other, student, teachers) == terms_of(module, student, teachers)
+
+
+STANDARDIZED = [loss.model_copy(update={"standardize": True}) for loss in PURE if hasattr(loss, "standardize")]
+
+
+@pytest.mark.parametrize("loss", [*PURE, *STANDARDIZED], ids=lambda loss: repr(loss)[:60])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_constant_terms_are_those_without_gradient(loss, classes):
+    """Whatever is constant by construction with two classes is named, so that no recipe trains on it unknowingly."""
+    silent = set(loss.weights)
+    for seed in range(4):
+        student, *teachers = (drawn(seed + 10 * who, batch=12) for who in range(3))
+        few = [network._replace(logits=network.logits[:, :classes]) for network in (student, *teachers)]
+        ours = leaves(few[0])
+        terms = loss.terms(ours, few[1 : 1 + max(1, loss.num_teachers)], torch.arange(12) % classes)
+        for name in sorted(silent):
+            if terms[name].requires_grad:
+                found = torch.autograd.grad(terms[name], tensors(ours), retain_graph=True, allow_unused=True)
+                if any(one is not None and one.abs().max() > 1e-5 for one in found):
+                    silent.discard(name)
+    assert silent == set(loss.constant_terms(classes))

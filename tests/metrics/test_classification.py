@@ -12,9 +12,20 @@ from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from persistill.errors import UserError
-from persistill.metrics import accuracy, aurc, brier, classwise_ece, ece, ece_equal_mass, fit_temperature, nll, top_k
+from persistill.metrics import (
+    accuracy,
+    aurc,
+    brier,
+    class_scores,
+    classwise_ece,
+    ece,
+    ece_equal_mass,
+    fit_temperature,
+    nll,
+    top_k,
+)
 
-METRICS = [accuracy, top_k, nll, brier, ece, ece_equal_mass, classwise_ece, aurc, fit_temperature]
+METRICS = [accuracy, class_scores, top_k, nll, brier, ece, ece_equal_mass, classwise_ece, aurc, fit_temperature]
 
 many = pytest.mark.parametrize(("n", "k", "seed"), [(1, 2, 0), (7, 3, 1), (200, 10, 2), (500, 100, 3)])
 
@@ -137,3 +148,17 @@ def test_what_cannot_be_measured_is_said(metric, logits, target, said):
 def test_no_k_is_an_error():
     with pytest.raises(UserError, match="at least 1; 0 was given"):
         top_k(torch.zeros(1, 2), torch.tensor([0]), 0)
+
+
+def test_class_scores_of_a_case_worked_out_by_hand():
+    # Answers 0 0 1 1 1 to targets 0 1 1 1 2, of four classes.
+    logits = torch.eye(4)[torch.tensor([0, 0, 1, 1, 1])]
+    found = class_scores(logits, torch.tensor([0, 1, 1, 1, 2]))
+    assert found.precision[:2] == (1 / 2, 2 / 3)
+    assert all(math.isnan(value) for value in found.precision[2:])
+    assert found.recall[:3] == (1.0, 2 / 3, 0.0)
+    assert math.isnan(found.recall[3])
+    assert found.f1[:3] == pytest.approx((2 / 3, 2 / 3, 0.0))
+    assert found.support == (1, 3, 1, 0)
+    assert found.balanced_accuracy == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert found.macro_f1 == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)

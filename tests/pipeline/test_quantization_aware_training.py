@@ -54,13 +54,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, RunFol
 
 def test_without_it_nothing_but_the_export_has_another_key() -> None:
     asked, plain = keys(RECIPE), keys(RECIPE.model_copy(update={"quantize": None}))
-    assert set(asked) - set(plain) == {"quantized kd-seed3"}
-    assert {name for name in plain if asked[name] != plain[name]} == {"export kd-seed3", "comparison test"}
+    assert set(asked) - set(plain) == {"quantized kd"}
+    assert {name for name in plain if asked[name] != plain[name]} == {"export kd", "comparison test"}
     longer = keys(RECIPE.with_value("quantize.epochs", "4"))
     changed = {name for name in asked if asked[name] != longer[name]}
-    assert changed == {"quantized kd-seed3", "export kd-seed3", "comparison test"}
+    assert changed == {"quantized kd", "export kd", "comparison test"}
     other = keys(RECIPE.with_value("arms.alone.cross_entropy", 0.5))
-    assert other["quantized kd-seed3"] == asked["quantized kd-seed3"]
+    assert other["quantized kd"] == asked["quantized kd"]
 
 
 def test_the_stage_goes_on_with_the_objective_of_the_arm(finished: tuple[Pipeline, RunFolder]) -> None:
@@ -200,7 +200,7 @@ def test_an_interrupted_pipeline_ends_with_the_same_copy(
 
 def test_the_estimate_counts_its_steps(finished: tuple[Pipeline, RunFolder], tmp_path: Path) -> None:
     found = {f"{c.stage.kind} {c.stage.name}": c for c in estimate(Pipeline(RECIPE, tmp_path, device="cpu")).costs}
-    cost = found["quantized kd-seed3"]
+    cost = found["quantized kd"]
     assert cost.steps == 3 * (100 // 25)
     assert cost.seconds > 0
     pipeline, _ = finished

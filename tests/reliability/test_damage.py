@@ -125,7 +125,8 @@ def test_what_was_made_of_other_weights_is_made_again(runs: Path) -> None:
     notes = run(runs)
     assert all("has changed since" in note for note in notes)
     told = " ".join(notes)
-    assert all(f"/.damaged/{kind}-" in told for kind in ("features", "student", "evaluation", "export", "comparison"))
+    made_of_it = ("features", "student", "choice", "evaluation", "export", "comparison")
+    assert all(f"/.damaged/{kind}-" in told for kind in made_of_it)
     assert "/.damaged/view-" not in told
     assert "/.damaged/cost-" not in told
 

@@ -74,7 +74,7 @@ class Maker:
                 "epochs": epochs,
                 "parameters": 175_066 if kind == "student" else 1_549_530,
                 "train_accuracy": 0.9,
-                "validation": {"accuracy": 0.8, "nll": 0.5},
+                "validation": {"accuracy": accuracy, "nll": 0.5},
                 "seconds": 60.0 + random.uniform(0, 5),
             }
         )
@@ -177,10 +177,14 @@ class Maker:
         teachers: tuple[str, ...] = ("image", "persistence"),
         views: tuple[str, ...] = ("persistence",),
         classes: list[str] | None = None,
+        exported: str | None = None,
         command: str = "persistill run recipes/synthetic.py",
         full: bool = False,
     ) -> Path:
-        """A whole comparison; gives its folder. If not full, with the figures alone that the first version measured."""
+        """A whole comparison; gives its folder. If not full, with the figures alone that the first version measured.
+
+        The student of the first seed of an arm is exported, of the last arm if none is named.
+        """
         recipe = {
             "is": "Recipe",
             "name": name,
@@ -239,6 +243,7 @@ class Maker:
                 "teachers": found,
                 "rows": rows,
                 "export": export.path.name,
+                "choice": self._choice(rows, exported or arms[-1]),
                 **(self._beside(arms[0], rows, found) if full else {}),
             }
         )
@@ -246,6 +251,17 @@ class Maker:
             keep_images(folder.path)
             keep_maps(folder.path)
         return folder.path
+
+    def _choice(self, rows: list[dict[str, Any]], arm: str) -> dict[str, Any]:
+        candidates = [
+            {
+                **{name: row[name] for name in ("arm", "seed", "run")},
+                "value": RunFolder.open(self.root / row["run"]).result()["validation"]["accuracy"],
+            }
+            for row in rows
+        ]
+        chosen = next(candidate for candidate in candidates if candidate["arm"] == arm)
+        return {**chosen, "figure": "accuracy", "images": 100, "candidates": candidates}
 
     def _beside(self, baseline: str, rows: list[dict[str, Any]], teachers: dict[str, Any]) -> dict[str, Any]:
         """What the comparison itself measures, with a folder for each architecture's cost."""

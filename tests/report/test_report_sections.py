@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 from persistill.report import Comparison, against_baseline, model_card, read, similarity_maps, write
 from persistill.report.figure import Figure, Section
 from persistill.report.sections import sections_of
+from persistill.report.sections.cost import cost
 from persistill.report.table import Table
 from persistill.run_folder import RunFolder
 
@@ -211,6 +213,10 @@ def test_cost_and_the_front(comparison: Comparison, made: dict[str, Section]) ->
     assert [cells[0] for cells in part.tables[0].rows] == ["student", "teacher: image", "teacher: persistence"]
     assert row(part.tables[0], "student")["MACs, million"] == "31.51"
     assert part.tables[1].rows[3][:4] == ("student", "64", "2", "56")
+    # Times within each other's noise are no reason to choose, and are not drawn.
+    alike = dict.fromkeys(comparison.costs, comparison.costs[""])
+    (only,) = cost(replace(comparison, costs=alike)).figures
+    assert only.name == "size-plot"
 
 
 def test_a_cost_folder_that_is_gone_is_said(maker: Maker) -> None:

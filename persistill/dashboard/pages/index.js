@@ -78,7 +78,7 @@
       "tr", {},
       make("th", { scope: "row" }, run.name), make("td", {}, run.kind),
       make("td", {}, make("span", { class: `state ${run.state.replace(" ", "-")}` }, run.state)),
-      make("td", {}, run.progress), make("td", {}, run.accuracy), make("td", {}, age(run.age)),
+      make("td", {}, run.progress), make("td", {}, run.figure), make("td", {}, age(run.age)),
       make("td", {}, make("code", {}, run.folder)),
     )));
     id("problems").replaceChildren(...seen.problems.map((text) => make("p", { class: "missing" }, text)));
@@ -174,7 +174,7 @@
     }
     if (!shown.length) return;
     const steps = Math.max(...shown.map((run) => of(run).steps || 0));
-    const judged = shown.map((run) => ({ run, x: of(run).validation.step, y: of(run).validation.accuracy, told: of(run).validation.accuracy }));
+    const judged = shown.map((run) => ({ run, x: of(run).validation.step, y: of(run).validation.percent, told: of(run).validation.percent }));
     plot("accuracy", `Validation ${of(shown[0]).validation.name}`, " %", judged, [0, 100], steps);
     for (const term of terms) {
       const series = shown.map((run) => ({ run, curve: of(run).terms[term] || { step: [], value: [] } }))

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from persistill.errors import UserError, unknown
-from persistill.losses.base import AutoconfigContext, DistillationLoss, Suggestion
+from persistill.losses.base import STANDARDIZED_PAIR, AutoconfigContext, DistillationLoss, Suggestion
 from persistill.losses.functional import (
     Reduction,
     flatten_logits,
@@ -111,6 +111,10 @@ class MergedTeachers(DistillationLoss):
         if abs(sum(alphas) - 1) > 1e-6:
             raise ValueError(f"alphas must sum to 1; {alphas} sum to {sum(alphas):g}. Give all of them together.")
         return alphas
+
+    def constant_terms(self, num_classes: int) -> Mapping[str, str]:
+        """The divergence of standardized logits, with two classes."""
+        return {"kd": STANDARDIZED_PAIR} if self.standardize and num_classes == 2 else {}
 
     @property
     def num_teachers(self) -> int:  # type: ignore[override]

@@ -14,6 +14,7 @@ from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import open_views
 from persistill.pipeline.network_stage import NetworkStage
 from persistill.pipeline.stage import Stage
+from persistill.pipeline.stages.choice import ChoiceStage
 from persistill.pipeline.stages.cost import CostStage
 from persistill.pipeline.stages.evaluation import EvaluationStage
 from persistill.pipeline.stages.export import ExportStage
@@ -35,7 +36,8 @@ class ComparisonStage(Stage):
         teachers: by name.
         students: by arm and seed; the arm of the first is the baseline.
         evaluations: key of a teacher or student -> its evaluation.
-        exported: the exported student.
+        choice: of the exported student.
+        exported: its files.
         costs: teacher's name, or "" for the student -> what such a network costs to run.
         depends_on: all other stages of the recipe.
     """
@@ -50,12 +52,13 @@ class ComparisonStage(Stage):
         teachers: Mapping[str, TeacherStage],
         students: Mapping[tuple[str, int], StudentStage],
         evaluations: Mapping[str, EvaluationStage],
+        choice: ChoiceStage,
         exported: ExportStage,
         costs: Mapping[str, CostStage],
         depends_on: Sequence[Stage],
     ) -> None:
         self.views, self.teachers, self.students = views, teachers, students
-        self.evaluations, self.exported, self.costs = evaluations, exported, costs
+        self.evaluations, self.choice, self.exported, self.costs = evaluations, choice, exported, costs
         inputs = {
             "recipe": context.recipe.to_json(),
             "data": context.data.splits.fingerprint,
@@ -73,6 +76,7 @@ class ComparisonStage(Stage):
             "classes": list(splits.classes),
             "seconds": math.fsum(seconds),
             "views": {name: stage.folder_name for name, stage in self.views.items()},
+            "choice": self.choice.open(context).result(),
             "export": self.exported.folder_name,
             "unreadable": list(splits.unreadable),
             "notes": list(splits.notes),

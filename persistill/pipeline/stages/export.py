@@ -11,9 +11,9 @@ from persistill import exporters, models
 from persistill.data import ImageDataset, Splits
 from persistill.pipeline.context import Context
 from persistill.pipeline.stage import Stage
+from persistill.pipeline.stages.choice import ChoiceStage
 from persistill.pipeline.stages.evaluation import EvaluationStage
 from persistill.pipeline.stages.quantized import QuantizedStage
-from persistill.pipeline.stages.student import StudentStage
 from persistill.run_folder import Kind, RunFolder
 
 CALIBRATING = 256
@@ -24,11 +24,11 @@ more of large images would tell is little, and every format answers each of them
 
 
 class ExportStage(Stage):
-    """Writes a student in several formats, with the temperature of its evaluation.
+    """Writes the student that was chosen in several formats, with the temperature of its evaluation.
 
     Args:
-        student: that is exported.
-        measured: its evaluation.
+        choice: of the student.
+        evaluations: key of a student -> its evaluation, of all that may be chosen.
         quantized: the copy that was trained for the int8 file; None to round the student as it is.
         formats: names in ``exporters.FORMATS``.
     """
@@ -37,32 +37,34 @@ class ExportStage(Stage):
 
     def __init__(
         self,
-        student: StudentStage,
-        measured: EvaluationStage,
+        choice: ChoiceStage,
+        evaluations: Mapping[str, EvaluationStage],
         quantized: QuantizedStage | None,
         formats: Sequence[str] = tuple(exporters.FORMATS),
     ) -> None:
-        self.student, self.measured, self.quantized = student, measured, quantized
-        self.formats = tuple(formats)
-        inputs = {"network": student.key, "evaluation": measured.key, "format": 3}
+        self.choice, self.evaluations, self.quantized = choice, dict(evaluations), quantized
+        self.formats, measured = tuple(formats), list(self.evaluations.values())
+        inputs = {"choice": choice.key, "evaluations": [stage.key for stage in measured], "format": 4}
         if quantized is not None:
             inputs["quantized"] = quantized.key
         if self.formats != tuple(exporters.FORMATS):
             inputs["formats"] = list(formats)
-        super().__init__(student.name, inputs, (student, measured, *([quantized] if quantized else [])))
+        before = (*choice.depends_on, choice, *measured, *([quantized] if quantized else []))
+        super().__init__(choice.name, inputs, before)
 
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Write all files, and compare each with the checkpoint."""
-        network, about = self.student.network(context)
-        calibrated = self.measured.open(context).result()["metrics"].get("calibrated")
+        student = self.choice.chosen(context)
+        network, about = student.network(context)
+        calibrated = self.evaluations[student.key].open(context).result()["metrics"].get("calibrated")
         if calibrated is not None:
             about["temperature"] = calibrated["temperature"]
         for_int8 = None if self.quantized is None else self.quantized.network(context)[0]
-        context.progress.start(f"export of {self.name}", 1)
+        context.progress.start(f"export of {student.name}", 1)
         splits, task = context.data.splits, context.task.export
         result = write_export(network, about, splits, folder.path, task, for_int8, self.formats)
         context.progress.finish()
-        return result
+        return {"student": {"arm": student.arm_name, "seed": student.seed, "run": student.folder_name}, **result}
 
 
 def write_export(

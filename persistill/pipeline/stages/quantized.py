@@ -6,7 +6,7 @@ import torch
 
 from persistill.pipeline.context import Context
 from persistill.pipeline.network_stage import NetworkStage, network_inputs
-from persistill.pipeline.stages.student import StudentStage
+from persistill.pipeline.stages.choice import ChoiceStage
 from persistill.run_folder import Kind, RunFolder
 
 
@@ -15,25 +15,28 @@ class QuantizedStage(NetworkStage):
 
     Args:
         context: of a recipe that asks for it.
-        student: the exported one.
+        choice: of the exported student.
     """
 
     kind: ClassVar[Kind] = "quantized"
 
-    def __init__(self, context: Context, student: StudentStage) -> None:
-        self.student, quantize = student, context.recipe.quantize
+    def __init__(self, context: Context, choice: ChoiceStage) -> None:
+        self.choice, quantize = choice, context.recipe.quantize
         assert quantize is not None
+        students = list(choice.students.values())
         inputs = {
             **network_inputs(context, context.recipe.student, started=True),
-            "student": student.key,
+            "choice": choice.key,
             "quantize": quantize.to_json(),
         }
-        super().__init__(student.name, inputs, (*student.depends_on, student), student.view)
+        before = [stage for student in students for stage in (*student.depends_on, student)]
+        super().__init__(choice.name, inputs, (*dict.fromkeys(before), choice), students[0].view)
 
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Train the copy on."""
-        settings = context.recipe.int8_training
+        student = self.choice.chosen(context)
+        settings = context.recipe.int8_training(student.arm_name)
         assert settings is not None
-        torch.manual_seed(self.student.seed)
-        network, _ = self.student.network(context)
-        return self.student.train(context, network, settings, folder, f"8 bits for {self.name}", quantized=True)
+        torch.manual_seed(student.seed)
+        network, _ = student.network(context)
+        return student.train(context, network, settings, folder, f"8 bits for {student.name}", quantized=True)

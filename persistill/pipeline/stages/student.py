@@ -43,7 +43,7 @@ class StudentStage(NetworkStage):
         preparations: Sequence[PreparationStage | None],
         start: Self | None,
     ) -> None:
-        recipe, self.arm, self.seed = context.recipe, context.recipe.arms[arm], seed
+        recipe, self.arm_name, self.arm, self.seed = context.recipe, arm, context.recipe.arms[arm], seed
         self.teachers, self.preparations, self.start = teachers, preparations, start
         prepared = [stage for stage in preparations if stage is not None]
         inputs: dict[str, Any] = {

@@ -11,6 +11,7 @@ from persistill.report.sections.accuracy import accuracy
 from persistill.report.sections.adversarial_ood import threats
 from persistill.report.sections.calibration import calibration
 from persistill.report.sections.class_iou import class_iou
+from persistill.report.sections.class_scores import class_scores
 from persistill.report.sections.confusion import confusion
 from persistill.report.sections.corruptions import corruptions
 from persistill.report.sections.cost import cost
@@ -31,6 +32,7 @@ from persistill.report.sections.training import training
 SECTIONS: dict[str, Callable[[Comparison], Section | str]] = {
     "significance": significance,
     "accuracy": accuracy,
+    "class_scores": class_scores,
     "class_iou": class_iou,
     "segmentation_examples": segmentation_examples,
     "published": published,

@@ -1,5 +1,7 @@
 """Whether confidence can be taken at its word."""
 
+import math
+
 import numpy as np
 
 from persistill.errors import UserError
@@ -96,10 +98,13 @@ def sureness(comparison: Comparison) -> tuple[Table, ...]:
     arms = [arm for arm in comparison.everyone if arm.figures("calibrated", "temperature").values]
     if not arms:
         return ()
+    # Of no more classes than answers, every answer is right.
+    k = arms[0].runs[0].figure("top_k", "k")
+    told = math.isfinite(k) and (not comparison.classes or k < len(comparison.classes))
     scores = tuple(
         (
             arm.label,
-            spread(arm.figures("top_k", "accuracy"), 100),
+            *([spread(arm.figures("top_k", "accuracy"), 100)] if told else []),
             *(spread(arm.figures(*path), digits=3) for path in (("brier",), ("calibrated", "brier"))),
             *(spread(arm.figures(*path), digits=3) for path in (("nll",), ("calibrated", "nll"))),
             spread(arm.figures("calibrated", "temperature")),
@@ -114,14 +119,13 @@ def sureness(comparison: Comparison) -> tuple[Table, ...]:
         )
         for arm in arms
     )
-    best = f"{arms[0].runs[0].figure('top_k', 'k'):g}"
     return (
         Table(
             "Calibrated figures are those after temperature scaling, the temperature fitted on validation images. "
             "Less is better for all but accuracy and temperature.",
             (
                 "Network",
-                f"Accuracy % of the best {best}",
+                *([f"Accuracy % of the best {k:g}"] if told else []),
                 "Brier",
                 "Brier, calibrated",
                 "NLL",

@@ -35,7 +35,8 @@ def cost(comparison: Comparison) -> Section | str:
             [(arm, mark, price["bytes"] / _MEGA) for arm, mark, price in found],
         ),
     ]
-    if timed:
+    told_apart = _told_apart([_latency(price, 1) for _, _, price in timed])
+    if told_apart:
         figures.insert(
             0,
             _figure(
@@ -55,6 +56,11 @@ def cost(comparison: Comparison) -> Section | str:
         text=(
             "Latencies are medians of many calls, warm, on the machine that measured them"
             + (f" ({machine})" if machine else "")
+            + (
+                ". The latencies of all networks are within each other's noise, so they are not drawn"
+                if timed and not told_apart
+                else ""
+            )
             + ". Better networks lie up and to the left. All students share one architecture and so one cost: whatever "
             "sets them apart, it is free when they run."
         ),
@@ -71,6 +77,11 @@ def _latency(price: Mapping[str, Any], batch: int, *, single: bool = True) -> An
         return None
     timed.sort(key=lambda entry: entry["threads"] or 0)
     return timed[0 if single else -1]
+
+
+def _told_apart(latencies: list[Any]) -> bool:
+    """Whether two networks differ in latency by more than the noise: the quartiles of their calls do not overlap."""
+    return any(one["high"] < other["low"] for one in latencies for other in latencies)
 
 
 def _figure(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from persistill.config import Evaluate
 from persistill.evaluation import EvaluationLoaders, EvaluationStep, StepResult, evaluating, predict
 from persistill.losses import gram
-from persistill.metrics.classification import accuracy, top_k
+from persistill.metrics.classification import accuracy, class_scores, top_k
 from persistill.metrics.selective import risk_coverage
 from persistill.metrics.similarity import v_measure
 from persistill.structures import Batch, ModelOutput
@@ -21,6 +21,8 @@ from persistill.utils.progress import Progress
 PREDICTIONS = "predictions.npz"
 FEATURES = "features.npz"
 COVERAGES = tuple(number / 20 for number in range(1, 21))
+BEST = 5
+"""Answers among which the right one is looked for."""
 SIMILAR = 100
 """Images of the similarity maps, as many of each class."""
 
@@ -39,7 +41,8 @@ def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, setti
         metrics = {
             "images": len(target),
             "accuracy": accuracy(logits, target),
-            "top_k": {"k": 5, "accuracy": top_k(logits, target, 5)},
+            **_best_answers(logits, target),
+            **_by_class(logits, target),
             **confidence(logits, target, settings.ece_bins),
             "calibrated": {
                 "images": len(held_out.target),
@@ -106,6 +109,22 @@ class _Features:
             maps: dict[str, Tensor] = network(images).feature_maps
             grams = {f"gram_{stage}": gram(stage_map).cpu() for stage, stage_map in maps.items()}
         return {"similarity_rows": torch.tensor([self._rows[place] for place in order]), **grams}
+
+
+def _best_answers(logits: Tensor, target: Tensor) -> dict[str, Any]:
+    """Accuracy of the best five answers; with no more classes than that, all are right."""
+    if logits.shape[1] <= BEST:
+        return {}
+    return {"top_k": {"k": BEST, "accuracy": top_k(logits, target, BEST)}}
+
+
+def _by_class(logits: Tensor, target: Tensor) -> dict[str, Any]:
+    scores = class_scores(logits, target)
+    return {
+        "balanced_accuracy": scores.balanced_accuracy,
+        "macro_f1": scores.macro_f1,
+        "classes": {name: list(values) for name, values in scores._asdict().items()},
+    }
 
 
 def _selective(logits: Tensor, target: Tensor) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Classification(Task):
     sections = (
         "significance",
         "accuracy",
+        "class_scores",
         "published",
         "cost",
         "training",

@@ -28,7 +28,7 @@ def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, setti
 
     def measure(progress: Progress) -> StepResult:
         held_out, seen = _Observer(), _Observer()
-        collect(network, validation, view, held_out, progress)
+        validated = collect(network, validation, view, held_out, progress)
         found = collect(network, test, view, seen, progress)
         logits, target = seen.pixels
         held_out_logits, held_out_target = held_out.pixels
@@ -44,6 +44,7 @@ def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, setti
             "iou": metrics.class_iou(seen.confusion).tolist(),
         }
         per_image = {name: found[name].numpy() for name in ("miou", "pixel_accuracy", "index")}
+        per_image["validation_miou"] = validated["miou"].numpy()
         predictions = {
             "target": target,
             "logits": logits,

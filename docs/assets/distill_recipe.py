@@ -17,7 +17,7 @@ recipe = Recipe(
     name="distill_digits_resnet-8_kd",
     data=Data(source="digits", size=(8, 8)),
     student=Model(name="resnet-8"),
-    arms={"alone": Arm(), "kd": Arm(cross_entropy=0.1, methods=(KD(),), teachers=("image",))},
+    arms={"alone": Arm(), "kd": Arm(methods=(KD(weight=2.0),), teachers=("image",))},
     teachers={"image": Teacher(model=Model(name="wrn-16-2"))},
     train=Train(
         epochs=100,

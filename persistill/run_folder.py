@@ -58,9 +58,11 @@ def key_of(kind: Kind, inputs: Mapping[str, Any]) -> str:
 
 CHECKPOINT = "checkpoint.safetensors"
 """Where a training that was interrupted goes on; removed once its stage is complete."""
+DIVERGED = "diverged.safetensors"
+"""The batch at which the loss of a training was not finite any more."""
 _RUN, _LOG, _DONE, _FILES = "run.json", "log.jsonl", "done.json", "files.json"
 _MOST_THREADS = 1024
-_NOT_LEFT = (CHECKPOINT, "report.html", "tensorboard", "exported")
+_NOT_LEFT = (CHECKPOINT, DIVERGED, "report.html", "tensorboard", "exported")
 """Files and folders that are removed or written again after the stage, and are no part of what it leaves."""
 
 
@@ -277,6 +279,7 @@ class RunFolder:
         sweep(self.path)
         if self.complete:
             self.file(CHECKPOINT).unlink(missing_ok=True)
+            self.file(DIVERGED).unlink(missing_ok=True)
 
     def move_aside(self) -> Path:
         """Move the folder to where no run looks for it, with all that it holds: the new place."""

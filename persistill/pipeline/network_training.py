@@ -1,7 +1,7 @@
 """Training of one network, whichever stage it is for."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import nn
@@ -12,7 +12,7 @@ from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView, open_views
 from persistill.pipeline.network_stage import count_parameters, save
 from persistill.run_folder import RunFolder
-from persistill.training import Criterion, TeacherCallable, fake_quantized, fit, make_fabric
+from persistill.training import Criterion, NonFiniteLossError, TeacherCallable, fake_quantized, fit, make_fabric
 
 
 def train_network(
@@ -56,7 +56,7 @@ def train_network(
     def validate(trained: nn.Module) -> Mapping[str, float]:
         return context.task.validate(evaluation.collect(trained, held_out, view.name, context.task.observe))
 
-    with fake_quantized(network) if quantized else nullcontext():
+    with fake_quantized(network) if quantized else nullcontext(), _told_how_to_replay(context, folder):
         record = fit(
             network,
             loader,
@@ -78,3 +78,14 @@ def train_network(
         "validation": record["validation"],
         "seconds": record["seconds"],
     }
+
+
+@contextmanager
+def _told_how_to_replay(context: Context, folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except NonFiniteLossError as error:
+        run, recipe, options = context.command.partition("persistill run ")
+        command = f"persistill replay {options}" if recipe and not run else "persistill replay RECIPE"
+        message = f"{error} The batch is kept; to see which layer it was: {command} --run {folder.path}"
+        raise NonFiniteLossError(message, error.step, error.terms) from None

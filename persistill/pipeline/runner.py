@@ -118,6 +118,17 @@ class Pipeline:
         self.context.progress.finish()
         return folder
 
+    def stage(self, folder_name: str) -> Stage:
+        """The stage that writes a run folder.
+
+        Raises:
+            UserError: if the recipe has no such stage.
+        """
+        stages = {stage.folder_name: stage for stage in self.stages()}
+        if folder_name not in stages:
+            raise unknown("stage of this recipe:", folder_name, stages)
+        return stages[folder_name]
+
     def run_stage(self, folder_name: str) -> RunFolder:
         """Run one stage; the stages that it depends on must be complete.
 

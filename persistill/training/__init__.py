@@ -1,6 +1,6 @@
 """Training: ``fit`` and what it needs. It receives built objects and knows no method by name."""
 
-from persistill.training.criterion import Criterion, NonFiniteGuard
+from persistill.training.criterion import Criterion, NonFiniteGuard, NonFiniteLossError
 from persistill.training.lr_schedule import SCHEDULES, learning_rate
 from persistill.training.optimizers import OPTIMIZERS, build_optimizer
 from persistill.training.qat import fake_quantized
@@ -13,6 +13,7 @@ __all__ = [
     "Criterion",
     "Frozen",
     "NonFiniteGuard",
+    "NonFiniteLossError",
     "OnlineTeacher",
     "StoredTeacher",
     "TeacherCallable",

@@ -1,5 +1,6 @@
 """The training loss of an arm: one sum of named, weighted terms."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -104,8 +105,26 @@ def _build(
     )
 
 
+_ADVICE = (
+    "Lower train.lr, set train.clip_norm=1.0, or train with train.precision=fp32; the last good checkpoint was kept."
+)
+
+
+class NonFiniteLossError(UserError):
+    """A training diverged.
+
+    Attributes:
+        step: the first whose loss was not finite, from 0.
+        terms: name -> value, of that step.
+    """
+
+    def __init__(self, message: str, step: int, terms: Mapping[str, float]) -> None:
+        super().__init__(message)
+        self.step, self.terms = step, dict(terms)
+
+
 class NonFiniteGuard:
-    """Remembers which terms were not finite first, without waiting for the device at every step.
+    """Remembers at which step terms were not finite first, without waiting for the device at every step.
 
     Args:
         names: of the terms, in the order in which they are observed.
@@ -113,23 +132,49 @@ class NonFiniteGuard:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(names)
-        self._finite: Tensor | None = None
+        self._values: Tensor | None = None
+        self._step: Tensor | None = None
 
-    def observe(self, terms: Mapping[str, Tensor]) -> None:
+    def observe(self, terms: Mapping[str, Tensor], step: int) -> None:
         """Look at the terms of one step. Once one was not finite, later steps tell nothing: they all suffer from it."""
-        finite = torch.stack([value.detach().isfinite() for value in terms.values()])
-        self._finite = finite if self._finite is None else torch.where(self._finite.all(), finite, self._finite)
+        now = torch.stack([value.detach().float() for value in terms.values()])
+        number = torch.full((), step, device=now.device)
+        if self._values is None or self._step is None:
+            self._values, self._step = now, number
+        else:
+            finite = self._values.isfinite().all()
+            self._values, self._step = torch.where(finite, now, self._values), torch.where(finite, number, self._step)
 
     def check(self, where: str) -> None:
         """Stop a training that has diverged.
 
         Raises:
-            UserError: naming the terms that were not finite first.
+            NonFiniteLossError: naming the step and the terms that were not finite first.
         """
-        if self._finite is None or self._finite.all():
+        if self._values is None or self._step is None or self._values.isfinite().all():
             return
-        bad = [name for name, good in zip(self._names, self._finite.tolist(), strict=True) if not good]
-        raise UserError(
-            f"{where}: the loss is not finite any more; the first term(s) that were not: {', '.join(bad)}. Lower "
-            "train.lr, set train.clip_norm=1.0, or train with train.precision=fp32; the last good checkpoint was kept."
+        terms = dict(zip(self._names, self._values.tolist(), strict=True))
+        bad = [name for name, value in terms.items() if not math.isfinite(value)]
+        step = int(self._step)
+        raise NonFiniteLossError(
+            f"{where}: the loss is not finite any more, from step {step + 1} on; the first term(s) that were not: "
+            f"{', '.join(bad)}. {_ADVICE}",
+            step,
+            terms,
         )
+
+    def check_weights(self, where: str, network: nn.Module) -> None:
+        """Stop a training whose last gradient was not finite, before anybody asks its network.
+
+        Raises:
+            NonFiniteLossError: naming the first weights that are not finite.
+        """
+        self.check(where)
+        bad = [name for name, value in network.named_parameters() if not value.isfinite().all()]
+        if bad and self._values is not None and self._step is not None:
+            raise NonFiniteLossError(
+                f"{where}: the loss was finite, and its gradient was not: {len(bad)} weights are not finite any more, "
+                f"the first is {bad[0]}. {_ADVICE}",
+                int(self._step),
+                dict(zip(self._names, self._values.tolist(), strict=True)),
+            )

@@ -12,10 +12,11 @@ from torch import nn
 
 from persistill.config import Train
 from persistill.errors import UserError, unknown
-from persistill.run_folder import CHECKPOINT, RunFolder
+from persistill.run_folder import CHECKPOINT, DIVERGED, RunFolder
 from persistill.structures import Batches, ModelOutput
 from persistill.training import checkpoint as checkpoints
-from persistill.training.criterion import Criterion, NonFiniteGuard
+from persistill.training.criterion import Criterion, NonFiniteGuard, NonFiniteLossError
+from persistill.training.divergence import keep_batch
 from persistill.training.logger import MetricLogger
 from persistill.training.lr_schedule import learning_rate
 from persistill.training.optimizers import build_optimizer
@@ -94,7 +95,8 @@ def fit(
         The last epoch's record: terms, accuracies, and the seconds of the whole training.
 
     Raises:
-        UserError: if the loss stops being finite, or the checkpoint is not of this training.
+        NonFiniteLossError: if the loss stops being finite. The batch at which it did lies in ``diverged.safetensors``.
+        UserError: if the checkpoint is not of this training.
         Stopped: after ctrl-C, SIGTERM or SIGUSR1, once the checkpoint is written.
     """
     progress, task = progress or Silent(), criterion.task
@@ -128,11 +130,18 @@ def fit(
     health = NonFiniteGuard(criterion.weights)
     journal, saved, record = MetricLogger(folder), time.perf_counter(), dict[str, Any]()
 
+    def check(where: str, *, weights: bool = False) -> None:
+        try:
+            health.check_weights(where, network) if weights else health.check(where)
+        except NonFiniteLossError as error:
+            keep_batch(folder.file(DIVERGED), loader, error, steps)
+            raise
+
     def checkpoint(step: int) -> None:
         nonlocal saved
         state.update(step=step, seconds=time.perf_counter() - began, log_size=folder.log_size())
         state.update(sums={name: value.item() for name, value in sums.items()}, right=right.item(), seen=seen)
-        health.check(f"{label}, step {step}")
+        check(f"{label}, step {step}")
         state["precision"] = fabric.strategy.precision.state_dict()
         checkpoints.save(path, trained, plain, state)
         saved = time.perf_counter()
@@ -150,7 +159,7 @@ def fit(
                     taught = [_fp32(teacher(batch)) for teacher in teachers]
                 features = task.forward(model, _in_layout(batch.inputs[view], layout), batch)
                 loss, terms = criterion(features, taught, batch)
-                health.observe(terms)
+                health.observe(terms, step)
                 optimizer.zero_grad(set_to_none=True)
                 fabric.backward(loss)
                 if settings.clip_norm is not None:
@@ -165,7 +174,7 @@ def fit(
                 if step % 20 == 0 or step % steps == 0:
                     # The one place inside an epoch that waits for the device.
                     means = {name: value.item() / seen for name, value in sums.items()}
-                    health.check(f"{label}, epoch {epoch + 1}, step {step}")
+                    check(f"{label}, epoch {epoch + 1}, step {step}")
                     progress.advance(0, _told(record, epoch, settings), means)
                     now = {name: value.item() for name, value in terms.items()}
                     journal.write(
@@ -184,6 +193,7 @@ def fit(
                     checkpoint(step)
                     if stopped_by():
                         raise Stopped(stopped_by())
+            check(f"{label}, epoch {epoch + 1}, step {step}", weights=True)
             record = {
                 "epoch": epoch + 1,
                 "epochs": settings.epochs,

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -10,7 +11,7 @@ from persistill.errors import UserError
 from persistill.losses import DistillationLoss, LossModule, MethodContext
 from persistill.structures import Batch, ModelOutput
 from persistill.tasks import Classification
-from persistill.training import Criterion, NonFiniteGuard
+from persistill.training import Criterion, NonFiniteGuard, NonFiniteLossError
 
 
 class Pull(DistillationLoss):
@@ -168,9 +169,14 @@ def test_the_first_term_that_was_not_finite_is_named() -> None:
     health = NonFiniteGuard(["ce", "pull"])
     good, bad = torch.tensor(1.0), torch.tensor(float("nan"))
     health.check("step 0")
-    health.observe({"ce": good, "pull": good})
+    health.observe({"ce": good, "pull": good}, 0)
     health.check("step 1")
-    health.observe({"ce": good, "pull": bad})
-    health.observe({"ce": bad, "pull": bad})
-    with pytest.raises(UserError, match=r"step 3.*were not: pull\. Lower train\.lr"):
+    health.observe({"ce": good, "pull": bad}, 1)
+    health.observe({"ce": bad, "pull": bad}, 2)
+    with pytest.raises(
+        NonFiniteLossError, match=r"step 3: .* from step 2 on.*were not: pull\. Lower train\.lr"
+    ) as caught:
         health.check("step 3")
+    assert caught.value.step == 1
+    assert caught.value.terms["ce"] == 1.0
+    assert math.isnan(caught.value.terms["pull"])

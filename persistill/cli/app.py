@@ -211,8 +211,9 @@ def check(
     """Check a recipe without training: its fields, its data, and whether networks, views and methods fit together."""
     with quiet_start():
         from persistill.cli import run_recipe  # noqa: PLC0415 - torch is slow to import
-    run_recipe.check(recipe_files.read(recipe, parse_changes(changes), small=small), out, device)
-    console.print(f"{recipe}: no problem found.", highlight=False)
+    notes = run_recipe.check(recipe_files.read(recipe, parse_changes(changes), small=small), out, device)
+    said = f"it can run; read the {notes} note(s) on its images above" if notes else "no problem found"
+    console.print(f"{recipe}: {said}.", highlight=False, markup=False)
 
 
 @app.command(epilog=examples("persistill ls", "persistill ls --out runs"), short_help="List recipes and runs.")

@@ -32,8 +32,12 @@ def execute(recipe: Recipe, command: str, out: Path, device: str) -> Result:
     return result
 
 
-def check(recipe: Recipe, out: Path, device: str) -> None:
-    """Find what does not fit, and print the stages with their state."""
+def check(recipe: Recipe, out: Path, device: str) -> int:
+    """Find what does not fit, and print the images and the stages with their state.
+
+    Returns:
+        How many notes there are on the images.
+    """
     with Bars(console) as bars:
         pipeline = Pipeline(recipe, out, device=device, progress=bars)
         pipeline.probe()
@@ -44,6 +48,7 @@ def check(recipe: Recipe, out: Path, device: str) -> None:
         done = stage.complete(pipeline.context)
         table.add_row(stage.kind, stage.folder_name, "complete" if done else "to do")
     console.print(table)
+    return len(pipeline.splits.notes)
 
 
 def plan(recipe: Recipe, out: Path, device: str) -> None:

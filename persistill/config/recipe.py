@@ -124,7 +124,7 @@ class Recipe(Settings):
         small: changes, field path -> value, that make a sibling of this recipe for two cores (see ``smaller``).
     """
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     data: Data
     student: Model
     arms: dict[str, Arm]

@@ -22,6 +22,7 @@ from persistill.data import FittedPersistenceView, is_stored
 from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
 from persistill.structures import OutputField
+from persistill.utils.preprocessing import Resize
 
 STORED_AT_MOST = 8 * 1024**3
 """Bytes that stored answers of teachers may take; beyond, teachers are asked at every step."""
@@ -32,6 +33,13 @@ _SMALL = 64 * 64
 _LARGEST_OWN_SIZE = 256
 _USUAL_LARGE = 224
 _VIEW, _SMALL_VIEW = (32, 32), (16, 16)
+_RESIZED: Mapping[Resize, str] = MappingProxyType(
+    {
+        "crop": "scaled until they cover {} and cropped at the center",
+        "squash": "scaled to {}, whatever their proportions",
+        "letterbox": "scaled until they fit into {} and padded with black",
+    }
+)
 _NONE: Mapping[Role, Initial] = MappingProxyType({})
 
 Size = tuple[int, int]
@@ -149,7 +157,7 @@ def _size(options: Options, seen: Outline, given: TeacherCheckpoint | None, reas
     else:
         size, why = own, "--size HEIGHTxWIDTH chooses another"
     if len(seen.sizes) > 1 or size not in seen.sizes:
-        reasons.append(f"Images are scaled until they cover {size[0]}x{size[1]} and cropped at the center, {why}.")
+        reasons.append(f"Images are {_RESIZED[seen.resize].format(f'{size[0]}x{size[1]}')}, {why}.")
     return size
 
 

@@ -55,8 +55,8 @@ def predict(
 
     A student of segmentation writes a mask beside each image instead, cat.jpg -> cat.mask.png, in colors.
 
-    Images may have any format, size and orientation; each is scaled until it covers what the student sees, and
-    cropped at its center. Files that cannot be read are named and passed over, and the exit code is 3.
+    Images may have any format, size and orientation; each is brought to what the student sees as training images
+    were. Files that cannot be read are named and passed over, and the exit code is 3.
     """
     _require_new("--csv", table)
     _require_new("--sheet", sheet)

@@ -12,6 +12,7 @@ from persistill.data.sources.registry import open_source
 from persistill.data.splits import DEFAULT_TEST_SHARE, draw_splits
 from persistill.errors import UserError
 from persistill.utils.image_reader import Header, read_header
+from persistill.utils.preprocessing import Resize
 from persistill.utils.threads import in_threads
 
 LOOKED_AT = 500
@@ -31,6 +32,7 @@ class Outline:
         test: as in ``Data``: None for the source's own test part, or for a fifth of the training images.
         sizes: (height, width) -> how many of the images looked at have it.
         gray: whether none of the images looked at has color.
+        resize: as in ``Data``.
     """
 
     classes: tuple[str, ...]
@@ -39,6 +41,7 @@ class Outline:
     test: int | None
     sizes: Mapping[tuple[int, int], int]
     gray: bool
+    resize: Resize = "crop"
 
 
 def outline(settings: Data) -> Outline:
@@ -64,6 +67,7 @@ def outline(settings: Data) -> Outline:
         test=test,
         sizes=Counter((header.height, header.width) for header in headers),
         gray=all(header.gray for header in headers),
+        resize=settings.resize,
     )
 
 

@@ -3,10 +3,10 @@
 #   docker build --tag persistill .
 #   docker build --tag persistill:cuda --build-arg DEVICE=cuda .
 #
-# Images and results lie in the folder that is mounted at /work:
+# Images and results lie in the folder that is mounted at /data:
 #
-#   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/work" persistill demo
-#   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/work" --gpus all persistill:cuda demo
+#   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" persistill demo
+#   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" --gpus all persistill:cuda demo
 
 ARG PYTHON=3.12.11
 FROM python:${PYTHON}-slim-bookworm
@@ -31,10 +31,10 @@ COPY recipes recipes
 RUN python -m pip install --no-cache-dir ".[$EXTRAS]"
 
 # Compiled kernels and downloaded weights are kept where any user may write: --user takes the place of this one.
-RUN useradd --create-home --uid 1000 persistill && mkdir --mode 1777 /cache && mkdir --mode 1777 /work
+RUN useradd --create-home --uid 1000 persistill && mkdir --mode 1777 /cache && mkdir --mode 1777 /data
 ENV NUMBA_CACHE_DIR=/cache/numba MPLCONFIGDIR=/cache/matplotlib HF_HOME=/cache/huggingface TORCH_HOME=/cache/torch \
     TRITON_CACHE_DIR=/cache/triton TORCHINDUCTOR_CACHE_DIR=/cache/inductor
 USER persistill
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["persistill"]
 CMD ["--help"]

@@ -64,6 +64,10 @@ class Objects(NamedTuple):
         """Those at positions (m,) int64, or where (n,) bool is true."""
         return Objects(*(field[kept] for field in self))
 
+    def cpu(self) -> "Objects":
+        """The same objects on the CPU."""
+        return Objects(*(field.cpu() for field in self))
+
     def trained(self) -> "Objects":
         """Those that a detector is trained on: neither difficult nor a crowd."""
         return self.select(~(self.difficult | self.crowd))
@@ -81,6 +85,10 @@ class Detections(NamedTuple):
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+
+    def cpu(self) -> "Detections":
+        """The same detections on the CPU."""
+        return Detections(*(field.cpu() for field in self))
 
 
 OBJECT_FIELDS = 7

@@ -182,6 +182,14 @@ def test_difficult_and_crowds_are_not_trained_on():
         assert detector(images, [two]).losses == detector(images, [alone]).losses
 
 
+@pytest.mark.parametrize("name", [*OWN, "ssd"])
+def test_batches_without_any_object_are_trained_on(name):
+    detector = Detector("ssd", tiny_ssd(4), 3, 4, (32, 32)) if name == "ssd" else build(name, 3, 4)
+    losses = detector.train()(torch.randn(2, 3, 64, 64), [objects([], [])] * 2).losses
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+
+
 def test_gradients_and_hooks():
     detector = Detector("tiny", tiny_fcos(3, 4), 3, 4).train()
     output = detector(torch.randn(1, 3, 32, 32), [some_objects(32, 32)])

@@ -46,7 +46,8 @@ def error_counts(
     from torchvision.ops import box_iou  # noqa: PLC0415  slow to import
 
     counts = np.zeros((len(objects), len(KINDS)), dtype=np.int64)
-    for row, found, truth in zip(counts, detections, objects, strict=True):
+    for row, answer, wanted in zip(counts, detections, objects, strict=True):
+        found, truth = answer.cpu(), wanted.cpu()
         kept = found.scores >= min_score
         order = found.scores[kept].argsort(descending=True, stable=True)
         boxes, labels = found.boxes[kept][order], found.labels[kept][order]

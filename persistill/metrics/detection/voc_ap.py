@@ -36,6 +36,7 @@ def voc_class_ap(
     Returns:
         (K,), fractions; NaN for classes of which there are no objects that count.
     """
+    detections, objects = [one.cpu() for one in detections], [one.cpu() for one in objects]
     found = []
     for number in range(num_classes):
         scores, right, counted, total = _judge(detections, objects, number, threshold)
@@ -61,7 +62,7 @@ def _judge(
         boxes, wanted = found.boxes[mine][order], truth.boxes[theirs]
         excused = (truth.difficult | truth.crowd)[theirs]
         total += int((~excused).sum())
-        scores.append(score.double().cpu().numpy())
+        scores.append(score.double().numpy())
         hit, counts = np.zeros(len(boxes), np.bool_), np.ones(len(boxes), np.bool_)
         if len(boxes) and len(wanted):
             overlap, nearest = box_iou(boxes.double(), wanted.double()).max(1)

@@ -305,3 +305,8 @@ def test_sources_that_cannot_be_read_are_told(make, said, tmp_path):
     make(tmp_path / "data")
     with pytest.raises(UserError, match=said):
         open_box_source(str(tmp_path / "data"))
+
+
+def test_a_csv_file_of_classes_is_not_passed_over_in_silence(tmp_path):
+    with pytest.raises(UserError, match=r"data\.labels='labels\.csv' .* Leave data\.labels out"):
+        load_boxes(Data(source=str(tmp_path), labels="labels.csv"), Silent())

@@ -93,6 +93,11 @@ def load_boxes(settings: Data, progress: Progress, box_format: BoxFormat | None 
         raise UserError(
             f"data.source must name a folder or a data set of the hub, with boxes; {settings.where} is neither."
         )
+    if settings.labels is not None:
+        raise UserError(
+            f"data.labels={settings.labels!r} is a CSV file of the classes of whole images, and images with boxes are "
+            "read here. Leave data.labels out."
+        )
     source = check_source(open_box_source(settings.source, box_format), progress)
     counts = {part: rows.class_counts for part, rows in source.parts.items()}
     drawn = draw_splits(counts, settings, source.classes)

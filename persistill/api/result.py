@@ -56,6 +56,22 @@ class Result:
         """The folder of the exported student, which ``persistill.load`` takes."""
         return self.folder.parent / str(self._stored["export"])
 
+    def require_exported(self) -> Path:
+        """The folder of the exported student, once it was seen to be there, whole, and of the student that was chosen.
+
+        Raises:
+            UserError: if it is not so, with what to do.
+        """
+        again = "Run the recipe again: what is complete is not computed anew."
+        if not (self.exported / "done.json").is_file():
+            raise UserError(f"the exported student of this comparison is not in {self.exported}, or not whole. {again}")
+        run = RunFolder.open(self.exported)
+        run.verify()
+        student, chosen = run.result()["student"]["run"], self._stored["choice"]["run"]
+        if student != chosen:
+            raise UserError(f"{self.exported} holds the student {student}, and {chosen} was chosen. {again}")
+        return self.exported
+
     @property
     def unreadable(self) -> tuple[str, ...]:
         """Images that were left out because they cannot be read."""

@@ -125,5 +125,5 @@ def print_result(result: Result) -> None:
 
 
 def _exported(result: Result) -> str:
-    choice = result.comparison.choice
-    return f"{result.exported}" if choice is None else f"{result.exported} ({choice.name})"
+    choice, folder = result.comparison.choice, result.require_exported()
+    return f"{folder}" if choice is None else f"{folder} ({choice.name})"

@@ -1,7 +1,7 @@
 """The stages of a recipe, each with those that it depends on.
 
 recipe -> views -> teachers (-> features, preparations) -> students (arms x seeds) -> choice, evaluation (-> quantized)
-    -> export -> comparison
+    -> comparison -> export
 """
 
 from functools import cached_property
@@ -40,7 +40,7 @@ class StageGraph:
 
     def stages(self) -> list[Stage]:
         """All stages, each after those that it depends on."""
-        return in_order([self.comparison])
+        return in_order([self.comparison, self.exported])
 
     @cached_property
     def views(self) -> dict[str, ViewStage]:
@@ -142,7 +142,6 @@ class StageGraph:
             self.choice,
             *self.evaluations.values(),
             *([self.quantized] if self.quantized else []),
-            self.exported,
             *self.costs.values(),
         ]
         return ComparisonStage(

@@ -112,11 +112,19 @@ class Pipeline:
         self.probe()
         with chosen_threads(self.context, self.graph):
             local.run([self.graph.comparison], self.context)
-        folder = self.graph.comparison.open(self.context)
+            folder = self.graph.comparison.open(self.context)
+            try:
+                local.run([self.graph.exported], self.context)
+            except Exception:
+                self._write_report(folder)  # what was measured is told, whatever becomes of the files
+                raise
+        self._write_report(folder)
+        return folder
+
+    def _write_report(self, folder: RunFolder) -> None:
         self.context.progress.start("report", 1)
         report.write(folder.path)
         self.context.progress.finish()
-        return folder
 
     def stage(self, folder_name: str) -> Stage:
         """The stage that writes a run folder.

@@ -84,6 +84,7 @@ class Run:
         metrics: all that the evaluation stored, by the names of ``docs/evaluation.md``.
         device: "cpu" or "cuda", on which it was trained; None if that was not recorded.
         threads: of the processor, with which it was trained; None likewise.
+        notes: of a network out of a file, how its images and classes are not as those of the recipe, a clause each.
     """
 
     seed: int | None
@@ -102,6 +103,7 @@ class Run:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
     threads: int | None = None
+    notes: tuple[str, ...] = ()
 
     def figure(self, *path: str) -> float:
         """One stored figure, ``figure("calibrated", "nll")``; nan where it was not measured or not finite."""
@@ -307,7 +309,8 @@ def read(folder: Path) -> Comparison:
         teachers=teachers,
         views=tuple(view for view in views if view is not None),
         export=None if export is None else {**export, "folder": result["export"]},
-        seconds=_number(result.get("seconds")),
+        # The export comes after the comparison, which knows what all other stages took.
+        seconds=_number(result.get("seconds")) + (_number(export.get("seconds")) if export else 0.0),
         about={key: run_folder.about.get(key, {}) for key in ("created", "software", "hardware")},
         # Reads, and so may add to what is missing.
         costs={name: found for name, place in places.items() if (found := reader.result("a cost", place)) is not None},
@@ -380,6 +383,7 @@ class _Reader:
             corrupted=(metrics.get("corruptions") or {}).get(self._task.figure.name) or {},
             images=int(measured.get("images", 0)),
             parameters=trained.get("parameters"),
+            notes=tuple(map(str, trained.get("notes") or ())),
             epochs=trained.get("epochs") if here else None,
             train_seconds=_number(trained.get("seconds")) if here else math.nan,
             evaluation_seconds=_number(measured.get("seconds")),

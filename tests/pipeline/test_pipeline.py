@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from persistill.api.result import Result
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView, Loader, open_view
 from persistill.errors import UserError
@@ -106,7 +107,7 @@ def test_a_run_leaves_what_the_contract_names(finished: RunFolder) -> None:
     total = sum(
         RunFolder.open(path.parent).result()["seconds"]
         for path in root.glob("*/done.json")
-        if not path.parent.name.startswith("comparison")
+        if not path.parent.name.startswith(("comparison", "export"))
     )
     assert result["seconds"] == pytest.approx(total)
 
@@ -116,7 +117,8 @@ def test_stages_run_one_by_one_as_in_processes_of_their_own(finished: RunFolder,
         return Pipeline(recipe(), tmp_path, device="cpu", command="persistill run test")
 
     names = [stage.folder_name for stage in fresh().stages()]
-    for name in names[: names.index(fresh().graph.exported.folder_name)]:
+    assert names[-2:] == [fresh().graph.comparison.folder_name, fresh().graph.exported.folder_name]
+    for name in names[:-2]:
         assert fresh().run_stage(name).complete
     for name in ("alone", "tgd"):
         stage = fresh().graph.students[name, 0]
@@ -129,8 +131,8 @@ def test_stages_run_one_by_one_as_in_processes_of_their_own(finished: RunFolder,
 def test_a_stage_holds_nothing_but_settings_and_stages() -> None:
     """So it can be sent to another process as it is."""
     pipeline = Pipeline(recipe(), Path("nowhere"), device="cpu")
-    sent = pickle.loads(pickle.dumps(pipeline.graph.comparison))
-    assert [stage.folder_name for stage in in_order([sent])] == [stage.folder_name for stage in pipeline.stages()]
+    sent = pickle.loads(pickle.dumps([pipeline.graph.comparison, pipeline.graph.exported]))
+    assert [stage.folder_name for stage in in_order(sent)] == [stage.folder_name for stage in pipeline.stages()]
     assert len(pickle.dumps(sent)) < 100_000
 
 
@@ -373,7 +375,7 @@ def test_what_does_not_fit_together_is_found_before_any_training(tmp_path: Path)
         (recipe(evaluate=Evaluate(corruptions=("fogg",))), r"evaluate.corruptions: unknown corruption: 'fogg'"),
         (recipe().with_value("data.mean", (0.5, 0.5, 0.5)).with_value("data.std", (1.0, 1.0, 1.0)), r"1 channel"),
         (recipe().with_value("data.mean", (0.5,)), r"data.mean and data.std"),
-        (recipe(train=Train(batch_size=500)), r"do not fill one batch of 500"),
+        (recipe(train=Train(batch_size=500)), r"batch_size=500 is more than the 100 training images"),
     ]
     for given, message in cases:
         with pytest.raises(UserError, match=message):
@@ -487,3 +489,40 @@ def test_a_network_of_another_library_learns_and_ships(tmp_path: Path) -> None:
     folder = Pipeline(given, tmp_path, device="cpu").run()
     result = RunFolder.open(tmp_path / folder.result()["export"]).result()
     assert result["agreement"]["onnx"] == 1.0
+
+
+def test_the_report_is_there_whatever_becomes_of_the_export(tmp_path: Path, monkeypatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("persistill.exporters.export_student", fail)
+    alone = recipe(
+        arms={"alone": Arm()}, teachers={}, views={}, evaluate=Evaluate(noise=(), attacks=(), corruptions=())
+    )
+    pipeline = Pipeline(alone, tmp_path, device="cpu")
+    with pytest.raises(RuntimeError, match="no such operator"):
+        pipeline.run()
+    comparison = pipeline.graph.comparison.open(pipeline.context)
+    assert comparison.file("report.html").is_file()
+    result = Result(comparison.path)
+    assert result.comparison.export is None
+    with pytest.raises(UserError, match=r"is not in .*, or not whole\. Run the recipe again"):
+        result.require_exported()
+    monkeypatch.undo()
+    pipeline.run()
+    assert result.require_exported() == result.exported
+    ours = load_file(result.exported / WEIGHTS)
+    theirs = load_file(result.student("alone") / WEIGHTS)
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_an_export_of_another_student_is_not_the_one_that_was_chosen(finished: RunFolder, tmp_path: Path) -> None:
+    shutil.copytree(finished.path.parent, tmp_path / "runs")
+    result = Result(tmp_path / "runs" / finished.path.name)
+    assert result.require_exported() == result.exported
+    export = RunFolder.open(result.exported)
+    export.finish(
+        {**export.result(), "student": {"arm": "other", "seed": 0, "run": "student-other-seed0-0123456789ab"}}
+    )
+    with pytest.raises(UserError, match=r"holds the student student-other-seed0-0123456789ab, and .* was chosen"):
+        result.require_exported()

@@ -17,6 +17,7 @@ from persistill.report import Comparison, against_baseline, model_card, read, si
 from persistill.report.figure import Figure, Section
 from persistill.report.sections import sections_of
 from persistill.report.sections.cost import cost
+from persistill.report.sections.reproducibility import repeat
 from persistill.report.table import Table
 from persistill.run_folder import RunFolder
 
@@ -283,3 +284,12 @@ def test_similarity_maps_show_the_maps_that_were_read(comparison: Comparison, ma
         other = np.mean([gram[i, j] for i, j in pairs if found.target[i] != found.target[j]])
         assert panel.label == f"same class {same:.3f}, others {other:.3f}"
         assert panel.label in panel.text
+
+
+def test_a_teacher_out_of_a_file_says_how_it_sees_images(comparison: Comparison) -> None:
+    assert not any(name.startswith("Teacher ") for name in repeat(comparison).content["facts"])
+    teacher = comparison.teachers[0]
+    notes = ("gray images are repeated for its three channels", "its classes are matched by name")
+    noted = replace(teacher, runs=tuple(replace(run, notes=notes) for run in teacher.runs))
+    facts = repeat(replace(comparison, teachers=(noted,))).content["facts"]
+    assert facts[f"Teacher {teacher.name}"] == f"out of a file; {'; '.join(notes)}"

@@ -22,6 +22,9 @@ def repeat(comparison: Comparison) -> Section:
         "Trained on": _trained_on(comparison),
         "Folder": comparison.folder.name,
     }
+    for teacher in comparison.teachers:
+        if notes := [note for run in teacher.runs for note in run.notes]:
+            facts[f"Teacher {teacher.name}"] = f"out of a file; {'; '.join(notes)}"
     if comparison.export is not None:
         facts["Exported student"] = _export(comparison)
     return Section(

@@ -69,7 +69,7 @@ def test_a_result_shows_itself(result) -> None:
     for part in (str(result.table), result.verdict, str(result.report), str(result.exported)):
         assert part in shown
     html = result._repr_html_()
-    assert html.count("<tr>") == 1 + len(result.table.rows)
+    assert html.count("<tr>") == 2 + len(result.decision.table.rows) + len(result.table.rows)
     assert "report.html" in html
     assert repr(persistill.Result(result.folder)) == shown
     assert (result.student("kd") / "model.safetensors").is_file()

@@ -8,6 +8,8 @@ from PIL import Image
 
 from persistill.config import Data
 from persistill.data import load
+from persistill.data.sources.registry import open_source
+from persistill.data.splits import draw_splits
 from persistill.errors import UserError
 from persistill.inference import Predictor
 from persistill.models import build, save
@@ -48,6 +50,18 @@ def test_the_range_is_measured_on_training_images_alone(tmp_path):
     assert source.endswith("train")
     assert splits.preprocessing.range == (0.0, 1023.0)
     assert int(splits.test.fetch(torch.arange(1)).max()) == 255  # what lies above is cut
+
+
+def test_images_of_the_training_folder_that_are_held_out_are_not_measured(tmp_path):
+    deep_folder(tmp_path)
+    files = sorted(tmp_path.glob("*/*.png"))
+    for i, file in enumerate(files):
+        Image.fromarray(np.array([[0, 1000 + i]], np.uint16)).save(file)
+    for seed in range(4):
+        settings = Data(source=str(tmp_path), range="measured", validation=2, test=4, split_seed=seed)
+        targets = open_source(settings).parts["train"].targets
+        rows = draw_splits({"train": targets}, settings, ("cat", "dog"))["train"].rows
+        assert load(settings).preprocessing.range == (0.0, 1000.0 + rows.max())
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])

@@ -29,7 +29,7 @@ def main(target: str) -> None:
         for name, (number, box) in CROPS.items():
             small = photographs[number].crop(box).resize((48, 48), Image.Resampling.LANCZOS)
             small.save(images / f"{name}.png")
-        command = ["persistill", "topology", str(images), "--output", str(output), "--explain", "flower.png"]
+        command = ["persistill", "topology", str(images), "--out", str(output), "--explain", "flower.png"]
         subprocess.run(command, check=True)
         for made, kept in (("contact_sheet", "topology_sheet"), ("explain-flower", "topology_explain")):
             image = Image.open(output / f"{made}.png").convert("RGB").quantize(200)

@@ -108,7 +108,6 @@ class Result:
             str(decision.table),
             decision.table.caption,
             str(self.table),
-            self.table.caption,
             self.verdict,
             "\n".join(decision.advice),
             f"Report            {self.report}\nExported student  {self.exported}",
@@ -118,7 +117,7 @@ class Result:
     def _repr_html_(self) -> str:
         decision = self.decision
         first = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in decision.reasons)
-        sentences = (self.table.caption, *self.verdict.splitlines(), *decision.advice)
+        sentences = (decision.table.caption, *self.verdict.splitlines(), *decision.advice)
         link = os.path.relpath(self.report).replace(os.sep, "/")
         return (
             f"<p><b>{html.escape(decision.sentence)}</b></p>{first}"

@@ -289,14 +289,16 @@ def evaluate(
 @app.command(
     "report",
     epilog=examples(
-        "persistill report runs/comparison-tgd_digits-0123456789ab --output report.html",
+        "persistill report runs/comparison-tgd_digits-0123456789ab --out report.html",
         "persistill report runs/comparison-tgd_digits-0123456789ab --paper paper",
     ),
     short_help="Write the HTML report of a comparison again; tables and figures for a paper.",
 )
 def write_report(
     comparison: Annotated[Path, typer.Argument(help="A comparison's run folder.")],
-    output: Annotated[Path | None, typer.Option(help="The file; by default report.html in that folder.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", "--output", help="The file; by default report.html in that folder.")
+    ] = None,
     paper: Annotated[
         Path | None,
         typer.Option(help="Also write tables (Markdown, LaTeX), figures (SVG, PNG) and model cards into this folder."),
@@ -315,13 +317,15 @@ def write_report(
     "export",
     epilog=examples(
         "persistill export runs/student-tgd-seed0-0123456789ab",
-        "persistill export runs/student-tgd-seed0-0123456789ab --output my_student --formats onnx,int8",
+        "persistill export runs/student-tgd-seed0-0123456789ab --out my_student --formats onnx,int8",
     ),
     short_help="Write a trained student in all formats, each compared with its checkpoint.",
 )
 def export_run(
     network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
-    output: Annotated[Path | None, typer.Option(help="A new folder; by default 'exported' in the run folder.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", "--output", help="A new folder; by default 'exported' in the run folder.")
+    ] = None,
     formats: Formats = None,
     model: OwnCode = None,
 ) -> None:

@@ -10,14 +10,14 @@ from persistill.cli.console import console, quiet_start
 SUMMARY = "Take the weights out of a .pth, .pt, .bin or .ckpt file, as safetensors."
 EXAMPLES = (
     "persistill import-checkpoint resnet50.pth",
-    "persistill import-checkpoint last.ckpt --entry state_dict --output teacher.safetensors",
+    "persistill import-checkpoint last.ckpt --entry state_dict --out teacher.safetensors",
 )
 
 
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="What torch.save wrote in a training; or safetensors.")],
     output: Annotated[
-        Path | None, typer.Option("--output", help="A new file; by default FILE with the ending .safetensors.")
+        Path | None, typer.Option("--out", "--output", help="A new file; by default FILE with the ending .safetensors.")
     ] = None,
     entry: Annotated[
         str | None,

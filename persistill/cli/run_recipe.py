@@ -4,7 +4,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from persistill import report
 from persistill.api.progress_bars import Bars
 from persistill.api.recipe_run import run
 from persistill.api.result import Result
@@ -103,7 +102,7 @@ def print_result(result: Result) -> None:
         console.print(f"- {reason}", highlight=False)
     console.print()
     console.print(in_columns(decision.table))
-    console.print(f"{decision.table.caption} {report.note(comparison)}", style="dim", highlight=False)
+    console.print(decision.table.caption, style="dim", highlight=False)
     for line in result.verdict.splitlines():
         console.print(line, highlight=False)
     if decision.advice:

@@ -19,8 +19,8 @@ from persistill.topology.persistence_image.fields import FieldDeclaration
 
 SUMMARY = "Turn images into persistence images, diagrams or Betti curves."
 EXAMPLES = (
-    "persistill topology images --output topology",
-    "persistill topology digits.npy --output diagrams --to diagrams",
+    "persistill topology images --out topology",
+    "persistill topology digits.npy --out diagrams --to diagrams",
     "persistill topology --explain cat.png",
 )
 _OUTPUT, _INPUT = "Persistence images", "Images"
@@ -77,7 +77,9 @@ def topology(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", help="A new folder, or one to go on with. Without it, --explain draws its figure and no more."
+            "--out",
+            "--output",
+            help="A new folder, or one to go on with. Without it, --explain draws its figure and no more.",
         ),
     ] = None,
     to: Annotated[To, typer.Option("--to", help="What the images become.")] = To.IMAGES,
@@ -139,13 +141,13 @@ def topology(
     """
     if source is None:
         if explain is None:
-            raise UserError("give a SOURCE of images, such as a folder: persistill topology images --output topology")
+            raise UserError("give a SOURCE of images, such as a folder: persistill topology images --out topology")
         source = Path(explain)
     if output is None:
         if explain is None:
-            raise UserError(f"say where results go: persistill topology {source} --output topology")
+            raise UserError(f"say where results go: persistill topology {source} --out topology")
         results = {"to": to if to is not To.IMAGES else None, "dtype": dtype, "levels": levels}
-        _refuse(results, "is about results in a folder; give that folder with --output")
+        _refuse(results, "is about results in a folder; give that folder with --out")
     given = {
         "pixels": _parsed("--pixels", pixels, _pixels),
         "bandwidth": bandwidth,

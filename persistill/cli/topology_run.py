@@ -235,7 +235,7 @@ class Extraction:
             which = f"{position} images" if writer.complete else f"the first {position} images"
             raise UserError(
                 f"{self._folder} holds results of other images than {self._source}: names, contents or number of "
-                f"{which} differ. Nothing was changed. Give another --output, or move that folder away."
+                f"{which} differ. Nothing was changed. Give another --out, or move that folder away."
             )
         return mark
 
@@ -309,5 +309,5 @@ def require_folder(folder: Path, source: Path) -> None:
     if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
         raise UserError(
             f"{folder} lies inside of {source}: its contact sheet would count as an image the next time. "
-            "Give an --output outside of it."
+            "Give an --out outside of it."
         )

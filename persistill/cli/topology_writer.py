@@ -90,7 +90,7 @@ class ResumableWriter:
         if differences:
             raise UserError(
                 f"{self.folder} holds results of other parameters: {'; '.join(differences)}. Nothing was changed. "
-                "Give another --output, or move that folder away."
+                "Give another --out, or move that folder away."
             )
         self.reached = Reached(**about["progress"])
         if self.complete:
@@ -108,7 +108,7 @@ class ResumableWriter:
             self._lock.enter_context(file_lock.hold(self.folder / _LOCK))
         except file_lock.LockHeldError:
             raise UserError(
-                f"another process is writing into {self.folder}. Wait until it is done, or give another --output."
+                f"another process is writing into {self.folder}. Wait until it is done, or give another --out."
             ) from None
         sweep(self.folder)
 
@@ -219,12 +219,12 @@ def require_ours(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise UserError(f"{folder} is a file; --output names a folder.")
+        raise UserError(f"{folder} is a file; --out names a folder.")
     found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     if found and _read(folder) is None:
         shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
         raise UserError(
-            f"{folder} holds something else ({shown}). Nothing was changed; give a new or an empty folder as --output."
+            f"{folder} holds something else ({shown}). Nothing was changed; give a new or an empty folder as --out."
         )
 
 

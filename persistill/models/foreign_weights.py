@@ -86,7 +86,7 @@ def import_checkpoint(path: Path, target: Path, entry: str | None = None) -> Imp
         OSError: if the target cannot be written.
     """
     if target.exists():
-        raise UserError(f"{target} exists already and was not overwritten; name another file with --output.")
+        raise UserError(f"{target} exists already and was not overwritten; name another file with --out.")
     found = dict(_entries(_read(path), ""))
     if not found:
         raise UserError(

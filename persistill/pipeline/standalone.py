@@ -102,7 +102,7 @@ def export_network(
     check_formats(formats)
     run = _trained(path)
     if target.exists():
-        raise UserError(f"{target} exists already and was not overwritten; name another folder with --output.")
+        raise UserError(f"{target} exists already and was not overwritten; name another folder with --out.")
     network, about = models.load(run.checked(WEIGHTS), model)
     if is_stored(about["view"]):
         raise UserError(

@@ -78,7 +78,7 @@ def learns_by_heart(comparison: Comparison, differences: Mapping[str, Difference
 
 def still_learning(comparison: Comparison, differences: Mapping[str, Difference]) -> str:  # noqa: ARG001
     """The validation loss still falls at the end."""
-    falls = []
+    falls, width = [], 1
     for run in (run for arm in comparison.arms for run in arm.runs):
         curve = _loss(run)
         width = max(1, len(curve) // _TENTH)
@@ -89,7 +89,7 @@ def still_learning(comparison: Comparison, differences: Mapping[str, Difference]
         return ""
     epochs = max((run.curve[-1].number for arm in comparison.arms for run in arm.runs if run.curve), default=0)
     return (
-        f"The validation loss still falls by {100 * fall:.0f} % over the last tenth of {epochs} epochs: train longer "
+        f"The validation loss still falls by {100 * fall:.0f} % over the last {width} of {epochs} epochs: train longer "
         f"(--epochs {2 * epochs}, or train.epochs in a recipe)."
     )
 

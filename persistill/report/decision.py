@@ -10,7 +10,8 @@ from persistill.report.class_scores import BALANCED, never_recognized, unequal_c
 from persistill.report.comparison import ArmSummary, Comparison, Run
 from persistill.report.export_text import smaller_sentence
 from persistill.report.significance import Difference
-from persistill.report.table import NOTHING, Table, headline, spread
+from persistill.report.table import NOTHING, Table, headline, note, spread
+from persistill.report.task_report import interval
 from persistill.report.validation_margin import validation_margin
 
 
@@ -63,10 +64,9 @@ def _sentence(comparison: Comparison, found: dict[str, Difference]) -> str:
     own, sign = found.get(arm), 1 if measure.larger_is_better else -1
 
     def by(name: str, difference: Difference) -> str:
-        low, high = measure.difference(difference.low), measure.difference(difference.high)
         return (
             f"{name} against {baseline}: {measure.difference(difference.mean)} of test {measure.in_text} "
-            f"(95 % interval {low} to {high})"
+            f"(95 % interval {interval(measure, difference.low, difference.high)})"
         )
 
     if own is not None and own.verdict == "better":
@@ -143,10 +143,8 @@ def _why(comparison: Comparison) -> str:
         return f"{text}, as much as {name}; of equal ones the simplest is taken."
     apart = measure.difference(choice.student.value - rival.value)
     margin = validation_margin(comparison)
-    interval = ""
-    if margin is not None:
-        interval = f", 95 % interval {measure.difference(margin.low)} to {measure.difference(margin.high)}"
-    return f"{text}, {apart} against the best of another arm ({name}{interval})."
+    reach = "" if margin is None else f"; 95 % interval {interval(measure, margin.low, margin.high)}"
+    return f"{text}, {apart} against the best of another arm ({name}{reach})."
 
 
 def _better_elsewhere(comparison: Comparison) -> str:
@@ -192,10 +190,10 @@ def _table(comparison: Comparison, found: dict[str, Difference]) -> Table:
 
     seeds = {len(arm.runs) for arm in comparison.arms if arm.runs}
     several = bool(seeds) and max(seeds) > 1
+    baseline = comparison.arms[0].name if comparison.arms else "the baseline"
     return Table(
         caption=(
-            ("Means ± sample standard deviation over seeds. " if several else "One seed an arm. ")
-            + f"Difference to {comparison.arms[0].name if comparison.arms else 'the baseline'} on test images"
+            f"{note(comparison)} Difference to {baseline} on test images"
             + (", with the interval over seeds and images." if several else "; the interval is that of the images.")
         ),
         header=(

@@ -80,12 +80,15 @@ def smaller_sentence(export: Mapping[str, Any]) -> str:
     if all(times):
         told.append(f"{times[0]:.2f} ms an image instead of {times[1]:.2f} here")
     figure = str(export.get("figure", "accuracy"))
-    scores = [(export.get(figure) or {}).get(name) for name in ("int8", "checkpoint")]
-    if all(score is not None for score in scores):
+    found = [(export.get(figure) or {}).get(name) for name in ("int8", "checkpoint")]
+    scores = [score for score in found if score is not None]
+    if len(scores) == len(found):
         title = {"accuracy": "accuracy", "miou": "mIoU"}.get(figure, figure)
-        told.append(f"{title} {scores[0]:.2%} instead of {scores[1]:.2%} on {export['images']:,} test images")
+        told.append(
+            f"{title} {100 * scores[0]:.2f} % instead of {100 * scores[1]:.2f} % on {export['images']:,} test images"
+        )
     elif "int8" in export.get("agreement", {}):
-        told.append(f"the same answer {export['agreement']['int8']:.2%} of the time")
+        told.append(f"the same answer {100 * export['agreement']['int8']:.2f} % of the time")
     which = "smaller" if small < large else "no smaller"
     if all(times):
         which += " and faster" if times[0] < times[1] else " and no faster"

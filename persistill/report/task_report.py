@@ -68,6 +68,11 @@ class Measure:
         return f"{text} {'points' if self.unit == '%' else self.unit}".rstrip()
 
 
+def interval(measure: Measure, low: float, high: float) -> str:
+    """An interval of a difference with its unit once: "-1.20 to +0.40 points"."""
+    return f"{measure.difference(low).split(' ')[0]} to {measure.difference(high)}"
+
+
 @dataclass(frozen=True)
 class TaskReport:
     """A task, as far as reports know it.

@@ -673,10 +673,10 @@ def test_a_wrong_option_is_told(topology, tmp_path: Path, options: list[str], me
     ("arguments", "message"),
     [
         ([], "give a SOURCE of images"),
-        (["in"], "say where results go: persistill topology in --output topology"),
+        (["in"], "say where results go: persistill topology in --out topology"),
         (
             ["in", "--explain", "1", "--to", "curves"],
-            "--to is about results in a folder; give that folder with --output",
+            "--to is about results in a folder; give that folder with --out",
         ),
         (["--explain", "cat.png"], "there is no file or folder cat.png"),
     ],

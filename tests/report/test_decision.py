@@ -21,6 +21,7 @@ from persistill.report.choice import Candidate, Choice
 from persistill.report.comparison import ArmSummary, Comparison, Epoch, Run
 from persistill.report.significance import Difference
 from persistill.report.table import escaped
+from persistill.report.task_report import interval
 from persistill.report.validation_margin import validation_margin
 
 
@@ -115,7 +116,8 @@ def test_the_margin_has_the_interval_of_the_validation_images(maker: Maker) -> N
     assert margin is not None
     assert margin.images == 400
     assert margin.low < margin.mean < margin.high
-    assert f"95 % interval {comparison.task.figure.difference(margin.low)} to" in decide(comparison).reasons[0]
+    reach = interval(comparison.task.figure, margin.low, margin.high)
+    assert f"95 % interval {reach})" in decide(comparison).reasons[0]
     assert validation_margin(replace(comparison, choice=None)) is None
 
 
@@ -151,7 +153,7 @@ def test_the_smaller_file_is_named(comparison: Comparison) -> None:
     told = decide(replace(comparison, export=export)).reasons[-1]
     assert told == (
         "model.int8.onnx is smaller and faster: 0.12 MB instead of 0.40, 1.50 ms an image instead of 2.00 here, "
-        "accuracy 49.00% instead of 50.00% on 64 test images."
+        "accuracy 49.00 % instead of 50.00 % on 64 test images."
     )
     slow = {**export, "milliseconds": {"onnx": {"1": 2.0}, "int8": {"1": 2.5}}}
     assert "smaller and no faster" in decide(replace(comparison, export=slow)).reasons[-1]
@@ -186,7 +188,7 @@ def test_learning_by_heart_is_told(comparison: Comparison) -> None:
 def test_a_loss_that_still_falls_is_told(comparison: Comparison) -> None:
     falling = [2.0 * 0.9**epoch for epoch in range(20)]
     told = still_learning(with_runs(comparison, curve=curve(falling)), {})
-    assert "still falls by 19 % over the last tenth of 20 epochs" in told
+    assert "still falls by 19 % over the last 2 of 20 epochs" in told
     assert "--epochs 40" in told
     assert still_learning(with_runs(comparison, curve=curve([1.0] * 20)), {}) == ""
     assert still_learning(with_runs(comparison, curve=()), {}) == ""

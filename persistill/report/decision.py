@@ -60,7 +60,11 @@ def _sentence(comparison: Comparison, found: dict[str, Difference]) -> str:
         return headline(comparison)
     arm, baseline = choice.student.arm, comparison.arms[0].name
     if len(comparison.arms) < 2:
-        return f"Take {choice.name}: of {len(choice.candidates)} student(s) it is the best on validation images."
+        count = len(choice.candidates)
+        why = (
+            f"of {count} students it is the best on validation images" if count > 1 else "no other student was trained"
+        )
+        return f"Take {choice.name}: {why}."
     own, sign = found.get(arm), 1 if measure.larger_is_better else -1
 
     def by(name: str, difference: Difference) -> str:
@@ -135,6 +139,8 @@ def _why(comparison: Comparison) -> str:
     if asked:
         text = f"Exported because it was asked for, with the best of its seeds on {choice.images:,} validation images"
         return f"{text}: {value}.{_better_elsewhere(comparison)}"
+    if len(choice.candidates) < 2:
+        return f"On {choice.images:,} validation images it has {value}."
     text = f"Chosen on {choice.images:,} validation images, the best of {len(choice.candidates)}: {value}"
     if rival is None:
         return f"{text}."

@@ -256,7 +256,8 @@ def test_without_plots_the_page_is_whole(visit: Open, maker: Maker) -> None:
     seen = visit(write(folder), width=390)
     assert seen.said == []
     assert seen.page.evaluate("document.documentElement.scrollWidth") == 390
-    assert re.search(r"Of 200 test images, alone classifies", seen.page.locator(".lead").text_content() or "")
+    assert seen.page.locator(".lead").text_content() == "Take alone, seed 0: no other student was trained."
+    assert re.search(r"Of 200 test images, alone classifies", seen.page.locator("#table").text_content() or "")
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])

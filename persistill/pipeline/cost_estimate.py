@@ -19,11 +19,13 @@ from persistill.config import Train
 from persistill.data import Splits
 from persistill.data.views.storage import FIT_IMAGES
 from persistill.pipeline.dry_run import LEFT_OUT, DryRun, Measured
+from persistill.pipeline.export_cost import export_seconds, running_seconds
 from persistill.pipeline.network_stage import NetworkStage
 from persistill.pipeline.runner import Pipeline
 from persistill.pipeline.stage import Stage
 from persistill.pipeline.stress_cost import corruption_seconds, gradient_seconds, stress_seconds
 from persistill.pipeline.thread_choice import chosen_threads
+from persistill.pipeline.thread_count import all_threads
 from persistill.utils.progress import Progress, Silent
 
 STEPS = 2
@@ -31,8 +33,8 @@ STEPS = 2
 _WARM, _SLOW = 8, 2.0
 """Images in a batch of the dry run that is not measured, and seconds of a step from which on one alone is measured."""
 
-_KNOWN = {"export": 15.0, "cost": 10.0}
-"""Seconds of the stages that no dry run measures, because they hardly depend on the recipe."""
+_UNMEASURED = {"export": 10.0, "cost": 3.0}
+"""Seconds of these stages where nothing else is left to do, and nothing is measured."""
 SIMILARITY = "evaluate.similarity=false"
 """The setting that leaves out how alike students and teachers are."""
 _MAP, _PAIR, _PAGE = 2.0, 0.2, 3.0
@@ -116,7 +118,7 @@ def estimate(pipeline: Pipeline, progress: Progress | None = None) -> Estimate:
         threads = chosen_threads(pipeline.context, graph, keep=False)
         with threads, tempfile.TemporaryDirectory(prefix="persistill-dry-run-") as folder:
             costs, peak = _measure(pipeline, Path(folder), progress or Silent())
-    known = {stage.key: Cost(stage, seconds=_KNOWN.get(stage.kind, 0.0)) for stage in stages}
+    known = {stage.key: Cost(stage, seconds=_UNMEASURED.get(stage.kind, 0.0)) for stage in stages}
     teachers, arms = len(pipeline.recipe.teachers), len(pipeline.recipe.arms)
     similar = _PAIR * teachers * len(graph.students) if pipeline.recipe.evaluate.similarity else 0.0
     seconds = _MAP * (teachers + arms) + similar + _PAGE
@@ -144,6 +146,7 @@ def _measure(pipeline: Pipeline, folder: Path, progress: Progress) -> tuple[dict
     progress.finish()
     corruption = corruption_seconds(pipeline.recipe.evaluate, pipeline.splits.test)
     costs = _once_for_all(pipeline, second) + _of_networks(pipeline, second, corruption) + _for_int8(pipeline, second)
+    costs += _at_the_end(pipeline, second)
     memory = torch.cuda.max_memory_allocated(pipeline.device) if cuda else None
     return {cost.stage.key: cost for cost in costs}, memory
 
@@ -229,6 +232,18 @@ def _for_int8(real: Pipeline, dry: DryRun) -> list[Cost]:
     assert settings is not None
     answer = dry.answer(small.evaluations[next(iter(small.students.values())).key])
     return [_training(stage, settings, dry.measured(small.quantized), answer, _counts(real.splits))]
+
+
+def _at_the_end(real: Pipeline, dry: DryRun) -> list[Cost]:
+    """The costs of the export, and of measuring what networks cost to run."""
+    graph, small = real.graph, dry.pipeline.graph
+    networks: dict[str, NetworkStage] = {"": next(iter(small.students.values())), **small.teachers}
+    counts = len({1, all_threads()}) if real.device.type == "cpu" else 1
+    running = [
+        Cost(graph.costs[name], seconds=running_seconds(dry.answer(small.evaluations[network.key]), counts))
+        for name, network in networks.items()
+    ]
+    return [Cost(graph.exported, seconds=export_seconds(real.context)), *running]
 
 
 def _training(stage: Stage, settings: Train, measured: Measured, answer: float, size: Mapping[str, int]) -> Cost:

@@ -105,7 +105,12 @@ def write_export(
 
 
 def _spread(images: ImageDataset, most: int) -> Tensor:
-    """Evenly spaced positions, fewer of large images."""
-    _, height, width = images.shape
-    count = min(most, max(_LEAST, _PIXELS // (height * width)), len(images))
+    """Evenly spaced positions."""
+    count = count_spread(images, most)
     return torch.arange(count) * len(images) // count
+
+
+def count_spread(images: ImageDataset, most: int) -> int:
+    """How many of some images every file answers: fewer of large ones, and no more than there are."""
+    _, height, width = images.shape
+    return min(most, max(_LEAST, _PIXELS // (height * width)), len(images))

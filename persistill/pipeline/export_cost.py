@@ -1,0 +1,60 @@
+"""What it will cost to export a network, and to measure what one costs to run: both are done on a few images."""
+
+import contextlib
+import time
+
+import torch
+
+from persistill.data import IMAGE
+from persistill.evaluation import efficiency
+from persistill.exporters import FORMATS, latency
+from persistill.exporters.program_file import to_program
+from persistill.exporters.student import Student
+from persistill.pipeline.context import Context
+from persistill.pipeline.network_stage import build
+from persistill.pipeline.stages.export import CALIBRATING, count_spread
+from persistill.pipeline.thread_count import computing_with
+
+_GRAPH = 6.0
+"""Times as long as to follow the code of a network once: what all files take beside their images. Measured, it is 5 to 8
+times."""
+_ANSWERED = 8
+_CALIBRATION = 6.0
+"""Answers that an image is worth on which ranges of activations are measured, for all activations are looked at."""
+
+
+def export_seconds(context: Context) -> float:
+    """Seconds of the export of a student: its code is followed once, and it answers a few images, on one thread."""
+    mean, std = context.data.normalization
+    student = Student(build(context, context.recipe.student.name, IMAGE).cpu(), mean, std).eval()
+    shape = context.data.view_shape(IMAGE)
+    with computing_with(1):
+        began = time.perf_counter()
+        # A network that cannot be followed has no such files, and its export says so.
+        with contextlib.suppress(Exception):
+            to_program(student, shape)
+        follow = time.perf_counter() - began
+        images = torch.zeros(_ANSWERED, *shape)
+        with torch.inference_mode():
+            student(images)
+            began = time.perf_counter()
+            student(images)
+        answer = (time.perf_counter() - began) / _ANSWERED
+    chosen = context.recipe.formats or FORMATS
+    written = [name for name, kind in FORMATS.items() if name in chosen and not kind.missing()]
+    splits, files = context.data.splits, {"safetensors", *written}
+    compared = (1 + len(files)) * count_spread(splits.test, context.task.export.compared)
+    timed = sum(max(latency.SECONDS, (1 + latency.LEAST) * batch * answer) for batch in latency.BATCHES)
+    calibrated = _CALIBRATION * count_spread(splits.train, CALIBRATING) if "int8" in written else 0.0
+    return (_GRAPH * follow if written else 0.0) + answer * (compared + calibrated) + len(files) * timed
+
+
+def running_seconds(answer: float, counts: int) -> float:
+    """Seconds in which it is measured what a network costs to run.
+
+    Args:
+        answer: seconds in which it answers for an image.
+        counts: numbers of threads with which it is timed.
+    """
+    calls = 2 + efficiency.LEAST
+    return counts * sum(max(efficiency.SECONDS, calls * batch * answer) for batch in efficiency.BATCHES)

@@ -11,7 +11,7 @@ The three with TGD's terms start from the student alone. Topology teachers are W
 and a half on two cores; its arms are among those of evidence_cifar10, whose results are in docs/results.md.
 """
 
-from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView, PersistenceView
 from persistill.losses import KD, TGD
 
@@ -52,5 +52,6 @@ recipe = Recipe(
         ),
     },
     teacher_cache="half",  # without augmentation the outputs of teachers are computed once
+    evaluate=Evaluate(attack_images=500, corruption_images=1000),
     train=Train(epochs=12, batch_size=128, lr=0.1, schedule="one-cycle", weight_decay=5e-4, channels_last=True),
 )

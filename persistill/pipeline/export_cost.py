@@ -16,8 +16,7 @@ from persistill.pipeline.stages.export import CALIBRATING, count_spread
 from persistill.pipeline.thread_count import computing_with
 
 _GRAPH = 6.0
-"""Times as long as to follow the code of a network once: what all files take beside their images. Measured, it is 5 to 8
-times."""
+"""Times as long as to follow the code of a network once: what all files take beside their images (measured: 5 to 8)."""
 _ANSWERED = 8
 _CALIBRATION = 6.0
 """Answers that an image is worth on which ranges of activations are measured, for all activations are looked at."""

@@ -249,7 +249,7 @@ def test_quick_measures_less_and_says_so() -> None:
 
 def test_how_many_images_are_corrupted_is_said() -> None:
     said = " ".join(make_recipe(options(epochs=8), SEEN).reasons)
-    assert "up to 72 corrupted and 36 attacked test images" in said
+    assert "up to 48 corrupted and 24 attacked test images" in said
 
 
 def test_the_name_says_what_and_fits_a_folder() -> None:

@@ -101,7 +101,7 @@ def test_a_share_or_a_count_of_images_is_held_out() -> None:
 
 @pytest.mark.parametrize(
     ("epochs", "images", "corrupted", "attacked"),
-    [(1, 10, 25, 25), (20, 400, 80, 40), (20, 4000, 800, 400), (20, 5000, 1000, 500), (200, 50_000, 1000, 500)],
+    [(1, 10, 15, 10), (20, 400, 53, 26), (20, 6000, 800, 400), (20, 7500, 1000, 500), (200, 50_000, 1000, 500)],
 )
 def test_images_of_an_evaluation_suit_the_training(epochs: int, images: int, corrupted: int, attacked: int) -> None:
     found = recipe(train=Train(epochs=epochs)).evaluation(images)

@@ -118,7 +118,7 @@ def test_boxes_without_sense_are_told(boxes, labels, said):
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash", "letterbox"])
-@pytest.mark.parametrize("frame", [(20, 30), (50, 50), (33, 47), (80, 24)])
+@pytest.mark.parametrize("frame", [(20, 30), (50, 50), (33, 47), (80, 24), (40, 91)])
 def test_boxes_move_with_their_pixels(resize, frame):
     """A white box on black: where it is after the image was brought to the frame is where the box is said to be."""
     box = (14, 9, 46, 31)

@@ -71,12 +71,12 @@ def only(root: Path, pattern: str) -> Path:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_help_ends_with_two_examples_that_parse(persistill, command: str) -> None:
+def test_every_help_ends_with_examples_that_parse(persistill, command: str) -> None:
     answer = persistill(command, "--help")
     assert answer.code == 0
     plain = re.sub(r"[│╭╮╰╯─]", " ", answer.out)
     examples = [line.split() for line in plain[plain.rindex("Examples") :].splitlines() if "persistill" in line]
-    assert len(examples) == 2
+    assert len(examples) >= 2
     options = set(re.findall(r"--[a-z-]+", plain[: plain.rindex("Examples")]))
     for example in examples:
         assert example[:2] == ["persistill", command]

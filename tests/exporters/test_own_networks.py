@@ -100,7 +100,7 @@ def test_a_run_of_it_ends_with_an_export_and_can_be_measured_and_exported_again(
     assert json.loads((exported / "model.json").read_text())["model"] == NAME
     assert (exported / "model.onnx").is_file()
 
-    (run,) = out.glob("student-kd-seed0-*")
+    run = out / json.loads((exported / "done.json").read_text())["student"]["run"]
     assert command("eval", run, "--noise", "0.3", "--device", "cpu", "--model", NAME) == 0
     assert "accuracy % at noise 0.3" in capsys.readouterr().out
     assert command("export", run, "--output", tmp_path / "again", "--model", NAME) == 0

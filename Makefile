@@ -5,8 +5,9 @@ BIN := .venv/bin
 OUT ?= runs
 SECONDS ?= 3600
 KILLS ?= 10000
+INPUTS ?= 1000000
 
-.PHONY: demo test soak lint types docs bench clean
+.PHONY: demo test soak lint types docs bench fuzz clean
 
 demo: .venv/installed
 	$(BIN)/persistill demo --out $(OUT)
@@ -14,9 +15,13 @@ demo: .venv/installed
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# Kills and damage until the time is over or there were so many kills; every run draws others.
-soak: .venv/installed-dev
+# Kills, damage and fuzzing until the time is over or there were so many; every run draws others.
+soak: .venv/installed-dev fuzz
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/soak.py --seconds $(SECONDS) --kills $(KILLS) $(ARGS)
+
+# Inputs to all that reads what anybody may have written, and to the topology engine.
+fuzz: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -X faulthandler tests/fuzz/fuzz_soak.py --seconds $(SECONDS) --inputs $(INPUTS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

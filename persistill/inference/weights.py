@@ -31,7 +31,7 @@ def open_weights(
             f"{file} does not see images but the view {about['view']!r} of them: it is a teacher, and not asked "
             "about images. Give a student."
         )
-    if absent := [name for name in ("classes", "mean", "std", "shape") if name not in about]:
+    if absent := [name for name in ("classes", "mean", "std", "shape") if about.get(name) is None]:
         raise UserError(
             f"{file} does not say its {', '.join(absent)}: it is not the weights file of a run or an export. Export "
             "the run of a student that persistill trained."

@@ -23,6 +23,7 @@ from persistill.models.feature_extraction.wrapper import AdaptedNetwork, unwrap
 from persistill.models.foreign_weights import names_beside, tidy
 from persistill.models.projected import ProjectedClassifier, split_projector
 from persistill.models.registry import NAMES, build, is_user_code
+from persistill.models.registry import check as check_name
 from persistill.utils.strict_json import decode_json
 
 _FORMAT = 1
@@ -98,6 +99,11 @@ def load(path: Path, model: str | None = None) -> tuple[Network, dict[str, Any]]
             f"the tensors in {path} are not those of {_describe(name, *sizes)}: the longest side of any is {longest}. "
             "It was changed since it was written."
         )
+    if name not in NAMES and not is_user_code(name):
+        try:
+            check_name(alone)
+        except UserError as error:
+            raise UserError(f"{path} holds weights of a network that cannot be built here: {error}") from None
     if name in NAMES:
         with torch.device("meta"):
             network = build(name, *sizes)

@@ -270,8 +270,10 @@ class Diagrams(Generic[Array]):
         never = library.isinf(self.values)
         never[:, 0] = False
         values: Any = self.values
+        if _is_floating(values) and abs(death) > float(library.finfo(values.dtype).max):
+            raise ValueError(f"death must be finite in {values.dtype}; got {death:g}.")
         if isinstance(values, Tensor):
-            values = values.masked_fill(never, death)
+            values = values.masked_fill(never, death) if values.is_floating_point() else values
         elif never.any():
             values = np.where(never, values.dtype.type(death), values)
         return Diagrams(

@@ -16,7 +16,9 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from persistill.topology._checks import checked_dtype, on_cpu
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.vectorization._batching import require_one_batch
 
@@ -118,7 +120,7 @@ def from_nested(
         if len(parts) != len(wanted):
             raise ValueError(f"nested[{number}] must hold {len(wanted)} diagrams {wanted}; it holds {len(parts)}.")
     return [
-        Diagrams.from_list([np.asarray(parts[place]) for parts in complexes], dimension=dimension)
+        Diagrams.from_list([_plain(parts[place]) for parts in complexes], dimension=dimension)
         for place, dimension in enumerate(wanted)
     ]
 
@@ -161,6 +163,13 @@ def to_giotto(diagrams: Sequence[Diagrams[Any]]) -> NDArray[Any]:
     return np.concatenate(parts, 1)
 
 
+def _plain(part: Any) -> NDArray[Any]:
+    if not isinstance(part, Tensor):
+        return np.asarray(part)
+    checked_dtype(part, "diagrams", ("uint8", "float32", "float64"))
+    return on_cpu(part)
+
+
 def from_giotto(triples: NDArray[Any]) -> list[Diagrams[NDArray[Any]]]:
     """Diagrams from giotto-tda's array of triples; points on the diagonal, which only fill it up, are left out.
 
@@ -173,6 +182,8 @@ def from_giotto(triples: NDArray[Any]) -> list[Diagrams[NDArray[Any]]]:
     Raises:
         ValueError: if the array has another shape, or a dimension is no whole number (its place is named).
     """
+    if not isinstance(triples, np.ndarray) or triples.dtype.kind not in "fiu":
+        raise TypeError(f"triples must be a NumPy array of numbers; got {type(triples).__name__}.")
     if triples.ndim != 3 or triples.shape[2] != 3:
         raise ValueError(f"triples must have shape (n, points, 3); got {triples.shape}.")
     labels = triples[..., 2]

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from persistill.run_folder import FORMAT, RunFolder, fingerprint, key_of
+from persistill.run_folder import FORMAT, fingerprint, key_of
 from persistill.utils import file_hashes
 from persistill.utils.atomic_io import encode_json
 
@@ -106,13 +106,3 @@ def sign(folder: Path) -> None:
         (folder / "files.json").write_bytes(encode_json({**left, "key": fingerprint(left)}))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
-
-
-def of_kind(root: Path, kind: str) -> Path:
-    """The first folder of a kind."""
-    return min(root.glob(f"{kind}-*"))
-
-
-def open_quietly(path: Path) -> RunFolder:
-    """The folder; it must be one."""
-    return RunFolder.open(path)

@@ -354,7 +354,7 @@ def test_wrong_arguments(points, options, error, message):
     ("options", "message"),
     [
         ({"dimension": 2}, "dimension must be 0 or 1; got 2"),
-        ({"threshold": -1.0}, "threshold must be 0 or more, or None; got -1.0"),
+        ({"threshold": -1.0}, "threshold must be 0 or more; got -1.0"),
         ({"threshold": math.nan}, "threshold must be 0 or more"),
     ],
 )

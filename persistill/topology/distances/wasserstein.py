@@ -61,6 +61,7 @@ def wasserstein(
             or ``ground`` is not allowed.
     """
     order = checked_number("order", order, 1)
+    ground = checked_number("ground", ground, 1, infinite=True)
     if ground not in (2, math.inf):
         raise ValueError(f"ground must be 2 or math.inf; got {ground!r}.")
     ours, theirs = _sides(first, second)

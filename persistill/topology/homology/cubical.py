@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology._checks import checked_dtype, on_cpu, require_finite
+from persistill.topology._checks import checked_dtype, checked_flags, checked_number, on_cpu, require_finite
 from persistill.topology._eager import eager
 from persistill.topology._numba.cubical import merge, tables
 from persistill.topology._parallel import checked_threads, map_blocks
@@ -90,14 +90,14 @@ def cubical_persistence(
         ValueError: if there is a NaN or an infinity (its index is named), or if a shape or an argument is not
             allowed.
     """
+    checked_flags(superlevel=superlevel, essential=essential)
     data = _checked(images)
     wanted = tuple(dimensions) if isinstance(dimensions, Sequence) else ()
     if wanted not in {(0,), (1,), (0, 1), (1, 0)}:
         raise ValueError(f"dimensions must be (0,), (1,), (0, 1) or (1, 0); got {dimensions!r}.")
     if construction not in _CONSTRUCTIONS:
         raise ValueError(f"construction must be 'top_cells' or 'vertices'; got {construction!r}.")
-    if not min_persistence >= 0:
-        raise ValueError(f"min_persistence must be 0 or more; got {min_persistence}.")
+    min_persistence = checked_number("min_persistence", min_persistence, 0, infinite=True)
     number_of_threads = checked_threads(threads)
     require_finite(data, "images")
     height, width = data.shape[-2:]

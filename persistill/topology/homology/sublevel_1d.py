@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology._checks import checked_dtype, on_cpu, require_finite
+from persistill.topology._checks import checked_dtype, checked_flags, checked_number, on_cpu, require_finite
 from persistill.topology._dispatch import on_gpu
 from persistill.topology._eager import eager
 from persistill.topology._numba import sublevel_1d_simd as kernels
@@ -74,12 +74,12 @@ def sublevel_persistence(
         TypeError: if ``signals`` is no array or tensor of these dtypes.
         ValueError: if there is a NaN or an infinity (its index is named), or if there are no samples.
     """
+    checked_flags(superlevel=superlevel, essential=essential, indices=indices)
     scale = 255.0 if checked_dtype(signals, "signals", _DTYPES) == "uint8" else 1.0
     shape = tuple(signals.shape)
     if not shape or shape[-1] == 0:
         raise ValueError(f"signals must have shape (..., N) with N >= 1 samples; got {shape}.")
-    if not min_persistence >= 0:
-        raise ValueError(f"min_persistence must be 0 or more; got {min_persistence}.")
+    min_persistence = checked_number("min_persistence", min_persistence, 0, infinite=True)
     if on_gpu(signals):
         from persistill.topology._triton import sublevel_1d as triton_signals  # noqa: PLC0415  (Triton need not be there)
 

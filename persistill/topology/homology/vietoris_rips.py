@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persistill.topology._checks import checked_dtype, on_cpu, require_finite
+from persistill.topology._checks import checked_dtype, checked_flags, checked_number, on_cpu, require_finite
 from persistill.topology._eager import eager
 from persistill.topology._numba.vietoris_rips_h0 import (
     asymmetry,
@@ -58,6 +58,7 @@ def mst_lengths(points: Any, *, distances: bool = False, threads: int | None = N
         ValueError: if the shape is wrong, if there is a NaN or an infinity (its index is named), or if distances
             are negative or asymmetric.
     """
+    checked_flags(distances=distances)
     _require_clouds(points, distances)
     if isinstance(points, Tensor) and points.device.type != "cpu":
         return _device_implementation(points)(points, distances=distances)
@@ -140,13 +141,16 @@ def rips_persistence(
         ValueError: if the shape is wrong, if there is a NaN or an infinity (its index is named), if distances are
             negative or asymmetric, if another argument is out of range, or if H1 needs more than ``max_memory``.
     """
+    checked_flags(distances=distances, essential=essential)
     _require_clouds(points, distances)
-    if dimension not in (0, 1):
+    if isinstance(dimension, bool) or not isinstance(dimension, int | np.integer) or dimension not in (0, 1):
         raise ValueError(f"dimension must be 0 or 1; got {dimension}.")
-    if threshold is not None and not threshold >= 0:
-        raise ValueError(f"threshold must be 0 or more, or None; got {threshold}.")
+    if threshold is not None:
+        threshold = checked_number("threshold", threshold, 0, infinite=True)
+    max_memory = checked_number("max_memory", max_memory, 0, infinite=True)
     data = _PointClouds(points, distances)
-    limit = np.inf if threshold is None else float(data.array.dtype.type(threshold))
+    beyond = threshold is None or threshold > float(np.finfo(data.array.dtype).max)
+    limit = np.inf if beyond else float(data.array.dtype.type(threshold))
     workers = checked_threads(threads)
     if dimension == 0:
         pairs, counts = _components(data, limit, essential, workers)
@@ -218,7 +222,7 @@ class _PointClouds:
             return
         *where, u, v = (int(i) for i in np.unravel_index(position, points.shape))
         entries = [(*where, u, v)] if u == v else [(*where, u, v), (*where, v, u)]
-        found = " and ".join(f"points[{', '.join(map(str, entry))}] is {float(points[entry])}" for entry in entries)
+        found = " and ".join(f"points[{', '.join(map(str, entry))}] is {points[entry].item()}" for entry in entries)
         raise ValueError(f"{found}; distances must be 0 or more, symmetric, and 0 on the diagonal.")
 
     def map_blocks(self, work: Any, threads: int) -> list[Any]:

@@ -25,7 +25,7 @@ from persistill.topology.persistence_image.fields import (
     Weight,
 )
 
-_SMALLEST, _LARGEST = 1e-30, 1e30
+_SMALLEST, LARGEST = 1e-30, 1e30
 """Sizes of numbers that are computed with: squares and quotients of them are numbers still."""
 _FINEST = 1e-12
 """The least side of a pixel, in shares of the bounds of its window."""
@@ -158,6 +158,12 @@ class PersistenceImageConfig:
         return bounds[:-1].copy(), bounds[1:].copy()
 
 
+def require_config(config: object) -> None:
+    """Raise a TypeError for whatever is no ``PersistenceImageConfig``."""
+    if not isinstance(config, PersistenceImageConfig):
+        raise TypeError(f"config must be a PersistenceImageConfig; got {type(config).__name__}.")
+
+
 def _number(name: str, value: Any) -> float:
     """A number of a size that kernels can square and divide: Python's stay as they are, NumPy's become Python's."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
@@ -166,9 +172,9 @@ def _number(name: str, value: Any) -> float:
     if isinstance(number, float) and not math.isfinite(number):
         raise ValueError(f"PersistenceImageConfig.{name} must be finite; got {number!r}.")
     smallest = _SMALLEST if name in ("bandwidth", "scale") else 0.0  # others are not divided by
-    if abs(number) > _LARGEST or 0 < abs(number) < smallest:
+    if abs(number) > LARGEST or 0 < abs(number) < smallest:
         raise ValueError(
-            f"PersistenceImageConfig.{name} must be between {smallest:g} and {_LARGEST:g} in size; "
+            f"PersistenceImageConfig.{name} must be between {smallest:g} and {LARGEST:g} in size; "
             f"got {number if isinstance(number, float) else 'a whole number beyond'}."
         )
     return number

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from persistill.topology._checks import checked_number
 from persistill.topology._eager import eager
 from persistill.topology.diagrams import Array, Diagrams
-from persistill.topology.persistence_image.config import PersistenceImageConfig
+from persistill.topology.persistence_image.config import LARGEST, PersistenceImageConfig
 from persistill.topology.persistence_image.fields import (
     FITTED_PIXELS,
     FITTED_SCALING,
@@ -58,6 +59,9 @@ def fit_persistence_images(
         TypeError: if ``diagrams`` are no Diagrams.
         ValueError: if no point remains, or if a value is not allowed.
     """
+    pixels = PersistenceImageConfig(pixels).pixels
+    quantile = checked_number("quantile", quantile)
+    min_persistence = checked_number("min_persistence", min_persistence, 0)
     if not QUANTILE.allows(quantile):
         raise ValueError(f"quantile must be {QUANTILE.allowed}; got {quantile}.")
     if not isinstance(diagrams, Diagrams):
@@ -68,6 +72,8 @@ def fit_persistence_images(
     born, lengths = values[kept, 0], lengths[kept]
     if len(lengths) == 0:
         raise ValueError(f"diagrams hold no finite bar longer than min_persistence={min_persistence}.")
+    if max(np.abs(born).max(), lengths.max()) > LARGEST:
+        raise ValueError(f"diagrams hold bars beyond {LARGEST:g} in size, for which there are no persistence images.")
     births = (_weighted_quantile(born, lengths, 1 - quantile), _weighted_quantile(born, lengths, quantile))
     persistences = (0.0, _weighted_quantile(lengths, lengths, quantile))
     if births[0] == births[1]:

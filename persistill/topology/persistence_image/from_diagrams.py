@@ -17,7 +17,7 @@ from persistill.topology._reference import persistence_image as reference
 from persistill.topology.diagrams import Diagrams
 from persistill.topology.persistence_image._autograd import unscaled_images
 from persistill.topology.persistence_image._tables import float_tables, kernel_settings
-from persistill.topology.persistence_image.config import PersistenceImageConfig
+from persistill.topology.persistence_image.config import PersistenceImageConfig, require_config
 from persistill.topology.vectorization._batching import padded_batches
 
 _BLOCK = 64  # diagrams in one block of work
@@ -53,6 +53,7 @@ def persistence_images(diagrams: Diagrams[Any], config: PersistenceImageConfig, 
             f"diagrams must be Diagrams (see Diagrams.from_list); got {type(diagrams).__name__}. "
             "For images there is scan_persistence_images."
         )
+    require_config(config)
     tensors = isinstance(diagrams.values, Tensor)
     if on_gpu(diagrams.values) and not diagrams.values.requires_grad:
         # Triton comes only with torch's builds for GPUs.

@@ -22,7 +22,7 @@ from persistill.topology.diagrams import Diagrams
 from persistill.topology.homology.sublevel_1d import sublevel_persistence
 from persistill.topology.persistence_image import fields
 from persistill.topology.persistence_image._tables import CUT, kernel_settings, uint8_tables
-from persistill.topology.persistence_image.config import PersistenceImageConfig
+from persistill.topology.persistence_image.config import PersistenceImageConfig, require_config
 from persistill.topology.persistence_image.fields import Scan
 from persistill.topology.persistence_image.from_diagrams import persistence_images
 from persistill.topology.scans import SCANS
@@ -89,9 +89,10 @@ def scan_persistence_images(
     shape = tuple(images.shape)
     if len(shape) != 4 or 0 in shape[1:]:
         raise ValueError(f"images must have shape (B, C, H, W) with no side 0; got {shape}.")
-    unknown = [scan for scan in scans if scan not in SCANS]
-    if unknown or not scans:
-        raise ValueError(f"scans must be one or more of {', '.join(map(repr, SCANS))}; got {tuple(scans)!r}.")
+    require_config(config)
+    listed = isinstance(scans, Sequence) and not isinstance(scans, str)
+    if not listed or not scans or any(scan not in SCANS for scan in scans):
+        raise ValueError(f"scans must be one or more of {', '.join(map(repr, SCANS))}; got {scans!r}.")
     tracked = isinstance(images, Tensor) and images.requires_grad and torch.is_grad_enabled()
     if tracked and out is not None:
         raise ValueError("out must be None for images that require gradients; detach() them to do without.")

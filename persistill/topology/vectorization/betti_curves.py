@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from persistill.topology._checks import checked_flags
 from persistill.topology._eager import eager
 from persistill.topology._numba.betti_curves import alive
 from persistill.topology._parallel import checked_threads, map_blocks
@@ -46,6 +47,7 @@ def betti_curves(diagrams: Diagrams[Array], grid: Grid, *, mean: bool = False, t
         TypeError: if these are no diagrams of uint8, float32 or float64, or the grid is not made of numbers.
         ValueError: if a birth is not finite or a death is NaN (the point is named), or the grid does not rise.
     """
+    checked_flags(mean=mean)
     values = checked_points(diagrams, infinite=True)
     steps = checked_grid(grid, values, 2 if mean else 1)
     workers = checked_threads(threads)

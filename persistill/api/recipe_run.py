@@ -26,6 +26,7 @@ def run(
     progress: "Progress | None" = None,
     command: str = "",
     splits: "Splits | None" = None,
+    auto_batch: bool = False,
 ) -> Result:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused.
 
@@ -39,6 +40,8 @@ def run(
         progress: told of everything that takes time; None for bars in a terminal or notebook.
         command: the command line that repeats this, for the report.
         splits: the recipe's images, if they were read already.
+        auto_batch: take batches of a training in parts where memory runs out; the update stays that of the whole
+            batch, but for what a BatchNorm or a dropout does.
 
     Returns:
         The comparison.
@@ -54,5 +57,14 @@ def run(
     else:
         recipe = recipe_files.read(str(recipe), changes, small=small, quick=quick)
     with watched(progress) as bars:
-        folder = Pipeline(recipe, Path(out), device=device, progress=bars, command=command, splits=splits).run()
+        pipeline = Pipeline(
+            recipe,
+            Path(out),
+            device=device,
+            progress=bars,
+            command=command,
+            splits=splits,
+            auto_batch=auto_batch,
+        )
+        folder = pipeline.run()
     return Result(folder.path)

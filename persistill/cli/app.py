@@ -19,6 +19,7 @@ from persistill.api.text_console import text_console
 from persistill.cli import dashboard, distill, doctor, import_checkpoint, predict, push, replay, topology, verify
 from persistill.cli.console import console, in_columns, quiet_start
 from persistill.cli.options import (
+    AutoBatch,
     Changes,
     Device,
     DryRun,
@@ -160,11 +161,23 @@ def run(
     changes: Changes = None,
     small: Small = False,
     quick: Quick = False,
+    auto_batch: AutoBatch = False,
     dry_run: DryRun = False,
 ) -> None:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused."""
-    command = f"persistill run {recipe}"
-    _run(recipe, command, out, device, seeds, changes, export=export, small=small, quick=quick, dry_run=dry_run)
+    _run(
+        recipe,
+        f"persistill run {recipe}",
+        out,
+        device,
+        seeds,
+        changes,
+        export=export,
+        small=small,
+        quick=quick,
+        auto_batch=auto_batch,
+        dry_run=dry_run,
+    )
 
 
 @app.command(
@@ -378,6 +391,7 @@ def _run(
     export: str | None = None,
     small: bool = False,
     quick: bool = False,
+    auto_batch: bool = False,
     dry_run: bool = False,
 ) -> "Result | None":
     changed = {**parse_changes(changes), **({"seeds": parse_seeds(seeds)} if seeds else {})}
@@ -392,7 +406,7 @@ def _run(
     words += [f"--set '{change}'" for change in changes or []]
     words += [f"--seeds {seeds}"] if seeds else []
     words += [f"--export {shlex.quote(export)}"] if export else []
-    return run_recipe.execute(recipe, " ".join(words), out, device)
+    return run_recipe.execute(recipe, " ".join(words), out, device, auto_batch=auto_batch)
 
 
 def _complain(what: str, text: str) -> None:

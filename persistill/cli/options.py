@@ -42,6 +42,9 @@ Formats = Annotated[
         help="Some of onnx, int8, program, executorch; by default all. The weights are always written.",
     ),
 ]
+AutoBatch = Annotated[
+    bool, typer.Option("--auto-batch", help="Where memory runs out, take batches in parts; the update stays the same.")
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Measure a few steps, print the plan with its costs, and stop.")
 ]

@@ -7,7 +7,7 @@ import typer
 
 from persistill.api import recipe_files
 from persistill.cli.console import console, quiet_start
-from persistill.cli.options import Changes, Device, Seeds, Small, parse_changes, parse_seeds
+from persistill.cli.options import Changes, Device, Export, Quick, Seeds, Small, parse_changes, parse_seeds
 
 SUMMARY = "Repeat a training that diverged, and name the layer at which it did."
 EXAMPLES = ("persistill replay my_recipe.py --set train.lr=5 --run runs/student-kd-seed0-0123456789ab",)
@@ -20,6 +20,8 @@ def replay(
     seeds: Seeds = None,
     changes: Changes = None,
     small: Small = False,
+    quick: Quick = False,
+    export: Export = None,
 ) -> None:
     """Repeat a training that diverged from its last checkpoint, and name the layer at which it did.
 
@@ -27,13 +29,16 @@ def replay(
     training's run folder.
     """
     changed = {**parse_changes(changes), **({"seeds": parse_seeds(seeds)} if seeds else {})}
+    changed |= {} if export is None else {"export": export}
     with quiet_start():
         from persistill.api.progress_bars import Bars  # noqa: PLC0415 - torch is slow to import
         from persistill.pipeline import Pipeline  # noqa: PLC0415
         from persistill.pipeline.replay import replay as repeat  # noqa: PLC0415
     place = run.resolve()
     with Bars(console) as bars:
-        pipeline = Pipeline(recipe_files.read(recipe, changed, small=small), place.parent, device=device, progress=bars)
+        pipeline = Pipeline(
+            recipe_files.read(recipe, changed, small=small, quick=quick), place.parent, device=device, progress=bars
+        )
         found = repeat(pipeline, place.name)
     lines = [f"Step {found.step}: {', '.join(f'{name} {value:.6g}' for name, value in found.terms.items())}"]
     if found.layer:

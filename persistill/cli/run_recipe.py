@@ -16,7 +16,7 @@ from persistill.report.export_text import int8_sentence, problems
 from persistill.utils.units import duration, file_size
 
 
-def execute(recipe: Recipe, command: str, out: Path, device: str) -> Result:
+def execute(recipe: Recipe, command: str, out: Path, device: str, *, auto_batch: bool = False) -> Result:
     """Run a recipe and print what came of it.
 
     Args:
@@ -24,9 +24,10 @@ def execute(recipe: Recipe, command: str, out: Path, device: str) -> Result:
         command: the command line that repeats this.
         out: where the run folders lie.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
+        auto_batch: take batches of a training in parts where memory runs out.
     """
     with Bars(console) as bars:
-        result = run(recipe, out=out, device=device, progress=bars, command=command)
+        result = run(recipe, out=out, device=device, progress=bars, command=command, auto_batch=auto_batch)
     print_result(result)
     return result
 

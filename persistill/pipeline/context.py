@@ -22,6 +22,7 @@ class Context:
         out: where the run folders lie.
         progress: told of everything that takes time.
         command: the command line that repeats this, for the report.
+        auto_batch: take batches of a training in parts where memory runs out.
     """
 
     recipe: Recipe
@@ -29,6 +30,7 @@ class Context:
     out: Path
     progress: Progress
     command: str = ""
+    auto_batch: bool = False
 
     @cached_property
     def task(self) -> Task:

@@ -69,6 +69,7 @@ def train_network(
             validate=validate,
             progress=context.progress,
             label=label,
+            auto_batch=context.auto_batch,
         )
     save(context, network, folder, view.name)
     return {
@@ -77,6 +78,7 @@ def train_network(
         "train_accuracy": record["train_accuracy"],
         "validation": record["validation"],
         "seconds": record["seconds"],
+        **({"parts": record["parts"]} if "parts" in record else {}),
     }
 
 

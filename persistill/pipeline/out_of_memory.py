@@ -1,15 +1,16 @@
-"""Memory that runs out: how it is told from other errors, and what to lower."""
+"""Memory that runs out: what to lower."""
 
 import contextlib
-import errno
 from collections.abc import Iterator
-
-import torch
 
 from persistill.errors import UserError
 from persistill.run_folder import Kind
+from persistill.utils.memory import is_out_of_memory
 
-_TRAINING = "--set train.batch_size=... (half of it is a good try), smaller networks, or smaller images (data.size)"
+_TRAINING = (
+    "--set train.batch_size=... (half of it is a good try) or what a batch takes at a time (persistill run "
+    "--auto-batch), take smaller networks or smaller images (data.size)"
+)
 _ADVICE: dict[Kind, str] = {
     "view": "--set data.size=... or pixels of the view",
     "teacher": _TRAINING,
@@ -22,16 +23,6 @@ _ADVICE: dict[Kind, str] = {
     "cost": "smaller networks or smaller images (data.size)",
     "comparison": "evaluate.batch_size, or test images (data.test)",
 }
-_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out. torch has a class for it on GPUs alone, and words elsewhere."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ class Pipeline:
         progress: told of everything that takes time.
         command: the command line that repeats this, for the report.
         splits: the recipe's images, if they were read already or others shall stand in for them.
+        auto_batch: take batches of a training in parts where memory runs out.
 
     Attributes:
         recipe: what to do.
@@ -53,6 +54,7 @@ class Pipeline:
         progress: Progress | None = None,
         command: str = "",
         splits: Splits | None = None,
+        auto_batch: bool = False,
     ) -> None:
         found = problems(recipe)
         if found:
@@ -60,7 +62,7 @@ class Pipeline:
         self.recipe, self.out = recipe, out
         progress = progress or Silent()
         data = DataModule(recipe, make_fabric(device, recipe.train).device, progress, splits)
-        self.context = Context(recipe, data, out, progress, command)
+        self.context = Context(recipe, data, out, progress, command, auto_batch)
         self.graph = StageGraph(self.context)
 
     @property

@@ -13,12 +13,13 @@ from torch import nn
 from persistill.config import Train
 from persistill.errors import UserError, unknown
 from persistill.run_folder import CHECKPOINT, DIVERGED, RunFolder
-from persistill.structures import Batches, ModelOutput
+from persistill.structures import Batch, Batches, ModelOutput
 from persistill.training import checkpoint as checkpoints
 from persistill.training.criterion import Criterion, NonFiniteGuard, NonFiniteLossError
 from persistill.training.divergence import keep_batch
 from persistill.training.logger import MetricLogger
 from persistill.training.lr_schedule import learning_rate
+from persistill.training.micro_batches import InParts, depends_on_parts, halved, join, split
 from persistill.training.optimizers import build_optimizer
 from persistill.training.teachers import TeacherCallable
 from persistill.utils.progress import Progress, Silent
@@ -71,6 +72,7 @@ def fit(
     validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     progress: Progress | None = None,
     label: str = "training",
+    auto_batch: bool = False,
 ) -> dict[str, Any]:
     """Train a network; go on from the folder's checkpoint if there is one.
 
@@ -90,6 +92,8 @@ def fit(
         validate: called after each epoch, on the network in evaluation mode; its numbers go into the log.
         progress: told of every step.
         label: the stage's name there.
+        auto_batch: take batches in parts, halved until they fit, where memory runs out. The update stays that of the
+            whole batch, but for what a BatchNorm or a dropout does: the one sees the parts, the other draws for each.
 
     Returns:
         The last epoch's record: terms, accuracies, and the seconds of the whole training.
@@ -118,10 +122,11 @@ def fit(
         "sums": {},
         "right": 0,
         "seen": 0,
+        "parts": 1,
     }
     path = folder.file(CHECKPOINT)
     if path.exists():
-        state = checkpoints.load(path, trained, plain, folder.key)
+        state |= checkpoints.load(path, trained, plain, folder.key)
         fabric.strategy.precision.load_state_dict(state.get("precision", {}))
     folder.cut_log(state["log_size"])
     first, began = state["step"], time.perf_counter() - state["seconds"]
@@ -146,6 +151,40 @@ def fit(
         checkpoints.save(path, trained, plain, state)
         saved = time.perf_counter()
 
+    def backward(batch: Batch) -> tuple[ModelOutput, torch.Tensor, dict[str, torch.Tensor]]:
+        """Gradients of one batch; in more parts, if memory runs out and that is wanted."""
+        while True:
+            try:
+                return attempt(batch, state["parts"])
+            except (MemoryError, RuntimeError) as error:
+                if not auto_batch:
+                    raise
+                state["parts"] = halved(error, state["parts"], len(batch.index))
+            note = "; its BatchNorm sees the parts alone" if depends_on_parts(network) else ""
+            progress.advance(0, f"memory ran out: batches in {state['parts']} parts from here on{note}")
+
+    def attempt(batch: Batch, parts: int) -> tuple[ModelOutput, torch.Tensor, dict[str, torch.Tensor]]:
+        optimizer.zero_grad(set_to_none=True)
+        with fabric.autocast(), torch.no_grad():
+            taught = [
+                join([_fp32(teacher(part)) for part in split(batch, parts)]) if parts > 1 else _fp32(teacher(batch))
+                for teacher in teachers
+            ]
+        if parts == 1:
+            features = task.forward(model, _in_layout(batch.inputs[view], layout), batch)
+            loss, terms = criterion(features, taught, batch)
+            fabric.backward(loss)
+            return features, loss, terms
+        with fabric.autocast():
+            in_parts = InParts(
+                lambda part: task.forward(network, _in_layout(part.inputs[view], layout), part), network, batch, parts
+            )
+        loss, terms = criterion(in_parts.output, taught, batch)
+        fabric.backward(loss)
+        with fabric.autocast():
+            in_parts.backward()
+        return in_parts.output, loss, terms
+
     progress.start(label, settings.epochs * steps, first)
     with stop_between_steps() as stopped_by:
         step = first
@@ -155,13 +194,8 @@ def fit(
             for loaded in loader.epoch(epoch, start=step - epoch * steps):
                 batch = replace(loaded, step=step, epoch=epoch)
                 plain.param_groups[0]["lr"] = lr = learning_rate(settings, step, steps)
-                with fabric.autocast(), torch.no_grad():
-                    taught = [_fp32(teacher(batch)) for teacher in teachers]
-                features = task.forward(model, _in_layout(batch.inputs[view], layout), batch)
-                loss, terms = criterion(features, taught, batch)
+                features, loss, terms = backward(batch)
                 health.observe(terms, step)
-                optimizer.zero_grad(set_to_none=True)
-                fabric.backward(loss)
                 if settings.clip_norm is not None:
                     fabric.clip_gradients(model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
                 optimizer.step()
@@ -204,6 +238,7 @@ def fit(
                 "train_accuracy": right.item() / seen,
                 "validation": dict(validate(network)) if validate else {},
                 "seconds": time.perf_counter() - began,
+                **({"parts": state["parts"]} if state["parts"] > 1 else {}),
             }
             progress.advance(0, _told(record, epoch, settings), record["terms"])
             journal.write("epoch", step, record)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from persistill.errors import UserError
-from persistill.pipeline.out_of_memory import is_out_of_memory, told_what_to_lower
+from persistill.pipeline.out_of_memory import told_what_to_lower
+from persistill.utils.memory import is_out_of_memory
 
 
 def allocation_error() -> RuntimeError:

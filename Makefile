@@ -7,7 +7,7 @@ SECONDS ?= 3600
 KILLS ?= 10000
 INPUTS ?= 1000000
 
-.PHONY: demo test soak lint types docs bench fuzz clean
+.PHONY: demo test soak lint types docs bench fuzz constraints licenses audit clean
 
 demo: .venv/installed
 	$(BIN)/persistill demo --out $(OUT)
@@ -36,6 +36,20 @@ docs: .venv/installed-dev
 bench: .venv/installed-dev
 	for name in topology agreement cubical vietoris_rips vectorization training; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 
+# The versions of this environment, for installations that are to be the same: pip install -c constraints.txt .
+constraints: .venv/installed-dev
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[^ ]*$$//; / @ /d' > constraints.txt
+
+# Licenses of all that is installed: none that forbids commercial use, or asks for the source of what uses it.
+# GUDHI (MIT; the parts that are asked here), faster-coco-eval (Apache-2.0) and CUDA's meta package do not state theirs.
+licenses: .venv/installed-audit
+	$(BIN)/pip-licenses --partial-match --ignore-packages gudhi faster-coco-eval cuda-toolkit persistill --fail-on \
+	  "GPL;General Public;Affero;Non-Commercial;NonCommercial;CC-BY-NC;Commons Clause;UNKNOWN" > /dev/null
+
+# Known vulnerabilities of all that is installed; asks a server.
+audit: .venv/installed-audit
+	$(BIN)/pip-audit --skip-editable
+
 clean:
 	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache
 
@@ -47,4 +61,8 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet -e ".[onnx,tensorboard]" --group dev --group docs
+	touch $@
+
+.venv/installed-audit: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --group audit
 	touch $@

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from persistill import run_folder
+from persistill import report
 from persistill.cli import main
 from persistill.exporters import FORMATS
 
@@ -117,7 +118,8 @@ def test_cp_copies_and_never_overwrites(persistill, tmp_path: Path) -> None:
 def test_a_run_ends_with_a_table_a_report_and_a_student(persistill, finished: Path) -> None:
     answer = persistill("run", "kd_digits", "--out", finished, "--device", "cpu", *TINY)
     assert answer.code == 0
-    assert "Accuracy" in answer.out
+    assert report.decide(report.read(only(finished, "comparison-*"))).sentence in " ".join(answer.out.split())
+    assert "Test accuracy %" in answer.out
     assert "report.html" in answer.out
     comparison = only(finished, "comparison-*")
     result = json.loads((comparison / "done.json").read_text())

@@ -25,6 +25,7 @@ from persistill.pipeline.cost_estimate import estimate
 from persistill.pipeline.network_stage import WEIGHTS
 from persistill.pipeline.standalone import evaluate_network, export_network
 from persistill.report.sections import sections_of
+from persistill.report.validation_margin import validation_margin
 from persistill.run_folder import RunFolder
 from persistill.utils.progress import Silent
 
@@ -155,6 +156,10 @@ def test_exported_files_answer_as_the_checkpoint(finished, comparison, scenes):
     exact = [name for name in result["agreement"] if name != "int8"]
     assert {"safetensors", "onnx", "program"} <= set(exact)
     assert [result["agreement"][name] for name in exact] == pytest.approx([1.0] * len(exact), abs=1e-3)
+    # The best on validation images by mIoU, whose lead has an interval over these images.
+    choice = comparison.choice
+    assert choice.student.value == max(one.value for one in choice.candidates)
+    assert validation_margin(comparison).images == choice.images == 6
     predicted, target = answers(finished, result["student"]["run"], scenes)
     miou = float(multiclass_jaccard_index(predicted, target, 3, ignore_index=-100))
     assert result["miou"]["checkpoint"] == pytest.approx(miou)

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from persistill import run_folder
-from persistill import report
+from persistill import report, run_folder
 from persistill.cli import main
 from persistill.exporters import FORMATS
 

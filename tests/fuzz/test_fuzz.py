@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import fuzz_arguments
+import fuzz_commands
 import fuzz_engine
 import fuzz_files
 import fuzz_requests
@@ -12,13 +13,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-EXAMPLES = {"cubical images": 60, "point clouds": 60, "Parquet": 40, "run folders": 200, "ONNX metadata": 60}
+EXAMPLES = {
+    "commands": 12,
+    "cubical images": 60,
+    "point clouds": 60,
+    "Parquet": 40,
+    "run folders": 200,
+    "ONNX metadata": 60,
+}
 CASES = {
     **fuzz_engine.CASES,
     **fuzz_arguments.CASES,
     **fuzz_settings.CASES,
     **fuzz_files.CASES,
     **fuzz_requests.CASES,
+    **fuzz_commands.CASES,
 }
 
 

@@ -13,14 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-EXAMPLES = {
-    "commands": 12,
-    "cubical images": 60,
-    "point clouds": 60,
-    "Parquet": 40,
-    "run folders": 200,
-    "ONNX metadata": 60,
-}
+EXAMPLES = {"commands": 6, "cubical images": 40, "point clouds": 30, "Parquet": 15, "run folders": 80, "requests": 40}
 CASES = {
     **fuzz_engine.CASES,
     **fuzz_arguments.CASES,

@@ -29,25 +29,26 @@ def soak(inputs: int, seconds: float, seed: int) -> int:
     """Fuzz until so many inputs were tried, or the time is over; the exit code."""
     counts, spent = dict.fromkeys(CASES, 0), dict.fromkeys(CASES, 0.0)
     began, call = time.monotonic(), 0
+    fault = ""
     with tempfile.TemporaryDirectory(prefix="persistill-fuzz-") as folder:
         place = Path(folder)
         run(place / "runs")
-        while sum(counts.values()) < inputs and time.monotonic() - began < seconds:
+        while not fault and sum(counts.values()) < inputs and time.monotonic() - began < seconds:
             for name, case in CASES.items():
                 started = time.monotonic()
-                while time.monotonic() - started < _ROUND * SHARES.get(name, 1.0):
+                while not fault and time.monotonic() - started < _ROUND * SHARES.get(name, 1.0):
                     call += 1
                     try:
                         counts[name] += case(random.Random(f"{seed} {call}"), place)
                     except Exception:  # noqa: BLE001 - whatever it is, it is what was looked for
                         traceback.print_exc()
-                        print(f"A fault: {name}, random.Random({f'{seed} {call}'!r})")
-                        return 1
+                        fault = f"{name}, random.Random({f'{seed} {call}'!r})"
                 spent[name] += time.monotonic() - started
     for name, count in counts.items():
         print(f"{name:20} {count:>10,} inputs {spent[name]:>8.0f} s")
-    print(f"{'all':20} {sum(counts.values()):>10,} inputs {time.monotonic() - began:>8.0f} s, seed {seed}: no fault.")
-    return 0
+    print(f"{'all':20} {sum(counts.values()):>10,} inputs {time.monotonic() - began:>8.0f} s, seed {seed}")
+    print(f"A fault: {fault}" if fault else "No fault.")
+    return int(bool(fault))
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ def _schema(file: Path) -> tuple[Any, int]:
     try:
         with pq.ParquetFile(file) as opened:
             schema, rows = opened.schema_arrow, opened.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from None
     try:
         return Features.from_arrow_schema(schema), rows

@@ -19,6 +19,7 @@ _ADVICE: dict[Kind, str] = {
     "student": _TRAINING,
     "quantized": _TRAINING,
     "evaluation": "--set evaluate.batch_size=...",
+    "choice": "evaluate.batch_size, or validation images (data.validation)",
     "export": "smaller networks or smaller images (data.size)",
     "cost": "smaller networks or smaller images (data.size)",
     "comparison": "evaluate.batch_size, or test images (data.test)",

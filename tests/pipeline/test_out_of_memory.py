@@ -1,12 +1,14 @@
 """Memory that runs out is told from other errors, with what to lower."""
 
 import errno
+from typing import get_args
 
 import pytest
 import torch
 
 from persistill.errors import UserError
 from persistill.pipeline.out_of_memory import told_what_to_lower
+from persistill.run_folder import Kind
 from persistill.utils.memory import is_out_of_memory
 
 
@@ -27,6 +29,12 @@ def test_what_to_lower_is_said(error: Exception) -> None:
         told_what_to_lower("student", "a"),
     ):
         raise error
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_there_is_advice_for_every_kind_of_stage(kind: Kind) -> None:
+    with pytest.raises(UserError, match="Lower "), told_what_to_lower(kind, "a"):
+        raise MemoryError
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "x"), RuntimeError("shapes do not fit"), ValueError("x")])

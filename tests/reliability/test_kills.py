@@ -19,6 +19,7 @@ CHAINS = {
     "evaluation": (3, 4),
     "quantized": (2, 4),
     "export": (1, 4),
+    "choice": (1, 3),
     "cost": (2, 3),
     "comparison": (2, 4),
 }

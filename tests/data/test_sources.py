@@ -486,3 +486,11 @@ def test_sources_of_ones_own_that_cannot_be():
         load(Data(source=f"{__name__}:stripe"))
     with pytest.raises(UserError, match="must be a name"):
         Data(source=3)
+
+
+def test_a_table_whose_column_names_are_no_text_is_named(tmp_path):
+    parquet(tmp_path)
+    for file in tmp_path.glob("*.parquet"):
+        file.write_bytes(file.read_bytes().replace(b"label", b"\xfflbel"))
+    with pytest.raises(UserError, match=r"\.parquet cannot be read as Parquet"):
+        load(Data(source=str(tmp_path)))

@@ -47,6 +47,7 @@ def test_defaults_are_left_out() -> None:
 
 
 STRANGE = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
 
 
 PRINTED = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40)
@@ -55,7 +56,7 @@ PRINTED = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40)
 @settings(deadline=None, max_examples=40)
 @example(name="'", arm='"', said="\\", share=0.1, docstring='ends with "')
 @example(name="'\"", arm='"""', said="\n", share=1e-5, docstring='C:\\new """ and \\')
-@given(name=STRANGE, arm=STRANGE, said=STRANGE, share=st.floats(1e-6, 0.9), docstring=PRINTED)
+@given(name=NAMES, arm=STRANGE, said=STRANGE, share=st.floats(1e-6, 0.9), docstring=PRINTED)
 def test_any_text_and_number_survives(tmp_path_factory, name, arm, said, share, docstring) -> None:
     recipe = Recipe(
         name=name,

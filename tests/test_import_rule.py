@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "persistill"
-FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
+ENTRY = "persistill/__main__.py"
+"""What ``python -m persistill`` runs: it calls the command line, and nothing imports it."""
+FILES = sorted({path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")} - {ENTRY})
 
 MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
@@ -125,6 +127,10 @@ def violations(source: str, file: str) -> list[str]:
 @pytest.mark.parametrize("file", FILES)
 def test_arrows_run_one_way(file):
     assert violations((ROOT / file).read_text(encoding="utf-8"), file) == []
+
+
+def test_the_entry_imports_the_command_line_alone():
+    assert imports((ROOT / ENTRY).read_text(encoding="utf-8"), ENTRY) == [Import("persistill.cli", "main")]
 
 
 def test_every_room_has_its_row():

@@ -6,7 +6,10 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +84,11 @@ def test_every_help_ends_with_examples_that_parse(persistill, command: str) -> N
     for example in examples:
         assert example[:2] == ["persistill", command]
         assert {word for word in example if word.startswith("--")} <= options
+
+
+def test_the_package_is_the_command_line_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "persistill", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == version("persistill")
 
 
 def test_ls_names_recipes_and_runs(persistill, finished: Path) -> None:

@@ -18,7 +18,7 @@ from persistill.data.duplicate_check import look_for_duplicates
 from persistill.data.row_reader import ClassReader, MaskReader, RowReader
 from persistill.data.sources.base import IntArray, MaskSource, Source
 from persistill.data.splits import Drawn
-from persistill.data.value_range import Range, join_ranges, measure_range
+from persistill.data.value_range import LARGEST_LOOKED_AT, Range, describe_depth, join_ranges, measure_range
 from persistill.errors import UserError
 from persistill.utils.image_reader import Header
 from persistill.utils.preprocessing import DEFAULT, Preprocessing
@@ -124,6 +124,20 @@ def read_splits(
         with source.parts["train"].open(row) as image:
             return measure_range(image)
 
+    def glance(position: int) -> Range | None:
+        try:
+            return value_range(position, int(deep[position * len(deep) // looked]))
+        except Exception:  # noqa: BLE001  what cannot be decoded is named where it is to be decoded
+            return None
+
+    looked = min(len(deep), LARGEST_LOOKED_AT) if settings.range == "full" else 0
+    glanced: list[Range] = []
+    if looked:
+        progress.start("looking at values", looked)
+        glanced = [one for one in in_threads(glance, looked, progress) if one is not None]
+        progress.finish()
+    depth = describe_depth(glanced, len(deep), len(readable["train"]), settings)
+
     span: Range | None = settings.range if isinstance(settings.range, tuple) else None
     if settings.range == "measured" and len(deep):
         progress.start("measuring the range", len(deep))
@@ -176,7 +190,7 @@ def read_splits(
         tuple(sorted(problems)),
         preprocessing,
         origins,
-        (*source.notes, *duplicates.notes),
+        (*source.notes, *depth, *duplicates.notes),
     )
 
 

@@ -170,3 +170,28 @@ def _saved_without(folder, header):
 def test_preprocessing_of_a_foreign_file_is_checked(content):
     with pytest.raises(ValueError, match="preprocessing"):
         Preprocessing.from_json(content)
+
+
+def test_images_that_use_little_of_16_bits_are_told(tmp_path):
+    source = deep_folder(tmp_path)
+    (note,) = load(Data(source=source)).notes
+    assert "images of more than 8 bits, largest value 4095 of 65535: " in note
+    assert note.endswith("--set data.range=measured")
+    assert (
+        load(Data(source=source, range="measured")).notes == load(Data(source=source, range=(0.0, 4095.0))).notes == ()
+    )
+
+
+def test_images_that_use_16_bits_are_not_told(tmp_path):
+    assert load(Data(source=deep_folder(tmp_path, high=40_000))).notes == ()
+
+
+def test_one_deep_image_among_others_is_told(tmp_path):
+    source = deep_folder(tmp_path, high=200, dtype=np.uint8)
+    for file in sorted(tmp_path.rglob("*.png"))[:1]:
+        Image.fromarray(np.full((8, 8), 50_000, np.uint16)).save(file)
+    told = [load(Data(source=source, split_seed=seed)).notes for seed in range(6)]
+    # In some of the splits it is drawn for validation or the test.
+    assert any(
+        "training images has more than 8 bits, and the others have 8" in note for notes in told for note in notes
+    )

@@ -35,6 +35,8 @@ _PIXELS = 2**17
 """Of the images of a step, or two images."""
 _WORTH = 1.1
 """How much faster all threads must be than one to be worth what they take from others."""
+_tried: dict[tuple[str, int], tuple[int, Mapping[int, float]]] = {}
+"""What was measured for a plan and not kept, for the run that follows in this process: by recipe, and all threads."""
 
 
 @contextlib.contextmanager
@@ -70,15 +72,16 @@ def _choice(context: Context, graph: StageGraph, most: int, *, keep: bool) -> in
             begun = RunFolder.open(context.out / stage.folder_name).computed
             if begun.get("device") == "cpu" and "threads" in begun:
                 return int(begun["threads"])
-    if not keep:
-        return _measured(context, graph, most)[0]
     name, folder = graph.comparison.key, context.out / ".threads"
+    if not keep:
+        _tried[name, most] = _measured(context, graph, most)
+        return _tried[name, most][0]
     with hold(context.out / ".locks" / f"threads-{name}.lock", wait=True):
         path = folder / f"{name}.json"
         with contextlib.suppress(UserError, OSError, json.JSONDecodeError, KeyError, TypeError, ValueError):
             if 0 < (count := int(read_json(path)["threads"])) <= most:
                 return count
-        count, seconds = _measured(context, graph, most)
+        count, seconds = _tried.pop((name, most), None) or _measured(context, graph, most)
         folder.mkdir(exist_ok=True)
         write_json(path, {"threads": count, "seconds": {str(number): spent for number, spent in seconds.items()}})
     return count
@@ -102,7 +105,7 @@ def _measured(context: Context, graph: StageGraph, most: int) -> tuple[int, Mapp
     chosen = most if total[most] * _WORTH < total[1] else 1
     context.progress.finish(
         f"{chosen} of {most}: a step of each training takes {total[1]:.3g} s with one and {total[most]:.3g} s with "
-        f"{most}; OMP_NUM_THREADS={most} would take all"
+        f"{most}; OMP_NUM_THREADS states another number"
     )
     return chosen, total
 

@@ -25,7 +25,12 @@ from persistill.metrics import (
     top_k,
 )
 
-METRICS = [accuracy, class_scores, top_k, nll, brier, ece, ece_equal_mass, classwise_ece, aurc, fit_temperature]
+
+def macro_f1(logits, target):
+    return class_scores(logits, target).macro_f1
+
+
+METRICS = [accuracy, macro_f1, top_k, nll, brier, ece, ece_equal_mass, classwise_ece, aurc, fit_temperature]
 
 many = pytest.mark.parametrize(("n", "k", "seed"), [(1, 2, 0), (7, 3, 1), (200, 10, 2), (500, 100, 3)])
 
@@ -114,7 +119,7 @@ def test_metrics_see_neither_the_order_of_images_nor_a_constant_added_to_logits(
         assert metric(logits[order], target[order]) == pytest.approx(value, abs=1e-9)
         if metric is not ece_equal_mass:  # whose edges are confidences themselves
             assert metric(logits + round(shift), target) == pytest.approx(value, abs=1e-9)
-    for metric in (accuracy, top_k, ece, ece_equal_mass, classwise_ece, aurc):
+    for metric in (accuracy, macro_f1, top_k, ece, ece_equal_mass, classwise_ece, aurc):
         assert 0 <= metric(logits, target) <= 1
     assert 0 <= brier(logits, target) <= 2
 

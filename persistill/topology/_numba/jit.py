@@ -111,7 +111,7 @@ class Announcement(event.Listener):  # type: ignore[misc]
         if not self.said and event.data["dispatcher"].py_func.__module__.startswith("persistill.topology"):
             self.said = True
             _logger.warning(
-                "compiling kernels for this processor: about ten seconds at most, once; the result is kept on disk."
+                "compiling kernels for this processor, once: ten seconds or so where nothing else runs; kept on disk."
             )
 
     def on_end(self, event: Any) -> None:

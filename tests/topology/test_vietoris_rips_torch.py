@@ -73,7 +73,8 @@ def test_the_host_never_waits_for_the_device():
 
 
 def test_tensors_on_another_device_take_this_path(monkeypatch):
+    # A tensor of another device, without the device.
     with FakeTensorMode(allow_non_fake_inputs=False):
-        points = torch.empty(4, 10, 3, device="meta")
+        points = torch.empty(4, 10, 3, device="mps")
         monkeypatch.setattr(reference, "mst_lengths", lambda points, distances: ("torch", distances))
         assert mst_lengths(points, distances=False) == ("torch", False)

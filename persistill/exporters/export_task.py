@@ -41,9 +41,7 @@ CLASSIFY = ExportTask(
     standalone_script(
         "Classify images with model.onnx:   pip install numpy pillow onnxruntime;   python classify.py IMAGE...",
         """\
-for path in sys.argv[1:]:
-    with Image.open(path) as image:
-        pixels = read_pixels(image, shape, preprocessing)
+for path, pixels in readable_images(sys.argv[1:]):
     logits = session.run(None, {"image": np.float32(pixels[None]) / 255})[0][0] / about["temperature"]
     confidence = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     print(path, about["classes"][confidence.argmax()], f"{confidence.max():.1%}")

@@ -6,10 +6,34 @@ import textwrap
 from persistill.utils import preprocessing
 
 _OPEN = """\
+if len(sys.argv) < 2 or not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
+    asked = len(sys.argv) > 1
+    print(f"usage: python {pathlib.Path(__file__).name} IMAGE...", file=sys.stdout if asked else sys.stderr)
+    sys.exit(0 if asked else 2)
+
 session = onnxruntime.InferenceSession(str(pathlib.Path(__file__).with_name("model.onnx")))
 about = json.loads(session.get_modelmeta().custom_metadata_map["persistill"])
 shape = tuple(about["input"]["shape"][1:])
 preprocessing = Preprocessing.from_json(about["input"]["preprocessing"])
+unreadable = []
+
+
+def readable_images(paths):
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                pixels = read_pixels(image, shape, preprocessing)
+        except Exception as error:  # decoders raise whatever comes to hand on damaged files
+            unreadable.append(path)
+            print(f"Left out: {path} ({error})", file=sys.stderr)
+        else:
+            yield path, pixels
+
+
+"""
+_CLOSE = """\
+if unreadable:
+    sys.exit(2 if len(unreadable) == len(sys.argv) - 1 else 3)
 """
 
 
@@ -18,13 +42,18 @@ def standalone_script(docstring: str, work: str) -> str:
 
     Args:
         docstring: what the script does.
-        work: its last lines. They find ``session``, ``about`` (the content of model.json), ``shape`` (C, H, W),
-            ``preprocessing`` and ``read_pixels``; and ``json``, ``pathlib``, ``sys``, ``np`` and ``Image``.
+        work: what it does with ``readable_images(paths)``, which gives (path, pixels) each and names on stderr what
+            cannot be read. It finds ``session`` and ``about`` (the content of model.json) as well; and ``pathlib``,
+            ``sys``, ``np`` and ``Image``.
+
+    Returns:
+        Its text. It ends with exit code 3 where some images could not be read, as ``persistill predict``, and with 2
+        where all could not or none was named.
     """
     _, _, source = inspect.getsource(preprocessing).removeprefix('"""').partition('"""')
     first = textwrap.fill(docstring, 118, initial_indent='"""', break_long_words=False)
     return (
         f"{first}\n\nNeeds Python 3.11 or newer. Images are read by the code with which they were read in training, "
         f'which follows.\n"""\n\nimport json\nimport pathlib\nimport sys\n\nimport onnxruntime\n{source.strip()}\n\n\n'
-        f"{_OPEN}{work}"
+        f"{_OPEN}{work}{_CLOSE}"
     )

@@ -83,6 +83,39 @@ def test_the_script_answers_as_predict_does_for_every_kind_of_image(tmp_path, sh
     assert len({one.confidence for one in expected}) >= 8  # the kinds differ
 
 
+@pytest.fixture
+def script(tmp_path):
+    """Call the script with some arguments, in the folder of its files."""
+    linear(tmp_path / "model.onnx", (3, 8, 8), Preprocessing())
+    (tmp_path / "classify.py").write_text(CLASSIFY.script_text)
+    Image.new("RGB", (9, 8), "red").save(tmp_path / "red.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "red.png").read_bytes()[:40])
+
+    def call(*arguments):
+        return subprocess.run(  # noqa: PLW1510 - tests look at the exit code
+            [sys.executable, "-W", "error", "classify.py", *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
+
+    return call
+
+
+def test_the_script_says_how_it_is_used(script):
+    bare, asked = script(), script("--help")
+    assert (bare.returncode, bare.stdout, bare.stderr) == (2, "", "usage: python classify.py IMAGE...\n")
+    assert (asked.returncode, asked.stdout, asked.stderr) == (0, bare.stderr, "")
+
+
+def test_the_script_names_what_it_cannot_read_and_goes_on(script):
+    found = script("broken.png", "nowhere.png", "red.png")
+    assert found.returncode == 3
+    assert [line.split()[0] for line in found.stdout.splitlines()] == ["red.png"]
+    assert [line.split(" (")[0] for line in found.stderr.splitlines()] == [
+        "Left out: broken.png",
+        "Left out: nowhere.png",
+    ]
+    assert script("nowhere.png").returncode == 2
+
+
 def test_the_script_contains_the_code_of_training_and_nothing_of_this_package():
     assert "Image.alpha_composite" in CLASSIFY.script_text
     assert CLASSIFY.script_text.count("persistill") == 1  # the key of the metadata

@@ -8,9 +8,7 @@ SEGMENT = standalone_script(
 import colorsys
 
 colors = [colorsys.hsv_to_rgb(0.618 * i % 1, 0.6, 0.9 - 0.2 * (i % 3)) for i in range(len(about["classes"]))]
-for path in sys.argv[1:]:
-    with Image.open(path) as image:
-        pixels = read_pixels(image, shape, preprocessing)
+for path, pixels in readable_images(sys.argv[1:]):
     classes = session.run(None, {"image": np.float32(pixels[None]) / 255})[0][0].argmax(0).astype(np.uint8)
     mask = Image.fromarray(classes)
     mask.putpalette((255 * np.array(colors)).astype(np.uint8).tobytes())

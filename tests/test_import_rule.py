@@ -48,7 +48,7 @@ EVERYTHING = {"api", "autoconfig", "cli", "pipeline"}
 
 LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
-    "utils": {"PIL", "filelock", "numba", "numpy", "torch"},
+    "utils": {"PIL", "filelock", "numba", "numpy", "scipy", "torch"},
     "run_folder": set(),
     "schemas": {"pydantic"},
     "settings": {"pydantic"},

@@ -11,10 +11,10 @@ from persistill.config import Recipe
 from persistill.data import Loader, Splits
 from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
+from persistill.utils.chance import better_than_chance
 
 Numbers = tuple[float, ...]
 _ASKED = 500
-_LEVEL = 0.01
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,7 @@ class TeacherTrial:
     @property
     def better_than_chance(self) -> bool:
         """Whether chance would hardly do as well: a one-sided binomial test at 1 %."""
-        from scipy.stats import binomtest  # noqa: PLC0415 - slow to import
-
-        found = binomtest(self.right, self.asked, min(1.0, self.chance), alternative="greater")
-        return bool(found.pvalue < _LEVEL)
+        return better_than_chance(self.right, self.asked, self.chance)
 
 
 def try_teacher(

@@ -37,6 +37,7 @@ from persistill.cli.options import (
 )
 from persistill.errors import UserError, unknown
 from persistill.utils.stop_signals import stop_at_once
+from persistill.utils.units import counted
 from persistill.version import __version__
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def check(
     with quiet_start():
         from persistill.cli import run_recipe  # noqa: PLC0415 - torch is slow to import
     notes = run_recipe.check(recipe_files.read(recipe, parse_changes(changes), small=small), out, device)
-    said = f"it can run; read the {notes} note(s) on its images above" if notes else "no problem found"
+    said = f"it can run; read the {counted(notes, 'note')} on its images above" if notes else "no problem found"
     console.print(f"{recipe}: {said}.", highlight=False, markup=False)
 
 
@@ -246,7 +247,7 @@ def ls(out: Out = Path("runs")) -> None:
     if others:
         names = ", ".join(path.name for path in others[:3]) + (", ..." if len(others) > 3 else "")
         console.print(
-            f"Passed over {len(others)} run folder(s) of another version of persistill, or damaged: {names}",
+            f"Passed over {counted(len(others), 'run folder')} of another version of persistill, or damaged: {names}",
             markup=False,
             highlight=False,
             soft_wrap=True,

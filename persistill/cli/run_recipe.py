@@ -12,8 +12,9 @@ from persistill.cli.images_table import images_table
 from persistill.config import Recipe
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import Cost, Estimate, estimate
+from persistill.report.decision import asked_for
 from persistill.report.export_text import int8_sentence, problems
-from persistill.utils.units import duration, file_size
+from persistill.utils.units import counted, duration, file_size
 
 
 def execute(recipe: Recipe, command: str, out: Path, device: str, *, auto_batch: bool = False) -> Result:
@@ -112,18 +113,21 @@ def print_result(result: Result) -> None:
             console.print(f"- {advice}", highlight=False)
     console.print()
     console.print(f"Report            {result.report}", highlight=False, soft_wrap=True)
-    console.print(f"Exported student  {_exported(result)}", highlight=False, soft_wrap=True)
     if comparison.export is not None and (made := int8_sentence(comparison.export)):
         console.print(made, highlight=False)
     for problem in problems(comparison.export or {}):
         console.print(problem, highlight=False)
     if result.unreadable:
         names, count = ", ".join(result.unreadable[:3]), len(result.unreadable)
-        console.print(f"Left out          {count} unreadable image(s): {names}", highlight=False)
+        console.print(f"Left out          {counted(count, 'unreadable image')}: {names}", highlight=False)
     for note in result.notes:
         console.print(f"Images            {note}", highlight=False)
+    console.print(f"Exported student  {_exported(result)}", highlight=False, soft_wrap=True)
 
 
 def _exported(result: Result) -> str:
     choice, folder = result.comparison.choice, result.require_exported()
-    return f"{folder}" if choice is None else f"{folder} ({choice.name})"
+    if choice is None:
+        return f"{folder}"
+    why = "as asked" if asked_for(result.comparison) else f"best on {counted(choice.images, 'validation image')}"
+    return f"{folder} ({choice.name}, {why})"

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from persistill.report.comparison import ArmSummary, Comparison, Run
 from persistill.report.significance import Difference
+from persistill.utils.units import counted
 
 _TENTH = 10
 _FALLING = 0.01
@@ -26,7 +27,12 @@ def advice(comparison: Comparison, differences: Mapping[str, Difference]) -> tup
     Args:
         comparison: whose arms did not beat its first.
         differences: arm -> its difference to the first.
+
+    Returns:
+        Sentences; one alone where nothing is left to gain.
     """
+    if full := nothing_to_gain(comparison):
+        return (full,)
     rules: tuple[Callable[[Comparison, Mapping[str, Difference]], str], ...] = (
         weak_teacher,
         learns_by_heart,
@@ -35,6 +41,18 @@ def advice(comparison: Comparison, differences: Mapping[str, Difference]) -> tup
         another_method,
     )
     return tuple(text for rule in rules if (text := rule(comparison, differences)))
+
+
+def nothing_to_gain(comparison: Comparison) -> str:
+    """The student alone makes hardly an error."""
+    measure, own = comparison.task.figure, _validated(comparison.arms[0])
+    if measure.unit != "%" or not measure.larger_is_better or not own >= 1 - _EDGE:
+        return ""
+    return (
+        f"Nothing is left to gain here: {comparison.arms[0].name} reaches {measure.in_text} {measure.show(own)} % on "
+        "validation images without the others' help. Take it; to compare methods, take a smaller student, fewer "
+        "training images or a harder task."
+    )
 
 
 def weak_teacher(comparison: Comparison, differences: Mapping[str, Difference]) -> str:  # noqa: ARG001 - as all rules
@@ -61,8 +79,7 @@ def learns_by_heart(comparison: Comparison, differences: Mapping[str, Difference
     """Students know the training images better than others: there are too few images, or too many epochs."""
     runs = [run for arm in comparison.arms for run in arm.runs if run.curve]
     gaps = [run.curve[-1].train_accuracy - run.curve[-1].validation.get("accuracy", math.nan) for run in runs]
-    risen = [curve[-1] / min(curve) for run in runs if (curve := _loss(run)) and min(curve) > 0]
-    gap, rise = _mean(gaps), _mean(risen)
+    gap, rise = _mean(gaps), _rise(comparison)
     if not (gap > _GAP or rise > _RISEN):
         return ""
     shown = (
@@ -70,26 +87,27 @@ def learns_by_heart(comparison: Comparison, differences: Mapping[str, Difference
         if gap > _GAP
         else f"end with a validation loss {rise:.1f} times the least that they reached"
     )
-    return (
-        f"Students {shown}: they learn the images by heart. More images help most; then random crops and flips "
-        "(train.augment), pretrained weights, or fewer epochs."
-    )
+    train, student = (comparison.settings.get(name) or {} for name in ("train", "student"))
+    untried = {
+        "random crops and flips (train.augment)": not train.get("augment"),
+        "pretrained weights": not student.get("initial"),
+        # Where the loss still falls, more epochs help, however far training accuracy is ahead.
+        "fewer epochs": rise > _RISEN or not _fall(comparison) > _FALLING,
+    }
+    then = " or ".join(text for text, open_ in untried.items() if open_)
+    return f"Students {shown}: they learn the images by heart. More images help most{then and f'; then {then}'}."
 
 
 def still_learning(comparison: Comparison, differences: Mapping[str, Difference]) -> str:  # noqa: ARG001
     """The validation loss still falls at the end."""
-    falls, width = [], 1
-    for run in (run for arm in comparison.arms for run in arm.runs):
-        curve = _loss(run)
-        width = max(1, len(curve) // _TENTH)
-        if len(curve) >= 2 * width and (before := fmean(curve[-2 * width : -width])) > 0:
-            falls.append(1 - fmean(curve[-width:]) / before)
-    fall = _mean(falls)
-    if not fall > _FALLING:
+    fall = _fall(comparison)
+    if not fall > _FALLING or _rise(comparison) > _RISEN:
         return ""
     epochs = max((run.curve[-1].number for arm in comparison.arms for run in arm.runs if run.curve), default=0)
+    width = _width(epochs)
+    last = "the last epoch" if width == 1 else f"the last {width} epochs"
     return (
-        f"The validation loss still falls by {100 * fall:.0f} % over the last {width} of {epochs} epochs: train longer "
+        f"The validation loss still falls by {100 * fall:.0f} % over {last} of {epochs}: train longer "
         f"(--epochs {2 * epochs}, or train.epochs in a recipe)."
     )
 
@@ -103,8 +121,9 @@ def wide_interval(comparison: Comparison, differences: Mapping[str, Difference])
     if half < _WIDE:
         return ""
     return (
-        f"The intervals reach {100 * half:.1f} points to either side: {tightest.images:,} test images and "
-        f"{tightest.seeds} seed(s) cannot show a gain of a point or two. Test on more images, or run more seeds."
+        f"The intervals reach {100 * half:.1f} points to either side: {counted(tightest.images, 'test image')} and "
+        f"{counted(tightest.seeds, 'seed')} cannot show a gain of a point or two. Test on more images, or run "
+        "more seeds."
     )
 
 
@@ -122,6 +141,28 @@ def another_method(comparison: Comparison, differences: Mapping[str, Difference]
 
 def _validated(arm: ArmSummary) -> float:
     return _mean([run.validation for run in arm.runs])
+
+
+def _width(epochs: int) -> int:
+    """Epochs at the end of a curve that are compared with as many before them."""
+    return max(1, epochs // _TENTH)
+
+
+def _fall(comparison: Comparison) -> float:
+    """Share by which the students' validation loss fell at the end, mean over them; nan where it was not logged."""
+    falls = []
+    for run in (run for arm in comparison.arms for run in arm.runs):
+        curve = _loss(run)
+        width = _width(len(curve))
+        if len(curve) >= 2 * width and (before := fmean(curve[-2 * width : -width])) > 0:
+            falls.append(1 - fmean(curve[-width:]) / before)
+    return _mean(falls)
+
+
+def _rise(comparison: Comparison) -> float:
+    """Last validation loss over the least, mean over the students; nan where it was not logged."""
+    curves = [_loss(run) for arm in comparison.arms for run in arm.runs]
+    return _mean([curve[-1] / min(curve) for curve in curves if curve and min(curve) > 0])
 
 
 def _loss(run: Run) -> list[float]:

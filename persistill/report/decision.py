@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from persistill.errors import UserError
 from persistill.report.advice import advice
 from persistill.report.against_baseline import against_baseline
+from persistill.report.chance import no_better_than_chance
 from persistill.report.class_scores import BALANCED, never_recognized, unequal_classes
 from persistill.report.comparison import ArmSummary, Comparison, Run
 from persistill.report.export_text import smaller_sentence
@@ -76,8 +77,14 @@ def _sentence(comparison: Comparison, found: dict[str, Difference]) -> str:
     if own is not None and own.verdict == "better":
         return f"Take {choice.name}: {_helped(comparison)}, {by(arm, own)}."
     better = [name for name, difference in found.items() if difference.verdict == "better"]
+    best = max(better, key=lambda name: abs(found[name].mean)) if better else ""
+    if asked_for(comparison):
+        told = f"{choice.name} is exported because you asked for it{_instead(comparison)}"
+        if best:
+            return f"{told}. {best} did better on test images, {by(best, found[best])}."
+        shown = arm if own is not None else max(found, key=lambda name: sign * found[name].mean, default="")
+        return f"{told}. {_failed(comparison)}{f': {by(shown, found[shown])}' if shown else ''}."
     if better:
-        best = max(better, key=lambda name: abs(found[name].mean))
         return (
             f"{choice.name} is exported, but {best} did better on test images, {by(best, found[best])}: validation and "
             f"test images disagree, so take either, or run more seeds."
@@ -91,6 +98,25 @@ def _sentence(comparison: Comparison, found: dict[str, Difference]) -> str:
     if own.verdict == "worse":
         return f"{_failed(comparison)}: {by(arm, own)}. {choice.name} is exported; prefer {baseline}."
     return f"{failed}, but expect no more of it than of {baseline}. {by(arm, own)}."
+
+
+def asked_for(comparison: Comparison) -> bool:
+    """Whether the recipe names the arm that is exported, instead of leaving it to the validation images."""
+    choice = comparison.choice
+    return choice is not None and (comparison.settings.get("export") or "best") == choice.student.arm
+
+
+def _instead(comparison: Comparison) -> str:
+    """Which student would have been exported if none had been asked for; empty if it is the same."""
+    if (better := _better_elsewhere(comparison)) is None:
+        return ""
+    name, run = better
+    choice, measure = comparison.choice, comparison.task.figure
+    assert choice is not None
+    return (
+        f"; {name}, seed {run.seed} would have been chosen, for {measure.in_text} {measure.show(run.validation)} "
+        f"against {measure.show(choice.student.value)}{' %' if measure.unit == '%' else ''} on validation images"
+    )
 
 
 def _teaches(comparison: Comparison, name: str) -> bool:
@@ -121,6 +147,8 @@ def _reasons(comparison: Comparison) -> list[str]:
         return []
     reasons = [_why(comparison), _expected(comparison)]
     run = exported_run(comparison)
+    if run is not None:
+        reasons.append(no_better_than_chance(comparison, run))
     if run is not None and (never := never_recognized(run)):
         named = ", ".join(f"{comparison.class_name(number)} (0 of {count})" for number, count in never[:5])
         more = f" and {len(never) - 5} more" if len(never) > 5 else ""
@@ -135,10 +163,15 @@ def _why(comparison: Comparison) -> str:
     assert choice is not None
     value = f"{measure.in_text} {measure.show(choice.student.value)}{' %' if measure.unit == '%' else ''}"
     rival = choice.next_best(larger_is_better=measure.larger_is_better)
-    asked = (comparison.settings.get("export") or "best") == choice.student.arm
-    if asked:
+    if asked_for(comparison):
         text = f"Exported because it was asked for, with the best of its seeds on {choice.images:,} validation images"
-        return f"{text}: {value}.{_better_elsewhere(comparison)}"
+        better = _better_elsewhere(comparison)
+        rest = (
+            ""
+            if better is None
+            else f" The best of all there is {better[0]}, seed {better[1].seed}: {measure.show(better[1].validation)}."
+        )
+        return f"{text}: {value}.{rest}"
     if len(choice.candidates) < 2:
         return f"On {choice.images:,} validation images it has {value}."
     text = f"Chosen on {choice.images:,} validation images, the best of {len(choice.candidates)}: {value}"
@@ -153,18 +186,18 @@ def _why(comparison: Comparison) -> str:
     return f"{text}, {apart} against the best of another arm ({name}{reach})."
 
 
-def _better_elsewhere(comparison: Comparison) -> str:
-    """That another arm has a student which is better on validation images than the one that was asked for."""
+def _better_elsewhere(comparison: Comparison) -> tuple[str, Run] | None:
+    """The arm and the run that is best on validation images; None if the one that was asked for is as good."""
     choice, measure = comparison.choice, comparison.task.figure
     assert choice is not None
     sign = 1 if measure.larger_is_better else -1
     all_runs = [(arm.name, run) for arm in comparison.arms for run in arm.runs if math.isfinite(run.validation)]
     if not all_runs:
-        return ""
+        return None
     name, best = max(all_runs, key=lambda one: sign * one[1].validation)
     if not sign * best.validation > sign * choice.student.value:
-        return ""
-    return f" The best of all there is {name}, seed {best.seed}: {measure.show(best.validation)}."
+        return None
+    return name, best
 
 
 def _expected(comparison: Comparison) -> str:

@@ -16,3 +16,14 @@ def duration(seconds: float) -> str:
     if seconds < 100 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """A number with its noun: "1 seed", "3 seeds", "1,000 images".
+
+    Args:
+        count: how many.
+        singular: the noun for one.
+        plural: for more, where it is not the singular with an s.
+    """
+    return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"

@@ -106,7 +106,7 @@ def test_ls_passes_over_what_it_cannot_read(persistill, tmp_path: Path) -> None:
         (tmp_path / name / "run.json").write_text(content)
     answer = persistill("ls", "--out", tmp_path)
     assert answer.code == 0
-    assert "Passed over 2 run folder(s) of another version of persistill, or damaged: student-cut, student-old" in (
+    assert "Passed over 2 run folders of another version of persistill, or damaged: student-cut, student-old" in (
         answer.out
     )
 
@@ -370,8 +370,12 @@ def test_an_unreadable_image_is_named_and_left_out_only_if_asked(persistill, tmp
     assert not (tmp_path / "runs").exists()
     answer = persistill(*arguments, "--set", "data.skip_unreadable=true")
     assert answer.code == 0
-    assert "1 unreadable image(s): " in answer.out
+    assert "1 unreadable image: " in answer.out
     assert "10.png" in answer.out
+    last = "".join(answer.out.split("Exported student")[1:])
+    assert "validation image" in last
+    assert "Left out" not in last
+    assert len(last.strip().splitlines()) == 1
 
 
 def test_an_empty_folder_is_named(persistill, tmp_path: Path) -> None:

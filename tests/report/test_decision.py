@@ -11,6 +11,7 @@ from made_up_runs import Maker
 from persistill.report import decide, model_card, read, write
 from persistill.report import decision as decision_module
 from persistill.report.advice import (
+    advice,
     another_method,
     learns_by_heart,
     still_learning,
@@ -74,6 +75,21 @@ def test_the_first_sentence_says_what_to_take(comparison, monkeypatch, arm, kd, 
     assert decision.sentence.startswith(expected)
     assert "95 % interval" in decision.sentence
     assert bool(decision.advice) == (max(kd, tgd) < 0.01)
+
+
+@pytest.mark.parametrize("kd", [0.0, -0.0833, 0.05])
+def test_an_export_that_was_asked_for_is_not_recommended(comparison, monkeypatch, kd) -> None:
+    monkeypatch.setattr(decision_module, "against_baseline", lambda _: {"kd": difference(kd), "tgd": difference(0.0)})
+    asked = with_runs(chosen(comparison, "kd"), validation=0.9)
+    sentence = decide(replace(asked, settings={**asked.settings, "export": "kd"})).sentence
+    if kd > 0:
+        assert sentence.startswith("Take kd, seed 0: distillation helped")
+        return
+    assert sentence.startswith(
+        "kd, seed 0 is exported because you asked for it; alone, seed 0 would have been chosen, for accuracy 90.00 "
+        "against 60.00 % on validation images. Distillation did not beat training alone: kd against alone: "
+    )
+    assert "take kd" not in sentence
 
 
 def test_six_columns_and_the_exported_student_marked(comparison: Comparison) -> None:
@@ -185,18 +201,54 @@ def test_learning_by_heart_is_told(comparison: Comparison) -> None:
     assert learns_by_heart(with_runs(comparison, curve=()), {}) == ""
 
 
+def test_advice_does_not_contradict_itself_or_what_was_run(comparison: Comparison) -> None:
+    both = with_runs(comparison, curve=curve([2.0 * 0.9**epoch for epoch in range(20)], 0.95, 0.6))
+    assert "fewer epochs" not in learns_by_heart(both, {})
+    assert "train longer" in still_learning(both, {})
+    again = with_runs(comparison, curve=curve([1.0, 0.2, 0.9, 0.8]))
+    assert "fewer epochs" in learns_by_heart(again, {})
+    assert still_learning(again, {}) == ""
+    assert "train.augment" in learns_by_heart(again, {})
+    settings = {**comparison.settings, "train": {"augment": ["crop", "flip"]}, "student": {"initial": "pretrained"}}
+    told = learns_by_heart(replace(again, settings=settings), {})
+    assert told.endswith("More images help most; then fewer epochs.")
+
+
+def test_nothing_else_is_advised_where_nothing_is_left_to_gain(comparison: Comparison) -> None:
+    (told,) = advice(with_runs(comparison, validation=1.0), {"kd": difference(0.0, 0.05)})
+    assert told.startswith("Nothing is left to gain here: alone reaches accuracy 100.00 %")
+    assert len(advice(with_runs(comparison, validation=0.9), {"kd": difference(0.0, 0.05)})) > 1
+
+
+def test_a_student_at_chance_is_told(maker: Maker) -> None:
+    comparison = chosen(read(maker.comparison(seeds=(0,), exported="kd")), "kd")
+    run = next(arm.runs[0] for arm in comparison.arms if arm.name == "kd")
+    path = run.evaluation / "predictions.npz"
+    with np.load(path) as file:
+        kept = dict(file)
+    assert not any("chance" in reason for reason in decide(comparison).reasons)
+    np.savez(path, **{**kept, "logits": np.zeros_like(kept["logits"])})
+    (told,) = (reason for reason in decide(comparison).reasons if "chance" in reason)
+    assert told.startswith("It is no better than chance: right on ")
+    assert "trained too little" in told
+
+
 def test_a_loss_that_still_falls_is_told(comparison: Comparison) -> None:
     falling = [2.0 * 0.9**epoch for epoch in range(20)]
     told = still_learning(with_runs(comparison, curve=curve(falling)), {})
-    assert "still falls by 19 % over the last 2 of 20 epochs" in told
+    assert "still falls by 19 % over the last 2 epochs of 20" in told
     assert "--epochs 40" in told
+    few = still_learning(with_runs(comparison, curve=curve([2.0, 1.5, 1.2])), {})
+    assert "over the last epoch of 3: train longer" in few
     assert still_learning(with_runs(comparison, curve=curve([1.0] * 20)), {}) == ""
     assert still_learning(with_runs(comparison, curve=()), {}) == ""
 
 
 def test_intervals_that_show_nothing_are_told(comparison: Comparison) -> None:
     told = wide_interval(comparison, {"kd": difference(0.01, 0.05, 90), "tgd": difference(0.0, 0.06)})
-    assert told.startswith("The intervals reach 5.0 points to either side: 90 test images and 3 seed(s)")
+    assert told.startswith("The intervals reach 5.0 points to either side: 90 test images and 3 seeds")
+    one = wide_interval(comparison, {"kd": replace(difference(0.01, 0.05, 1), seeds=1)})
+    assert "1 test image and 1 seed cannot" in one
     assert wide_interval(comparison, {"kd": difference(0.0, 0.01)}) == ""
     assert wide_interval(comparison, {}) == ""
 

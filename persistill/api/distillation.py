@@ -32,6 +32,7 @@ from persistill.errors import UserError
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import Estimate, estimate
 from persistill.utils import atomic_io
+from persistill.utils.output_folder import require_folder
 from persistill.utils.progress import Progress
 from persistill.utils.units import file_size
 
@@ -176,6 +177,7 @@ def plan(
     Raises:
         UserError: if there are no such images, networks, weights or methods, or they do not fit together.
     """
+    require_folder(Path(out))
     options = Options(
         data=str(data),
         teacher=teacher,

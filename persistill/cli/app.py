@@ -31,6 +31,7 @@ from persistill.cli.options import (
     Seeds,
     Small,
     examples,
+    folder,
     parse_changes,
     parse_formats,
     parse_seeds,
@@ -315,7 +316,10 @@ def write_report(
     ] = None,
     paper: Annotated[
         Path | None,
-        typer.Option(help="Also write tables (Markdown, LaTeX), figures (SVG, PNG) and model cards into this folder."),
+        typer.Option(
+            callback=folder,
+            help="Also write tables (Markdown, LaTeX), figures (SVG, PNG) and model cards into this folder.",
+        ),
     ] = None,
 ) -> None:
     """Write the HTML report of a comparison again, from its run folders alone."""
@@ -338,7 +342,10 @@ def write_report(
 def export_run(
     network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
     output: Annotated[
-        Path | None, typer.Option("--out", "--output", help="A new folder; by default 'exported' in the run folder.")
+        Path | None,
+        typer.Option(
+            "--out", "--output", callback=folder, help="A new folder; by default 'exported' in the run folder."
+        ),
     ] = None,
     formats: Formats = None,
     model: OwnCode = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from persistill.api.text_console import text_console
+from persistill.cli.options import folder
 
 SUMMARY = "Watch run folders in a browser while training goes on; explore images."
 EXAMPLES = ("persistill dashboard", "persistill dashboard --out runs --port 0 --no-browser")
@@ -15,7 +16,9 @@ console = text_console()
 
 
 def dashboard(
-    out: Annotated[Path, typer.Option("--out", help="Where run folders are looked for.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", callback=folder, help="Where run folders are looked for.")] = Path(
+        "runs"
+    ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8765,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:

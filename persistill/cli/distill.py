@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from persistill.cli.console import console, quiet_start
-from persistill.cli.options import parse_changes, parse_formats, parse_seeds, parse_size
+from persistill.cli.options import folder, parse_changes, parse_formats, parse_seeds, parse_size
 
 if TYPE_CHECKING:
     from persistill.api.distillation import Plan
@@ -142,9 +142,9 @@ def distill(
             help="Change any other field of the recipe (--save-recipe shows them); repeatable.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", rich_help_panel=_RUN, help="Where run folders are written.")] = Path(
-        "runs"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", callback=folder, rich_help_panel=_RUN, help="Where run folders are written.")
+    ] = Path("runs"),
     device: Annotated[
         str, typer.Option("--device", rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:0 or mps.")
     ] = "auto",

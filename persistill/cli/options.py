@@ -7,8 +7,15 @@ from typing import Annotated
 import typer
 
 from persistill.errors import UserError
+from persistill.utils.output_folder import require_folder
 
-Out = Annotated[Path, typer.Option("--out", help="Where run folders are written and looked for.")]
+
+def folder(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+    """For options that name a folder: see at once that one is there or can be made."""
+    return None if path is None else require_folder(path, parameter.opts[0])
+
+
+Out = Annotated[Path, typer.Option("--out", callback=folder, help="Where run folders are written and looked for.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:0 or mps.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")

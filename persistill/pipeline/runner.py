@@ -20,6 +20,7 @@ from persistill.pipeline.validate import problems
 from persistill.run_folder import RunFolder
 from persistill.training import make_fabric
 from persistill.utils.memory_errors import is_out_of_memory
+from persistill.utils.output_folder import require_folder
 from persistill.utils.progress import Progress, Silent
 
 
@@ -56,6 +57,7 @@ class Pipeline:
         splits: Splits | None = None,
         auto_batch: bool = False,
     ) -> None:
+        require_folder(out)
         found = problems(recipe)
         if found:
             raise UserError("\n".join(found))

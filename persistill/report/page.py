@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 from plotly.offline import get_plotlyjs
 
+from persistill.errors import UserError
 from persistill.report.comparison import Comparison, read
 from persistill.report.decision import decide
 from persistill.report.figure import Section, marks
@@ -30,8 +31,12 @@ def write(folder: Path, output: Path | None = None) -> Path:
         The file.
 
     Raises:
-        UserError: if ``folder`` holds no finished comparison.
+        UserError: if ``folder`` holds no finished comparison, or ``output`` cannot be a file.
     """
+    if output is not None and output.is_dir():
+        raise UserError(f"--out {output} is a folder, and the report is one file: {output / 'report.html'}")
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UserError(f"--out {output}: there is no folder {output.parent}. Make it first, or give another name.")
     text = render(read(folder))
     path = folder / "report.html" if output is None else output
     with locked(folder) if output is None else nullcontext(), atomic(path) as temporary:

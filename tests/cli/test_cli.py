@@ -17,8 +17,12 @@ import pytest
 from PIL import Image
 
 from persistill import report, run_folder
+from persistill.api import recipe_files
+from persistill.api.distillation import plan
 from persistill.cli import main
+from persistill.errors import UserError
 from persistill.exporters import FORMATS
+from persistill.pipeline import Pipeline
 
 COMMANDS = (
     "demo",
@@ -257,6 +261,41 @@ def test_a_users_mistake_is_a_sentence_and_exit_code_2(persistill, tmp_path: Pat
     assert answer.code == 2
     assert message in " ".join(answer.err.split())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "kd_digits", "--dry-run", "--out"],
+        ["check", "kd_digits", "--out"],
+        ["ls", "--out"],
+        ["doctor", "--out"],
+        ["dashboard", "--out"],
+        ["distill", "--data", "digits", "--teacher", "wrn-16-2", "--student", "resnet-8", "--dry-run", "--out"],
+        ["export", "nowhere", "--out"],
+        ["report", "nowhere", "--paper"],
+    ],
+)
+def test_a_file_in_place_of_a_folder_is_refused_at_once(persistill, tmp_path: Path, arguments) -> None:
+    file = tmp_path / "taken"
+    file.write_text("mine")
+    for given, place in ((file, "it"), (file / "runs", str(file))):
+        answer = persistill(*arguments, given)
+        assert (answer.code, answer.out) == (2, "")
+        assert f"{arguments[-1]} {given}: {place} is a file, and a folder is needed there" in answer.err
+    assert file.read_text() == "mine"
+    with pytest.raises(UserError, match="is a file"):
+        plan("nowhere", "wrn-16-2", "resnet-8", out=file)
+    with pytest.raises(UserError, match="is a file"):
+        Pipeline(recipe_files.read("kd_digits"), file)
+
+
+def test_a_report_is_written_where_a_file_can_be(persistill, finished: Path, tmp_path: Path) -> None:
+    comparison = only(finished, "comparison-*")
+    answer = persistill("report", comparison, "--out", tmp_path)
+    assert answer.code == 2
+    assert "is a folder" in answer.err
+    assert "there is no folder" in persistill("report", comparison, "--out", tmp_path / "no" / "report.html").err
 
 
 def test_all_problems_of_a_recipe_file_are_told_at_once(persistill, tmp_path: Path) -> None:

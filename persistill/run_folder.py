@@ -62,7 +62,7 @@ DIVERGED = "diverged.safetensors"
 """The batch at which the loss of a training was not finite any more."""
 _RUN, _LOG, _DONE, _FILES = "run.json", "log.jsonl", "done.json", "files.json"
 _MOST_THREADS = 1024
-_NOT_LEFT = (CHECKPOINT, DIVERGED, "report.html", "tensorboard", "exported")
+_NOT_LEFT = (CHECKPOINT, DIVERGED, "report.html", "README.md", "tensorboard", "exported")
 """Files and folders that are removed or written again after the stage, and are no part of what it leaves."""
 
 

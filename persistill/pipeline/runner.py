@@ -128,6 +128,7 @@ class Pipeline:
     def _write_report(self, folder: RunFolder) -> None:
         self.context.progress.start("report", 1)
         report.write(folder.path)
+        report.write_card_of_exported(folder.path)
         self.context.progress.finish()
 
     def stage(self, folder_name: str) -> Stage:

@@ -81,7 +81,8 @@ def _choice(context: Context, graph: StageGraph, most: int, *, keep: bool) -> in
         with contextlib.suppress(UserError, OSError, json.JSONDecodeError, KeyError, TypeError, ValueError):
             if 0 < (count := int(read_json(path)["threads"])) <= most:
                 return count
-        count, seconds = _tried.pop((name, most), None) or _measured(context, graph, most)
+        tried = _tried.pop((name, most), None)
+        count, seconds = _measured(context, graph, most) if tried is None else tried
         folder.mkdir(exist_ok=True)
         write_json(path, {"threads": count, "seconds": {str(number): spent for number, spent in seconds.items()}})
     return count

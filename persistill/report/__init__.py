@@ -1,7 +1,7 @@
 """Run folders -> tables, figures, one HTML page. Imports no torch: a report can be made again years later."""
 
 from persistill.report.against_baseline import against_baseline, verdicts
-from persistill.report.card import model_card
+from persistill.report.card import model_card, write_card_of_exported
 from persistill.report.comparison import ArmSummary, Comparison, Epoch, Run, Sample, View, read
 from persistill.report.decision import Decision, decide
 from persistill.report.page import write
@@ -39,5 +39,6 @@ __all__ = [
     "similarity_maps",
     "verdicts",
     "write",
+    "write_card_of_exported",
     "write_paper",
 ]

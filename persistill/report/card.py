@@ -8,17 +8,18 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from persistill.errors import UserError, unknown
 from persistill.report.against_baseline import against_baseline
 from persistill.report.class_scores import BALANCED, unequal_classes
-from persistill.report.comparison import ArmSummary, Comparison, Run
+from persistill.report.comparison import ArmSummary, Comparison, Run, read
 from persistill.report.decision import decide, exported_run
 from persistill.report.sections.corruptions import corruption_error
 from persistill.report.significance import sentence
 from persistill.report.table import NOTHING, Table, as_markdown, escaped, percent, spread
+from persistill.utils.atomic_io import atomic
 
 _TAGS = ("knowledge-distillation", "persistill")
 
@@ -49,6 +50,20 @@ def model_card(comparison: Comparison, arm: str, seed: int | None = None) -> str
     run = runs[0]
     parts = [_front(comparison, found, run), *_body(comparison, found, run)]
     return "\n\n".join(parts) + "\n"
+
+
+def write_card_of_exported(folder: Path) -> None:
+    """Write the model card of the exported student beside its files, as README.md, which is replaced whole.
+
+    Args:
+        folder: a comparison's. Where its export failed or is gone, nothing is written.
+    """
+    comparison = read(folder)
+    choice = comparison.choice
+    if comparison.export is None or choice is None or exported_run(comparison) is None:
+        return
+    with atomic(folder.parent / comparison.export["folder"] / "README.md") as temporary:
+        temporary.write_text(model_card(comparison, choice.student.arm, choice.student.seed), encoding="utf-8")
 
 
 def _front(comparison: Comparison, arm: ArmSummary, run: Run) -> str:

@@ -53,6 +53,14 @@ def test_the_best_of_all_arms_and_seeds_is_exported_though_it_is_not_the_last(fi
     assert exported.path.name.startswith("export-best-")
 
 
+def test_the_exported_files_have_a_card(finished: RunFolder) -> None:
+    exported = finished.path.parent / finished.result()["export"]
+    card = (exported / "README.md").read_text()
+    assert card.startswith("---")
+    assert "## Why this one" in card
+    assert RunFolder.open(exported).differences() == {}  # it is written again with every report, and not watched
+
+
 def test_a_named_arm_is_exported_with_its_best_seed(finished: RunFolder) -> None:
     named = recipe(export="still")
     pipeline = Pipeline(named, finished.path.parent, device="cpu")

@@ -136,4 +136,5 @@ def class_scores(logits: Tensor, target: Tensor) -> ClassScores:
         zero_division=np.nan,
     )
     precision, recall, f1, support = (np.asarray(part).tolist() for part in found)
-    return ClassScores(tuple(precision), tuple(recall), tuple(f1), tuple(support))
+    # Where nothing is right, scikit-learn counts in floats.
+    return ClassScores(tuple(precision), tuple(recall), tuple(f1), tuple(map(int, support)))

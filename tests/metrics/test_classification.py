@@ -155,6 +155,13 @@ def test_no_k_is_an_error():
         top_k(torch.zeros(1, 2), torch.tensor([0]), 0)
 
 
+def test_images_of_a_class_are_counted_in_integers_where_nothing_is_right():
+    found = class_scores(torch.eye(3), torch.tensor([1, 2, 0]))
+    assert found.recall == (0, 0, 0)
+    assert all(type(count) is int for count in found.support)
+    assert found.support == (1, 1, 1)
+
+
 def test_class_scores_of_a_case_worked_out_by_hand():
     # Answers 0 0 1 1 1 to targets 0 1 1 1 2, of four classes.
     logits = torch.eye(4)[torch.tensor([0, 0, 1, 1, 1])]

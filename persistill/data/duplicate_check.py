@@ -74,9 +74,13 @@ def look_for_duplicates(
             if len(dropped)
         }
         taken = [f"{len(found.dropped[name]):,} of the {name} split" for name in kept]
-        notes += [f"Duplicates taken out: {' and '.join(taken)}."] if taken else []
+        if taken:
+            removed = f"Duplicates taken out: {' and '.join(taken)}."
+            notes = [" ".join((removed, "Without data.duplicates=drop:", *found.leaks)), *found.remarks]
     elif found.leaks:
-        notes.append("data.duplicates=drop takes such training images out; refuse stops before anything is trained.")
+        notes.append(
+            "--set data.duplicates=drop takes such training images out; refuse stops before anything is trained."
+        )
     return Checked((*notes, *(_alike(images, hashes, name_of, kept) if in_memory else ())), kept)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from persistill import models
 from persistill.api.progress_bars import watched
-from persistill.api.recipe_files import changed
 from persistill.api.recipe_run import run
 from persistill.api.result import Result
 from persistill.autoconfig import (
@@ -317,8 +316,7 @@ def _choose(options: Options, changes: Mapping[str, Any]) -> tuple[Chosen, Teach
                 raise
             square = 32 * max(1, round(min(wanted) / 32))
             raise UserError(f"{error} Here: --size {square}x{square} brings images to such a size.") from None
-    chosen = make_recipe(options, seen, given, _initial_weights(options, seen, wanted))
-    return chosen._replace(recipe=changed(chosen.recipe, changes)), given
+    return make_recipe(options, seen, given, _initial_weights(options, seen, wanted), changes), given
 
 
 def _initial_weights(options: Options, seen: Outline, size: tuple[int, int]) -> dict[Role, Initial]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,7 @@ _RESIZED: Mapping[Resize, str] = MappingProxyType(
     }
 )
 _NONE: Mapping[Role, Initial] = MappingProxyType({})
+_UNCHANGED: Mapping[str, Any] = MappingProxyType({})
 
 Size = tuple[int, int]
 
@@ -74,7 +75,11 @@ def choose_size(sizes: Mapping[Size, int]) -> Size:
 
 
 def make_recipe(
-    options: Options, seen: Outline, given: TeacherCheckpoint | None = None, starts: Mapping[Role, Initial] = _NONE
+    options: Options,
+    seen: Outline,
+    given: TeacherCheckpoint | None = None,
+    starts: Mapping[Role, Initial] = _NONE,
+    changes: Mapping[str, Any] = _UNCHANGED,
 ) -> Chosen:
     """Compare the student alone with one student for each method.
 
@@ -83,12 +88,12 @@ def make_recipe(
         seen: the images in outline.
         given: what is known of a teacher that is trained already; None to train it.
         starts: what is known of the weights from which trainings start that the options name.
+        changes: of fields of the recipe once it is made, path -> value, as ``Settings.with_value`` takes them.
 
     Raises:
-        UserError: if there is no such network or method, or the networks cannot see such images.
+        UserError: if there is no such network, method or field, or the networks cannot see such images.
     """
-    reasons: list[str] = []
-    size = _size(options, seen, given, reasons)
+    size, why = _size(options, seen, given, changes)
     batch_size = options.batch_size or choose_batch_size(seen.train, size)
     if batch_size > seen.train:
         raise UserError(
@@ -145,20 +150,30 @@ def make_recipe(
         quantize=None if options.int8_epochs is None else Quantize(epochs=options.int8_epochs),
     )
     recipe = recipe.quick() if options.quick else recipe
-    return Chosen(recipe, (*reasons, *_reasons(options, seen, given, starts, recipe)))
+    for path, value in changes.items():
+        recipe = recipe.with_value(path, value)
+    # Reasons are those of what is run, with all that was changed.
+    return Chosen(recipe, (*_resized(recipe.data, seen, why), *_reasons(options, seen, given, starts, recipe)))
 
 
-def _size(options: Options, seen: Outline, given: TeacherCheckpoint | None, reasons: list[str]) -> Size:
-    own = choose_size(seen.sizes)
+def _size(
+    options: Options, seen: Outline, given: TeacherCheckpoint | None, changes: Mapping[str, Any]
+) -> tuple[Size, str]:
+    changed = Data(source=options.data).with_value("size", changes.get("data.size")).size
+    if changed is not None:
+        return changed, "as data.size says"
     if options.size is not None:
-        size, why = options.size, "as --size says"
-    elif given is not None and given.size is not None:
-        size, why = given.size, "as the teacher was trained"
-    else:
-        size, why = own, "--size HEIGHTxWIDTH chooses another"
-    if len(seen.sizes) > 1 or size not in seen.sizes:
-        reasons.append(f"Images are {_RESIZED[seen.resize].format(f'{size[0]}x{size[1]}')}, {why}.")
-    return size
+        return options.size, "as --size says"
+    if given is not None and given.size is not None:
+        return given.size, "as the teacher was trained"
+    return choose_size(seen.sizes), "--size HEIGHTxWIDTH chooses another"
+
+
+def _resized(data: Data, seen: Outline, why: str) -> list[str]:
+    size = data.size
+    if size is None or (len(seen.sizes) == 1 and size in seen.sizes):
+        return []
+    return [f"Images are {_RESIZED[data.resize].format(f'{size[0]}x{size[1]}')}, {why}."]
 
 
 def _augment(options: Options, seen: Outline) -> tuple[Literal["crop", "flip"], ...]:

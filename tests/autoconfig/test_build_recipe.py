@@ -151,6 +151,21 @@ def test_a_stated_size_wins_over_the_teachers_and_that_over_their_own() -> None:
     assert any("as the teacher was trained" in one for one in make_recipe(options(), SEEN, given).reasons)
 
 
+def test_reasons_are_those_of_the_changed_recipe() -> None:
+    many = replace(SEEN, sizes={(64, 64): 5, (70, 66): 5})
+    changes = {"data.size": "32,32", "data.resize": "squash", "train.epochs": "7", "train.augment": "()"}
+    recipe, reasons = make_recipe(options(), many, changes=changes)
+    said = " ".join(reasons)
+    assert recipe.data.size == (32, 32)
+    assert "Images are scaled to 32x32, whatever their proportions, as data.size says." in reasons
+    assert "64x64" not in said
+    assert "--size" not in said
+    assert "7 epochs of" in said
+    assert "at random" not in said
+    assert recipe.train.batch_size == make_recipe(options(size=(32, 32)), many).recipe.train.batch_size
+    assert "to 64x64" in " ".join(make_recipe(options(), many, changes={"data.resize": "squash"}).reasons)
+
+
 def test_a_given_teacher_sees_images_normalized_as_it_knows_them() -> None:
     given = TeacherCheckpoint(None, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "as somebody says")
     recipe = made(given=given, teacher_weights="w.safetensors")

@@ -27,3 +27,8 @@ def counted(count: int, singular: str, plural: str = "") -> str:
         plural: for more, where it is not the singular with an s.
     """
     return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"
+
+
+def three_digits(value: float) -> str:
+    """A number with three digits, or whole with commas from a hundred on: "0.0123", "4.56", "1,320"."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

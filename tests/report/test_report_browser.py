@@ -226,6 +226,13 @@ def test_hover_tells_the_number(visit: Open, report: Path, finished: Path) -> No
     assert label == f"kd, seed 2: {100 * run.score:.2f} %"
 
 
+def test_the_verdict_is_seen_on_a_phone_and_cut_tables_show_it(visit: Open, report: Path) -> None:
+    seen = visit(report, "light", 420)
+    region = "document.querySelector('#decision .scroll')"
+    assert seen.page.evaluate(f"{region}.scrollWidth <= {region}.clientWidth")
+    assert "gradient" in seen.page.evaluate(f"getComputedStyle({region}).backgroundImage")
+
+
 def test_print_is_light_and_fits(visit: Open, report: Path) -> None:
     seen = visit(report, "dark")
     seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")

@@ -200,6 +200,24 @@ def test_likeness_of_students_and_teachers(full: Path, made: dict[str, Section])
     assert row(clusters, "tgd")["V-measure"] == cell([m["v_measure"] for m in stored(full, "tgd")], 1, 3)
 
 
+def test_only_figures_that_have_a_column_are_explained(full: Path, made: dict[str, Section]) -> None:
+    both = made["likeness"].text
+    assert "Agreement is" in both
+    assert "V-measure is" in both
+    clusters_alone = sections(replace(read(full), likeness={}))["likeness"]
+    assert clusters_alone.text == "The V-measure is 1 where k-means finds the classes."
+    assert len(clusters_alone.tables) == 1
+
+
+def test_long_latencies_are_written_out(comparison: Comparison) -> None:
+    times = {"batch": 1, "threads": 1, "median": 1.32, "low": 1.29, "high": 12.5, "calls": 7}
+    slow = {name: {**price, "latency": [times], "joules": 4.2} for name, price in comparison.costs.items()}
+    part = cost(replace(comparison, costs=slow))
+    assert isinstance(part, Section)
+    assert part.tables[1].rows[0][3:5] == ("1,320", "1,290 to 12,500")
+    assert "4,200 mJ" in part.tables[1].caption
+
+
 def test_cost_and_the_front(comparison: Comparison, made: dict[str, Section]) -> None:
     part = made["cost"]
     latency, size = part.figures

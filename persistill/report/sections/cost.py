@@ -8,6 +8,7 @@ from persistill.report.comparison import ArmSummary, Comparison
 from persistill.report.figure import Figure, Mark, Section, layout, marks, plain
 from persistill.report.table import NOTHING, Table, spread
 from persistill.report.task_report import Measure
+from persistill.utils.units import three_digits
 
 _MEGA = 1e6
 _MILLI = 1e3
@@ -104,14 +105,15 @@ def _figure(
                     "thickness": 1.2,
                     "width": 4,
                 },
-                "customdata": [[plain(arm.label), f"{spread(arm.score, 100)} %", f"{x:.3g} {unit}"]],
+                "customdata": [[plain(arm.label), f"{spread(arm.score, 100)} %", f"{three_digits(x)} {unit}"]],
                 "marker": {**mark.marker, "size": 11},
                 "hovertemplate": "%{customdata[0]}: <b>%{customdata[1]}</b><br>%{customdata[2]}<extra></extra>",
             }
         )
     best = _front(places)
     rows = tuple(
-        (arm.label, f"{x:.3g}", spread(arm.score, 100), "yes" if arm.label in best else "no") for arm, _, x in places
+        (arm.label, three_digits(x), spread(arm.score, 100), "yes" if arm.label in best else "no")
+        for arm, _, x in places
     )
     return Figure(
         name=name,
@@ -164,8 +166,8 @@ def _tables(found: list[tuple[ArmSummary, Mark, Mapping[str, Any]]]) -> tuple[Ta
             name,
             str(entry["batch"]),
             NOTHING if entry["threads"] is None else str(entry["threads"]),
-            f"{_MILLI * entry['median']:.3g}",
-            f"{_MILLI * entry['low']:.3g} to {_MILLI * entry['high']:.3g}",
+            three_digits(_MILLI * entry["median"]),
+            f"{three_digits(_MILLI * entry['low'])} to {three_digits(_MILLI * entry['high'])}",
             f"{entry['batch'] / entry['median']:,.0f}",
             str(entry["calls"]),
         )
@@ -186,5 +188,7 @@ def _megabytes(price: Mapping[str, Any], batch: str) -> str:
 
 
 def _energy(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    told = [f"{name} {_MILLI * price['joules']:.3g} mJ" for name, price in rows.items() if price.get("joules")]
+    told = [
+        f"{name} {three_digits(_MILLI * price['joules'])} mJ" for name, price in rows.items() if price.get("joules")
+    ]
     return f" Energy for one image at the largest batch: {', '.join(told)}." if told else ""

@@ -6,6 +6,14 @@ from persistill.report.comparison import ArmSummary, Comparison, Sample
 from persistill.report.figure import Section
 from persistill.report.table import Table, spread
 
+_SIMILARITY = (
+    "Agreement is the share of images that both put into the same class, rightly or not; KL is the divergence of the "
+    "student's probabilities from the teacher's. CKA compares embeddings up to rotation and scale: 1 is equal. The "
+    "diagram distance is how far the bars of their persistence diagrams in dimension 0 lie apart on average, in units "
+    "of the typical distance of two points: 0 is equal."
+)
+_CLUSTERS = "The V-measure is 1 where k-means finds the classes."
+
 
 def likeness(comparison: Comparison) -> Section | str:
     """A row for each student and teacher, and the V-measure of every network."""
@@ -53,13 +61,8 @@ def likeness(comparison: Comparison) -> Section | str:
     return Section(
         name="likeness",
         title="Students and teachers",
-        text=(
-            "Agreement is the share of images that both put into the same class, rightly or not; KL is the "
-            "divergence of the student's probabilities from the teacher's. CKA compares embeddings up to rotation and "
-            "scale: 1 is equal. The diagram distance is how far the bars of their persistence diagrams in dimension 0 "
-            "lie apart on average, in units of the typical distance of two points: 0 is equal. The V-measure is 1 "
-            "where k-means finds the classes."
-        ),
+        # Only what has a column is explained.
+        text=" ".join(text for text, shown in ((_SIMILARITY, rows), (_CLUSTERS, clusters)) if shown),
         tables=tuple(tables),
     )
 

@@ -163,6 +163,13 @@ def _why(comparison: Comparison) -> str:
     assert choice is not None
     value = f"{measure.in_text} {measure.show(choice.student.value)}{' %' if measure.unit == '%' else ''}"
     rival = choice.next_best(larger_is_better=measure.larger_is_better)
+    tied = [
+        str(one.seed)
+        for one in choice.candidates
+        if (one.arm, one.value) == (choice.student.arm, choice.student.value) and one.seed != choice.student.seed
+    ]
+    if tied:
+        value += f" (as much as seed{'s' if len(tied) > 1 else ''} {', '.join(tied)} of this arm; the first is taken)"
     if asked_for(comparison):
         text = f"Exported because it was asked for, with the best of its seeds on {choice.images:,} validation images"
         better = _better_elsewhere(comparison)

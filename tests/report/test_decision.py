@@ -103,13 +103,19 @@ def test_six_columns_and_the_exported_student_marked(comparison: Comparison) -> 
 
 def test_why_names_the_rival_and_the_tie(comparison: Comparison) -> None:
     told = decide(chosen(comparison, "kd")).reasons[0]
-    assert told.startswith("Chosen on 100 validation images, the best of 9: accuracy 60.00 %, +10.00 points against")
+    assert told.startswith(
+        "Chosen on 100 validation images, the best of 9: accuracy 60.00 % (as much as seeds 1, 2 of this arm; the"
+    )
+    assert "first is taken), +10.00 points against" in told
     assert "(alone, seed 0" in told
     tied = chosen(comparison, "alone")
     assert tied.choice is not None
     equal = tuple(one._replace(value=0.6) for one in tied.choice.candidates)
     told = decide(replace(tied, choice=Choice(equal[0], 100, equal))).reasons[0]
     assert "as much as kd, seed 0; of equal ones the simplest is taken" in told
+    assert "60.00 % (as much as seeds 1, 2 of this arm; the first is taken)" in told
+    apart = (equal[0], equal[1]._replace(value=0.5), *equal[3:])
+    assert "the first is taken" not in decide(replace(tied, choice=Choice(equal[0], 100, apart))).reasons[0]
     asked = replace(tied, settings={**tied.settings, "export": "alone"})
     told = decide(asked).reasons[0]
     assert told.startswith("Exported because it was asked for")

@@ -5,6 +5,7 @@ Finding, listing and copying need no torch; reading a recipe does.
 
 import ast
 import runpy
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,11 @@ def locate(given: str) -> Path:
     recipes = shipped()
     if given in recipes:
         return recipes[given]
+    if path.is_dir():
+        raise UserError(
+            f"{given} is a folder, and a recipe is one file. Images in it are checked, and a distillation is "
+            f"planned, by: persistill distill --data {shlex.quote(given)} --teacher NETWORK --student NETWORK --dry-run"
+        )
     if path.suffix == ".py" and path.stem in recipes:
         return recipes[path.stem]
     raise unknown("recipe", given, recipes, "Or give the path of a recipe file.")

@@ -53,6 +53,11 @@ class Settings(BaseModel):
                 raise ValueError(f"must be smaller than 2**63; {value!r} was given.")
         return value
 
+    @classmethod
+    def name_field(cls, field: str) -> str:
+        """What to call a field, or with "" the whole, before what is wrong with it."""
+        return f"{cls.__name__}.{field}" if field else cls.__name__
+
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values, with the class name under "is", for run folders and their hashes."""
         return {"is": _identity(type(self)), **{name: _plain(getattr(self, name)) for name in type(self).model_fields}}
@@ -114,9 +119,10 @@ def _sentence(spec: type[Settings], item: Mapping[str, Any]) -> str:
     if item["type"] == "missing":
         return f"{spec.__name__} needs the field {where!r}, and none was given."
     if item["type"] == "value_error":
-        return f"{spec.__name__}{'.' + where if where else ''}: {item['ctx']['error']}"
+        name = spec.name_field(where)
+        return f"{name}: {item['ctx']['error']}" if name else str(item["ctx"]["error"])
     message = item["msg"][0].lower() + item["msg"][1:]
-    return f"{spec.__name__}.{where}: {message}; {given!r} was given."
+    return f"{spec.name_field(where)}: {message}; {given!r} was given."
 
 
 def _plain(value: Any) -> Any:

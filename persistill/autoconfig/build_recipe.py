@@ -17,10 +17,10 @@ from persistill.autoconfig.method_defaults import ALONE, IMAGE, TOPOLOGY, make_a
 from persistill.autoconfig.options import Options
 from persistill.autoconfig.teacher_checkpoint import TeacherCheckpoint
 from persistill.autoconfig.train_defaults import choose_batch_size, choose_epochs, choose_training
-from persistill.config import Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train
+from persistill.config import BEST, Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView, is_stored
 from persistill.data.sources.inspect import Outline
-from persistill.errors import UserError
+from persistill.errors import UserError, unknown
 from persistill.structures import OutputField
 from persistill.utils.preprocessing import Resize
 
@@ -104,6 +104,8 @@ def make_recipe(
     arms = {ALONE: Arm()}
     for wish in options.methods:
         arms |= make_arms(wish, size, batch_size, len(seen.classes))
+    if options.export not in (BEST, *arms):
+        raise unknown("arm to export (--export):", options.export, [BEST, *arms])
     topology = any(TOPOLOGY in arm.teachers for arm in arms.values())
 
     def training(model: Model, lr: float | None = None) -> Train:

@@ -55,12 +55,18 @@ class Options(Settings):
     quick: bool = False
     export: str = BEST
 
+    @classmethod
+    def name_field(cls, field: str) -> str:
+        """The option of the command line; arguments in Python have the same names."""
+        name = {"methods": "method"}.get(first := field.partition(".")[0], first).replace("_", "-")
+        return f"--{name}" if name else ""
+
     @field_validator("lr")
     @classmethod
     def _positive(cls, value: float | None) -> float | None:
         if value is not None and value <= 0:
             raise ValueError(
-                f"--lr {value:g}: a learning rate is larger than 0; 0.1 is usual for SGD, 0.001 for AdamW."
+                f"a learning rate is larger than 0; 0.1 is usual for SGD, 0.001 for AdamW; {value:g} was given."
             )
         return value
 

@@ -48,6 +48,10 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
         UserError: if the file is missing, no safetensors, of another network, lacks classes, or is of a network that
             does not see images.
     """
+    if not path.is_file():
+        raise UserError(
+            f"--teacher-weights: there is no file {path}. Without --teacher-weights the teacher is trained first."
+        )
     channels = 1 if seen.gray else 3
     # How the images will be normalized is not known yet; the teacher is asked by its own numbers anyway.
     given = models.ImageFormat((channels, *size), (0.0,) * channels, (1.0,) * channels)

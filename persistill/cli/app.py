@@ -32,6 +32,7 @@ from persistill.cli.options import (
     Small,
     examples,
     folder,
+    in_paragraphs,
     parse_changes,
     parse_formats,
     parse_seeds,
@@ -376,6 +377,8 @@ app.command("replay", epilog=examples(*replay.EXAMPLES), short_help=replay.SUMMA
 app.command("verify", epilog=examples(*verify.EXAMPLES), short_help=verify.SUMMARY)(verify.verify)
 app.command("doctor", epilog=examples(*doctor.EXAMPLES), short_help=doctor.SUMMARY)(doctor.doctor)
 app.command("dashboard", epilog=examples(*dashboard.EXAMPLES), short_help=dashboard.SUMMARY)(dashboard.dashboard)
+for _command in app.registered_commands:
+    _command.help = in_paragraphs(_command.callback.__doc__ or "" if _command.callback else "")
 
 
 @app.callback(invoke_without_command=True)

@@ -120,7 +120,8 @@ def distill(
             "--formats",
             metavar="onnx,int8",
             rich_help_panel=_CHOICES,
-            help="In which the student is exported: some of onnx, int8, program, executorch; all by default.",
+            help="In which the student is exported: some of onnx, int8, program, executorch; all by default. The "
+            "weights (safetensors) are always written.",
         ),
     ] = None,
     export: Annotated[

@@ -46,7 +46,7 @@ Formats = Annotated[
     typer.Option(
         "--formats",
         metavar="onnx,int8",
-        help="Some of onnx, int8, program, executorch; by default all. The weights are always written.",
+        help="Some of onnx, int8, program, executorch; by default all. The weights (safetensors) are always written.",
     ),
 ]
 AutoBatch = Annotated[
@@ -60,6 +60,11 @@ DryRun = Annotated[
 def examples(*lines: str) -> str:
     """The end of a help text."""
     return "[bold]Examples[/bold]\n\n" + "\n\n".join(lines)
+
+
+def in_paragraphs(docstring: str) -> str:
+    """A docstring as a help text: a line a paragraph, which is broken to the width of the terminal."""
+    return "\n\n".join(" ".join(part.split()) for part in docstring.split("\n\n"))
 
 
 def parse_changes(texts: Sequence[str] | None) -> dict[str, str]:

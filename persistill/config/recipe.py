@@ -142,6 +142,11 @@ class Recipe(Settings):
     small: dict[str, Any] = Field(default_factory=dict)
     task: Named = CLASSIFICATION
 
+    @classmethod
+    def name_field(cls, field: str) -> str:
+        """As for all settings; what is wrong with the whole needs no name."""
+        return super().name_field(field) if field else ""
+
     def to_json(self) -> dict[str, Any]:
         """As for all settings; ``task`` and ``formats`` are left out where they are the default, as before there were
         such fields.
@@ -232,7 +237,7 @@ class Recipe(Settings):
             known(f"start of arm {name!r} (an arm before it):", arm.start, names[: names.index(name)])
         if BEST in names:
             problems.append(f"an arm cannot be called {BEST!r}: export={BEST!r} asks for the best one of all.")
-        known("arm to export:", self.export, [BEST, *names])
+        known("arm to export (--export):", self.export, [BEST, *names])
         for published in self.published:
             for name in published.accuracies:
                 known("published arm or teacher:", name, [*names, *self.teachers])

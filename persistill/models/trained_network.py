@@ -88,7 +88,7 @@ def read_trained(
             view, or lacks classes.
     """
     if not path.is_file():
-        raise UserError(f"there is no file {path}. Without weights, the teacher is trained here first.")
+        raise UserError(f"there is no file {path}.")
     refuse_pickle(path)
     header, _ = read_checkpoint(path)
     about: Mapping[str, Any] = header or {}

@@ -55,7 +55,7 @@ def test_kd_beside_all_of_the_cross_entropy_is_the_default() -> None:
     assert recipe.arms["kd"] == Arm(methods=(KD(weight=2.0, temperature=4.0),), teachers=("image",))
     assert recipe.export == "best"
     assert made(export="alone").export == "alone"
-    with pytest.raises(UserError, match=r"unknown arm to export: 'kdd'. Did you mean 'kd'"):
+    with pytest.raises(UserError, match=r"unknown arm to export \(--export\): 'kdd'. Did you mean 'kd'"):
         made(export="kdd")
 
 

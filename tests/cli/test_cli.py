@@ -20,6 +20,7 @@ from persistill import report, run_folder
 from persistill.api import recipe_files
 from persistill.api.distillation import plan
 from persistill.cli import main
+from persistill.cli.app import app
 from persistill.errors import UserError
 from persistill.exporters import FORMATS
 from persistill.pipeline import Pipeline
@@ -93,6 +94,12 @@ def test_every_help_ends_with_examples_that_parse(persistill, command: str) -> N
 def test_the_package_is_the_command_line_too() -> None:
     done = subprocess.run([sys.executable, "-m", "persistill", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == version("persistill")
+
+
+def test_paragraphs_of_a_help_fill_their_lines() -> None:
+    helps = [(command.callback.__name__, command.help) for command in app.registered_commands]
+    assert all("\n" not in part for _, text in helps for part in text.split("\n\n"))
+    assert "so that the table and the report at the end" in dict(helps)["distill"]
 
 
 def test_ls_names_recipes_and_runs(persistill, finished: Path) -> None:
@@ -250,6 +257,7 @@ def test_a_pushed_student_takes_its_card_along(persistill, finished: Path, monke
         (["run", "kd_digits", "--set", "arms.kd.methods.0.weight=nan"], "KD.weight"),
         (["run", "kd_digits", "--device", "gpu"], "unknown device 'gpu'"),
         (["run", "kd_digits", "--set", "teachers.image.weights=missing.safetensors"], "no file 'missing.safetensors'"),
+        (["check", "/"], "persistill distill --data / --teacher NETWORK"),
         (["eval", "nowhere"], "is not a run folder"),
         (["report", "nowhere"], "is not a run folder"),
         (["frobnicate"], "frobnicate"),

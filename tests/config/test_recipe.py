@@ -30,7 +30,7 @@ def test_a_recipe_is_made() -> None:
         ({"arms": {}}, "at least one arm"),
         ({"seeds": ()}, "Recipe.seeds"),
         ({"seeds": (1, 1)}, "seeds must differ"),
-        ({"export": "kdd"}, r"unknown arm to export: 'kdd'\. Did you mean 'kd'"),
+        ({"export": "kdd"}, r"^unknown arm to export \(--export\): 'kdd'\. Did you mean 'kd'"),
         (
             {"arms": {"kd": Arm(methods=(KD(),), teachers=("imgae",))}},
             r"teacher of arm 'kd': 'imgae'\. Did you mean 'image'",

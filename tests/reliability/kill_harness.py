@@ -86,10 +86,12 @@ class Kills:
     Args:
         server: forks them.
         folder: empty; for run folders.
+        any_moment: send signals that a process handles at any moment too, and not before chosen file operations alone;
+            what then happens depends on how busy the machine is.
     """
 
-    def __init__(self, server: Server, folder: Path) -> None:
-        self.server, self.folder, self.counts = server, folder, Counts()
+    def __init__(self, server: Server, folder: Path, *, any_moment: bool = False) -> None:
+        self.server, self.folder, self.any_moment, self.counts = server, folder, any_moment, Counts()
         self.reference = folder / "reference"
         self.operations: dict[str, int] = {}
         for stage in server.plan:
@@ -134,12 +136,12 @@ class Kills:
 
     def _end_one(self, stage: dict[str, Any], out: Path, chance: random.Random) -> dict[str, Any]:
         """Start a process at work on a stage, and end it somewhere."""
-        if chance.random() < 0.5:
+        # Half of them by SIGKILL, which may come at any moment.
+        signum = chance.choice((*SIGNALS, signal.SIGKILL, signal.SIGKILL))
+        if chance.random() < 0.5 or not (self.any_moment or signum == signal.SIGKILL):
             kill_at = chance.randint(1, max(2, self.operations[stage["folder"]]))
-            (told,) = self.server.ask(out, stages=[stage["folder"]], kill_at=kill_at)
-            signum = signal.SIGKILL
+            (told,) = self.server.ask(out, stages=[stage["folder"]], kill_at=kill_at, signal=signum)
         else:
-            signum = chance.choice(SIGNALS)
             after = chance.uniform(0.02, 0.6)
             (told,) = self.server.ask(out, stages=[stage["folder"]], after=after, signal=signum)
         assert told["status"] == 0 or told["status"] in ENDED[signum], (stage, signum, told)

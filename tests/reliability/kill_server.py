@@ -3,8 +3,8 @@
     python kill_server.py       reads a JSON object a line on standard input, answers with one a line
 
 What a request holds: ``out``, where run folders lie; ``stages``, the names of those to work at, all of them if it is
-left out; ``kill_at``, the number of the file operation before which the child kills itself; ``after`` and ``signal``,
-seconds after which the child is sent a signal; ``limits``, names of ``resource`` -> number; ``together``, how many
+left out; ``kill_at``, the number of the file operation before which the child sends itself the ``signal``; ``after``,
+seconds after which it is sent to the child instead; ``limits``, names of ``resource`` -> number; ``together``, how many
 children do the same at the same time. The answer holds for each child its ``status`` (exit code, or minus the signal),
 how many ``operations`` it did on files below ``out``, and what it ``said``.
 """
@@ -39,7 +39,7 @@ _LATER = (
 )
 """What stages import when they come to it: imported once, and not in every child."""
 _WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate", "os.chmod"}
-_state: dict[str, Any] = {"root": None, "count": 0, "kill_at": None}
+_state: dict[str, Any] = {"root": None, "count": 0, "kill_at": None, "signal": signal.SIGKILL}
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -51,7 +51,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         return
     _state["count"] += 1
     if _state["count"] == _state["kill_at"]:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), _state["signal"])
 
 
 def _work(request: dict[str, Any], splits: Any) -> int:
@@ -76,7 +76,8 @@ def _child(request: dict[str, Any], splits: Any, told: int) -> None:
     for name, limit in request.get("limits", {}).items():
         _limit(name, limit)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    _state.update(root=str(Path(request["out"]).resolve()), count=0, kill_at=request.get("kill_at"))
+    _state.update(root=str(Path(request["out"]).resolve()), count=0)
+    _state.update(kill_at=request.get("kill_at"), signal=request.get("signal"))
     try:
         with stop_at_once():
             code = _work(request, splits)

@@ -60,7 +60,7 @@ def soak(seconds: float, most: int, seed: int) -> int:
     """Try until the time is over or there were enough kills; how many tries failed."""
     began, failed, damages = time.monotonic(), 0, Counter[str]()
     with Server() as server, tempfile.TemporaryDirectory() as folder:
-        kills = Kills(server, Path(folder))
+        kills = Kills(server, Path(folder), any_moment=True)
         stages = server.plan
         weights = [WEIGHTS.get(stage["kind"], 1.0) for stage in stages]
         number = 0

@@ -4,13 +4,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import ClassVar, Protocol
+from typing import ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.data.sources.base import ImageRows, IntArray, MaskRows
+from persistill.data.sources.base import EncodedRows, ImageRows, IntArray, MaskRows
 from persistill.errors import UserError
 from persistill.structures import IGNORE_INDEX
 from persistill.utils.image_reader import IGNORED, read_mask
@@ -18,13 +18,8 @@ from persistill.utils.preprocessing import DEFAULT, Preprocessing, read_pixels
 from persistill.utils.threads import in_threads
 
 _CHUNK = 4096  # images
-
-
-class NamedRows(Protocol):
-    """Images that have names."""
-
-    def name(self, row: int) -> str:
-        """What to call an image in a message."""
+Rows = TypeVar("Rows", bound=EncodedRows)
+"""The encoded images of a split, with what its targets are read from."""
 
 
 class ImageDataset(ABC):
@@ -115,25 +110,78 @@ class InMemoryDataset(ImageDataset):
     @cached_property
     def fingerprint(self) -> str:
         """A SHA-256 hash of shape, pixels and classes, in order."""
-        digest = _digest(self)
-        for start in range(0, len(self), _CHUNK):
-            digest.update(self._pixels[start : start + _CHUNK].cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return hash_images(_digest(self), self._pixels)
 
     def fetch(self, index: Tensor) -> Tensor:
         """(B, C, H, W) uint8 images at ``index`` ((B,) int64)."""
         return self._pixels[index.to(self.device)]
 
-    def subset(self, index: Tensor) -> "InMemoryDataset":
+    def subset(self, index: Tensor) -> Self:
         """The images at ``index`` ((n,) int64), in that order."""
-        return InMemoryDataset(self.fetch(index), self.targets[index.to(self.device)])
+        return type(self)(self.fetch(index), self.targets[index.to(self.device)])
 
-    def to(self, device: torch.device | str) -> "InMemoryDataset":
+    def to(self, device: torch.device | str) -> Self:
         """The same images on another device."""
-        return InMemoryDataset(self._pixels.to(device), self.targets)
+        return type(self)(self._pixels.to(device), self.targets)
 
 
-class StreamedDataset(ImageDataset):
+class StreamedImages(ImageDataset, Generic[Rows]):
+    """The images of a split that are decoded when they are asked for, in threads, whatever their targets are.
+
+    Args:
+        source: the encoded images.
+        rows: (N,) int64 positions in ``source``.
+        shape: (C, H, W) to which images are brought.
+        device: where ``fetch`` puts them.
+        preprocessing: how.
+    """
+
+    def __init__(
+        self,
+        source: Rows,
+        rows: IntArray,
+        shape: tuple[int, int, int],
+        device: torch.device | str,
+        preprocessing: Preprocessing,
+    ) -> None:
+        self._source = source
+        self._rows = rows
+        self._preprocessing = preprocessing
+        self.shape = shape
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def in_memory(self) -> bool:
+        """False."""
+        return False
+
+    def hash_names(self, digest: "hashlib._Hash") -> str:
+        """The hash, hexadecimal, of what ``digest`` holds and of the images' names and encoded lengths, in order."""
+        for row in self._rows.tolist():
+            digest.update(f"{self._source.name(row)}\0{self._source.length(row)}\n".encode())
+        return digest.hexdigest()
+
+    def fetch(self, index: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 images at ``index`` ((B,) int64).
+
+        Raises:
+            UserError: naming an image that cannot be decoded.
+        """
+        rows = self._rows[index.cpu().numpy()].tolist()
+        pixels = np.empty((len(rows), *self.shape), dtype=np.uint8)
+
+        def decode(position: int) -> None:
+            with self._source.open(rows[position]) as image:
+                pixels[position] = read_pixels(image, self.shape, self._preprocessing)
+
+        decode_all(decode, self._source, rows)
+        return torch.from_numpy(pixels).to(self.device)
+
+
+class StreamedDataset(StreamedImages[ImageRows]):
     """Images that are decoded when they are asked for, in threads.
 
     The fingerprint covers name and encoded length of every image, its class, and ``shape``, because reading a large
@@ -156,41 +204,13 @@ class StreamedDataset(ImageDataset):
         device: torch.device | str = "cpu",
         preprocessing: Preprocessing = DEFAULT,
     ) -> None:
-        self._source = source
-        self._rows = rows
-        self._preprocessing = preprocessing
-        self.shape = shape
-        self.device = torch.device(device)
+        super().__init__(source, rows, shape, device, preprocessing)
         self.targets = torch.from_numpy(source.targets[rows]).to(self.device)
-
-    @property
-    def in_memory(self) -> bool:
-        """False."""
-        return False
 
     @cached_property
     def fingerprint(self) -> str:
         """A SHA-256 hash of shape and classes, and of the names and encoded lengths of the images, in order."""
-        digest = _digest(self)
-        for row in self._rows.tolist():
-            digest.update(f"{self._source.name(row)}\0{self._source.length(row)}\n".encode())
-        return digest.hexdigest()
-
-    def fetch(self, index: Tensor) -> Tensor:
-        """(B, C, H, W) uint8 images at ``index`` ((B,) int64).
-
-        Raises:
-            UserError: naming an image that cannot be decoded.
-        """
-        rows = self._rows[index.cpu().numpy()].tolist()
-        pixels = np.empty((len(rows), *self.shape), dtype=np.uint8)
-
-        def decode(position: int) -> None:
-            with self._source.open(rows[position]) as image:
-                pixels[position] = read_pixels(image, self.shape, self._preprocessing)
-
-        decode_all(decode, self._source, rows)
-        return torch.from_numpy(pixels).to(self.device)
+        return self.hash_names(_digest(self))
 
     def subset(self, index: Tensor) -> "StreamedDataset":
         """The images at ``index`` ((n,) int64), in that order."""
@@ -235,11 +255,7 @@ class InMemoryMaskDataset(ImageDataset):
     @cached_property
     def fingerprint(self) -> str:
         """A SHA-256 hash of shape, masks and pixels, in order."""
-        digest = hashlib.sha256(repr(self.shape).encode())
-        for part in (self._masks, self._pixels):
-            for start in range(0, len(self), _CHUNK):
-                digest.update(part[start : start + _CHUNK].cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return hash_images(hashlib.sha256(repr(self.shape).encode()), self._masks, self._pixels)
 
     def fetch(self, index: Tensor) -> Tensor:
         """(B, C, H, W) uint8 images at ``index`` ((B,) int64)."""
@@ -258,7 +274,7 @@ class InMemoryMaskDataset(ImageDataset):
         return InMemoryMaskDataset(self._pixels.to(device), self._masks)
 
 
-class StreamedMaskDataset(ImageDataset):
+class StreamedMaskDataset(StreamedImages[MaskRows]):
     """Images and masks that are decoded when they are asked for, in threads.
 
     The fingerprint covers names and encoded lengths, as that of ``StreamedDataset`` does.
@@ -285,45 +301,14 @@ class StreamedMaskDataset(ImageDataset):
         device: torch.device | str = "cpu",
         preprocessing: Preprocessing = DEFAULT,
     ) -> None:
-        self._source = source
-        self._rows = rows
-        self._preprocessing = preprocessing
+        super().__init__(source, rows, shape, device, preprocessing)
         self._classes = classes
         self._ignore = ignore
-        self.shape = shape
-        self.device = torch.device(device)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def in_memory(self) -> bool:
-        """False."""
-        return False
 
     @cached_property
     def fingerprint(self) -> str:
         """A SHA-256 hash of shape and ignored value, and of the names and encoded lengths of the images, in order."""
-        digest = hashlib.sha256(repr((self.shape, self._ignore)).encode())
-        for row in self._rows.tolist():
-            digest.update(f"{self._source.name(row)}\0{self._source.length(row)}\n".encode())
-        return digest.hexdigest()
-
-    def fetch(self, index: Tensor) -> Tensor:
-        """(B, C, H, W) uint8 images at ``index`` ((B,) int64).
-
-        Raises:
-            UserError: naming an image that cannot be decoded.
-        """
-        rows = self._rows[index.cpu().numpy()].tolist()
-        pixels = np.empty((len(rows), *self.shape), dtype=np.uint8)
-
-        def decode(position: int) -> None:
-            with self._source.open(rows[position]) as image:
-                pixels[position] = read_pixels(image, self.shape, self._preprocessing)
-
-        decode_all(decode, self._source, rows)
-        return torch.from_numpy(pixels).to(self.device)
+        return self.hash_names(hashlib.sha256(repr((self.shape, self._ignore)).encode()))
 
     def fetch_targets(self, index: Tensor) -> Tensor:
         """(B, H, W) int64 classes of the pixels of the images at ``index`` ((B,) int64).
@@ -355,6 +340,14 @@ class StreamedMaskDataset(ImageDataset):
         )
 
 
+def hash_images(digest: "hashlib._Hash", *parts: Tensor) -> str:
+    """The hash, hexadecimal, of what ``digest`` holds and of tensors, the first axis of which counts images."""
+    for part in parts:
+        for start in range(0, len(part), _CHUNK):
+            digest.update(part[start : start + _CHUNK].cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 def _digest(images: ImageDataset) -> "hashlib._Hash":
     digest = hashlib.sha256(repr(images.shape).encode())
     digest.update(images.targets.cpu().numpy().data)
@@ -366,7 +359,7 @@ def _with_ignore_index(masks: Tensor) -> Tensor:
     return target.masked_fill_(target == IGNORED, IGNORE_INDEX)
 
 
-def decode_all(decode: Callable[[int], None], source: NamedRows, rows: Sequence[int]) -> None:
+def decode_all(decode: Callable[[int], None], source: EncodedRows, rows: Sequence[int]) -> None:
     """Call ``decode`` with every position in ``rows``, in threads; name the image where it fails."""
 
     def one(position: int) -> None:

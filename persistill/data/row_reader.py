@@ -1,11 +1,12 @@
 """How encoded images, with a class or a mask each, become images of one shape."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from persistill.config import Data
 from persistill.data.dataset import (
@@ -15,7 +16,7 @@ from persistill.data.dataset import (
     StreamedDataset,
     StreamedMaskDataset,
 )
-from persistill.data.sources.base import IntArray, MaskSource, Source
+from persistill.data.sources.base import EncodedRows, IntArray, MaskSource, Source
 from persistill.utils.image_reader import IGNORED, Header, read_header, read_mask
 from persistill.utils.preprocessing import DEFAULT, Preprocessing, read_pixels, require_range
 
@@ -79,19 +80,8 @@ class ClassReader:
         self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing, each: Each
     ) -> Decoded:
         """The images that can be decoded, with their classes."""
-        pixels = np.empty((len(rows), *shape), dtype=np.uint8)
-
-        def decode(position: int, row: int) -> bool:
-            with self._parts[part].open(row) as image:
-                pixels[position] = read_pixels(image, shape, preprocessing)
-            return True
-
-        good = np.array(each(part, rows, decode), dtype=bool)  # None, where decoding failed, counts as False
-        if not good.all():
-            pixels, rows = pixels[good], rows[good]
-        return Decoded(
-            InMemoryDataset(torch.from_numpy(pixels), torch.from_numpy(self._parts[part].targets[rows])), rows
-        )
+        pixels, rows = decode_images(self._parts, part, rows, shape, preprocessing, each)
+        return Decoded(InMemoryDataset(pixels, torch.from_numpy(self._parts[part].targets[rows])), rows)
 
     def streamed(
         self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing
@@ -162,6 +152,28 @@ class MaskReader:
         return StreamedMaskDataset(
             self._parts[part], rows, shape, len(self.classes), self._ignore, preprocessing=preprocessing
         )
+
+
+def decode_images(
+    parts: Mapping[str, EncodedRows],
+    part: str,
+    rows: IntArray,
+    shape: tuple[int, int, int],
+    preprocessing: Preprocessing,
+    each: Each,
+) -> tuple[Tensor, IntArray]:
+    """(N, C, H, W) uint8 of the images that can be decoded, and their rows."""
+    pixels = np.empty((len(rows), *shape), dtype=np.uint8)
+
+    def decode(position: int, row: int) -> bool:
+        with parts[part].open(row) as image:
+            pixels[position] = read_pixels(image, shape, preprocessing)
+        return True
+
+    good = np.array(each(part, rows, decode), dtype=bool)  # None, where decoding failed, counts as False
+    if not good.all():
+        pixels, rows = pixels[good], rows[good]
+    return torch.from_numpy(pixels), rows
 
 
 def usable_header(image: Image.Image, *, range_known: bool) -> Header:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from persistill.data.detection.box_source import IntArray
+from persistill.data.sources.base import IntArray
 
 
 def draw_by_objects(counts: IntArray, count: int, generator: np.random.Generator) -> IntArray:

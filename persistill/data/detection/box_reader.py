@@ -5,12 +5,12 @@ import torch
 
 from persistill.config import Data
 from persistill.data.dataset import ImageDataset
-from persistill.data.detection.box_source import IntArray
 from persistill.data.detection.checked_source import CheckedSource
 from persistill.data.detection.dataset import InMemoryBoxDataset, StreamedBoxDataset, framed_targets
-from persistill.data.row_reader import Decoded, Each, usable_header
+from persistill.data.row_reader import Decoded, Each, decode_images, usable_header
+from persistill.data.sources.base import IntArray
 from persistill.utils.image_reader import Header
-from persistill.utils.preprocessing import Preprocessing, read_pixels
+from persistill.utils.preprocessing import Preprocessing
 
 
 class BoxReader:
@@ -35,18 +35,9 @@ class BoxReader:
         self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing, each: Each
     ) -> Decoded:
         """The images that can be decoded, with their boxes."""
-        pixels = np.empty((len(rows), *shape), dtype=np.uint8)
-
-        def decode(position: int, row: int) -> bool:
-            with self._parts[part].open(row) as image:
-                pixels[position] = read_pixels(image, shape, preprocessing)
-            return True
-
-        good = np.array(each(part, rows, decode), dtype=bool)
-        if not good.all():
-            pixels, rows = pixels[good], rows[good]
+        pixels, rows = decode_images(self._parts, part, rows, shape, preprocessing, each)
         targets = framed_targets(self._parts[part], rows, shape, preprocessing) if len(rows) else torch.empty(0, 0, 7)
-        return Decoded(InMemoryBoxDataset(torch.from_numpy(pixels), targets), rows)
+        return Decoded(InMemoryBoxDataset(pixels, targets), rows)
 
     def streamed(
         self, part: str, rows: IntArray, shape: tuple[int, int, int], preprocessing: Preprocessing

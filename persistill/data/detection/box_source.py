@@ -5,11 +5,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+
+from persistill.data.sources.base import EncodedRows, IntArray
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 class RawObjects(NamedTuple):
@@ -33,13 +33,10 @@ class RawObjects(NamedTuple):
         return RawObjects(self.boxes[kept], self.labels[kept], self.difficult[kept], self.crowd[kept])
 
 
-class BoxRows(Protocol):
+class BoxRows(EncodedRows, Protocol):
     """One part of a source whose images have boxes."""
 
     def __len__(self) -> int: ...
-
-    def open(self, row: int) -> Image.Image:
-        """Open an image; only its header is read."""
 
     def objects(self, row: int, size: tuple[int, int]) -> RawObjects:
         """What is stated of the objects of an image.
@@ -51,12 +48,6 @@ class BoxRows(Protocol):
         Raises:
             ValueError: if it makes no sense, in words that follow the name of the image.
         """
-
-    def name(self, row: int) -> str:
-        """What to call an image in a message; no two images of a part have one name."""
-
-    def length(self, row: int) -> int:
-        """Bytes of the encoded image."""
 
 
 class BoxSource(NamedTuple):

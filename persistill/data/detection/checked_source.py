@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from persistill.data.detection.box_source import BoxRows, BoxSource, IntArray, RawObjects
+from persistill.data.detection.box_source import BoxRows, BoxSource, RawObjects
 from persistill.data.detection.check_objects import Checked, ObjectCounts, check_objects
+from persistill.data.sources.base import IntArray
 from persistill.utils.image_reader import read_header
 from persistill.utils.progress import Progress
 from persistill.utils.threads import in_threads

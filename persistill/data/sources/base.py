@@ -18,12 +18,8 @@ _PART = re.compile(r"(train|val|dev|test)(?:ing|id|idation|elopment|set|val)?(?!
 _NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
-class ImageRows(Protocol):
-    """One part of a source."""
-
-    @property
-    def targets(self) -> IntArray:
-        """(N,) class numbers."""
+class EncodedRows(Protocol):
+    """Images that are not decoded yet, whatever their targets are."""
 
     def open(self, row: int) -> Image.Image:
         """Open an image; only its header is read."""
@@ -35,19 +31,21 @@ class ImageRows(Protocol):
         """Bytes of the encoded image."""
 
 
-class MaskRows(Protocol):
+class ImageRows(EncodedRows, Protocol):
+    """One part of a source."""
+
+    @property
+    def targets(self) -> IntArray:
+        """(N,) class numbers."""
+
+
+class MaskRows(EncodedRows, Protocol):
     """One part of a source whose images have a class in every pixel."""
 
     def __len__(self) -> int: ...
 
-    def open(self, row: int) -> Image.Image:
-        """Open an image; only its header is read."""
-
     def open_mask(self, row: int) -> Image.Image:
         """Open the mask of an image; only its header is read."""
-
-    def name(self, row: int) -> str:
-        """What to call an image in a message; no two images of a part have one name."""
 
     def length(self, row: int) -> int:
         """Bytes of the encoded image and of its encoded mask."""

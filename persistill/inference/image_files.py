@@ -1,6 +1,6 @@
 """A student is asked about image files: they are found, read a few at a time, and answered."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -84,18 +84,33 @@ def predict_files(
     """
     predicted: list[ImagePrediction] = []
     unreadable: list[UnreadableImage] = []
+    for some, pixels in read_batches(student, files, unreadable, progress):
+        answers = student.predict_pixels(pixels, top)
+        predicted += [ImagePrediction(file, answer) for file, answer in zip(some, answers, strict=True)]
+    progress.finish(f"{len(predicted):,} answered")
+    return predicted, unreadable
+
+
+def read_batches(
+    student: Predictor, files: Sequence[Path], unreadable: list[UnreadableImage], progress: Progress
+) -> Iterator[tuple[list[Path], Pixels]]:
+    """Files as a student sees them, a few at a time: those that can be read, and their (B, C, H, W) pixels.
+
+    Args:
+        student: how it sees images.
+        files: of any size and format.
+        unreadable: receives the others.
+        progress: is started, and told how many files were dealt with.
+    """
     progress.start("images", len(files))
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
-        read = in_threads(partial(read_file, some, student.shape, student.preprocessing), len(some))
+        read = in_threads(partial(_read_file, some, student.shape, student.preprocessing), len(some))
         unreadable += [image for image in read if isinstance(image, UnreadableImage)]
         good = [(file, image) for file, image in zip(some, read, strict=True) if not isinstance(image, UnreadableImage)]
         if good:
-            answers = student.predict_pixels(np.stack([pixels for _, pixels in good]), top)
-            predicted += [ImagePrediction(file, answer) for (file, _), answer in zip(good, answers, strict=True)]
+            yield [file for file, _ in good], np.stack([pixels for _, pixels in good])
         progress.advance(len(some))
-    progress.finish(f"{len(predicted):,} answered")
-    return predicted, unreadable
 
 
 def thumbnail(file: Path, longest: int, preprocessing: Preprocessing = DEFAULT) -> Pixels:
@@ -107,7 +122,7 @@ def thumbnail(file: Path, longest: int, preprocessing: Preprocessing = DEFAULT) 
         return read_pixels(image, shape, preprocessing._replace(resize="squash"))
 
 
-def read_file(
+def _read_file(
     files: Sequence[Path], shape: tuple[int, int, int], preprocessing: Preprocessing, place: int
 ) -> Pixels | UnreadableImage:
     """One of several files as (C, H, W) pixels, or why it cannot be read."""

@@ -1,7 +1,6 @@
 """Masks that a student of pixels gives to image files, as images in the colors of their classes."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,12 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from persistill.errors import UserError
-from persistill.inference.image_files import BATCH, UnreadableImage, read_file
+from persistill.inference.image_files import UnreadableImage, read_batches
 from persistill.inference.predictor import Predictor
 from persistill.utils.atomic_io import atomic
 from persistill.utils.class_colors import class_colors
 from persistill.utils.progress import Progress
-from persistill.utils.threads import in_threads
 
 SUFFIX = ".mask.png"
 
@@ -56,16 +54,8 @@ def write_masks(
         raise UserError(f"{there[0]}{more} exist already and were not overwritten; move them away.")
     written: list[MaskPrediction] = []
     unreadable: list[UnreadableImage] = []
-    progress.start("images", len(files))
-    for start in range(0, len(files), BATCH):
-        some = files[start : start + BATCH]
-        read = in_threads(partial(read_file, some, student.shape, student.preprocessing), len(some))
-        unreadable += [image for image in read if isinstance(image, UnreadableImage)]
-        good = [(file, image) for file, image in zip(some, read, strict=True) if not isinstance(image, UnreadableImage)]
-        if good:
-            masks = student.predict_masks(np.stack([pixels for _, pixels in good]))
-            written += _write(student.classes, [file for file, _ in good], masks)
-        progress.advance(len(some))
+    for some, pixels in read_batches(student, files, unreadable, progress):
+        written += _write(student.classes, some, student.predict_masks(pixels))
     progress.finish(f"{len(written):,} masks")
     return written, unreadable
 

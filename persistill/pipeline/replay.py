@@ -19,6 +19,7 @@ from persistill.pipeline.stage import Stage
 from persistill.pipeline.thread_count import computing_with
 from persistill.run_folder import CHECKPOINT, DIVERGED, RunFolder
 from persistill.training import NonFiniteLossError
+from persistill.utils.nested_tensors import tensors_in
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ class _Watch:
 
     def _leave(self, module: nn.Module, _: Any, output: Any) -> None:
         outermost = self._outermost or module
-        if not self.layer and (bad := [part for part in _tensors(output) if not part.isfinite().all()]):
+        floats = (part for part in tensors_in(output) if part.is_floating_point())
+        if not self.layer and (bad := [part for part in floats if not part.isfinite().all()]):
             names = {id(part): name for name, part in outermost.named_modules()}
             name = names.get(id(module), "") or "the whole"
             self.layer = f"{name} ({type(module).__name__}) of {type(outermost).__name__}, {tuple(bad[0].shape)}"
@@ -118,15 +120,3 @@ class _Watch:
             self.weights = tuple(name for name, value in parameters if not value.isfinite().all())
         if module is outermost:
             self._outermost = None
-
-
-def _tensors(output: Any) -> Iterator[torch.Tensor]:
-    if isinstance(output, torch.Tensor):
-        if output.is_floating_point():
-            yield output
-    elif isinstance(output, dict):
-        for value in output.values():
-            yield from _tensors(value)
-    elif isinstance(output, list | tuple):
-        for value in output:
-            yield from _tensors(value)

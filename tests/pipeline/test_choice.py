@@ -58,7 +58,7 @@ def test_the_exported_files_have_a_card(finished: RunFolder) -> None:
     card = (exported / "README.md").read_text()
     assert card.startswith("---")
     assert "## Why this one" in card
-    assert RunFolder.open(exported).differences() == {}  # it is written again with every report, and not watched
+    assert RunFolder.open(exported).differences() == {}  # it is written again with every run, and not watched
 
 
 def test_a_named_arm_is_exported_with_its_best_seed(finished: RunFolder) -> None:

@@ -1,6 +1,5 @@
 """What a network of somebody's own returns in training and in evaluation: whether the two belong together."""
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from persistill.models.base import Network
 from persistill.models.feature_extraction.trace import BATCH
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, find_logits
 from persistill.structures import ModelOutput
+from persistill.utils.nested_tensors import tensors_in
 
 _ROUNDING = 1e-4
 
@@ -53,7 +53,7 @@ def probe_modes(network: Network, shape: tuple[int, int, int]) -> tuple[str, ...
             "mode: both must be of one shape. Return the logits in both modes, and leave losses to the training here."
         )
     _refuse_probabilities(network.name, learned, "training")
-    heads = sum(1 for one in _tensors(in_training) if one.shape == learned.shape)
+    heads = sum(1 for one in tensors_in(in_training) if one.shape == learned.shape)
     if heads < 2 or isinstance(in_training, ModelOutput):
         return ()
     if lost := [name for name, _ in parameters if name in used and name not in trained]:
@@ -96,17 +96,6 @@ def _refuse_probabilities(name: str, logits: Tensor | None, mode: str) -> None:
             f"{name!r} returns probabilities in {mode} mode: all values for random images are in [0, 1] and add up to "
             "1, as after a softmax. Losses, calibration and exports need logits: take the softmax away."
         )
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, Mapping):
-        for one in output.values():
-            yield from _tensors(one)
-    elif isinstance(output, tuple | list):
-        for one in output:
-            yield from _tensors(one)
 
 
 def _shape(tensor: Tensor | None) -> str:

@@ -105,7 +105,7 @@ def read_batches(
     progress.start("images", len(files))
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
-        read = in_threads(partial(_read_file, some, student.shape, student.preprocessing), len(some))
+        read = in_threads(partial(read_file, some, student.shape, student.preprocessing), len(some))
         unreadable += [image for image in read if isinstance(image, UnreadableImage)]
         good = [(file, image) for file, image in zip(some, read, strict=True) if not isinstance(image, UnreadableImage)]
         if good:
@@ -122,7 +122,7 @@ def thumbnail(file: Path, longest: int, preprocessing: Preprocessing = DEFAULT) 
         return read_pixels(image, shape, preprocessing._replace(resize="squash"))
 
 
-def _read_file(
+def read_file(
     files: Sequence[Path], shape: tuple[int, int, int], preprocessing: Preprocessing, place: int
 ) -> Pixels | UnreadableImage:
     """One of several files as (C, H, W) pixels, or why it cannot be read."""

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
@@ -16,7 +17,7 @@ from persistill.data.detection.box_reader import BoxReader
 from persistill.data.detection.checked_source import CheckedSource
 from persistill.data.duplicate_check import look_for_duplicates
 from persistill.data.row_reader import ClassReader, MaskReader, RowReader
-from persistill.data.sources.base import IntArray, MaskSource, Source
+from persistill.data.sources.base import EncodedRows, IntArray, MaskSource, Source
 from persistill.data.splits import Drawn
 from persistill.data.value_range import LARGEST_LOOKED_AT, Range, describe_depth, join_ranges, measure_range
 from persistill.errors import UserError
@@ -120,28 +121,13 @@ def read_splits(
             deep = rows[[header is not None and header.deep for header in found]]
     progress.finish()
 
-    def value_range(_: int, row: int) -> Range:
-        with source.parts["train"].open(row) as image:
-            return measure_range(image)
-
-    def glance(position: int) -> Range | None:
-        try:
-            return value_range(position, int(deep[position * len(deep) // looked]))
-        except Exception:  # noqa: BLE001  what cannot be decoded is named where it is to be decoded
-            return None
-
-    looked = min(len(deep), LARGEST_LOOKED_AT) if settings.range == "full" else 0
-    glanced: list[Range] = []
-    if looked:
-        progress.start("looking at values", looked)
-        glanced = [one for one in in_threads(glance, looked, progress) if one is not None]
-        progress.finish()
+    train = source.parts[drawn["train"].part]
+    glanced = _glance(train, deep, progress) if settings.range == "full" and len(deep) else []
     depth = describe_depth(glanced, len(deep), len(readable["train"]), settings)
-
     span: Range | None = settings.range if isinstance(settings.range, tuple) else None
     if settings.range == "measured" and len(deep):
         progress.start("measuring the range", len(deep))
-        measured = each("train", deep, value_range)
+        measured = each("train", deep, lambda _, row: _range_of(train, row))
         progress.finish()
         span = join_ranges([one for one in measured if one is not None], settings)
     preprocessing = Preprocessing(settings.resize, span)
@@ -192,6 +178,26 @@ def read_splits(
         origins,
         (*source.notes, *depth, *duplicates.notes),
     )
+
+
+def _range_of(images: EncodedRows, row: int) -> Range:
+    with images.open(row) as image:
+        return measure_range(image)
+
+
+def _glance(images: EncodedRows, deep: IntArray, progress: Progress) -> list[Range]:
+    """The ranges of some images of more than 8 bits; what cannot be decoded is named where it is to be decoded."""
+    count = min(len(deep), LARGEST_LOOKED_AT)
+
+    def one(position: int) -> Range | None:
+        with suppress(Exception):
+            return _range_of(images, int(deep[position * len(deep) // count]))
+        return None
+
+    progress.start("looking at values", count)
+    found = [span for span in in_threads(one, count, progress) if span is not None]
+    progress.finish()
+    return found
 
 
 def _still_every_class(

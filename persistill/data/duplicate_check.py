@@ -13,6 +13,7 @@ from persistill.data.pixel_hashes import Hashes, hash_images, stored_hashes
 from persistill.data.sources.base import IntArray
 from persistill.errors import UserError
 from persistill.utils.progress import Progress, Silent
+from persistill.utils.units import first_few
 
 _NOT_LOOKED = (
     "Duplicates were not looked for, because these images are decoded while networks are trained: "
@@ -102,9 +103,8 @@ def _alike(
             if other in staying and hashes.pixels[split][row].tobytes() not in training
         ]
         if pairs:
-            more = f" and {len(pairs) - 3:,} more" if len(pairs) > 3 else ""
             notes.append(
                 f"A hint: {len(pairs):,} of {len(images[split]):,} {split} images look like training images: "
-                f"{', '.join(pairs[:3])}{more}."
+                f"{first_few(pairs)}."
             )
     return notes

@@ -25,6 +25,7 @@ from persistill.models.projected import ProjectedClassifier, split_projector
 from persistill.models.registry import NAMES, build, is_user_code
 from persistill.models.registry import check as check_name
 from persistill.utils.strict_json import decode_json
+from persistill.utils.units import first_few
 
 _FORMAT = 1
 _KEY = "persistill"
@@ -259,9 +260,8 @@ def _compare(
         if wanted != given
     ]
     if differing:
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise UserError(
-            f"the tensors in {path} are not those of {model!r}: {'; '.join(differing[:3])}{more}."
+            f"the tensors in {path} are not those of {model!r}: {first_few(differing, separator='; ')}."
             f"{names_beside(state, tensors)} {advice}"
         )
 

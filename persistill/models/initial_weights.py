@@ -21,6 +21,7 @@ from persistill.models.foreign_weights import names_beside, tidy
 from persistill.models.pretrained import PRETRAINED, Numbers, download_pretrained, find_pretrained
 from persistill.models.registry import split_decoder
 from persistill.models.segmentation.lraspp import LRASPP
+from persistill.utils.units import first_few
 
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.")
 """Heads of GoogLeNet, Inception and DeepLab for training from scratch; networks are built without them here."""
@@ -179,9 +180,8 @@ def _take(network: Network, tensors: Mapping[str, Tensor], source: str) -> tuple
             continue
         wrong.append(f"{name} is {_said(wanted)} here and {_said(given)} there")
     if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(
-            f"{network.name!r} cannot start from {source}: {'; '.join(wrong[:3])}{more}."
+            f"{network.name!r} cannot start from {source}: {first_few(wrong, separator='; ')}."
             f"{names_beside(state, tensors)} Only the classifier, and the "
             "first convolution for other channels, may differ. Give weights of this very network; for a transformer, "
             "of this size of image, too."
@@ -237,10 +237,9 @@ def _take_encoder(network: Network, encoder: Encoder, tensors: Mapping[str, Tens
         elif not _unneeded(name, wanted, given):
             wrong.append(f"{name} is {_said(wanted)} here and {_said(given)} there")
     if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(
-            f"the encoder {encoder.name!r} cannot start from {source}: {'; '.join(wrong[:3])}{more}. Give weights "
-            "of this very network."
+            f"the encoder {encoder.name!r} cannot start from {source}: {first_few(wrong, separator='; ')}. Give "
+            "weights of this very network."
         )
     encoder.module.load_state_dict(taken, strict=False)
     return tuple(notes)

@@ -49,7 +49,7 @@ def nothing_to_gain(comparison: Comparison) -> str:
     if measure.unit != "%" or not measure.larger_is_better or not own >= 1 - _EDGE:
         return ""
     return (
-        f"Nothing is left to gain here: {comparison.arms[0].name} reaches {measure.in_text} {measure.show(own)} % on "
+        f"Nothing is left to gain here: {comparison.arms[0].name} reaches {measure.stated(own)} on "
         "validation images without the others' help. Take it; to compare methods, take a smaller student, fewer "
         "training images or a harder task."
     )
@@ -67,10 +67,9 @@ def weak_teacher(comparison: Comparison, differences: Mapping[str, Difference]) 
     name = max(known, key=lambda one: sign * known[one])
     if sign * (known[name] - own) > _EDGE:
         return ""
-    unit = " %" if measure.unit == "%" else ""
     return (
-        f"The best teacher ({name}) is hardly better than the student alone: {measure.in_text} "
-        f"{measure.show(known[name])}{unit} against {measure.show(own)}{unit} on validation images. Take a larger "
+        f"The best teacher ({name}) is hardly better than the student alone: {measure.stated(known[name])} against "
+        f"{measure.show(own)}{measure.percent} on validation images. Take a larger "
         "teacher, start it from pretrained weights, or train it longer."
     )
 

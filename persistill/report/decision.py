@@ -14,6 +14,7 @@ from persistill.report.significance import Difference
 from persistill.report.table import NOTHING, Table, headline, note, spread
 from persistill.report.task_report import interval
 from persistill.report.validation_margin import validation_margin
+from persistill.utils.units import first_few
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _instead(comparison: Comparison) -> str:
     assert choice is not None
     return (
         f"; {name}, seed {run.seed} would have been chosen, for {measure.in_text} {measure.show(run.validation)} "
-        f"against {measure.show(choice.student.value)}{' %' if measure.unit == '%' else ''} on validation images"
+        f"against {measure.show(choice.student.value)}{measure.percent} on validation images"
     )
 
 
@@ -150,9 +151,8 @@ def _reasons(comparison: Comparison) -> list[str]:
     if run is not None:
         reasons.append(no_better_than_chance(comparison, run))
     if run is not None and (never := never_recognized(run)):
-        named = ", ".join(f"{comparison.class_name(number)} (0 of {count})" for number, count in never[:5])
-        more = f" and {len(never) - 5} more" if len(never) > 5 else ""
-        reasons.append(f"It never recognizes {named}{more} on the test images: recall 0.")
+        named = [f"{comparison.class_name(number)} (0 of {count})" for number, count in never]
+        reasons.append(f"It never recognizes {first_few(named, 5)} on the test images: recall 0.")
     if comparison.export is not None:
         reasons.append(smaller_sentence(comparison.export))
     return reasons
@@ -161,7 +161,7 @@ def _reasons(comparison: Comparison) -> list[str]:
 def _why(comparison: Comparison) -> str:
     choice, measure = comparison.choice, comparison.task.figure
     assert choice is not None
-    value = f"{measure.in_text} {measure.show(choice.student.value)}{' %' if measure.unit == '%' else ''}"
+    value = measure.stated(choice.student.value)
     rival = choice.next_best(larger_is_better=measure.larger_is_better)
     tied = [
         str(one.seed)
@@ -211,9 +211,9 @@ def _expected(comparison: Comparison) -> str:
     run, measure = exported_run(comparison), comparison.task.figure
     if run is None or not math.isfinite(run.score):
         return ""
-    figures = [f"{measure.in_text} {measure.show(run.score)}{' %' if measure.unit == '%' else ''}"]
+    figures = [measure.stated(run.score)]
     if unequal_classes(comparison):
-        figures += [f"{one.in_text} {one.show(run.figure(*one.path))} %" for one in BALANCED]
+        figures += [one.stated(run.figure(*one.path)) for one in BALANCED]
     return f"On the {run.images:,} test images, by which nothing was chosen: {', '.join(figures)}."
 
 
@@ -244,8 +244,8 @@ def _table(comparison: Comparison, found: dict[str, Difference]) -> Table:
         ),
         header=(
             "Network",
-            f"Validation {measure.in_text}{' %' if measure.unit == '%' else ''}",
-            f"Test {measure.in_text}{' %' if measure.unit == '%' else ''}",
+            f"Validation {measure.in_text}{measure.percent}",
+            f"Test {measure.in_text}{measure.percent}",
             f"Difference{f', {unit}' if unit else ''}",
             "95 % interval",
             "Verdict",

@@ -36,9 +36,14 @@ class Measure:
         return cls(**{**content, "path": tuple(content["path"])})
 
     @property
+    def percent(self) -> str:
+        """What follows titles and values of fractions, " %"; empty for others."""
+        return " %" if self.unit == "%" else ""
+
+    @property
     def header(self) -> str:
         """Title of its column."""
-        return f"{self.title} %" if self.unit == "%" else self.title
+        return f"{self.title}{self.percent}"
 
     @property
     def scale(self) -> float:
@@ -59,6 +64,10 @@ class Measure:
     def show(self, value: float) -> str:
         """A value without its unit."""
         return f"{self.scale * value:.{self.digits}f}" if math.isfinite(value) else "not finite"
+
+    def stated(self, value: float) -> str:
+        """A value within a sentence: "accuracy 96.80 %", "NLL 0.312"."""
+        return f"{self.in_text} {self.show(value)}{self.percent}"
 
     def difference(self, value: float) -> str:
         """A difference with its sign and unit: "+1.20 points", "-0.031 nats"."""

@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from persistill.utils.image_reader import SUFFIXES
+from persistill.utils.units import first_few
 
 OTHER_FORMATS = frozenset(
     {
@@ -133,12 +134,6 @@ def not_taken(files: ImageFiles, where: str) -> list[str]:
     if files.broken_links:
         sentences.append(f"{first_few(files.broken_links)} below {where}: links to nothing; they are passed over.")
     return sentences
-
-
-def first_few(names: Sequence[str], count: int = 3) -> str:
-    """A few of some names, and how many more there are."""
-    more = f" and {len(names) - count:,} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
 
 
 class _Search:

@@ -1,4 +1,6 @@
-"""Numbers for people."""
+"""Numbers and lists for people."""
+
+from collections.abc import Sequence
 
 
 def file_size(count: int) -> str:
@@ -32,3 +34,9 @@ def counted(count: int, singular: str, plural: str = "") -> str:
 def three_digits(value: float) -> str:
     """A number with three digits, or whole with commas from a hundred on: "0.0123", "4.56", "1,320"."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def first_few(names: Sequence[str], count: int = 3, separator: str = ", ") -> str:
+    """A few of some names, and how many more there are."""
+    more = f" and {len(names) - count:,} more" if len(names) > count else ""
+    return separator.join(names[:count]) + more

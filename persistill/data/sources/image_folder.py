@@ -11,13 +11,13 @@ from persistill.errors import UserError, unknown
 from persistill.utils.image_files import (
     ImageFiles,
     find_image_files,
-    first_few,
     is_image_name,
     join_image_files,
     leads_back,
     not_taken,
 )
 from persistill.utils.image_reader import SUFFIXES, open_image
+from persistill.utils.units import first_few
 
 _NO_CLASS = ("images", "image", "imgs", "img", "data", "photos", "pictures")
 """Names of folders that hold images of all classes."""

@@ -12,7 +12,8 @@ import numpy as np
 from persistill.data.sources.base import LABEL_NAMES, ImageRows, Source, part_of
 from persistill.data.sources.image_folder import FolderRows
 from persistill.errors import UserError, unknown
-from persistill.utils.image_files import find_image_files, first_few, is_image_name, not_taken
+from persistill.utils.image_files import find_image_files, is_image_name, not_taken
+from persistill.utils.units import first_few
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 

@@ -20,8 +20,9 @@ from PIL import Image
 
 from persistill.data.sources.base import LABEL_NAMES, ImageRows, IntArray, Source, part_of
 from persistill.errors import UserError, unknown
-from persistill.utils.image_files import first_few, leads_back
+from persistill.utils.image_files import leads_back
 from persistill.utils.image_reader import open_image
+from persistill.utils.units import first_few
 
 _SECONDS = 5
 """In which the hub has to answer."""

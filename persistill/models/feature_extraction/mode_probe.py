@@ -11,6 +11,7 @@ from persistill.models.feature_extraction.trace import BATCH
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, find_logits
 from persistill.structures import ModelOutput
 from persistill.utils.nested_tensors import tensors_in
+from persistill.utils.units import first_few
 
 _ROUNDING = 1e-4
 
@@ -57,11 +58,10 @@ def probe_modes(network: Network, shape: tuple[int, int, int]) -> tuple[str, ...
     if heads < 2 or isinstance(in_training, ModelOutput):
         return ()
     if lost := [name for name, _ in parameters if name in used and name not in trained]:
-        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise UserError(
             f"{network.name!r} returns {heads} outputs of shape {_shape(learned)} in training mode, of which the first "
             f"is trained, and answers in evaluation mode with parameters that it does not depend on: "
-            f"{', '.join(lost[:3])}{more} would stay as they are. Return what evaluation returns in training, too, as "
+            f"{first_few(lost)} would stay as they are. Return what evaluation returns in training, too, as "
             'a tensor or under the name "logits" (the mean of the heads, for example).'
         )
     said = (

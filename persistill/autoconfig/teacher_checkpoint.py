@@ -11,7 +11,7 @@ from persistill.config import Recipe
 from persistill.data import Loader, Splits
 from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
-from persistill.utils.chance import better_than_chance
+from persistill.utils.chance import better_than_chance, share_by_chance
 
 Numbers = tuple[float, ...]
 _ASKED = 500
@@ -77,8 +77,7 @@ class TeacherTrial:
     Attributes:
         right: images that it is right on.
         asked: images.
-        chance: share that it would be right on if its answers, as often of each class as they are, had nothing to do
-            with the images. Of unequal classes that is more than one over their number.
+        chance: share that it would be right on by chance, see ``share_by_chance``.
     """
 
     right: int
@@ -121,5 +120,5 @@ def try_teacher(
     )
     found = evaluation.predict(network.to(device), loader, teacher.view)
     answers = found.logits.argmax(1)
-    shares = [torch.bincount(classes, minlength=len(splits.classes)) / count for classes in (answers, found.target)]
-    return TeacherTrial(int((answers == found.target).sum()), count, float((shares[0] * shares[1]).sum()))
+    chance = share_by_chance(answers.numpy(), found.target.numpy(), len(splits.classes))
+    return TeacherTrial(int((answers == found.target).sum()), count, chance)

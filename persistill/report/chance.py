@@ -1,18 +1,15 @@
 """Whether the exported student has learned anything."""
 
-import numpy as np
-
 from persistill.errors import UserError
 from persistill.report.comparison import Comparison, Run
 from persistill.report.predictions import predictions
-from persistill.utils.chance import better_than_chance
+from persistill.utils.chance import better_than_chance, share_by_chance
 
 
 def no_better_than_chance(comparison: Comparison, run: Run) -> str:
     """That a student is right no more often than chance, and what to do; empty if it is, or if that is not known.
 
-    Chance is right as often as answers would be that are as often of each class as the student's, and have nothing to
-    do with the images: of unequal classes that is more than one over their number.
+    Chance is that of ``share_by_chance``.
     """
     if comparison.task.figure.name != "accuracy":
         return ""
@@ -24,8 +21,7 @@ def no_better_than_chance(comparison: Comparison, run: Run) -> str:
         return ""
     answers = logits.argmax(1)
     right, count = int((answers == target).sum()), len(target)
-    shares = [np.bincount(classes, minlength=logits.shape[1]) / count for classes in (answers, target)]
-    chance = float(shares[0] @ shares[1])
+    chance = share_by_chance(answers, target, logits.shape[1])
     if better_than_chance(right, count, chance):
         return ""
     return (

@@ -1,6 +1,23 @@
 """Whether a network knows more than chance."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 _LEVEL = 0.01
+
+
+def share_by_chance(answers: NDArray[np.integer], target: NDArray[np.integer], num_classes: int) -> float:
+    """Share that answers would be right on if they, as often of each class as they are, had nothing to do with images.
+
+    Of unequal classes that is more than one over their number.
+
+    Args:
+        answers: (N,) class numbers from 0, at least one.
+        target: (N,) likewise.
+        num_classes: that there are.
+    """
+    shares = [np.bincount(classes, minlength=num_classes) / len(classes) for classes in (answers, target)]
+    return float(shares[0] @ shares[1])
 
 
 def better_than_chance(right: int, asked: int, chance: float) -> bool:

@@ -47,7 +47,7 @@ def write(folder: Path, output: Path | None = None) -> Path:
 def render(comparison: Comparison) -> str:
     """The page as text. Everything that comes from recipes and data is escaped, and no script of theirs may run."""
     decision = decide(comparison)
-    first, *parts = with_decision(comparison, decision, sections_of(comparison))
+    first, *parts = with_decision(decision, sections_of(comparison))
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("persistill.report"),
         autoescape=True,

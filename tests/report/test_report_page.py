@@ -116,7 +116,7 @@ def test_structure(parsed: Reader) -> None:
     assert len(names) == len(set(names))
     links = [attributes["href"][1:] for attributes in parsed.all("a")]
     assert set(links) <= set(names)
-    for attribute in ("aria-labeledby", "for"):
+    for attribute in ("aria-labelledby", "for"):
         used = [attributes[attribute] for _, attributes in parsed.elements if attribute in attributes]
         assert set(used) <= set(names)
     levels = [int(tag[1]) for tag, _ in parsed.elements if re.fullmatch(r"h[1-6]", tag)]

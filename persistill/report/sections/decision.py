@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from persistill.report.comparison import Comparison
 from persistill.report.decision import Decision
 from persistill.report.figure import Figure, Section
 
@@ -11,12 +10,11 @@ _PICTURES = ("significance", "accuracy")
 """Sections whose first figure can show the decision: the differences, or every seed where there are none."""
 
 
-def with_decision(comparison: Comparison, decision: Decision, parts: Sequence[Section | str]) -> list[Section | str]:
+def with_decision(decision: Decision, parts: Sequence[Section | str]) -> list[Section | str]:
     """The sections of a page, the decision before them.
 
     Args:
-        comparison: that is decided.
-        decision: what it comes to.
+        decision: what the comparison comes to.
         parts: all sections, or sentences that say why there is none.
     """
     parts = list(parts)
@@ -38,6 +36,6 @@ def with_decision(comparison: Comparison, decision: Decision, parts: Sequence[Se
         text="",
         figures=figures,
         template="decision.html",
-        content={"decision": decision, "exported": "" if comparison.choice is None else comparison.choice.name},
+        content={"decision": decision},
     )
     return [first, *parts]

@@ -65,10 +65,7 @@ def commands(draw: random.Random, place: Path) -> int:
 
 
 def _called(place: Path, *words: object) -> tuple[int, str]:
-    from persistill.cli import app
-
-    said = io.StringIO()
-    before, app.errors.file = Path.cwd(), said
+    said, before = io.StringIO(), Path.cwd()
     os.chdir(place)  # where the story of a fault would be written
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

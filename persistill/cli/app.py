@@ -229,7 +229,7 @@ def check(
         from persistill.cli import run_recipe  # noqa: PLC0415 - torch is slow to import
     notes = run_recipe.check(recipe_files.read(recipe, parse_changes(changes), small=small), out, device)
     said = f"it can run; read the {counted(notes, 'note')} on its images above" if notes else "no problem found"
-    console.print(f"{recipe}: {said}.", highlight=False, markup=False)
+    console.print(f"{recipe}: {said}.")
 
 
 @app.command(epilog=examples("persistill ls", "persistill ls --out runs"), short_help="List recipes and runs.")
@@ -250,8 +250,6 @@ def ls(out: Out = Path("runs")) -> None:
         names = ", ".join(path.name for path in others[:3]) + (", ..." if len(others) > 3 else "")
         console.print(
             f"Passed over {counted(len(others), 'run folder')} of another version of persistill, or damaged: {names}",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )
 
@@ -266,7 +264,7 @@ def cp(
 ) -> None:
     """Copy a recipe, to be edited."""
     written = recipe_files.copy(name, target)
-    console.print(f"Wrote {written}. Edit it, then: persistill check {written}", highlight=False)
+    console.print(f"Wrote {written}. Edit it, then: persistill check {written}")
 
 
 @app.command(
@@ -326,10 +324,10 @@ def write_report(
     """Write the HTML report of a comparison again, from its run folders alone."""
     with quiet_start():
         from persistill import report  # noqa: PLC0415 - matplotlib is slow to import
-    console.print(f"Wrote {report.write(comparison, output)}", highlight=False)
+    console.print(f"Wrote {report.write(comparison, output)}")
     if paper is not None:
         written = report.write_paper(report.read(comparison), paper)
-        console.print(f"Wrote {written / 'tables'}, {written / 'figures'} and {written / 'cards'}", highlight=False)
+        console.print(f"Wrote {written / 'tables'}, {written / 'figures'} and {written / 'cards'}")
 
 
 @app.command(
@@ -363,7 +361,7 @@ def export_run(
         written = export(network, output, formats=parse_formats(formats), model=model, progress=bars)
     console.print(in_columns(written.table))
     for line in written.remarks:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 app.command("distill", epilog=examples(*distill.EXAMPLES), short_help=distill.SUMMARY)(distill.distill)
@@ -387,7 +385,7 @@ def version(
 ) -> None:
     """Small vision models from large ones: distill, compare with training alone, export."""
     if show:
-        console.print(f"persistill {__version__}", highlight=False)
+        console.print(f"persistill {__version__}")
         raise typer.Exit
 
 

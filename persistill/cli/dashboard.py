@@ -29,7 +29,7 @@ def dashboard(
     from persistill.dashboard import DashboardServer  # noqa: PLC0415 - plotly is slow to import
 
     with DashboardServer(out, port) as server:
-        console.print(f"{server.entrance}  (runs of {out}; ctrl-C ends)", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{server.entrance}  (runs of {out}; ctrl-C ends)", soft_wrap=True)
         if not no_browser:
             webbrowser.open(server.entrance)
         try:

@@ -198,7 +198,7 @@ def distill(
         )
     costs = _print_plan(plan)
     if save_recipe is not None:
-        console.print(f"Wrote {plan.save(save_recipe)}. Edit it, then: persistill run {save_recipe}", highlight=False)
+        console.print(f"Wrote {plan.save(save_recipe)}. Edit it, then: persistill run {save_recipe}")
     if dry_run:
         return
     plan.require_space(costs)

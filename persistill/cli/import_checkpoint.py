@@ -50,4 +50,4 @@ def import_checkpoint(
         ),
     ]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)

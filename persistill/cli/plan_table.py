@@ -23,7 +23,7 @@ def try_teacher(recipe: Recipe, splits: "Splits", pipeline: "Pipeline") -> None:
 
     trial = autoconfig.try_teacher(recipe, splits, pipeline.normalization, pipeline.device)
     share = trial.right / trial.asked
-    console.print(f"- The teacher is right on {share:.1%} of {trial.asked} validation images.", highlight=False)
+    console.print(f"- The teacher is right on {share:.1%} of {trial.asked} validation images.")
     if not trial.better_than_chance:
         console.print(
             Text.assemble(

@@ -70,14 +70,14 @@ def predict(
     aside = text_console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
     files, notes = search_images(images)
     for note in notes:
-        aside.print(f"Note: {_printable(note)}", markup=False, highlight=False)
+        aside.print(f"Note: {_printable(note)}")
     if predictor.dense:
         _write_masks(predictor, files, aside, refused={"--csv": table, "--json": as_json, "--sheet": sheet})
         return
     with Bars(aside) as bars:
         answered, unread = predict_files(predictor, files, top, bars)
     for file, why in unread:
-        aside.print(f"Left out: {_printable(file)} ({why})", markup=False, highlight=False)
+        aside.print(f"Left out: {_printable(file)} ({why})")
     if not answered:
         raise UserError(f"none of the {len(files):,} files can be read as an image.")
     if table is not None:
@@ -91,14 +91,13 @@ def predict(
     if predictor.temperature is None:
         aside.print(
             "These confidences are not calibrated: this student has no temperature. persistill eval fits one for its "
-            "run folder, and persistill export takes it along.",
-            highlight=False,
+            "run folder, and persistill export takes it along."
         )
     for written in (table, sheet):
         if written is not None:
-            aside.print(f"Wrote {written}", markup=False, highlight=False)
+            aside.print(f"Wrote {written}")
     if sheet is not None and len(answered) > SHEET:
-        aside.print(f"The sheet shows the first {SHEET} of {len(answered):,} images.", highlight=False)
+        aside.print(f"The sheet shows the first {SHEET} of {len(answered):,} images.")
     if unread:
         raise typer.Exit(SKIPPED)
 
@@ -116,13 +115,13 @@ def _write_masks(student: "Predictor", files: Sequence[Path], aside: "Console", 
     with Bars(aside) as bars:
         written, unread = write_masks(student, files, bars)
     for file, why in unread:
-        aside.print(f"Left out: {_printable(file)} ({why})", markup=False, highlight=False)
+        aside.print(f"Left out: {_printable(file)} ({why})")
     if not written:
         raise UserError(f"none of the {len(files):,} files can be read as an image.")
     for file, mask, shares in written:
         listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= _LEAST)
         line = f"{_printable(file)}  {_printable(mask.name)}  {listed}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     if unread:
         raise typer.Exit(SKIPPED)
 
@@ -148,7 +147,7 @@ def _print(answered: "Sequence[ImagePrediction]") -> None:
             text.rjust(width) if place and place % 2 == 0 else text.ljust(width)
             for place, (text, width) in enumerate(zip(line, widths, strict=True))
         )
-        console.print("  ".join(shown), markup=False, highlight=False, soft_wrap=True)
+        console.print("  ".join(shown), soft_wrap=True)
 
 
 def _printable(name: Path | str) -> str:
@@ -183,7 +182,7 @@ def _print_json(
         ],
         "unreadable": [{"file": str(file), "why": why} for file, why in unread],
     }
-    console.print(json.dumps(said, indent=2), markup=False, highlight=False, soft_wrap=True)
+    console.print(json.dumps(said, indent=2), soft_wrap=True)
 
 
 def _draw(path: Path, answered: "Sequence[ImagePrediction]", preprocessing: "Preprocessing") -> None:

@@ -30,7 +30,7 @@ def push(
     with quiet_start():
         from persistill.exporters.hub import push_to_hub  # noqa: PLC0415 - torch is slow to import
     address = push_to_hub(folder, name, private=not public, card=find_card(folder), model=model)
-    console.print(f"Pushed to {address}", markup=False, highlight=False)
+    console.print(f"Pushed to {address}")
 
 
 def find_card(folder: Path) -> str | None:

@@ -50,4 +50,4 @@ def replay(
         lines.append(f"{len(found.weights)} weights were not finite before it, from the step before: {names}")
     lines.append(f"The batch: {found.batch}")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)

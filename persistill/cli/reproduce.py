@@ -40,10 +40,9 @@ def print_beside(console: Console, comparison: report.Comparison, *, small: bool
             "This was the small sibling of the recipe: fewer images, epochs or smaller networks. It shows that the "
             "row runs and in which direction things move; its figures are not to be set against the published ones.",
             style="bold",
-            highlight=False,
         )
     for sentence in report.differences(comparison):
-        console.print(f"- {sentence}", highlight=False)
+        console.print(f"- {sentence}")
 
 
 def _print(console: Console, caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -53,5 +52,5 @@ def _print(console: Console, caption: str, header: Sequence[str], rows: Sequence
     for row in rows:
         table.add_row(*row)
     console.print()
-    console.print(caption, highlight=False)
+    console.print(caption)
     console.print(table)

@@ -78,51 +78,50 @@ def cells(costs: list[Cost]) -> tuple[str, str, str]:
 def print_totals(found: Estimate) -> None:
     """Print what all stages together will cost, and how that is known."""
     if not found.dry_run_seconds:
-        console.print("Nothing is left to train.", highlight=False)
+        console.print("Nothing is left to train.")
         return
     console.print(
         f"In all about {duration(found.seconds)} and {file_size(found.bytes)} of disk: measured just now on a few "
-        f"steps of each stage, in {duration(found.dry_run_seconds)}, beside whatever else runs here.",
-        highlight=False,
+        f"steps of each stage, in {duration(found.dry_run_seconds)}, beside whatever else runs here."
     )
     if saved := found.savings:
         parts = ", ".join(f"--set '{setting}' about {duration(seconds)}" for setting, seconds in saved.items())
         total = duration(sum(saved.values()))
-        console.print(f"--quick would save about {total} of it: {parts}.", highlight=False)
+        console.print(f"--quick would save about {total} of it: {parts}.")
     reached = [f"{file_size(found.memory)} of memory"] if found.memory else []
     reached += [f"{file_size(found.device_memory)} of the GPU's"] if found.device_memory else []
     if reached:
-        console.print(f"These steps needed up to {' and '.join(reached)}.", highlight=False)
+        console.print(f"These steps needed up to {' and '.join(reached)}.")
 
 
 def print_result(result: Result) -> None:
     """Print what a comparison comes to: which student to take and why, six columns, and where its files lie."""
     comparison, decision = result.comparison, result.decision
     console.print()
-    console.print(decision.sentence, style="bold", highlight=False)
+    console.print(decision.sentence, style="bold")
     for reason in decision.reasons:
-        console.print(f"- {reason}", highlight=False)
+        console.print(f"- {reason}")
     console.print()
     console.print(in_columns(decision.table))
-    console.print(decision.table.caption, style="dim", highlight=False)
+    console.print(decision.table.caption, style="dim")
     for line in result.verdict.splitlines():
-        console.print(line, highlight=False)
+        console.print(line)
     if decision.advice:
         console.print("\nWhat to try next", style="bold")
         for advice in decision.advice:
-            console.print(f"- {advice}", highlight=False)
+            console.print(f"- {advice}")
     console.print()
-    console.print(f"Report            {result.report}", highlight=False, soft_wrap=True)
+    console.print(f"Report            {result.report}", soft_wrap=True)
     if comparison.export is not None and (made := int8_sentence(comparison.export)):
-        console.print(made, highlight=False)
+        console.print(made)
     for problem in problems(comparison.export or {}):
-        console.print(problem, highlight=False)
+        console.print(problem)
     if result.unreadable:
         names, count = ", ".join(result.unreadable[:3]), len(result.unreadable)
-        console.print(f"Left out          {counted(count, 'unreadable image')}: {names}", highlight=False)
+        console.print(f"Left out          {counted(count, 'unreadable image')}: {names}")
     for note in result.notes:
-        console.print(f"Images            {note}", highlight=False)
-    console.print(f"Exported student  {_exported(result)}", highlight=False, soft_wrap=True)
+        console.print(f"Images            {note}")
+    console.print(f"Exported student  {_exported(result)}", soft_wrap=True)
 
 
 def _exported(result: Result) -> str:

@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import re
-import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from persistill.api.text_console import text_console
+from persistill.cli.console import console
 from persistill.errors import UserError, unknown
 from persistill.topology.persistence_image import fields
 from persistill.topology.persistence_image.fields import FieldDeclaration
@@ -28,7 +27,6 @@ _PIXELS = "x".join(map(str, fields.PIXELS.default))
 _WINDOW = ",".join(f"{bound:g}" for bound in fields.BIRTHS.default)
 _ALL_SCANS = ",".join(fields.SCANS.default)
 
-console = text_console(width=None if sys.stdout.isatty() else 160)
 Value = TypeVar("Value")
 
 

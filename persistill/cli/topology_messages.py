@@ -22,9 +22,9 @@ def print_outcome(console: Console, outcome: Outcome, output: Path | None) -> No
         output: the folder with results, if there is one.
     """
     for sentence in _sentences(outcome):
-        console.print(sentence, markup=False, highlight=False)
+        console.print(sentence)
     if outcome.before:
-        console.print(f"{output} was complete already.", markup=False, highlight=False)
+        console.print(f"{output} was complete already.")
     table = Table(box=None, show_header=False)
     table.add_column(overflow="fold")
     for file, what in outcome.files:

@@ -35,7 +35,7 @@ from persistill.cli.options import (
     in_paragraphs,
     parse_changes,
     parse_formats,
-    parse_seeds,
+    recipe_changes,
 )
 from persistill.errors import UserError, unknown
 from persistill.utils.stop_signals import stop_at_once
@@ -403,8 +403,7 @@ def _run(
     auto_batch: bool = False,
     dry_run: bool = False,
 ) -> "Result | None":
-    changed = {**parse_changes(changes), **({"seeds": parse_seeds(seeds)} if seeds else {})}
-    changed |= {} if export is None else {"export": export}
+    changed = recipe_changes(changes, seeds, export)
     with quiet_start():
         from persistill.cli import run_recipe  # noqa: PLC0415 - torch is slow to import
     recipe = recipe_files.read(name, changed, small=small, quick=quick)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,6 +80,16 @@ def parse_changes(texts: Sequence[str] | None) -> dict[str, str]:
             raise UserError(f"--set {text!r} lacks '=': write --set field=value, e.g. --set train.epochs=5.")
         changes[field.strip()] = value.strip()
     return changes
+
+
+def recipe_changes(changes: Sequence[str] | None, seeds: str | None, export: str | None) -> dict[str, Any]:
+    """What --set, --seeds and --export change in a recipe: field path -> value, the last two after the first.
+
+    Raises:
+        UserError: if one cannot be read.
+    """
+    changed: dict[str, Any] = {**parse_changes(changes), **({"seeds": parse_seeds(seeds)} if seeds else {})}
+    return changed | ({} if export is None else {"export": export})
 
 
 def parse_formats(text: str | None) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ import typer
 
 from persistill.api import recipe_files
 from persistill.cli.console import console, quiet_start
-from persistill.cli.options import Changes, Device, Export, Quick, Seeds, Small, parse_changes, parse_seeds
+from persistill.cli.options import Changes, Device, Export, Quick, Seeds, Small, recipe_changes
 
 SUMMARY = "Repeat a training that diverged, and name the layer at which it did."
 EXAMPLES = ("persistill replay my_recipe.py --set train.lr=5 --run runs/student-kd-seed0-0123456789ab",)
@@ -28,8 +28,7 @@ def replay(
     Give the options that the recipe was run with. Nothing is changed; the batch lies in diverged.safetensors in the
     training's run folder.
     """
-    changed = {**parse_changes(changes), **({"seeds": parse_seeds(seeds)} if seeds else {})}
-    changed |= {} if export is None else {"export": export}
+    changed = recipe_changes(changes, seeds, export)
     with quiet_start():
         from persistill.api.progress_bars import Bars  # noqa: PLC0415 - torch is slow to import
         from persistill.pipeline import Pipeline  # noqa: PLC0415

@@ -141,17 +141,8 @@ class Extraction:
         ]
         if explained is not None:
             files.append((self._explain(explained, settings), "one image explained"))
-        return Outcome(
-            files=tuple(files),
-            images=len(self._stream),
-            gray=self._survey.gray,
-            skipped=tuple((name, why) for name, why in reached.skipped),
-            before=before,
-            values=(sample.low, sample.high),
-            floats=self._stream.dtype.kind == "f",
-            settings=settings,
-            share=measure_share(sample, settings) if self._wishes.to == "images" else None,
-        )
+        skipped = [(name, why) for name, why in reached.skipped]
+        return self._outcome(files, sample, settings, skipped=skipped, before=before)
 
     def explain_alone(self, wanted: str) -> Outcome:
         """Write the figure of one image, with the settings that all images of the source would get.
@@ -165,16 +156,27 @@ class Extraction:
         explained = self._find(wanted)
         sample = self._sample()
         settings, _ = self._settings(sample)
+        return self._outcome([(self._explain(explained, settings), "one image explained")], sample, settings)
+
+    def _outcome(
+        self,
+        files: Sequence[tuple[Path, str]],
+        sample: WindowSample,
+        settings: PersistenceImageConfig,
+        *,
+        skipped: Sequence[tuple[str, str]] = (),
+        before: bool = False,
+    ) -> Outcome:
         return Outcome(
-            files=((self._explain(explained, settings), "one image explained"),),
+            files=tuple(files),
             images=len(self._stream),
             gray=self._survey.gray,
-            skipped=(),
-            before=False,
+            skipped=tuple(skipped),
+            before=before,
             values=(sample.low, sample.high),
             floats=self._stream.dtype.kind == "f",
             settings=settings,
-            share=measure_share(sample, settings),
+            share=measure_share(sample, settings) if self._wishes.to == "images" else None,
         )
 
     def _sample(self) -> WindowSample:

@@ -87,6 +87,20 @@ class Settings(BaseModel):
         assert isinstance(changed, type(self))
         return changed
 
+    def with_values(self, changes: Mapping[str, Any]) -> Self:
+        """A copy with several fields changed, one after the other.
+
+        Args:
+            changes: field path -> value, as for ``with_value``.
+
+        Raises:
+            UserError: if a path leads nowhere or a value is not allowed there.
+        """
+        changed = self
+        for path, value in changes.items():
+            changed = changed.with_value(path, value)
+        return changed
+
 
 @contextlib.contextmanager
 def collecting() -> Iterator[None]:

@@ -293,10 +293,8 @@ def _text(path: str | Path | None) -> str | None:
 def _choose(options: Options, changes: Mapping[str, Any]) -> tuple[Chosen, TeacherCheckpoint | None]:
     for name in (options.teacher, options.student):
         models.check(name)
-    settings = Data(source=options.data)
-    for field, value in changes.items():
-        if field.startswith("data."):
-            settings = settings.with_value(field.removeprefix("data."), value)
+    of_data = {field.removeprefix("data."): value for field, value in changes.items() if field.startswith("data.")}
+    settings = Data(source=options.data).with_values(of_data)
     seen = outline(settings)
     given = None
     if options.teacher_weights is not None:

@@ -92,9 +92,7 @@ def changed(recipe: "Recipe", changes: Mapping[str, Any], *, small: bool = False
     """
     recipe = recipe.smaller() if small else recipe
     recipe = recipe.quick() if quick else recipe
-    for path, value in changes.items():
-        recipe = recipe.with_value(path, value)
-    return recipe
+    return recipe.with_values(changes)
 
 
 def defined(path: Path) -> "dict[str, Recipe]":

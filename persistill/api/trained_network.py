@@ -94,9 +94,7 @@ def evaluate(
     Raises:
         UserError: if the folder is no trained network's, its data has changed since, or there is no such field.
     """
-    settings = settings or Evaluate()
-    for field, value in (changes or {}).items():
-        settings = settings.with_value(field, value)
+    settings = (settings or Evaluate()).with_values(changes or {})
     with watched(progress) as bars:
         result = evaluate_network(Path(network), settings, find_device(device), bars, model=model)
     return Evaluation(result["metrics"], settings)

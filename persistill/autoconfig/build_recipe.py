@@ -151,9 +151,7 @@ def make_recipe(
         export=options.export,
         quantize=None if options.int8_epochs is None else Quantize(epochs=options.int8_epochs),
     )
-    recipe = recipe.quick() if options.quick else recipe
-    for path, value in changes.items():
-        recipe = recipe.with_value(path, value)
+    recipe = (recipe.quick() if options.quick else recipe).with_values(changes)
     # Reasons are those of what is run, with all that was changed.
     return Chosen(recipe, (*_resized(recipe.data, seen, why), *_reasons(options, seen, given, starts, recipe)))
 

@@ -203,10 +203,7 @@ class Recipe(Settings):
         """
         if not self.small:
             raise UserError(f"the recipe {self.name!r} has no small sibling: it names no changes in `small`.")
-        smaller = self.with_value("name", f"{self.name}_small")
-        for path, value in self.small.items():
-            smaller = smaller.with_value(path, value)
-        return smaller
+        return self.with_value("name", f"{self.name}_small").with_values(self.small)
 
     @field_validator("formats", mode="before")
     @classmethod

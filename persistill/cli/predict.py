@@ -76,10 +76,7 @@ def predict(
         return
     with Bars(aside) as bars:
         answered, unread = predict_files(predictor, files, top, bars)
-    for file, why in unread:
-        aside.print(f"Left out: {_printable(file)} ({why})")
-    if not answered:
-        raise UserError(f"none of the {len(files):,} files can be read as an image.")
+    _require_some(answered, unread, files, aside)
     if table is not None:
         _write_csv(table, answered)
     if as_json:
@@ -114,16 +111,23 @@ def _write_masks(student: "Predictor", files: Sequence[Path], aside: "Console", 
             )
     with Bars(aside) as bars:
         written, unread = write_masks(student, files, bars)
-    for file, why in unread:
-        aside.print(f"Left out: {_printable(file)} ({why})")
-    if not written:
-        raise UserError(f"none of the {len(files):,} files can be read as an image.")
+    _require_some(written, unread, files, aside)
     for file, mask, shares in written:
         listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= _LEAST)
         line = f"{_printable(file)}  {_printable(mask.name)}  {listed}"
         console.print(line, soft_wrap=True)
     if unread:
         raise typer.Exit(SKIPPED)
+
+
+def _require_some(
+    answers: Sequence[object], unread: "Sequence[UnreadableImage]", files: Sequence[Path], aside: "Console"
+) -> None:
+    """Name the files that cannot be read; raise a UserError where no others were answered."""
+    for file, why in unread:
+        aside.print(f"Left out: {_printable(file)} ({why})")
+    if not answers:
+        raise UserError(f"none of the {len(files):,} files can be read as an image.")
 
 
 def _require_new(option: str, file: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read, and the near names that belong into it."""
+"""The one exception that a user is meant to read, and what belongs into it: near names, and words of others."""
 
 import difflib
 from collections.abc import Iterable
@@ -29,3 +29,8 @@ def unknown(kind: str, given: str, allowed: Iterable[str], advice: str = "", *, 
     hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
     listing = f" Known: {', '.join(names)}." if names and listed else ""
     return UserError(f"unknown {kind} {given!r}.{hint}{listing}{' ' + advice if advice else ''}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another exception says; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -14,6 +14,7 @@ from persistill.inference.predictor import Predictor
 from persistill.utils.atomic_io import atomic
 from persistill.utils.class_colors import class_colors
 from persistill.utils.progress import Progress
+from persistill.utils.units import first_few
 
 SUFFIX = ".mask.png"
 
@@ -48,10 +49,9 @@ def write_masks(
         UserError: if a mask is there already. Nothing is written then.
     """
     files = [file for file in files if not file.name.endswith(SUFFIX)]
-    there = [mask for mask in map(_mask_of, files) if mask.exists()]
+    there = [str(mask) for mask in map(_mask_of, files) if mask.exists()]
     if there:
-        more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
-        raise UserError(f"{there[0]}{more} exist already and were not overwritten; move them away.")
+        raise UserError(f"{first_few(there, 1)} exist already and were not overwritten; move them away.")
     written: list[MaskPrediction] = []
     unreadable: list[UnreadableImage] = []
     for some, pixels in read_batches(student, files, unreadable, progress):

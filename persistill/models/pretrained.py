@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from persistill.errors import UserError, unknown
+from persistill.errors import UserError, first_line, unknown
 from persistill.models.base import Network
 from persistill.models.detection.torchvision_detectors import is_torchvision_detector, native_format
 from persistill.models.feature_extraction.feature_layout import Size
@@ -102,10 +102,10 @@ def download_pretrained(network: Network) -> dict[str, Tensor]:
     try:
         return _from_timm(name, network) if library == "timm" else _from_torchvision(name)
     except Exception as error:  # of the network, the hub, the disk or the library
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = first_line(error).removesuffix(".")
         raise UserError(
             f"the published weights of {network.name!r}, {found.name.partition('/')[2]} from {found.place}, could not "
-            f"be loaded: {said.removesuffix('.')}. If there is no way there from here, fetch that file elsewhere and "
+            f"be loaded: {said}. If there is no way there from here, fetch that file elsewhere and "
             f"give its path in place of {PRETRAINED!r} ({_file_advice(found)})."
         ) from error
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from persistill.data.sources.base import LABEL_NAMES, ImageRows, IntArray, Source, part_of
-from persistill.errors import UserError, unknown
+from persistill.errors import UserError, first_line, unknown
 from persistill.utils.image_files import leads_back
 from persistill.utils.image_reader import open_image
 from persistill.utils.units import first_few
@@ -182,7 +182,7 @@ def open_tables(folder: Path, files: Sequence[Path]) -> Mapping[str, Any]:
     try:
         tables: Mapping[str, Any] = load_dataset("parquet", data_files=shards or {"train": nameless})
     except (OSError, ValueError, pa.ArrowException, DatasetsError) as error:
-        raise UserError(f"{folder} cannot be read as Parquet: {_first_line(error.__cause__ or error)}") from error
+        raise UserError(f"{folder} cannot be read as Parquet: {first_line(error.__cause__ or error)}") from error
     return tables
 
 
@@ -204,7 +204,7 @@ def _schema(file: Path) -> tuple[Any, int]:
     except Exception as error:  # noqa: BLE001  whatever comes of reading JSON of any shape
         raise UserError(
             f'the columns of {file} are described wrongly under "huggingface" in the metadata of its schema: '
-            f"{_first_line(error)} Write the file again with the library datasets, or without this metadata."
+            f"{first_line(error)} Write the file again with the library datasets, or without this metadata."
         ) from None
 
 
@@ -269,10 +269,10 @@ def download_tables(name: str, known: Sequence[str]) -> Mapping[str, Any]:
     except ConnectionError as error:
         raise UserError(
             f"{name!r} is no folder here, and the Hugging Face hub, which may have a data set of this name, "
-            f"cannot be reached ({_first_line(error)}). If you mean a folder, look at its path. {by_hand}"
+            f"cannot be reached ({first_line(error)}). If you mean a folder, look at its path. {by_hand}"
         ) from error
     except (OSError, ValueError, RuntimeError, TypeError, DatasetsError) as error:
-        raise UserError(f"the data set {name!r} cannot be loaded: {_first_line(error)} {by_hand}") from error
+        raise UserError(f"the data set {name!r} cannot be loaded: {first_line(error)} {by_hand}") from error
     if not isinstance(tables, DatasetDict):
         raise UserError(f"the data set {name!r} came without splits. {by_hand}")
     splits: Mapping[str, Any] = tables
@@ -299,7 +299,7 @@ def _look_for(name: str) -> None:
     except HfHubHTTPError:
         return  # it answers, and load_dataset knows better what is the matter
     except Exception as error:
-        raise ConnectionError(_first_line(error)) from error  # the errors of the client's own library differ by version
+        raise ConnectionError(first_line(error)) from error  # the errors of the client's own library differ by version
 
 
 def by_part(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -435,7 +435,3 @@ def _unlikely(column: str) -> int:
 
 def _natural(value: Any) -> tuple[bool, Any]:
     return isinstance(value, str), value
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from persistill.errors import UserError, unknown
+from persistill.errors import UserError, first_line, unknown
 from persistill.models.detection.detector import Detector
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.libraries import replace_first_convolution
@@ -104,10 +104,10 @@ def published_state(name: str) -> Mapping[str, Tensor]:
     try:
         state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # of the network, the server or the disk
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = first_line(error).removesuffix(".")
         raise UserError(
             f"the published weights of torchvision/{name}, {weights} from {weights.url}, could not be loaded: "
-            f"{said.removesuffix('.')}. If there is no way there from here, fetch that file elsewhere, put it into "
+            f"{said}. If there is no way there from here, fetch that file elsewhere, put it into "
             "torch's cache (torch.hub.get_dir()/checkpoints) under its own name, and try again."
         ) from error
     return state

@@ -94,20 +94,20 @@ def build_torchvision(name: str, in_channels: int, num_classes: int, image_size:
     check_torchvision(name)
     native = 299 if name == "inception_v3" else 224
     size = image_size or (native, native)
-    options: dict[str, Any] = {}
+    options: dict[str, Any]
     segments = name in models.list_models(module=models.segmentation)
     if segments:
         options = {"weights": None, "weights_backbone": None}  # which would be downloaded
         if not name.startswith("lraspp"):
             options["aux_loss"] = False
-    elif name in ("googlenet", "inception_v3"):
-        options = {"aux_logits": False, "init_weights": True}
     elif name.startswith("vit_"):
         if size[0] != size[1]:
             raise UserError(f"torchvision/{name} takes square images; {size[0]}x{size[1]} were given.")
         options = {"image_size": size[0]}
     elif name.startswith("maxvit"):
         options = {"input_size": size}
+    else:
+        options = without_auxiliary_heads(name)
     module = _make(f"torchvision/{name}", size, models.get_model, name, num_classes=num_classes, **options)
     if in_channels != 3:
         replace_first_convolution(module, in_channels)
@@ -117,6 +117,11 @@ def build_torchvision(name: str, in_channels: int, num_classes: int, image_size:
         calls, _ = trace(backbone, in_channels, size)
         layers = [f"backbone.{path}" for path in default_layers(backbone, calls, size)]
     return adapt(module, in_channels, num_classes, layers, image_size=size, name=f"torchvision/{name}")
+
+
+def without_auxiliary_heads(name: str) -> dict[str, Any]:
+    """Options of torchvision's classifiers, so that those which have auxiliary heads have none."""
+    return {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
 
 
 def _make(name: str, size: Size, function: Any, *arguments: Any, **options: Any) -> nn.Module:

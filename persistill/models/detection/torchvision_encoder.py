@@ -9,7 +9,7 @@ from persistill.models.encoder import Encoder
 from persistill.models.feature_extraction.default_layers import default_layers
 from persistill.models.feature_extraction.feature_layout import Layout, Size, channels_and_size, infer_layout, stride
 from persistill.models.feature_extraction.trace import trace
-from persistill.models.libraries import check_torchvision, replace_first_convolution
+from persistill.models.libraries import check_torchvision, replace_first_convolution, without_auxiliary_heads
 from persistill.structures import FeatureMapSpec
 
 _SIZE = (224, 224)
@@ -39,10 +39,7 @@ class TorchvisionEncoder(Encoder):
             raise UserError(
                 f"torchvision/{name} classifies pixels; the encoder of a detector is a classifier of images."
             )
-        options: dict[str, Any] = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
-        if options:
-            options["init_weights"] = True
-        module: nn.Module = models.get_model(name, **options)
+        module: nn.Module = models.get_model(name, **without_auxiliary_heads(name))
         if in_channels != 3:
             replace_first_convolution(module, in_channels)
         size = image_size or _SIZE

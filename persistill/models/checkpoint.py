@@ -155,7 +155,7 @@ def load_into(network: Network, path: Path) -> dict[str, Any]:
         tensors, _ = tidy(tensors, state)
         # Files of long ago count no batches.
         counters = {name: value for name, value in state.items() if name.endswith("num_batches_tracked")}
-        tensors = {**{name: value for name, value in counters.items() if name not in tensors}, **tensors}
+        tensors = {**counters, **tensors}
         advice = f"Give the weights of {_describe(network.name, spec.in_channels, spec.num_classes)}."
         _compare(module, network.name, tensors, path, advice)
         module.load_state_dict(tensors)

@@ -50,7 +50,7 @@ class InputAdapter(Network):
         self.network = network
         self._size = own.shape[1:] if own.shape[1:] != given.shape[1:] else None
         self._channels = own.shape[0]
-        self._same = own[1:] == given[1:] and own.shape == given.shape
+        self._same = own == given
         for name, values in (
             ("_given_mean", given.mean),
             ("_given_std", given.std),

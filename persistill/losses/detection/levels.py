@@ -9,7 +9,7 @@ from torch import Tensor
 from persistill.errors import UserError
 from persistill.losses.functional import check_batches
 from persistill.models.detection.output import DetectionOutput
-from persistill.structures import IGNORE_INDEX, ModelOutput
+from persistill.structures import IGNORE_INDEX, OBJECT_FIELDS, ModelOutput
 
 
 class LevelPair(NamedTuple):
@@ -83,11 +83,14 @@ def foreground(target: Tensor, places: tuple[int, int], image: tuple[int, int]) 
     Raises:
         UserError: if the target is of another form.
     """
-    if target.ndim != 3 or target.shape[2] != 7:
+    if target.ndim != 3 or target.shape[2] != OBJECT_FIELDS:
         raise UserError(
-            f"objects are given as (B, M, 7), as structures.pack_objects makes it; {tuple(target.shape)} was given."
+            f"objects are given as (B, M, {OBJECT_FIELDS}), as structures.pack_objects makes it; {tuple(target.shape)} "
+            "was given."
         )
     height, width = places
+    if not target.shape[1]:
+        return target.new_zeros(len(target), height, width)
     cells = target.new_tensor([width / image[1], height / image[0]]).repeat(2)
     edges = target[..., :4] * cells
     low, high = edges[..., :2].floor(), edges[..., 2:].ceil()
@@ -97,7 +100,4 @@ def foreground(target: Tensor, places: tuple[int, int], image: tuple[int, int]) 
         inside.append((place >= low[..., axis, None]) & (place < high[..., axis, None]))
     counted = (target[..., 4] != IGNORE_INDEX) & (target[..., 5:] == 0).all(-1)
     masks = inside[0][..., :, None] & inside[1][..., None, :] & counted[..., None, None]  # (B, M, H, W)
-    weights = masks / masks.sum((2, 3), keepdim=True).clamp(min=1)
-    if not target.shape[1]:
-        return target.new_zeros(len(target), height, width)
-    return weights.amax(1)
+    return (masks / masks.sum((2, 3), keepdim=True).clamp(min=1)).amax(1)

@@ -75,13 +75,10 @@ class _Levels(LossModule):
                 f"reads {', '.join(sorted(inner.required_outputs))}. Detectors have such outputs for other things than "
                 "images: use DenseKD for the classes of dense heads."
             )
-        pairs = loss.pairs(context.student, context.teachers[0])
+        student, teacher = context.student, context.teachers[0]
         self.levels = nn.ModuleList(
-            inner.build(
-                replace(context, student=_only(pair.student, context.student), teachers=[_only(pair.teacher, one)])
-            )
-            for pair in pairs
-            for one in context.teachers[:1]
+            inner.build(replace(context, student=_only(pair.student, student), teachers=[_only(pair.teacher, teacher)]))
+            for pair in loss.pairs(student, teacher)
         )
 
     def terms(self, student: ModelOutput, teachers: Sequence[ModelOutput], batch: Batch) -> dict[str, Tensor]:

@@ -62,12 +62,9 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
             f"--teacher-weights: {error} The teacher has to tell the {len(seen.classes)} classes of {data} apart. "
             "Without --teacher-weights it is trained on them first."
         ) from None
-    header, _ = models.read_checkpoint(path)
-    shape = (header or {}).get("shape")
-    trained_on = None if shape is None else (int(shape[1]), int(shape[2]))
     if not found.source or len(found.own.mean) != channels:
-        return TeacherCheckpoint(trained_on)
-    return TeacherCheckpoint(trained_on, found.own.mean, found.own.std, found.source)
+        return TeacherCheckpoint(found.trained_on)
+    return TeacherCheckpoint(found.trained_on, found.own.mean, found.own.std, found.source)
 
 
 @dataclass(frozen=True)

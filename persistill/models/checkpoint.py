@@ -129,11 +129,11 @@ def open_network(network: Network, path: Path) -> tuple[Network, dict[str, Any]]
     Raises:
         UserError: see ``load_into``.
     """
-    header, _ = read_checkpoint(path)
+    header, tensors = read_checkpoint(path)
     projector = None if header is None else split_projector(header["model"])[1]
     if projector is not None and not isinstance(network, ProjectedClassifier):
         network = ProjectedClassifier(network, projector)
-    return network, load_into(network, path)
+    return network, copy_into(network, header, tensors, path)
 
 
 def load_into(network: Network, path: Path) -> dict[str, Any]:
@@ -148,9 +148,29 @@ def load_into(network: Network, path: Path) -> dict[str, Any]:
     Raises:
         UserError: if the file is missing, cut short or foreign, or holds another network, with what differs.
     """
-    content, tensors = _parse(path)
-    if _KEY not in _metadata(content):
-        spec, module = network.spec, unwrap(network)
+    return copy_into(network, *read_checkpoint(path), path)
+
+
+def copy_into(
+    network: Network, header: Mapping[str, Any] | None, tensors: Mapping[str, Tensor], path: Path
+) -> dict[str, Any]:
+    """Copy weights that were read already, see ``load_into``.
+
+    Args:
+        network: takes them.
+        header: of ``read_checkpoint``.
+        tensors: likewise; they are not changed.
+        path: of the file, for errors.
+
+    Returns:
+        As ``load_into``.
+
+    Raises:
+        UserError: if they are of another network, with what differs.
+    """
+    spec = network.spec
+    if header is None:
+        module = unwrap(network)
         state = module.state_dict()
         tensors, _ = tidy(tensors, state)
         # Files of long ago count no batches.
@@ -160,8 +180,6 @@ def load_into(network: Network, path: Path) -> dict[str, Any]:
         _compare(module, network.name, tensors, path, advice)
         module.load_state_dict(tensors)
         return {}
-    header = _header(content, path)
-    spec = network.spec
     expected = (network.name, spec.in_channels, spec.num_classes)
     found = (header["model"], header["in_channels"], header["num_classes"])
     if found != expected:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from persistill.errors import UserError
 from persistill.models.base import Network
-from persistill.models.checkpoint import load_into, read_checkpoint, refuse_pickle
+from persistill.models.checkpoint import copy_into, read_checkpoint, refuse_pickle
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.initial_weights import library_normalization
 from persistill.models.input_adapter import ImageFormat, InputAdapter
@@ -28,12 +30,14 @@ class TrainedNetwork:
         own: how it needs images.
         classes: that it tells apart, in its own order; None if its file does not name them.
         source: who says how its images are normalized, in words; empty if nobody does.
+        trained_on: height and width of the images that it was trained on; None if its file does not say.
     """
 
     network: Network
     own: ImageFormat
     classes: tuple[str, ...] | None
     source: str
+    trained_on: Size | None
 
     def about(self) -> dict[str, Any]:
         """For the header of a weights file."""
@@ -90,7 +94,7 @@ def read_trained(
     if not path.is_file():
         raise UserError(f"there is no file {path}.")
     refuse_pickle(path)
-    header, _ = read_checkpoint(path)
+    header, tensors = read_checkpoint(path)
     about: Mapping[str, Any] = header or {}
     _check_view(path, about, view)
     if about.get("task", _CLASSIFICATION) != task and header is not None:
@@ -105,9 +109,10 @@ def read_trained(
             "of the two, give the file as initial weights instead (model.initial, --teacher-initial), from which a "
             "teacher of these classes is trained, or leave it out."
         )
-    shape = about.get("shape") or given.shape
-    size = size or (int(shape[1]), int(shape[2]))
-    network = _network(path, model, header, given, len(classes), size)
+    shape = about.get("shape")
+    trained_on = None if shape is None else (int(shape[1]), int(shape[2]))
+    size = size or trained_on or given.shape[1:]
+    network = _network(path, model, header, tensors, given.shape[0], len(classes), size)
     channels = network.spec.in_channels
     if mean is not None and std is not None:
         source = "as the recipe states"
@@ -130,7 +135,7 @@ def read_trained(
             f"{path} was trained on a view of shape {own.shape}, and the view {view!r} has {given.shape} here: give "
             "the view the settings with which the teacher was trained."
         )
-    return TrainedNetwork(network, given if view != _IMAGE else own, own_classes, source)
+    return TrainedNetwork(network, given if view != _IMAGE else own, own_classes, source, trained_on)
 
 
 def adapt_input(
@@ -167,23 +172,29 @@ def _check_view(path: Path, about: Mapping[str, Any], view: str) -> None:
 
 
 def _network(
-    path: Path, model: str, header: Mapping[str, Any] | None, given: ImageFormat, count: int, size: tuple[int, int]
+    path: Path,
+    model: str,
+    header: Mapping[str, Any] | None,
+    tensors: Mapping[str, Tensor],
+    channels: int,
+    classes: int,
+    size: Size,
 ) -> Network:
     if header is not None:
         network = build(model, header["in_channels"], header["num_classes"], size)
-        load_into(network, path)
+        copy_into(network, header, tensors, path)
         return network.eval()
-    network = build(model, given.shape[0], count, size)
+    network = build(model, channels, classes, size)
     try:
-        load_into(network, path)
+        copy_into(network, header, tensors, path)
     except UserError:
-        if given.shape[0] == 3:
+        if channels == 3:
             raise
-        colored = build(model, 3, count, size)
+        colored = build(model, 3, classes, size)
         try:
-            load_into(colored, path)
+            copy_into(colored, header, tensors, path)
         except UserError:
-            load_into(network, path)  # says what does not fit these images
+            copy_into(network, header, tensors, path)  # says what does not fit these images
         return colored.eval()
     return network.eval()
 

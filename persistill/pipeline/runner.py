@@ -19,7 +19,7 @@ from persistill.pipeline.training_check import check_trainings
 from persistill.pipeline.validate import problems
 from persistill.run_folder import RunFolder
 from persistill.training import make_fabric
-from persistill.utils.memory_errors import is_out_of_memory
+from persistill.utils.memory import is_out_of_memory
 from persistill.utils.output_folder import require_folder
 from persistill.utils.progress import Progress, Silent
 

@@ -4,7 +4,10 @@ import errno
 
 import torch
 
-_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+_WORDS = (
+    *("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory"),
+    *("bad_alloc", "bad allocation"),
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -153,8 +153,6 @@ class Pipeline:
         Raises:
             UserError: if the recipe has no such stage.
         """
-        stages = {stage.folder_name: stage for stage in self.stages()}
-        if folder_name not in stages:
-            raise unknown("stage of this recipe:", folder_name, stages)
+        stage = self.stage(folder_name)
         with chosen_threads(self.context, self.graph):
-            return stages[folder_name].run(self.context)
+            return stage.run(self.context)

@@ -5,7 +5,7 @@ import math
 import statistics
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from persistill.evaluation.predict import evaluating
 from persistill.utils.progress import Progress, Silent
+from persistill.utils.thread_count import computing_with
 
 BATCHES = (1, 64)
 LEAST, MOST, SECONDS = 5, 100, 0.5
@@ -115,7 +116,7 @@ def measure_cost(
             memory[str(batch)] = peak_bytes(network, images)
             for count in threads:
                 meter = Energy()
-                with _threads(count):
+                with computing_with(count or all_threads):
                     found = latency(lambda images=images: network(images), _waiting(device))  # type: ignore[misc]
                 joules = meter.joules()
                 timed.append({"batch": batch, "threads": count, **found})
@@ -199,16 +200,6 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(item, Tensor):
                 self.count(item)
         return out
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _waiting(device: torch.device) -> Callable[[], None]:

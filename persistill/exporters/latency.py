@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from persistill.exporters.formats import LogitsFunction
+from persistill.utils.thread_count import computing_with
 
 BATCHES = (1, 64)
 LEAST, MOST, SECONDS = 3, 100, 0.25
@@ -26,12 +27,8 @@ def milliseconds(model: LogitsFunction, shape: tuple[int, int, int], *, one_by_o
     Returns:
         Number of images in the batch, as text -> milliseconds a batch.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with computing_with(1):
         return _timed(model, shape, BATCHES[:1] if one_by_one else BATCHES)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _timed(model: LogitsFunction, shape: tuple[int, int, int], batches: Sequence[int]) -> dict[str, float]:

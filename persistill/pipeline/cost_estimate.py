@@ -25,8 +25,8 @@ from persistill.pipeline.runner import Pipeline
 from persistill.pipeline.stage import Stage
 from persistill.pipeline.stress_cost import corruption_seconds, gradient_seconds, stress_seconds
 from persistill.pipeline.thread_choice import chosen_threads
-from persistill.pipeline.thread_count import all_threads
 from persistill.utils.progress import Progress, Silent
+from persistill.utils.thread_count import all_threads
 
 STEPS = 2
 """Steps of each training that are measured, all of them and their batches: one would find its batch made beforehand."""

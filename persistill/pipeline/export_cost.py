@@ -13,7 +13,7 @@ from persistill.exporters.student import Student
 from persistill.pipeline.context import Context
 from persistill.pipeline.network_stage import build
 from persistill.pipeline.stages.export import CALIBRATING, count_spread
-from persistill.pipeline.thread_count import computing_with
+from persistill.utils.thread_count import computing_with
 
 _LIBRARIES, _GRAPH = 2.5, 4.0
 """What all files take beside their images: seconds, and times as long as to follow the code of a network once."""

@@ -16,10 +16,10 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from persistill.errors import UserError
 from persistill.pipeline.runner import Pipeline
 from persistill.pipeline.stage import Stage
-from persistill.pipeline.thread_count import computing_with
 from persistill.run_folder import CHECKPOINT, DIVERGED, RunFolder
 from persistill.training import NonFiniteLossError
 from persistill.utils.nested_tensors import tensors_in
+from persistill.utils.thread_count import computing_with
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from persistill import run_folder
 from persistill.pipeline.context import Context
 from persistill.pipeline.out_of_memory import told_what_to_lower
 from persistill.run_folder import DamagedRunError, RunFolder
+from persistill.utils.thread_count import computing_with
 
 
 class Stage(ABC):
@@ -107,15 +108,11 @@ def _as_begun(folder: RunFolder, context: Context) -> Iterator[None]:
         differences.append(f"on {now['device']} what began on {begun['device']}: its last digits are another's")
     if begun["threads"] != now["threads"]:
         differences.append(f"with {begun['threads']} thread(s), as it began, instead of {now['threads']}")
-        torch.set_num_threads(begun["threads"])
     if differences:
         context.progress.start(f"{folder.kind} {folder.name}", 1)
         context.progress.finish(f"goes on {' and '.join(differences)}")
-    try:
+    with computing_with(begun["threads"]):
         yield
-    finally:
-        if begun["threads"] != now["threads"]:
-            torch.set_num_threads(now["threads"])
 
 
 def _outdated(folder: RunFolder, built_on: dict[str, str]) -> str | None:

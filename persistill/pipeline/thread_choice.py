@@ -21,10 +21,10 @@ from persistill.errors import UserError
 from persistill.pipeline.context import Context
 from persistill.pipeline.graph import StageGraph
 from persistill.pipeline.network_stage import build
-from persistill.pipeline.thread_count import computing_with
 from persistill.run_folder import RunFolder
 from persistill.utils.atomic_io import read_json, write_json
 from persistill.utils.file_lock import hold
+from persistill.utils.thread_count import computing_with
 
 BEFORE = torch.get_num_threads()
 """That torch had before anything here changed it."""

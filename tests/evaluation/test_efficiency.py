@@ -11,6 +11,7 @@ from persistill.evaluation import efficiency as cost_module
 from persistill.evaluation.efficiency import Energy, latency, macs, measure_cost, peak_bytes, stored_bytes
 from persistill.models import build
 from persistill.structures import ModelOutput
+from persistill.utils.thread_count import computing_with
 
 
 class Small(nn.Module):
@@ -132,7 +133,7 @@ def test_threads_are_set_and_brought_back(monkeypatch):
     if torch.get_num_threads() == 1:
         set_to = []
         monkeypatch.setattr(torch, "set_num_threads", set_to.append)
-        with cost_module._threads(2):
+        with computing_with(2):
             assert set_to == [2]
         assert set_to == [2, 1]
 

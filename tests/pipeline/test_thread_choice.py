@@ -9,8 +9,8 @@ import torch
 from persistill.config import Arm, Data, Evaluate, Model, Recipe, Train
 from persistill.pipeline import Pipeline, thread_choice
 from persistill.pipeline.thread_choice import chosen_threads, step_seconds
-from persistill.pipeline.thread_count import all_threads
 from persistill.run_folder import RunFolder
+from persistill.utils.thread_count import all_threads
 
 RECIPE = Recipe(
     name="test",

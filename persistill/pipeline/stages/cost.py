@@ -7,8 +7,8 @@ import torch
 from persistill import evaluation, models, run_folder
 from persistill.pipeline.context import Context
 from persistill.pipeline.stage import Stage
-from persistill.pipeline.thread_count import all_threads, computing_with
 from persistill.run_folder import Kind, RunFolder
+from persistill.utils.thread_count import all_threads, computing_with
 
 
 class CostStage(Stage):

@@ -19,7 +19,6 @@ OTHER_FORMATS = frozenset(
 """Endings of images in formats that are not read."""
 
 Place = tuple[int, int]
-_TOP: frozenset[Place] = frozenset()
 
 
 class ImageFiles(NamedTuple):
@@ -66,7 +65,7 @@ def find_image_files(folder: Path, *, linked: bool = False) -> ImageFiles:
     search = _Search(folder)
     search.collect(folder, "", linked=linked)
     names, repeated = sorted(search.found), list[str]()
-    if search.linked:
+    if any(search.found.values()):
         seen: set[Place] = set()
         kept: list[str] = []
         # What lies here itself comes before what a link leads to.
@@ -81,7 +80,7 @@ def find_image_files(folder: Path, *, linked: bool = False) -> ImageFiles:
         links_back=tuple(sorted(search.back)),
         repeated=tuple(repeated),
         broken_links=tuple(sorted(search.broken)),
-        linked=tuple(name for name in names if search.found[name]) if search.linked else (),
+        linked=tuple(name for name in names if search.found[name]),
     )
 
 
@@ -141,7 +140,6 @@ class _Search:
 
     Attributes:
         found: name -> whether it was reached through a link.
-        linked: whether any was.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -151,7 +149,6 @@ class _Search:
         self.others: Counter[str] = Counter()
         self.back: list[str] = []
         self.broken: list[str] = []
-        self.linked = False
 
     def collect(
         self, folder: Path, prefix: str, above: frozenset[Place] = frozenset(), *, linked: bool = False
@@ -172,7 +169,6 @@ class _Search:
                         self.broken.append(name)
                 elif is_image_name(entry.name):
                     self.found[name] = through
-                    self.linked |= through
                 elif (ending := Path(entry.name).suffix.lower()) in OTHER_FORMATS:
                     self.others[ending] += 1
 

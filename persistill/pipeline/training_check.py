@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import torch
 
@@ -19,8 +18,6 @@ from persistill.utils.progress import Silent
 from persistill.utils.registry import is_own_code, named
 
 _TRIED = 64  # test images that evaluators of one's own are tried on
-
-Result = TypeVar("Result")
 
 
 def check_trainings(context: Context) -> None:
@@ -80,16 +77,16 @@ def _check_crops(context: Context, where: str, settings: Train) -> None:
 def _check_own_parts(context: Context, where: str, settings: Train) -> None:
     if is_own_code(settings.optimizer):
         student = build(context, context.recipe.student.name, IMAGE)
-        _tried(f"{where}.optimizer", settings.optimizer, partial(build_optimizer, student.parameters(), settings))
+        _try(f"{where}.optimizer", settings.optimizer, partial(build_optimizer, student.parameters(), settings))
     if is_own_code(settings.schedule):
         steps = len(context.data.splits.train) // settings.batch_size
         for step in (0, settings.epochs * steps - 1):
-            _tried(f"{where}.schedule", settings.schedule, partial(learning_rate, settings, step, steps))
+            _try(f"{where}.schedule", settings.schedule, partial(learning_rate, settings, step, steps))
     for own in filter(is_own_code, settings.augment):
         index = torch.arange(2)
         images, target = (context.data.splits.train.fetch(index), context.data.splits.train.fetch_targets(index))
         generator = torch.Generator().manual_seed(0)
-        _tried(f"{where}.augment", own, partial(augment, images, target, (own,), 0, generator))
+        _try(f"{where}.augment", own, partial(augment, images, target, (own,), 0, generator))
 
 
 def _check_own_corruptions(context: Context) -> None:
@@ -99,7 +96,7 @@ def _check_own_corruptions(context: Context) -> None:
         (corruption,) = find_corruptions((given,))
         for severity in SEVERITIES:
             images = test.fetch(rows) / 255
-            _tried(
+            _try(
                 "evaluate.corruptions",
                 given,
                 partial(corrupt, images, corruption, severity, context.recipe.evaluate.noise_seed, rows),
@@ -127,14 +124,14 @@ def _check_own_evaluators(context: Context) -> None:
             continue
 
 
-def _tried(where: str, given: object, call: Callable[[], Result]) -> Result:
-    """What code of one's own gives.
+def _try(where: str, given: object, call: Callable[[], object]) -> None:
+    """Call code of one's own.
 
     Raises:
         UserError: if it raises anything.
     """
     try:
-        return call()
+        call()
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except Exception as error:

@@ -6,7 +6,6 @@ otherwise, so the choice is made once for a recipe, and kept.
 """
 
 import contextlib
-import json
 import os
 import statistics
 import time
@@ -78,7 +77,7 @@ def _choice(context: Context, graph: StageGraph, most: int, *, keep: bool) -> in
         return _tried[name, most][0]
     with hold(context.out / ".locks" / f"threads-{name}.lock", wait=True):
         path = folder / f"{name}.json"
-        with contextlib.suppress(UserError, OSError, json.JSONDecodeError, KeyError, TypeError, ValueError):
+        with contextlib.suppress(UserError, OSError, KeyError, TypeError, ValueError):
             if 0 < (count := int(read_json(path)["threads"])) <= most:
                 return count
         tried = _tried.pop((name, most), None)

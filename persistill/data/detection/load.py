@@ -14,7 +14,7 @@ from persistill.data.detection.coco import is_coco, read_coco
 from persistill.data.detection.table import BoxFormat, read_box_hub, read_box_parquet
 from persistill.data.detection.voc import is_voc, read_voc
 from persistill.data.detection.yolo import is_yolo, read_yolo
-from persistill.data.sources.parquet import parquet_files
+from persistill.data.sources.shards import shard_files
 from persistill.data.splits import draw_splits
 from persistill.data.splits_reader import Splits, read_splits
 from persistill.errors import UserError
@@ -58,7 +58,7 @@ def open_box_source(place: str, box_format: BoxFormat | None = None) -> BoxSourc
     """
     folder = Path(place).expanduser()
     if folder.is_dir():
-        if files := parquet_files(folder):
+        if files := shard_files(folder, ".parquet"):
             return read_box_parquet(folder, files, box_format)
         for fits, read in _FORMATS.values():
             if fits(folder):

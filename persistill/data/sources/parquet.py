@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from persistill.data.sources.base import LABEL_NAMES, ImageRows, IntArray, Source, part_of
+from persistill.data.sources.class_column import number_classes
+from persistill.data.sources.shards import shards_by_part
 from persistill.errors import UserError, first_line, unknown
-from persistill.utils.image_files import leads_back
 from persistill.utils.image_reader import open_image
-from persistill.utils.units import first_few
 
 _SECONDS = 5
 """In which the hub has to answer."""
@@ -111,29 +111,10 @@ def file_of_row(path: str | None, roots: Sequence[Path]) -> Path:
     return file
 
 
-def parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files in a folder and up to two folders below it (configuration, split), sorted; no hidden ones."""
-    found: list[Path] = []
-
-    def collect(place: Path, depth: int) -> None:
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.name.lower().endswith(".parquet") and entry.is_file():
-                    found.append(Path(entry.path))
-                elif depth and entry.is_dir() and not leads_back(Path(entry.path)):
-                    collect(Path(entry.path), depth - 1)
-
-    collect(folder, 2)
-    return sorted(found)
-
-
 def read_parquet(folder: Path, files: Sequence[Path], label: str | None) -> Source:
     """Read a folder of Parquet files in the Hugging Face image layout.
 
-    Files belong to a part by the beginning of their name (train, val, dev, test) or of a folder's above them; where no
-    file has such a name, all are training images.
+    Files belong to parts as ``shards_by_part`` says.
 
     Args:
         folder: what to call the data set.
@@ -155,35 +136,36 @@ def open_tables(folder: Path, files: Sequence[Path]) -> Mapping[str, Any]:
     from datasets import load_dataset  # noqa: PLC0415  half a second that other sources need not pay
     from datasets.exceptions import DatasetsError  # noqa: PLC0415
 
-    shards: dict[str, list[str]] = {}
-    features = None
-    empty: dict[str, Path] = {}
-    _one_configuration(folder, files)
-    for file in files:
-        found, rows = _schema(file)
-        above = [part_of(name) for name in file.parent.relative_to(folder).parts]
-        part = part_of(file.name) or next(filter(None, reversed(above)), "")
-        if not rows:
-            empty.setdefault(part, file)
-            continue
-        if features is not None and found != features:
-            raise UserError(f"{file} and {files[0]} have different columns, types or class names.")
-        features = found
-        shards.setdefault(part, []).append(glob.escape(str(file)))
-    for part, file in empty.items():
-        if part not in shards:
-            raise UserError(f"{file} holds no rows. Remove it, or put the rows of its images in.")
-    nameless = shards.pop("", [])
-    if nameless and shards:
-        raise UserError(
-            f"{nameless[0]} belongs to no part: the names of Parquet files begin with train, val or test, "
-            f"as those of others in {folder} do."
-        )
+    shards = filled_shards(folder, files)
+    named = {part: [glob.escape(str(file)) for file in of_part] for part, of_part in shards.items()}
     try:
-        tables: Mapping[str, Any] = load_dataset("parquet", data_files=shards or {"train": nameless})
+        tables: Mapping[str, Any] = load_dataset("parquet", data_files=named)
     except (OSError, ValueError, pa.ArrowException, DatasetsError) as error:
         raise UserError(f"{folder} cannot be read as Parquet: {first_line(error.__cause__ or error)}") from error
     return tables
+
+
+def filled_shards(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Parquet files with rows, by the names of their parts.
+
+    Raises:
+        UserError: if a file is damaged, files disagree, or a part has no rows.
+    """
+    parts = shards_by_part(folder, files, "Parquet files")
+    features = None
+    filled: dict[str, list[Path]] = {}
+    for part, shards in parts.items():
+        for file in shards:
+            found, rows = _schema(file)
+            if not rows:
+                continue
+            if features is not None and found != features:
+                raise UserError(f"{file} and {files[0]} have different columns, types or class names.")
+            features = found
+            filled.setdefault(part, []).append(file)
+        if part not in filled:
+            raise UserError(f"{shards[0]} holds no rows. Remove it, or put the rows of its images in.")
+    return filled
 
 
 def _schema(file: Path) -> tuple[Any, int]:
@@ -206,21 +188,6 @@ def _schema(file: Path) -> tuple[Any, int]:
             f'the columns of {file} are described wrongly under "huggingface" in the metadata of its schema: '
             f"{first_line(error)} Write the file again with the library datasets, or without this metadata."
         ) from None
-
-
-def _one_configuration(folder: Path, files: Sequence[Path]) -> None:
-    """See that files lie in one folder, but for folders that are named by parts.
-
-    Raises:
-        UserError: if they do not.
-    """
-    found = {Path(*(n for n in file.parent.relative_to(folder).parts if part_of(n) is None)) for file in files}
-    if len(found) > 1:
-        names = sorted(path.as_posix() for path in found)
-        raise UserError(
-            f"{folder} has Parquet files of several data sets or configurations: {', '.join(names[:5])}"
-            f"{', ...' if len(names) > 5 else ''}. Name the folder of one: --set data.source={folder / names[-1]}"
-        )
 
 
 def read_hub(name: str, label: str | None, known: Sequence[str]) -> Source:
@@ -326,62 +293,11 @@ def _from_tables(tables: Mapping[str, Any], label: str | None, where: str, roots
         part: table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
         for part, table in parts.items()
     }
-    names = getattr(features[column], "names", None)
-    values: list[Any]
-    if names is None:
-        values = sorted({value for value in raw["train"] if value is not None}, key=_natural)
-    else:
-        values = list(range(len(names)))
-    labeled = {
-        part: found
-        for part, found in raw.items()
-        # A test part without any class is one whose classes the authors keep to themselves.
-        if part == "train" or not all(value is None or _negative(value) for value in found)
+    numbered = number_classes(raw, getattr(features[column], "names", None), column, where)
+    rows: dict[str, ImageRows] = {
+        part: TableRows(parts[part], images, targets, part, roots) for part, targets in numbered.targets.items()
     }
-    if names is None:
-        _require_no_negatives(labeled, column, where)
-    used = {value for found in labeled.values() for value in found}
-    absent = [] if names is None else [names[value] for value in values if value not in used]
-    if names is not None:
-        values = [value for value in values if value in used]
-    number = {value: i for i, value in enumerate(values)}
-    rows: dict[str, ImageRows] = {}
-    for part, found in labeled.items():
-        targets = np.array([number.get(value, -1) for value in found], dtype=np.int64)
-        if (targets < 0).any():
-            row = int(np.argmax(targets < 0))
-            raise UserError(
-                f"{int((targets < 0).sum())} of {len(targets)} images of the {part} split of {where} have no known "
-                f"class; the first is row {row}, whose {column!r} is {found[row]!r}."
-            )
-        rows[part] = TableRows(parts[part], images, targets, part, roots)
-    notes = [
-        f"The {len(found):,} images of the {part} split of {where} have no class: no figure is measured on them."
-        for part, found in raw.items()
-        if part not in labeled
-    ]
-    if absent:
-        notes.append(f"{len(absent)} named classes of {where} have no image and are left out: {first_few(absent)}.")
-    classes = tuple(str(value) if names is None else names[value] for value in values)
-    return Source(classes, rows, {part: f"the split {part} of {where}" for part in rows}, tuple(notes))
-
-
-def _negative(value: Any) -> bool:
-    return isinstance(value, int) and value < 0
-
-
-def _require_no_negatives(labeled: Mapping[str, Sequence[Any]], column: str, where: str) -> None:
-    """Refuse numbers below 0 as classes: they stand for images whose class is not known.
-
-    Raises:
-        UserError: if there are some.
-    """
-    for part, found in labeled.items():
-        if wrong := [row for row, value in enumerate(found) if _negative(value)]:
-            raise UserError(
-                f"{len(wrong):,} of {len(found):,} images of the {part} split of {where} have no class: {column!r} is "
-                f"{found[wrong[0]]} in row {wrong[0]}, and classes are numbered from 0. Leave such rows out."
-            )
+    return Source(numbered.classes, rows, {part: f"the split {part} of {where}" for part in rows}, numbered.notes)
 
 
 def image_columns(features: Mapping[str, Any]) -> list[str]:
@@ -431,7 +347,3 @@ def _unlikely(column: str) -> int:
     if name in LABEL_NAMES:
         return LABEL_NAMES.index(name)
     return len(LABEL_NAMES) + (not any(word in name for word in LABEL_NAMES))
-
-
-def _natural(value: Any) -> tuple[bool, Any]:
-    return isinstance(value, str), value

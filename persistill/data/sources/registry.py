@@ -16,7 +16,8 @@ from persistill.data.sources.label_table import TABLE_SUFFIXES, label_tables, re
 from persistill.data.sources.mask_folder import read_mask_folder
 from persistill.data.sources.mask_parquet import read_mask_hub, read_mask_parquet
 from persistill.data.sources.medmnist import read_npz
-from persistill.data.sources.parquet import parquet_files, read_hub, read_parquet
+from persistill.data.sources.parquet import read_hub, read_parquet
+from persistill.data.sources.shards import shard_files
 from persistill.data.splits import draw_splits
 from persistill.data.splits_reader import Splits, read_splits
 from persistill.errors import UserError, unknown
@@ -85,7 +86,7 @@ def open_source(settings: Data) -> Source:
     if folder.is_dir():
         if (table := _label_table(folder, settings)) is not None:
             return read_label_table(folder, table, settings.label)
-        files = parquet_files(folder)
+        files = shard_files(folder, ".parquet")
         if files:
             return read_parquet(folder, files, settings.label)
         _no_label(settings)
@@ -111,7 +112,7 @@ def open_mask_source(settings: Data) -> MaskSource:
     name = settings.source
     folder = Path(name).expanduser()
     if folder.is_dir():
-        files = parquet_files(folder)
+        files = shard_files(folder, ".parquet")
         if files:
             return read_mask_parquet(folder, files, settings.label)
         _no_label(settings)
@@ -194,7 +195,7 @@ def _label_table(folder: Path, settings: Data) -> Path | None:
         known = [path.name for path in label_tables(folder)]
         raise unknown("CSV file (data.labels)", settings.labels, known, f"These are the ones in {folder}.")
     tables = label_tables(folder)
-    if not tables or parquet_files(folder) or has_class_folders(folder):
+    if not tables or shard_files(folder, ".parquet") or has_class_folders(folder):
         return None
     if len(tables) > 1:
         raise UserError(

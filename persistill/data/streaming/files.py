@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from persistill.data.sources.parquet import file_of_row, parquet_files
+from persistill.data.sources.parquet import file_of_row
+from persistill.data.sources.shards import shard_files
 from persistill.data.streaming.arrays import ARRAY_SUFFIXES, open_array_stream
 from persistill.data.streaming.base import ImageStream, Pixels, Survey, Unreadable
 from persistill.errors import UserError, unknown
@@ -51,7 +52,7 @@ def open_stream(source: Path, field: str | None = None) -> ImageStream:
     source = source.expanduser()
     suffix = source.suffix.lower()
     if source.is_dir():
-        files = parquet_files(source)
+        files = shard_files(source, ".parquet")
         if files:
             return _ParquetStream(source, files, field)
         names = image_names(source)

@@ -2,7 +2,7 @@
 
 from persistill.metrics.calibration import classwise_ece, ece, ece_equal_mass, fit_temperature
 from persistill.metrics.classification import ClassScores, accuracy, brier, class_scores, nll, top_k
-from persistill.metrics.detection.bootstrap import Interval, ap_difference, ap_intervals
+from persistill.metrics.detection.bootstrap import Interval, ap_difference, ap_draws, ap_intervals
 from persistill.metrics.detection.coco_ap import class_ap, class_recall, coco_figures
 from persistill.metrics.detection.d_ece import d_ece
 from persistill.metrics.detection.errors import error_counts
@@ -21,6 +21,7 @@ __all__ = [
     "accuracy",
     "agreement",
     "ap_difference",
+    "ap_draws",
     "ap_intervals",
     "aurc",
     "auroc",

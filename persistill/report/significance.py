@@ -125,15 +125,57 @@ def paired_ratio_difference(
         )
     if not (np.isfinite(arm).all() and np.isfinite(baseline).all()):
         raise UserError("a paired difference needs finite figures; some are NaN or infinite.")
-    seeds, images = arm.shape[:2]
-    of_seeds, of_images = _counts(seeds, seed, "seeds"), _counts(images, seed, "images").astype(np.float64)
+    images = arm.shape[1]
+    of_images = _counts(images, seed, "images").astype(np.float64)
     once = np.ones((1, images))
     whole = _ratio(arm, once)[:, 0] - _ratio(baseline, once)[:, 0]
     differences = _ratio(arm, of_images) - _ratio(baseline, of_images)  # (S, draws)
-    mean = float(whole.mean())
+    return _over_seeds(whole, differences, images, larger_is_better=larger_is_better, seed=seed)
+
+
+def paired_drawn_difference(
+    arm: NDArray[np.floating],
+    baseline: NDArray[np.floating],
+    images: int,
+    *,
+    larger_is_better: bool = True,
+    seed: int = 0,
+) -> Difference:
+    """As ``paired_difference``, for figures that can be told of whole sets of images alone, such as average precision.
+
+    Args:
+        arm: (S, 1 + D), of seed s the figure of all images, and of D draws of the images with replacement. They are the
+            same draws for all networks. A draw of which the figure is NaN (no object is in it) does not count.
+        baseline: (S, 1 + D), the same seeds and draws.
+        images: of which they are drawn.
+        larger_is_better: False for a loss.
+        seed: of the draws of seeds.
+
+    Raises:
+        UserError: if the shapes differ, there is no draw, or the figure of all images is not finite.
+    """
+    if arm.shape != baseline.shape or arm.ndim != 2 or arm.shape[0] < 1 or arm.shape[1] < 2:
+        raise UserError(
+            "a paired difference of draws needs, for each seed, the figure of all images and of draws of them, the "
+            f"same ones in both arms; shapes {arm.shape} and {baseline.shape} were given."
+        )
+    differences = arm.astype(np.float64) - baseline.astype(np.float64)
+    whole, drawn = differences[:, 0], differences[:, 1:]
+    drawn = drawn[:, np.isfinite(drawn).all(0)]
+    if not np.isfinite(whole).all() or not drawn.size:
+        raise UserError("a paired difference needs finite figures; some are NaN or infinite.")
+    return _over_seeds(whole, drawn, images, larger_is_better=larger_is_better, seed=seed)
+
+
+def _over_seeds(
+    whole: NDArray[np.float64], drawn: NDArray[np.float64], images: int, *, larger_is_better: bool, seed: int
+) -> Difference:
+    """From each seed's difference on all images (S,) and on draws of them (S, D): the mean, and its interval."""
+    seeds, mean = len(whole), float(whole.mean())
+    of_seeds = _counts(seeds, seed, "seeds", drawn.shape[1])
     if seeds > 1:
-        differences += (whole - mean)[:, None] * (_stretch(seeds) - 1)
-    draws = (differences * of_seeds.T).sum(0) / seeds
+        drawn = drawn + (whole - mean)[:, None] * (_stretch(seeds) - 1)
+    draws = (drawn * of_seeds.T).sum(0) / seeds
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(draws, [tail, 100 - tail])
     return Difference(mean, float(low), float(high), seeds, images, larger_is_better)
@@ -200,10 +242,10 @@ def _stretch(seeds: int) -> float:
 
 
 @lru_cache(maxsize=12)  # seeds, all images, and the parts of them that two pairs of teachers tell apart
-def _counts(size: int, seed: int, of: str) -> NDArray[np.uint8]:
-    """(DRAWS, size): how often each of ``size`` things is in each draw of ``size`` with replacement."""
+def _counts(size: int, seed: int, of: str, draws: int = DRAWS) -> NDArray[np.uint8]:
+    """(draws, size): how often each of ``size`` things is in each draw of ``size`` with replacement."""
     random = np.random.default_rng([seed, len(of), size])
-    counts = np.empty((DRAWS, size), np.uint8)
+    counts = np.empty((draws, size), np.uint8)
     for row in counts:
         row[:] = np.bincount(random.integers(size, size=size), minlength=size)
     return counts

@@ -302,6 +302,8 @@ def test_differences_are_paired():
     same = metrics.ap_difference(one, one, draws=20)["ap"]
     assert same == (0, 0, 0)
     gain = metrics.ap_difference(one, other, draws=60)["ap"]
+    drawn_gains = np.subtract(*(metrics.ap_draws(of, draws=60)["ap"] for of in (one, other)))
+    assert (gain.value, *np.quantile(drawn_gains[1:], [0.025, 0.975])) == pytest.approx(gain)
     assert 0 < gain.low < gain.value < gain.high
     alone = metrics.ap_intervals(one, draws=60)["ap"]
     assert gain.value == pytest.approx(alone.value - metrics.coco_figures(other)["ap"])

@@ -61,5 +61,20 @@ def test_networks_of_different_images_are_not_compared(maker):
         arrays = {name: file[name] for name in file}
     order = np.random.default_rng(0).permutation(len(arrays["target"]))
     np.savez(run.evaluation / "predictions.npz", target=arrays["target"][order], logits=arrays["logits"][order])
-    with pytest.raises(UserError, match="other test images"):
+    with pytest.raises(UserError, match="other images"):
+        against_baseline(comparison)
+
+
+def test_figures_of_draws_are_read_where_they_are_stored(maker):
+    comparison = read(maker.comparison())
+    for number, arm in enumerate(comparison.arms):
+        for run in arm.runs:
+            drawn = np.linspace(0.4, 0.5, 101) + 0.1 * number
+            np.savez(run.evaluation / "draws.npz", accuracy=drawn, validation_accuracy=drawn - 0.2)
+    found = against_baseline(comparison)
+    for number, arm in enumerate(comparison.arms[1:], 1):
+        assert found[arm.name].mean == pytest.approx(0.1 * number)
+        assert (found[arm.name].images, found[arm.name].verdict) == (200, "better")
+    np.savez(comparison.arms[1].runs[0].evaluation / "draws.npz", accuracy=np.ones(5))
+    with pytest.raises(UserError, match="other images"):
         against_baseline(comparison)

@@ -12,6 +12,7 @@ from persistill.errors import UserError
 from persistill.report.significance import (
     Difference,
     paired_difference,
+    paired_drawn_difference,
     paired_ratio_difference,
     sentence,
     student_quantile,
@@ -209,3 +210,28 @@ def test_ratios_that_are_not_finite_are_refused():
     parts = np.ones((1, 2, 1, 2))
     with pytest.raises(UserError, match="finite"):
         paired_ratio_difference(parts, parts * np.nan)
+
+
+def test_figures_of_draws_are_compared_like_those_of_images():
+    random = np.random.default_rng(0)
+    arm, baseline = random.random((3, 40)) + 0.1, random.random((3, 40))
+    drawn = [random.integers(40, size=40) for _ in range(3000)]
+
+    def of_draws(figures: np.ndarray) -> np.ndarray:
+        return np.stack([figures.mean(1), *(figures[:, rows].mean(1) for rows in drawn)], 1)
+
+    found = paired_drawn_difference(of_draws(arm), of_draws(baseline), 40)
+    expected = paired_difference(arm, baseline)
+    assert found.mean == pytest.approx(expected.mean)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.1 * (found.high - found.low))
+    assert (found.seeds, found.images) == (3, 40)
+
+
+def test_draws_without_a_figure_do_not_count():
+    arm, baseline = np.array([[0.5, 0.4, np.nan, 0.6]]), np.array([[0.1, 0.1, 0.1, 0.2]])
+    found = paired_drawn_difference(arm, baseline, 9)
+    assert (found.mean, found.low >= 0.3, found.high <= 0.4) == (0.4, True, True)
+    with pytest.raises(UserError, match="finite"):
+        paired_drawn_difference(arm[:, [2, 0]], baseline[:, [2, 0]], 9)
+    with pytest.raises(UserError, match="the same"):
+        paired_drawn_difference(arm, baseline[:, :3], 9)

@@ -25,6 +25,22 @@ class Interval(NamedTuple):
     high: float
 
 
+def ap_draws(matches: DetectionMatches, draws: int = DRAWS, seed: int = 0) -> dict[str, FloatArray]:
+    """Figures "ap" and "ap50" of all images, and of draws of them, from which intervals of differences are told, too.
+
+    Args:
+        matches: of all images.
+        draws: of as many images as there are, with replacement. They depend on the number of images alone: two networks
+            see the same images in every draw.
+        seed: of the draws.
+
+    Returns:
+        (1 + draws,) of each figure, all images first; NaN where a draw holds no object that counts.
+    """
+    each = [mean_ap(matches), *(mean_ap(matches, weights) for weights in _weights(matches.images, draws, seed))]
+    return dict(zip(("ap", "ap50"), np.array(each).T, strict=True))
+
+
 def ap_intervals(
     matches: DetectionMatches, draws: int = DRAWS, seed: int = 0, level: float = 0.95
 ) -> dict[str, Interval]:
@@ -36,9 +52,7 @@ def ap_intervals(
         seed: of the draws.
         level: share of the draws inside.
     """
-    whole = np.array(mean_ap(matches))
-    drawn = np.array([mean_ap(matches, weights) for weights in _weights(matches.images, draws, seed)])
-    return _intervals(whole, drawn, level)
+    return _intervals(ap_draws(matches, draws, seed), level)
 
 
 def ap_difference(
@@ -60,14 +74,8 @@ def ap_difference(
         raise UserError(
             f"a difference is one of the same images; {matches.images} and {baseline.images} images were given."
         )
-    whole = np.subtract(mean_ap(matches), mean_ap(baseline))
-    drawn = np.array(
-        [
-            np.subtract(mean_ap(matches, weights), mean_ap(baseline, weights))
-            for weights in _weights(matches.images, draws, seed)
-        ]
-    )
-    return _intervals(whole, drawn, level)
+    ours, theirs = (ap_draws(of, draws, seed) for of in (matches, baseline))
+    return _intervals({name: ours[name] - theirs[name] for name in ours}, level)
 
 
 def _weights(images: int, draws: int, seed: int) -> list[IntArray]:
@@ -76,10 +84,9 @@ def _weights(images: int, draws: int, seed: int) -> list[IntArray]:
     return [np.bincount(generator.integers(images, size=images), minlength=images) for _ in range(draws)]
 
 
-def _intervals(whole: FloatArray, drawn: FloatArray, level: float) -> dict[str, Interval]:
+def _intervals(found: dict[str, FloatArray], level: float) -> dict[str, Interval]:
     tail = (1 - level) / 2
-    ends = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
     return {
-        name: Interval(float(whole[at]), float(ends[0, at]), float(ends[1, at]))
-        for at, name in enumerate(("ap", "ap50"))
+        name: Interval(float(values[0]), *map(float, np.nanquantile(values[1:], [tail, 1 - tail])))
+        for name, values in found.items()
     }

@@ -139,6 +139,9 @@ def test_onnx_files_that_answer_something_else_are_named(tmp_path):
         ({"calibrated": None}, "calibrated is null"),
         ({"noise": {"much": 0.5}}, r"metrics\.noise\.much"),
         ({"selective": {"coverage": [0.5, 1.0], "accuracy": [1.0]}}, "accuracy has 1 entries, and coverage 2"),
+        ({"ap50": 1.5}, r"metrics\.ap50 should be less than"),
+        ({"errors": {"right": -1}}, r"metrics\.errors\.right should be greater.*errors\.misplaced is missing"),
+        ({"by_class": {"ap": [0.5], "ap50": [], "objects": [3]}}, "ap50 has 0 entries, and objects 1"),
     ],
 )
 def test_figures_that_cannot_be_are_not_believed(tmp_path, changes, said):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from persistill.schemas.base import Count, Positive, Schema, Share, Temperature, Text
+from persistill.schemas.detection import DetectionMetrics
 
 _Level = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(e[+\-]?\d{1,2})?$", max_length=40)]
 _BySeverity = dict[str, dict[_Level, Share | None]]
@@ -73,13 +74,14 @@ class _Corruptions(Schema):
     error: Share | None
     accuracy: _BySeverity | None = None
     miou: _BySeverity | None = None
+    ap: _BySeverity | None = None
 
 
 class _Nothing(Schema, extra="forbid"):
     """An empty object: this network was not shown such images."""
 
 
-class Metrics(_Confidence):
+class Metrics(_Confidence, DetectionMetrics):
     """Fractions, and negative log-likelihoods in nats; null where a figure was not finite."""
 
     accuracy: Share | None = None

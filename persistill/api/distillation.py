@@ -231,7 +231,7 @@ def distill(
     the result tells whether distillation helped. Interrupted and called again, it goes on where it stopped.
 
     Args:
-        data: a folder with one folder of images a class, a folder of Parquet files, or a hub name (owner/name).
+        data: a folder with one folder of images a class, of Parquet or of tar files, or a hub name (owner/name).
         teacher: a network's name: "wrn-16-2", "timm/NAME", "torchvision/NAME" or "package.module:function".
         student: likewise.
         method: "tgd", "kd", "sp", "at", "amd", "dkd", ...; several for one student each; "kd+at" adds two up.

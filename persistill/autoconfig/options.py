@@ -16,7 +16,7 @@ class Options(Settings):
     """A wish. What is left out is chosen by ``make_recipe``, which says why.
 
     Attributes:
-        data: as ``Data.source``: a folder of class folders, a folder of Parquet files, a hub name, "digits".
+        data: as ``Data.source``: a folder of class folders, of Parquet or of tar files, a hub name, "digits".
         teacher: a network's name, as in ``Model``.
         student: likewise.
         methods: names of methods (``autoconfig.names()``), each a student of its own beside the one that is trained

@@ -30,7 +30,7 @@ def distill(
         typer.Option(
             "--data",
             metavar="FOLDER",
-            help="A folder with one folder of images a class, a folder of Parquet files, or a hub name (owner/name).",
+            help="A folder with one folder of images a class, of Parquet or of tar files, or a hub name (owner/name).",
         ),
     ],
     teacher: Annotated[

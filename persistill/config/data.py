@@ -18,8 +18,9 @@ class Data(Settings):
 
     Attributes:
         source: "digits" (ships with scikit-learn), a hub name ("uoft-cs/cifar10"), a folder of class folders, or a
-            folder of Parquet files in the Hugging Face image layout, an .npz file in the layout of MedMNIST, or your
-            own (see ``data.SOURCES``). For segmentation: a folder with ``images`` and ``masks``, Parquet files or a hub
+            folder of Parquet files in the Hugging Face image layout, tar files in the layout of WebDataset (a folder of
+            them, or "train-{000..009}.tar"), an .npz file in the layout of MedMNIST, or your own (see
+            ``data.SOURCES``). For segmentation: a folder with ``images`` and ``masks``, Parquet files or a hub
             name with a column of masks.
         labels: a CSV file of file names and classes, in the folder ``source`` or elsewhere; None to take class folders,
             or the only CSV file of a folder that has none.
@@ -41,8 +42,8 @@ class Data(Settings):
         duplicates: what to do about images that are equal, pixel for pixel, in two splits or with two targets: "warn",
             "refuse", or "drop" the training image where the other is a validation or test image, the validation image
             where the other is a test image, and all training images of two classes.
-        label: column of a Parquet, hub or CSV source that holds the class or the mask; None if there is only one that
-            can.
+        label: column of a Parquet, hub or CSV source, or key of the JSON files in tar files, that holds the class or
+            the mask; None if there is only one that can.
         ignore: value of the pixels of a mask that have no class; neither losses nor metrics count them.
     """
 

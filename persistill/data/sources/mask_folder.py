@@ -7,12 +7,11 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from persistill.data.sources.base import MaskRows, MaskSource, part_of
+from persistill.data.sources.class_names import read_class_names
 from persistill.data.sources.image_folder import subfolders
 from persistill.errors import UserError
 from persistill.utils.image_files import ImageFiles, find_image_files, not_taken
 from persistill.utils.image_reader import open_image
-
-CLASS_NAMES = "classes.txt"
 
 
 class MaskFolderRows:
@@ -85,7 +84,7 @@ def read_mask_folder(folder: Path) -> MaskSource:
             notes += not_taken(files._replace(repeated=()), str(root / name))
         rows[part] = MaskFolderRows(folder, *_pairs(root, found))
     origins = {part: str(root) for part, root in roots.items()}
-    return MaskSource(_class_names(folder / CLASS_NAMES), rows, origins, tuple(notes))
+    return MaskSource(read_class_names(folder), rows, origins, tuple(notes))
 
 
 def _pairs(root: Path, files: Mapping[str, ImageFiles]) -> tuple[list[Path], list[Path]]:
@@ -112,16 +111,3 @@ def _by_stem(folder: Path, names: Sequence[str]) -> dict[str, Path]:
         if len(paths) > 1:
             raise UserError(f"{paths[0]} and {paths[1]} differ in their ending only. Keep one of them.")
     return {stem: paths[0] for stem, paths in stems.items()}
-
-
-def _class_names(file: Path) -> tuple[str, ...] | None:
-    if not file.exists():
-        return None
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{file} is no text in UTF-8: save it so, with the name of one class a line.") from None
-    names = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise UserError(f"{file} must hold two or more names of classes, one a line, each once; it holds {names}.")
-    return names

@@ -18,6 +18,7 @@ from persistill.data.sources.mask_parquet import read_mask_hub, read_mask_parque
 from persistill.data.sources.medmnist import read_npz
 from persistill.data.sources.parquet import read_hub, read_parquet
 from persistill.data.sources.shards import shard_files
+from persistill.data.sources.tar_shards import TAR, read_tar_shards, shard_pattern
 from persistill.data.splits import draw_splits
 from persistill.data.splits_reader import Splits, read_splits
 from persistill.errors import UserError, unknown
@@ -89,13 +90,19 @@ def open_source(settings: Data) -> Source:
         files = shard_files(folder, ".parquet")
         if files:
             return read_parquet(folder, files, settings.label)
+        if (shards := shard_files(folder, TAR)) and not has_class_folders(folder):
+            return read_tar_shards(folder, shards, settings.label, name)
         _no_label(settings)
         return read_folder(folder)
     _no_labels(settings)
+    if (named_shards := shard_pattern(name)) is not None:
+        return read_tar_shards(*named_shards, settings.label, name)
     if folder.is_file() and folder.suffix.lower() == ".npz":
         _no_label(settings)
         return read_npz(folder)
-    _look_for(name, folder, known, "an .npz file, a folder of Parquet files or of class folders, or a CSV file")
+    _look_for(
+        name, folder, known, "an .npz file, tar files, a folder of Parquet files or of class folders, or a CSV file"
+    )
     return read_hub(name, settings.label, known)
 
 

@@ -22,6 +22,12 @@ from persistill.report.table import NOTHING, Table, as_markdown, escaped, percen
 from persistill.utils.atomic_io import atomic
 
 _TAGS = ("knowledge-distillation", "persistill")
+_DOES = {
+    "image-classification": "classifies",
+    "image-segmentation": "gives a class to every pixel of",
+    "object-detection": "finds objects in",
+}
+"""Tasks by their names on the Hub, and what a network of each does with images."""
 
 
 def model_card(comparison: Comparison, arm: str, seed: int | None = None) -> str:
@@ -112,10 +118,11 @@ def _body(comparison: Comparison, arm: ArmSummary, run: Run) -> Iterator[str]:
     methods = ", ".join(str(method.get("is", "?")) for method in own.get("methods") or ())
     size = "" if run.parameters is None else f" with {run.parameters:,} parameters"
     seed = "" if run.seed is None else f", seed {run.seed}"
+    does = _DOES.get(comparison.task.pipeline_tag, "was trained on")
     made = f"learned from {teachers} by {methods}" if teachers and methods else "was trained without teachers"
     yield f"# {escaped(comparison.recipe)}: {escaped(arm.name)}"
     yield escaped(
-        f"A {model}{size} that classifies images like those of {_source(comparison)}. It {made} ({arm.name}{seed}), "
+        f"A {model}{size} that {does} images like those of {_source(comparison)}. It {made} ({arm.name}{seed}), "
         "with Persistill."
     )
     if comparison.classes:
@@ -135,7 +142,7 @@ def _body(comparison: Comparison, arm: ArmSummary, run: Run) -> Iterator[str]:
         yield escaped(decision.sentence)
         yield "\n".join(f"* {escaped(reason)}" for reason in decision.reasons)
     yield "## What to know before using it"
-    yield "\n".join(f"* {line}" for line in _limits(run))
+    yield "\n".join(f"* {line}" for line in _limits(comparison.task.pipeline_tag, run))
     yield "## How it was made"
     yield as_markdown(_making(comparison, arm, run))
 
@@ -196,8 +203,12 @@ def _verdict(comparison: Comparison, arm: ArmSummary) -> str:
     )
 
 
-def _limits(run: Run) -> Iterator[str]:
-    yield "It knows its classes and nothing else: an image of another thing gets one of them, often with confidence."
+def _limits(tag: str, run: Run) -> Iterator[str]:
+    if tag == "object-detection":
+        yield "It knows its classes and nothing else: other objects are passed over, or named as one of them."
+        yield "Detections with low scores are mostly wrong: choose the least score that counts on images of your own."
+    else:
+        yield "It knows its classes and nothing else: an image of another thing gets one of them, often confidently."
     yield "It was measured on images of the same source as it was trained on. On others it will do worse."
     temperature = run.figure("calibrated", "temperature")
     if math.isfinite(temperature):

@@ -7,6 +7,7 @@ from persistill.errors import UserError
 from persistill.report.advice import advice
 from persistill.report.against_baseline import against_baseline
 from persistill.report.chance import no_better_than_chance
+from persistill.report.class_precisions import never_found
 from persistill.report.class_scores import BALANCED, never_recognized, unequal_classes
 from persistill.report.comparison import ArmSummary, Comparison, Run
 from persistill.report.export_text import smaller_sentence
@@ -153,6 +154,9 @@ def _reasons(comparison: Comparison) -> list[str]:
     if run is not None and (never := never_recognized(run)):
         named = [f"{comparison.class_name(number)} (0 of {count})" for number, count in never]
         reasons.append(f"It never recognizes {first_few(named, 5)} on the test images: recall 0.")
+    if run is not None and (never := never_found(run)):
+        named = [f"{comparison.class_name(number)} (0 of {count})" for number, count in never]
+        reasons.append(f"It never finds {first_few(named, 5)} on the test images: AP50 0.")
     if comparison.export is not None:
         reasons.append(smaller_sentence(comparison.export))
     return reasons

@@ -65,8 +65,12 @@ def draw(section: Section, figure: Figure, kind: str, choice: int | None = None)
         canvas = Canvas(figsize=(width, height), layout="constrained")
         axes = canvas.add_subplot()
         heat = any(trace["type"] == "heatmap" for trace in traces)
+        ends: dict[float, float] = {}
         for trace in traces:
-            (_cells if trace["type"] == "heatmap" else _marks)(axes, trace)
+            if trace["type"] == "bar":
+                _bars(axes, trace, ends)
+            else:
+                (_cells if trace["type"] == "heatmap" else _marks)(axes, trace)
         for shape in figure.layout.get("shapes", ()):
             axes.axvline(shape["x0"], color=_color(shape["line"]["color"]), linewidth=0.8)
         _axis(axes, "x", figure.layout["xaxis"], "")
@@ -109,6 +113,14 @@ def _marks(axes: Axes, trace: Mapping[str, Any]) -> None:
             edgecolors=color if not symbol.startswith("line") else None,
             zorder=3,
         )
+
+
+def _bars(axes: Axes, trace: Mapping[str, Any], ends: dict[float, float]) -> None:
+    """Horizontal bars, each beginning where the one before it in its row ends, which ``ends`` holds."""
+    rows = trace["y"]
+    starts = [ends.get(row, 0.0) for row in rows]
+    axes.barh(rows, trace["x"], left=starts, height=0.65, color=_color(trace["marker"]["color"]), edgecolor="white")
+    ends.update({row: start + width for row, start, width in zip(rows, starts, trace["x"], strict=True)})
 
 
 def _cells(axes: Axes, trace: Mapping[str, Any]) -> None:

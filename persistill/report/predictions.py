@@ -92,7 +92,17 @@ def reliability(target: NDArray[np.int64], logits: NDArray[np.float32], bins: in
     finite = np.isfinite(logits).all(axis=1)
     target, wide = target[finite], logits[finite].astype(np.float64)
     confidence = 1 / np.exp(wide - wide.max(axis=1, keepdims=True)).sum(axis=1)
-    right = wide.argmax(axis=1) == target
+    return reliability_bins(confidence, wide.argmax(axis=1) == target, bins)
+
+
+def reliability_bins(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int) -> Reliability:
+    """As ``reliability``, of any answers with a confidence.
+
+    Args:
+        confidence: (n,) in [0, 1].
+        right: (n,).
+        bins: number of equal-width bins.
+    """
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
     filled = np.where(count > 0, count, np.nan)

@@ -5,80 +5,28 @@ import math
 import numpy as np
 
 from persistill.errors import UserError
-from persistill.report.comparison import Comparison
-from persistill.report.figure import Figure, Section, layout, marks, plain
-from persistill.report.predictions import Predictions, predictions, reliability
-from persistill.report.table import NOTHING, Table, percent, spread
-
-_FEWEST = 10  # answers in a bin, below which its accuracy says little
+from persistill.report.comparison import ArmSummary, Comparison
+from persistill.report.figure import Section, marks
+from persistill.report.predictions import Predictions, Reliability, predictions, reliability
+from persistill.report.reliability_diagram import reliability_diagram
+from persistill.report.table import Table, spread
 
 
 def calibration(comparison: Comparison) -> Section | str:
     """Reliability diagram, answers of all seeds of an arm together."""
-    arms = comparison.everyone
     bins = int(comparison.settings.get("evaluate", {}).get("ece_bins", 15))
-    traces: list[dict[str, object]] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": [0, 100],
-            "y": [0, 100],
-            "line": {"color": "var(--rule)", "width": 1},
-            "hoverinfo": "skip",
-        }
-    ]
-    columns = []
+
+    def of(arm: ArmSummary) -> Reliability:
+        answers = [predictions(run.evaluation) for run in arm.runs]
+        together = Predictions(*(np.concatenate(parts) for parts in zip(*answers, strict=True)))
+        return reliability(together.target, together.logits, bins)
+
     try:
-        for position, (arm, mark) in enumerate(zip(arms, marks(comparison), strict=True)):
-            answers = [predictions(run.evaluation) for run in arm.runs]
-            together = Predictions(*(np.concatenate(parts) for parts in zip(*answers, strict=True)))
-            found = reliability(together.target, together.logits, bins)
-            columns.append(found)
-            some = found.size >= _FEWEST
-            shares = found.size[some] / max(1, found.size.sum())
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "legendgroup": str(position),
-                    "x": (100 * found.confidence[some]).tolist(),
-                    "y": (100 * found.accuracy[some]).tolist(),
-                    "customdata": [[plain(arm.label), f"{share:.1%}"] for share in shares],
-                    "line": {**mark.line, "width": 1.5},
-                    "marker": {**mark.marker, "opacity": 1, "size": (5 + 15 * np.sqrt(shares)).tolist()},
-                    "hovertemplate": "%{customdata[0]}: sure to %{x:.1f} %, right in <b>%{y:.1f} %</b>"
-                    "<br>%{customdata[1]} of its answers<extra></extra>",
-                }
-            )
+        figure = reliability_diagram(comparison, of, "answer")
     except (UserError, ValueError) as error:
         return f"Calibration: {error}"
-    if not columns:
+    if figure is None:
         return "Calibration: no run of this comparison is complete."
-    rows = tuple(
-        (
-            f"{i / bins:.3f} to {(i + 1) / bins:.3f}",
-            *(f"{percent(found.accuracy[i])} of {found.size[i]:,}" if found.size[i] else NOTHING for found in columns),
-        )
-        for i in range(bins)
-    )
-    square = {"range": [0, 102], "dtick": 20}
-    figure = Figure(
-        name="calibration-plot",
-        title="Reliability diagram",
-        caption=f"{bins} equal-width bins of confidence; larger marks hold more answers, and bins with "
-        f"fewer than {_FEWEST} are not drawn. Below the diagonal a network is surer than it should be, above it "
-        "less sure.",
-        traces=traces,
-        layout=layout("confidence, %", "right, %", 520, xaxis=square, yaxis=square),
-        tables=(
-            Table(
-                "Share of right answers, % of the number of answers, by confidence.",
-                ("Confidence", *(arm.label for arm in arms)),
-                rows,
-            ),
-        ),
-        ratio=1.0,
-    )
     return Section(
         name="calibration",
         title="Calibration",

@@ -89,3 +89,28 @@ def write_scenes() -> Callable[..., str]:
         return str(root)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def write_squares() -> Callable[..., str]:
+    """Writes images of one or two red or blue squares on gray noise, with their boxes, in the layout of YOLO."""
+
+    def write(root: Path, count: int = 28, side: int = 64) -> str:
+        random, half, colors = np.random.default_rng(0), side // 2, ("red", "blue")
+        for name in ("images", "labels"):
+            (root / name).mkdir(parents=True)
+        for number in range(count):
+            pixels, lines = random.integers(90, 150, (side, side, 3), dtype=np.uint8), []
+            for left in (0, half)[: 1 + number % 2]:
+                extent = int(random.integers(side * 7 // 32, half - 6))
+                x, y = left + int(random.integers(0, half - extent)), int(random.integers(0, side - extent))
+                color = int(random.integers(2))
+                pixels[y : y + extent, x : x + extent] = ((255, 0, 0), (0, 0, 255))[color]
+                center = (x + extent / 2) / side, (y + extent / 2) / side
+                lines.append(f"{color} {center[0]} {center[1]} {extent / side} {extent / side}")
+            Image.fromarray(pixels).save(root / "images" / f"{number:03}.png")
+            (root / "labels" / f"{number:03}.txt").write_text("\n".join(lines))
+        (root / "classes.txt").write_text("\n".join(colors))
+        return str(root)
+
+    return write

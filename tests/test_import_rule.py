@@ -36,8 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exporters": {"errors", "models", "run_folder", "schemas", "structures", "utils"},
     "inference": {"errors", "exporters", "models", "run_folder", "schemas", "utils"},
     "tasks": {
-        *("config", "data", "errors", "evaluation", "exporters", "losses", "metrics", "perturbations", "run_folder"),
-        *("structures", "utils"),
+        *("config", "data", "errors", "evaluation", "exporters", "losses", "metrics", "models", "perturbations"),
+        *("run_folder", "structures", "utils"),
     },
     "dashboard": {"data", "errors", "report", "run_folder", "topology", "utils"},
 }

@@ -9,7 +9,7 @@ from persistill.data.dataset import (
     StreamedDataset,
     StreamedMaskDataset,
 )
-from persistill.data.detection.augmentation import BoxAugmentation, augment_boxes
+from persistill.data.detection.augmentation import BOX_AUGMENTATIONS, BoxAugmentation, augment_boxes
 from persistill.data.detection.check_objects import ObjectCounts
 from persistill.data.detection.dataset import InMemoryBoxDataset, StreamedBoxDataset
 from persistill.data.detection.load import BoxSplits, load_boxes, open_box_source
@@ -32,6 +32,7 @@ from persistill.data.views.storage import OpenView, make_view, open_view
 
 __all__ = [
     "AUGMENTATIONS",
+    "BOX_AUGMENTATIONS",
     "IMAGE",
     "SOURCES",
     "VIEWS",

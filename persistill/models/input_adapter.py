@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from persistill.errors import UserError
 from persistill.models.base import Network
+from persistill.models.detection.detector import Detector
 from persistill.structures import FeatureSpec, ModelOutput
 
 _LUMINANCE = (0.299, 0.587, 0.114)
@@ -39,6 +41,10 @@ class InputAdapter(Network):
         given: how images come.
         own: how the network needs them.
         classes: for each class of the images, its place among the network's; None if they are the same.
+
+    Raises:
+        UserError: if a detector would see images of another size, or has other classes: its boxes, levels and heads
+            are told apart by both.
     """
 
     def __init__(
@@ -47,6 +53,17 @@ class InputAdapter(Network):
         spec = network.spec
         count = spec.num_classes if classes is None else len(classes)
         super().__init__(network.name, FeatureSpec(given.shape[0], count, spec.embedding_dim, spec.feature_maps))
+        if isinstance(network, Detector) and (classes is not None or own.shape[1:] != given.shape[1:]):
+            what = (
+                "classes in another order or number than those of the images"
+                if classes is not None
+                else f"images of {own.shape[1]}x{own.shape[2]}, and those here are {given.shape[1]}x{given.shape[2]}"
+            )
+            raise UserError(
+                f"the detector {network.name!r} was trained with {what}. Detectors see images as they are: state the "
+                f"size of those here for it (size=({given.shape[1]}, {given.shape[2]})), and give it the same classes "
+                "in the same order."
+            )
         self.network = network
         self._size = own.shape[1:] if own.shape[1:] != given.shape[1:] else None
         self._channels = own.shape[0]

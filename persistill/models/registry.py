@@ -121,7 +121,7 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
             one with levels of 64 channels. "+projector-CHANNELS-REDUCTION" behind
             a name for the student that SimKD makes of it (``ProjectedClassifier``).
         in_channels: channels of the images, 1 or more.
-        num_classes: number of classes, 2 or more.
+        num_classes: number of classes, 2 or more; a detector can do with one.
         image_size: height and width of the images. Persistill's own networks take any. Others are built for it where
             they must be, and traced with it; None for the size that timm or torchvision state, or 32x32.
 
@@ -133,12 +133,15 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
     if projector is not None and split_projector(alone)[1] is None:
         return ProjectedClassifier(build(alone, in_channels, num_classes, image_size), projector)
     check(name)
-    if in_channels < 1 or num_classes < 2:
+    head = split_head(name)
+    library, _, rest = name.partition("/")
+    detects = head is not None or (library == "torchvision" and is_torchvision_detector(rest))
+    least = 1 if detects else 2
+    if in_channels < 1 or num_classes < least:
         raise UserError(
-            f"model {name!r} needs 1 or more channels and 2 or more classes; "
+            f"model {name!r} needs 1 or more channels and {least} or more classes; "
             f"{in_channels} channels and {num_classes} classes were given."
         )
-    head = split_head(name)
     if head is not None:
         return _build_detector(name, head, in_channels, num_classes, image_size)
     decoder, encoder = split_decoder(name)
@@ -153,8 +156,7 @@ def build(name: str, in_channels: int, num_classes: int, image_size: Size | None
         return _TABLE[name](in_channels, num_classes)
     if is_user_code(name):
         return build_user_model(name, in_channels, num_classes, image_size)
-    library, _, rest = name.partition("/")
-    if library == "torchvision" and is_torchvision_detector(rest):
+    if detects:
         return build_torchvision_detector(rest, in_channels, num_classes, image_size)
     return _LIBRARIES[library][1](rest, in_channels, num_classes, image_size)
 

@@ -110,7 +110,7 @@ class DataModule:
             views,
             batch_size=settings.batch_size,
             shuffle_seed=seed,
-            augment=settings.augment,
+            augment=TASKS.find(self._recipe.task).augmentation(settings.augment),
             crop_padding=settings.crop_padding,
             crop_size=settings.crop_size,
             drop_last=True,

@@ -44,12 +44,14 @@ def check_shapes(context: Context) -> None:
         teachers: list[TeacherCallable] = []
         for teacher_name in arm.teachers:
             teacher = recipe.teachers[teacher_name]
-            teachers.append(OnlineTeacher(Frozen(networks[teacher_name].to(context.device)), teacher.view))
+            network = context.task.teaching(networks[teacher_name].to(context.device))
+            teachers.append(OnlineTeacher(Frozen(network), teacher.view))
         try:
-            network, criterion = arm_criterion(context, arm, student, IMAGE, teachers, [None] * len(arm.methods))
+            trained, criterion = arm_criterion(context, arm, student, IMAGE, teachers, [None] * len(arm.methods))
             with torch.no_grad():
                 taught = [teacher(example) for teacher in teachers]
-                criterion.to(context.device)(network(example.inputs[IMAGE]), taught, example)
+                output = context.task.forward(trained.train(), example.inputs[IMAGE], example)
+                criterion.to(context.device)(output, taught, example)
         except UserError as error:
             raise UserError(f"arm {name!r}: {error}") from None
 

@@ -58,7 +58,7 @@ def online(context: Context, trained: NetworkStage, settings: Train) -> OnlineTe
     network, _ = trained.network(context)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     network.to(device=context.device, memory_format=layout)  # type: ignore[call-overload]
-    return OnlineTeacher(Frozen(network), trained.view.name)
+    return OnlineTeacher(Frozen(context.task.teaching(network)), trained.view.name)
 
 
 def teacher_inputs(context: Context, teachers: Sequence[TeacherRef]) -> dict[str, Any]:

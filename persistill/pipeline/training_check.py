@@ -26,8 +26,14 @@ def check_trainings(context: Context) -> None:
     Code of one's own (optimizers, schedules, augmentations, corruptions, evaluators) is called once, on a few images.
 
     Raises:
-        UserError: if batches or crops are larger than the images allow, or code of one's own does not do what it must.
+        UserError: if batches or crops are larger than the images allow, batches of the task cannot be taken in parts
+            and that is wanted, or code of one's own does not do what it must.
     """
+    if context.auto_batch and not context.task.divisible:
+        raise UserError(
+            f"batches of the task {context.task.name!r} cannot be taken in parts (auto_batch, --auto-batch), since its "
+            "networks compute their losses of the whole batch. Choose a smaller train.batch_size."
+        )
     for where, settings in _trainings(context):
         _check_batches(context, where, settings)
         _check_crops(context, where, settings)

@@ -6,11 +6,11 @@ from typing import Any
 
 from persistill import exporters, models
 from persistill.config import Recipe
-from persistill.data import AUGMENTATIONS, VIEWS
+from persistill.data import VIEWS
 from persistill.errors import UserError
 from persistill.evaluation.own_evaluators import EVALUATORS
 from persistill.perturbations import find_corruptions
-from persistill.tasks import TASKS
+from persistill.tasks import TASKS, Task
 from persistill.training import OPTIMIZERS, SCHEDULES
 from persistill.utils.registry import Registry, named
 
@@ -36,7 +36,7 @@ def problems(recipe: Recipe) -> list[str]:
     except UserError as error:
         found.append(f"evaluate.corruptions: {error}")
     try:
-        found += TASKS.find(recipe.task).problems(recipe.evaluate)
+        found += TASKS.find(recipe.task).problems(recipe)
     except UserError as error:
         found.append(str(error))
     if recipe.quantize is not None and (missing := exporters.FORMATS["int8"].missing()):
@@ -76,10 +76,14 @@ def _own_parts(recipe: Recipe) -> Iterator[tuple[str, Registry[Any], object]]:
     stated = {"train": recipe.train}
     stated |= {f"teachers.{name}.train": part.train for name, part in recipe.teachers.items() if part.train}
     stated |= {f"arms.{name}.train": part.train for name, part in recipe.arms.items() if part.train}
+    try:
+        augmentations = TASKS.find(recipe.task).augmentations
+    except UserError:
+        augmentations = Task.augmentations  # the task itself is told of elsewhere
     for evaluator in recipe.evaluate.evaluators:
         yield "evaluate.evaluators", EVALUATORS, evaluator
     for where, train in stated.items():
         yield f"{where}.optimizer", OPTIMIZERS, train.optimizer
         yield f"{where}.schedule", SCHEDULES, train.schedule
         for augmentation in train.augment:
-            yield f"{where}.augment", AUGMENTATIONS, augmentation
+            yield f"{where}.augment", augmentations, augmentation

@@ -70,7 +70,7 @@ class _Ood(Schema):
 
 class _Corruptions(Schema):
     images: Positive
-    clean: Share
+    clean: Share | None
     error: Share | None
     accuracy: _BySeverity | None = None
     miou: _BySeverity | None = None

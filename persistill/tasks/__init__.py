@@ -2,6 +2,7 @@
 
 from persistill.tasks.base import Task
 from persistill.tasks.classification import Classification
+from persistill.tasks.detection import Detection
 from persistill.tasks.look import TARGET, Look
 from persistill.tasks.measure import Measure
 from persistill.tasks.networks import Networks, Trained, relative_corruption_error
@@ -13,6 +14,7 @@ __all__ = [
     "TARGET",
     "TASKS",
     "Classification",
+    "Detection",
     "Look",
     "Measure",
     "Networks",

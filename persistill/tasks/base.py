@@ -4,15 +4,15 @@ Training, evaluation, export and report work with any ``Task`` and with none by 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from persistill.config import Data, Evaluate
-from persistill.data import ImageDataset, OpenView, Splits
+from persistill.config import Data, Evaluate, Recipe
+from persistill.data import AUGMENTATIONS, ImageDataset, OpenView, Splits
 from persistill.errors import UserError
 from persistill.evaluation import EvaluationLoaders, EvaluationStep
 from persistill.exporters import ExportTask
@@ -22,6 +22,7 @@ from persistill.tasks.look import Look
 from persistill.tasks.measure import Measure
 from persistill.tasks.networks import Networks
 from persistill.utils.progress import Progress
+from persistill.utils.registry import Registry
 
 
 class Task(ABC):
@@ -36,6 +37,9 @@ class Task(ABC):
         columns: figures of an evaluation in the main table.
         differences: figures that are compared with the baseline, image by image, each with its interval.
         sections: of the report, names in ``report.sections.SECTIONS``; their order is the report's.
+        augmentations: what ``train.augment`` may name.
+        divisible: whether a batch that does not fit into memory may be taken in parts: all that losses read of a
+            network is in ``ModelOutput``, and nothing is computed of the whole batch inside it.
     """
 
     name: ClassVar[str]
@@ -45,6 +49,8 @@ class Task(ABC):
     columns: ClassVar[tuple[Measure, ...]]
     differences: ClassVar[tuple[Measure, ...]]
     sections: ClassVar[tuple[str, ...]]
+    augmentations: ClassVar[Registry[Callable[..., Any]]] = AUGMENTATIONS
+    divisible: ClassVar[bool] = True
 
     @property
     def figure(self) -> Measure:
@@ -81,7 +87,19 @@ class Task(ABC):
         Where an image has no class all are of one, and these methods say that they cannot be used.
         """
 
+    def augmentation(self, names: Sequence[Any]) -> Sequence[Any]:
+        """What ``data.Loader`` does to batches of images and targets in training.
+
+        Args:
+            names: those of ``train.augment``.
+        """
+        return names
+
     # --- training ---------------------------------------------------------------------------------------------------
+
+    def teaching(self, network: nn.Module) -> nn.Module:
+        """The network of a teacher that is asked at every step; it may leave out what no loss reads."""
+        return network
 
     def forward(self, network: nn.Module, inputs: Tensor, batch: Batch) -> ModelOutput:  # noqa: ARG002 - for detectors
         """Call a network in training: once, and as a module, for it may be wrapped for several devices.
@@ -200,7 +218,7 @@ class Task(ABC):
 
     # --- what fits --------------------------------------------------------------------------------------------------
 
-    def problems(self, evaluate: Evaluate) -> list[str]:  # noqa: ARG002 - of tasks that know less
+    def problems(self, recipe: Recipe) -> list[str]:  # noqa: ARG002 - of tasks that know less
         """What a recipe asks for and this task cannot do, a sentence each."""
         return []
 

@@ -6,24 +6,67 @@ import pytest
 import torch
 
 from persistill.errors import UserError
+from persistill.models import DetectionOutput
 from persistill.report.sections import SECTIONS
 from persistill.report.task_report import CLASSIFICATION, TaskReport
-from persistill.structures import IGNORE_INDEX, Batch, ModelOutput
+from persistill.structures import (
+    IGNORE_INDEX,
+    Batch,
+    Detections,
+    ModelOutput,
+    Objects,
+    pack_objects,
+    unpack_objects,
+)
 from persistill.tasks import TASKS, Classification, Segmentation, Task
 
-SHAPES = {"classification": (), "segmentation": (5, 4)}
-"""Positions that have a target, for each task."""
+SHAPES = {"classification": (), "segmentation": (5, 4), "detection": (8,)}
+"""Positions that have a target, for each task; of a detector the places at which it answers."""
 
 
 def made_up(task: Task, count: int = 6, seed: int = 0) -> tuple[ModelOutput, Batch]:
     random = torch.Generator().manual_seed(seed)
     places = SHAPES[task.name]
+    if task.name == "detection":
+        return made_up_boxes(count, random)
     target = torch.randint(3, (count, *places), generator=random)
     if places:
         target[:, 0] = IGNORE_INDEX
     logits = torch.randn(count, 3, *places, generator=random)
     output = ModelOutput(logits, torch.randn(count, 7, generator=random), {})
     return output, Batch({"image": torch.zeros(count, 1, 5, 4)}, target, torch.arange(count))
+
+
+def made_up_boxes(count: int, random: torch.Generator) -> tuple[DetectionOutput, Batch]:
+    def boxes(number: int) -> torch.Tensor:
+        corner = 20 * torch.rand(number, 2, generator=random)
+        return torch.cat([corner, corner + 5 + 10 * torch.rand(number, 2, generator=random)], 1)
+
+    none = torch.zeros(2, dtype=torch.bool)
+    objects = [Objects(boxes(2), torch.randint(3, (2,), generator=random), none, none) for _ in range(count)]
+    found = [
+        Detections(torch.cat([one.boxes + 1, boxes(2)]), torch.linspace(0.9, 0.2, 4), one.labels.repeat(2))
+        for one in objects
+    ]
+    logits = torch.randn(count, 3, 8, generator=random)
+    output = DetectionOutput(logits, torch.randn(count, 7, generator=random), {}, detections=found)
+    batch = Batch({"image": torch.zeros(count, 1, 40, 40)}, pack_objects(objects), torch.arange(count))
+    return answered(output, logits), batch
+
+
+def answered(output: ModelOutput, logits: torch.Tensor) -> ModelOutput:
+    """The output with other logits, and what a detector computes of them."""
+    output = output._replace(logits=logits)
+    if not isinstance(output, DetectionOutput):
+        return output
+    squares = logits.float().square().mean()
+    names = ("classification", "bbox_regression", "bbox_ctrness", "loss_objectness", "loss_of_ones_own")
+    return output._replace(losses={name: squares * number for number, name in enumerate(names, 1)})
+
+
+def part_of(output: ModelOutput, rows: slice) -> ModelOutput:
+    part = output._replace(logits=output.logits[rows], embedding=output.embedding[rows])
+    return part._replace(detections=output.detections[rows]) if isinstance(part, DetectionOutput) else part
 
 
 @pytest.fixture(params=list(TASKS))
@@ -38,7 +81,7 @@ def test_it_is_found_by_its_name(task):
 
 def test_the_supervised_terms_have_their_names_and_a_gradient(task):
     output, batch = made_up(task)
-    output = output._replace(logits=output.logits.requires_grad_())
+    output = answered(output, output.logits.requires_grad_())
     terms = task.criterion(output, batch, label_smoothing=0.1)
     assert tuple(terms) == task.terms
     assert all(term.shape == () and term.dtype == torch.float32 and term > 0 for term in terms.values())
@@ -50,7 +93,7 @@ def test_the_criterion_has_the_gradient_of_its_value(task):
     output, batch = made_up(task, count=2)
 
     def value(logits: torch.Tensor) -> torch.Tensor:
-        return sum(task.criterion(output._replace(logits=logits), batch).values())
+        return sum(task.criterion(answered(output, logits), batch).values())
 
     logits = output.logits.double().requires_grad_()
     # Computed in float32 whatever comes in, so the tolerances are those of float32.
@@ -62,24 +105,32 @@ def test_figures_are_those_of_all_images_whatever_the_batches_were(task):
     whole = task.validate(task.observe(output, batch))
     assert tuple(whole) == tuple(measure.name for measure in task.measures)
     pieces = [
-        task.observe(
-            ModelOutput(output.logits[part], output.embedding[part], {}),
-            Batch({}, batch.target[part], batch.index[part]),
-        )
+        task.observe(part_of(output, part), Batch({}, batch.target[part], batch.index[part]))
         for part in (slice(0, 1), slice(1, 4), slice(4, 6))
     ]
-    joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+    joined = {
+        name: torch.cat([piece[name] for piece in pieces])
+        if isinstance(value, torch.Tensor)
+        else [one for piece in pieces for one in piece[name]]
+        for name, value in pieces[0].items()
+    }
     assert task.validate(joined) == pytest.approx(whole)
 
 
 def test_right_answers_have_the_best_figure(task):
     output, batch = made_up(task)
+    assert task.figure.larger_is_better
+    if task.name == "detection":
+        found = [Detections(one.boxes, torch.ones(2), one.labels) for one in unpack_objects(batch.target)]
+        observed = task.observe(output._replace(detections=found), batch)
+        assert task.validate(observed)[task.figure.name] == pytest.approx(1)
+        assert task.accuracy(output, batch).isnan()
+        return
     places = batch.target.where(batch.target != IGNORE_INDEX, 0)
     right = torch.nn.functional.one_hot(places, 3).movedim(-1, 1) * 40.0
     output = output._replace(logits=right)
     assert task.validate(task.observe(output, batch))[task.figure.name] == 1
     assert task.accuracy(output, batch) == 1
-    assert task.figure.larger_is_better
 
 
 def test_the_report_knows_all_that_the_task_says(task):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from persistill.errors import unknown
 from persistill.structures import Objects, pack_objects, unpack_objects
+from persistill.utils.registry import Registry
 
 SCALES = (0.5, 1.5)
 """Sides of an image after "scale", as shares of before."""
@@ -154,6 +155,14 @@ def color(pixels: Tensor, objects: Objects, draw: Draw) -> tuple[Tensor, Objects
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {"flip": flip, "scale": scale, "crop": crop, "color": color}
+BOX_AUGMENTATIONS: Registry[Callable[..., Any]] = Registry(
+    "augmentation of boxes",
+    AUGMENTATIONS,
+    contract="An augmentation of images with boxes is called with (images, target, generator) and returns images and "
+    "targets, (B, M, 7) as structures.pack_objects makes them.",
+)
+"""``train.augment`` of a detection holds these names, and functions or objects of one's own, in the recipe file or by
+"package.module:Name"; see ``data.AUGMENTATIONS`` for what they are given."""
 
 
 def _check(names: Sequence[str]) -> None:

@@ -44,6 +44,9 @@ class Detector(Network):
     Attributes:
         module: as given.
         normalization: channel means and deviations that the module's own transform had; None if it had none.
+        detecting: False to leave out the detections in evaluation mode, where only levels and heads are read, as of a
+            teacher: proposals and the suppression of overlapping boxes take more time than small networks themselves.
+            Detectors of another form than torchvision's make them all the same.
 
     Raises:
         UserError: if the module has no backbone, or that fails on such images.
@@ -70,6 +73,7 @@ class Detector(Network):
         self.normalization = _normalization(getattr(module, "transform", None))
         if hasattr(module, "transform"):
             module.transform = NoTransform()
+        self.detecting = True
         self._softmax = _competes_with_background(module)
 
     @property
@@ -105,8 +109,13 @@ class Detector(Network):
                 f"detectors of two stages classify regions, one set of boxes an image; {self.name!r} {problem}."
             )
         inside = self._targets(targets, count) if self.training else None
-        with self._watched() as seen:
-            result = self.module(GivenImages(batch), inside)
+        seen: dict[str, Any]
+        result: Any = ()
+        if self.training or self.detecting or not (self.two_stage or _is_dense(self.module)):
+            with self._watched() as seen:
+                result = self.module(GivenImages(batch), inside)
+        else:
+            seen = self._undecided(batch.tensors)
         features = _by_level(seen["backbone"])
         levels = self._levels(seen.get("head"), features)
         if self.two_stage:
@@ -166,6 +175,14 @@ class Detector(Network):
                     hooks.callback(hook.remove)
             yield seen
 
+    def _undecided(self, images: Tensor) -> dict[str, Any]:
+        """What backbone and dense head return, without detections."""
+        features = self.module.get_submodule("backbone")(images)
+        seen = {"backbone": features}
+        if not self.two_stage:
+            seen["head"] = self.module.get_submodule("head")([*_by_level(features).values()])
+        return seen
+
     def _levels(self, head: Any, features: Mapping[str, Tensor]) -> list[DenseLevel]:
         """The outputs of a dense head by level; none for heads of another form than torchvision's."""
         if not isinstance(head, Mapping) or not {"cls_logits", "bbox_regression"} <= head.keys():
@@ -210,6 +227,13 @@ class Detector(Network):
             """Call ``forward``; declared because ``nn.Module`` leaves the type of its result open."""
 
 
+def skip_detections(network: nn.Module) -> None:
+    """Have all detectors in a network leave out the detections in evaluation mode; see ``Detector.detecting``."""
+    for module in network.modules():
+        if isinstance(module, Detector):
+            module.detecting = False
+
+
 def is_detector(module: nn.Module) -> bool:
     """Whether a module is a detector with torchvision's calling convention: it has its transform and a backbone."""
     if not (hasattr(module, "transform") and hasattr(module, "backbone")):
@@ -251,6 +275,13 @@ def _by_level(features: Any) -> dict[str, Tensor]:
 
 def _last(features: Mapping[str, Tensor]) -> Tensor:
     return [*features.values()][-1]
+
+
+def _is_dense(module: nn.Module) -> bool:
+    from torchvision.models.detection import FCOS, RetinaNet  # noqa: PLC0415  slow to import
+    from torchvision.models.detection.ssd import SSD  # noqa: PLC0415
+
+    return isinstance(module, FCOS | RetinaNet | SSD)
 
 
 def _has_regions(module: nn.Module) -> bool:

@@ -1,6 +1,7 @@
 """What a detector returns: levels, head outputs of each level, losses and detections."""
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
 from torch import Tensor
@@ -26,7 +27,7 @@ class DenseLevel(NamedTuple):
 
 
 class DetectionOutput(ModelOutput):
-    """A ``ModelOutput`` of a detector, so that losses on feature maps need to know nothing of detection.
+    """A ``ModelOutput`` of a detector, with more fields, so that losses on feature maps need to know nothing of them.
 
     Attributes:
         logits: (B, K, N) class logits of all N places and anchors of a dense head, levels one after the other;
@@ -40,10 +41,14 @@ class DetectionOutput(ModelOutput):
         image_size: height and width of the batch of images.
     """
 
-    levels: Sequence[DenseLevel]
-    losses: Mapping[str, Tensor]
-    detections: Sequence[Detections]
-    image_size: tuple[int, int]
+    # All are items of the tuple, so that code which takes nested tuples apart and puts them together again, as wrappers
+    # for other precisions and several devices do, loses none.
+    _fields = (*ModelOutput._fields, "levels", "losses", "detections", "image_size")  # type: ignore[assignment]
+
+    levels: Sequence[DenseLevel] = property(itemgetter(3))  # type: ignore[assignment]
+    losses: Mapping[str, Tensor] = property(itemgetter(4))  # type: ignore[assignment]
+    detections: Sequence[Detections] = property(itemgetter(5))  # type: ignore[assignment]
+    image_size: tuple[int, int] = property(itemgetter(6))  # type: ignore[assignment]
 
     def __new__(
         cls,
@@ -55,17 +60,9 @@ class DetectionOutput(ModelOutput):
         detections: Sequence[Detections] = (),
         image_size: tuple[int, int] = (0, 0),
     ) -> Self:
-        """Three fields of the tuple, and attributes beside it."""
-        made = super().__new__(cls, logits, embedding, feature_maps)
-        made.levels = levels
-        made.losses = losses or {}
-        made.detections = detections
-        made.image_size = image_size
-        return made
+        """A ``ModelOutput`` of seven fields."""
+        return tuple.__new__(cls, (logits, embedding, feature_maps, levels, losses or {}, detections, image_size))
 
     def _replace(self, **fields: Any) -> Self:
-        """A copy with other fields; the attributes stay."""
-        values = {"logits": self.logits, "embedding": self.embedding, "feature_maps": self.feature_maps, **fields}
-        return type(self)(
-            **values, levels=self.levels, losses=self.losses, detections=self.detections, image_size=self.image_size
-        )
+        """A copy with other fields."""
+        return type(self)(**{**dict(zip(self._fields, self, strict=True)), **fields})

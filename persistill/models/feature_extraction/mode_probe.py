@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.models.base import Network
+from persistill.models.detection.output import DetectionOutput
 from persistill.models.feature_extraction.trace import BATCH
 from persistill.models.feature_extraction.wrapper import AdaptedNetwork, find_logits
 from persistill.structures import ModelOutput
@@ -33,8 +34,9 @@ def probe_modes(network: Network, shape: tuple[int, int, int]) -> tuple[str, ...
     parameters = [(name, one) for name, one in network.named_parameters() if one.requires_grad]
     with torch.random.fork_rng([]):
         images = torch.randn(BATCH, *shape)
-        if not isinstance(network.eval()(images), ModelOutput):
-            return ()  # of a task with other outputs than logits
+        answer = network.eval()(images)
+        if not isinstance(answer, ModelOutput) or isinstance(answer, DetectionOutput):
+            return ()  # of a task with other outputs than logits; a detector needs objects in training
         in_evaluation, used = _run(network, images, parameters)
         try:
             in_training, trained = _run(network.train(), images, parameters)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persistill import data, metrics
-from persistill.config import Data, Evaluate
+from persistill.config import Data, Evaluate, Recipe
 from persistill.data import ImageDataset, Splits
 from persistill.evaluation import (
     EvaluationLoaders,
@@ -123,9 +123,9 @@ class Segmentation(Task):
         """All but attacks."""
         return evaluate.model_copy(update={"attacks": ()})
 
-    def problems(self, evaluate: Evaluate) -> list[str]:
+    def problems(self, recipe: Recipe) -> list[str]:
         """Images of other things are not told from one's own by the pixel."""
-        if evaluate.ood is None:
+        if recipe.evaluate.ood is None:
             return []
         return ["evaluate.ood: the task 'segmentation' measures no detection of images of other things; leave it out."]
 

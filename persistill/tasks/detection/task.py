@@ -1,0 +1,187 @@
+"""Detection: boxes around objects, each with a class."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from persistill import data, metrics
+from persistill.config import Data, Evaluate, Recipe, Train
+from persistill.data import BOX_AUGMENTATIONS, BoxAugmentation, ImageDataset, Splits
+from persistill.errors import UserError
+from persistill.evaluation import EvaluationLoaders, EvaluationStep, corruption_steps, noise_step
+from persistill.exporters import ExportTask
+from persistill.models import DetectionOutput, skip_detections
+from persistill.structures import Batch, ModelOutput, unpack_objects
+from persistill.tasks.base import Task
+from persistill.tasks.detection.clean import clean_step
+from persistill.tasks.detection.examples import keep_examples
+from persistill.tasks.detection.fitting_methods import method_problems
+from persistill.tasks.detection.loss_terms import TERMS, loss_terms
+from persistill.tasks.detection.observe import joined, observe
+from persistill.tasks.detection.scoring import APScoring
+from persistill.tasks.look import Look
+from persistill.tasks.measure import Measure
+from persistill.tasks.networks import Networks, relative_corruption_error
+from persistill.utils.progress import Progress
+from persistill.utils.registry import Registry
+
+AP = Measure("ap", "AP")
+AP50 = Measure("ap50", "AP50")
+AP75 = Measure("ap75", "AP75")
+D_ECE = Measure("d_ece", "D-ECE", larger_is_better=False)
+
+
+class Detection(Task):
+    """Boxes around objects: ``DetectionOutput``, targets (B, M, 7) of ``structures.pack_objects``."""
+
+    name = "detection"
+    pipeline_tag = "object-detection"
+    terms = TERMS
+    measures = (AP, AP50)
+    columns = (AP, AP50, AP75, D_ECE)
+    differences = (AP, AP50)
+    sections = (
+        "significance",
+        "accuracy",
+        "class_ap",
+        "size_ap",
+        "precision_recall",
+        "detection_errors",
+        "detection_examples",
+        "published",
+        "cost",
+        "training",
+        "detection_calibration",
+        "noise",
+        "corruptions",
+        "reproducibility",
+    )
+    augmentations: ClassVar[Registry[Callable[..., Any]]] = BOX_AUGMENTATIONS
+    divisible = False
+
+    def load(self, settings: Data, progress: Progress) -> Splits:
+        """Images with boxes; splits are drawn so that the objects of every class are shared out evenly."""
+        if settings.label is not None:
+            raise UserError(
+                f"data.label={settings.label!r} names a column of classes or masks, and the task 'detection' reads "
+                "boxes, from the column objects. Leave data.label out."
+            )
+        found = data.load_boxes(settings, progress)
+        notes = tuple(
+            f"No object of {len(names)} class(es) is among the {split} images ({', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''}): no AP is measured of them there."
+            for split, names in found.missing.items()
+            if names and split != "train"
+        )
+        return replace(found.splits, notes=(*found.splits.notes, *notes))
+
+    def sample(self, images: ImageDataset, count: int) -> Tensor:
+        """Drawn from a fixed seed."""
+        return torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count].sort().values
+
+    def image_classes(self, images: ImageDataset) -> Tensor:
+        """All of one class."""
+        return torch.zeros(len(images), dtype=torch.int64)
+
+    def augmentation(self, names: Sequence[Any]) -> Sequence[Any]:
+        """Names in a row become one augmentation of images and boxes."""
+        found: list[Any] = []
+        for own, some in groupby(names, lambda name: name in BOX_AUGMENTATIONS):
+            row = tuple(some)
+            found += [BoxAugmentation(*row)] if own else row
+        return found
+
+    def teaching(self, network: nn.Module) -> nn.Module:
+        """Levels and heads are read, and detections are not."""
+        skip_detections(network)
+        return network
+
+    def forward(self, network: nn.Module, inputs: Tensor, batch: Batch) -> ModelOutput:
+        """Detectors compute their losses themselves, and are given the objects."""
+        output: ModelOutput = network(inputs, unpack_objects(batch.target))
+        return output
+
+    def criterion(self, output: ModelOutput, batch: Batch, *, label_smoothing: float = 0.0) -> dict[str, Tensor]:  # noqa: ARG002 - refused in ``problems``
+        """The detector's own losses, added up by ``terms``; 0 where it has none of a kind."""
+        assert isinstance(output, DetectionOutput)
+        return loss_terms(output)
+
+    def accuracy(self, output: ModelOutput, batch: Batch) -> Tensor:  # noqa: ARG002
+        """NaN: in training nothing is detected."""
+        return torch.full((), torch.nan, device=output.embedding.device)
+
+    def observe(self, output: ModelOutput, batch: Batch) -> Mapping[str, Any]:
+        """Detections and objects of each image."""
+        return observe(output, batch)
+
+    def validate(self, observed: Mapping[str, Any]) -> dict[str, float]:
+        """AP and AP50 of all images together."""
+        figures = metrics.coco_figures(joined(observed).matches)
+        return {measure.name: figures[measure.name] for measure in self.measures}
+
+    def evaluation_steps(
+        self, network: nn.Module, material: EvaluationLoaders, view: str, settings: Evaluate, folder: Path
+    ) -> list[EvaluationStep]:
+        """Images as they are, noisy and corrupted. Attacks are not measured."""
+        steps = [clean_step(network, material, view, settings)]
+        if not data.is_stored(view):
+            scoring = APScoring(network, folder, AP.name)
+            steps += [noise_step(scoring, material, settings, sigma) for sigma in settings.noise]
+            steps += corruption_steps(scoring, material, settings, folder)
+        return steps
+
+    def compare(self, networks: Networks, folder: Path, look: Look, progress: Progress) -> dict[str, Any]:
+        """Images worth a look, and relative corruption errors."""
+        progress.start("images worth a look", 1)
+        keep_examples(folder, [networks.measured(student) for student in networks.students.values()], look)
+        progress.advance(1)
+        progress.finish()
+        return {"relative_corruption_error": relative_corruption_error(networks, AP.name)}
+
+    @property
+    def export(self) -> ExportTask:
+        """Refused: files of detectors are not written."""
+        raise UserError("detectors cannot be exported; their weights lie in their run folders, model.safetensors.")
+
+    def applicable(self, evaluate: Evaluate) -> Evaluate:
+        """All but attacks."""
+        return evaluate.model_copy(update={"attacks": ()})
+
+    def problems(self, recipe: Recipe) -> list[str]:
+        """Settings of images with one class, and methods that do not fit detectors."""
+        found = method_problems(recipe)
+        if recipe.evaluate.ood is not None:
+            found.append(
+                "evaluate.ood: the task 'detection' measures no detection of images of other things; leave it out."
+            )
+        if recipe.quantize is not None:
+            found.append("quantize: detectors are not trained on for 8 bits; leave it out.")
+        trainings: list[Train | None] = [recipe.train, *(teacher.train for teacher in recipe.teachers.values())]
+        trainings += [arm.train for arm in recipe.arms.values()]
+        if any(train is not None and train.label_smoothing for train in trainings):
+            found.append(
+                "train.label_smoothing: detectors compute their losses themselves, of labels as they are; leave it out."
+            )
+        if any(train is not None and train.crop_size is not None for train in trainings):
+            found.append(
+                "train.crop_size: the crops of images with boxes are brought to the size of the images; leave it out."
+            )
+        return found
+
+    def check(self, output: ModelOutput, batch: Batch) -> None:  # noqa: ARG002
+        """See whether a network is a detector.
+
+        Raises:
+            UserError: if it is none.
+        """
+        if not isinstance(output, DetectionOutput):
+            raise UserError(
+                "the task 'detection' needs a detector: fcos:NAME, retinanet:NAME or faster-rcnn:NAME on any encoder "
+                "(fcos:resnet-8), a detector of torchvision (torchvision/fcos_resnet50_fpn), or your own with "
+                f"torchvision's calling convention; the network gives logits {tuple(output.logits.shape)} and no boxes."
+            )

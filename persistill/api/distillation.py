@@ -110,11 +110,15 @@ class Plan:
             temporary.write_text(as_python(self.recipe, docstring), encoding="utf-8")
         return path
 
-    def run(self, progress: Progress | None = None) -> Result:
+    def run(
+        self, progress: Progress | None = None, *, workers: int | None = None, executor: str | None = None
+    ) -> Result:
         """Do it. Interrupted and run again, it goes on where it stopped.
 
         Args:
             progress: told of everything that takes time; None for bars in a terminal or notebook.
+            workers: as for ``persistill.run``.
+            executor: likewise.
         """
         with watched(progress) as bars:
             return run(
@@ -124,6 +128,8 @@ class Plan:
                 progress=bars,
                 command=self.command,
                 splits=self._splits,
+                workers=workers,
+                executor=executor,
             )
 
     def __repr__(self) -> str:
@@ -224,6 +230,8 @@ def distill(
     out: str | Path = "runs",
     device: str = "auto",
     progress: Progress | None = None,
+    workers: int | None = None,
+    executor: str | None = None,
 ) -> Result:
     """Distill a student from a folder of images and the names of two networks; no recipe needed.
 
@@ -254,6 +262,8 @@ def distill(
         out: where run folders are written.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         progress: told of everything that takes time; None for bars in a terminal or notebook.
+        workers: stages that are worked at at the same time, as for ``persistill.run``.
+        executor: where they are worked at, likewise.
 
     Returns:
         The comparison: table, verdict, report, exported student.
@@ -283,7 +293,7 @@ def distill(
         changes=changes,
         out=out,
         device=device,
-    ).run(progress)
+    ).run(progress, workers=workers, executor=executor)
 
 
 def _text(path: str | Path | None) -> str | None:

@@ -63,12 +63,16 @@ class Bars:
     Whatever a stage is called, at 80 columns there is room for the bar, the time left and the accuracy of validation.
 
     Where the console is no terminal, each finished stage is a line.
+
+    Args:
+        console: to draw on.
+        bars: of others, among which to draw.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, bars: RichProgress | None = None) -> None:
         self._console = console
         self._live = console.is_terminal
-        self._bars = RichProgress(
+        self._bars = bars or RichProgress(
             SpinnerColumn(finished_text="✓"),
             _Name(console),
             BarColumn(bar_width=_BAR),
@@ -89,6 +93,10 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._bars.stop()
+
+    def beside(self) -> "Bars":
+        """Bars of stages that are worked at beside others, among theirs."""
+        return Bars(self._console, self._bars)
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """Begin a stage."""
@@ -114,12 +122,8 @@ class Bars:
         self._task = None
 
 
-class NotebookBars:
-    """Draws all stages below a notebook's cell, in one output that stays when the notebook is saved.
-
-    It needs IPython alone: the bars of rich and tqdm are widgets, which show nothing without ipywidgets, and nothing
-    in a saved notebook.
-    """
+class _NotebookTable:
+    """The one output below a cell: a row for each stage, those that are worked at last."""
 
     def __init__(self) -> None:
         from IPython.display import DisplayHandle  # noqa: PLC0415 - only a notebook has it
@@ -127,28 +131,62 @@ class NotebookBars:
         self._handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
         self._shown = False
         self._finished: list[str] = []
+        self._running: dict[int, str] = {}
+
+    def draw(self, bar: int, row: str, *, finished: bool) -> None:
+        """Draw the row of a bar; a finished one stays, and the next of its bar is another."""
+        from IPython.display import HTML  # noqa: PLC0415
+
+        self._running.pop(bar, None)
+        if finished:
+            self._finished.append(row)
+        else:
+            self._running[bar] = row
+        content = HTML(f"<table>{''.join((*self._finished, *self._running.values()))}</table>")  # type: ignore[no-untyped-call]
+        if self._shown:
+            self._handle.update(content)
+        else:
+            self._handle.display(content)
+            self._shown = True
+
+
+class NotebookBars:
+    """Draws all stages below a notebook's cell, in one output that stays when the notebook is saved.
+
+    It needs IPython alone: the bars of rich and tqdm are widgets, which show nothing without ipywidgets, and nothing
+    in a saved notebook.
+
+    Args:
+        table: of others, in which to draw.
+    """
+
+    def __init__(self, table: _NotebookTable | None = None) -> None:
+        self._table = table or _NotebookTable()
         self._stage, self._total, self._done, self._first, self._note = "", 0, 0, 0, ""
         self._began = self._drawn = 0.0
+
+    def beside(self) -> "NotebookBars":
+        """Bars of stages that are worked at beside others, in the same output."""
+        return NotebookBars(self._table)
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """Begin a stage."""
         self._stage, self._total, self._done, self._first, self._note = stage, total, done, done, ""
         self._began = time.perf_counter()
-        self._draw(self._line(finished=False))
+        self._draw()
 
     def advance(self, units: int, note: str = "", values: Mapping[str, float] | None = None) -> None:
         """Move the bar, and show what is given."""
         self._done += units
         self._note = _told(note, values) or self._note
         if time.perf_counter() - self._drawn > _SECONDS:
-            self._draw(self._line(finished=False))
+            self._draw()
 
     def finish(self, note: str = "") -> None:
         """End the stage."""
         self._note = note or self._note
         self._done = self._total
-        self._finished.append(self._line(finished=True))
-        self._draw("")
+        self._draw(finished=True)
 
     def _line(self, *, finished: bool) -> str:
         seconds = time.perf_counter() - self._began
@@ -163,16 +201,9 @@ class NotebookBars:
         done = self._done - self._first
         return f"{seconds / done * (self._total - self._done):.0f} s left" if done > 0 else ""
 
-    def _draw(self, last: str) -> None:
-        from IPython.display import HTML  # noqa: PLC0415
-
+    def _draw(self, *, finished: bool = False) -> None:
         self._drawn = time.perf_counter()
-        content = HTML(f"<table>{''.join(self._finished)}{last}</table>")  # type: ignore[no-untyped-call]
-        if self._shown:
-            self._handle.update(content)
-        else:
-            self._handle.display(content)
-            self._shown = True
+        self._table.draw(id(self), self._line(finished=finished), finished=finished)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,8 @@ def run(
     command: str = "",
     splits: "Splits | None" = None,
     auto_batch: bool = False,
+    workers: int | None = None,
+    executor: str | None = None,
 ) -> Result:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused.
 
@@ -42,6 +44,9 @@ def run(
         splits: the recipe's images, if they were read already.
         auto_batch: take batches of a training in parts where memory runs out; the update stays that of the whole
             batch, but for what a BatchNorm or a dropout does.
+        workers: stages that are worked at at the same time, each in a process of its own; None for one after another
+            in this process. Where there are several GPUs, processes share them in turn.
+        executor: "local" or "processes"; None for what suits the workers.
 
     Returns:
         The comparison.
@@ -51,12 +56,13 @@ def run(
     """
     from persistill.config import Recipe  # noqa: PLC0415 - torch is slow to import
     from persistill.pipeline import Pipeline  # noqa: PLC0415
+    from persistill.pipeline.executors.choose import chosen_executor  # noqa: PLC0415
 
     if isinstance(recipe, Recipe):
         recipe = recipe_files.changed(recipe, changes or {}, small=small, quick=quick)
     else:
         recipe = recipe_files.read(str(recipe), changes, small=small, quick=quick)
-    with watched(progress) as bars:
+    with watched(progress) as bars, chosen_executor(executor, workers, device) as chosen:
         pipeline = Pipeline(
             recipe,
             Path(out),
@@ -66,5 +72,5 @@ def run(
             splits=splits,
             auto_batch=auto_batch,
         )
-        folder = pipeline.run()
+        folder = pipeline.run(chosen)
     return Result(folder.path)

@@ -23,6 +23,7 @@ from persistill.cli.options import (
     Changes,
     Device,
     DryRun,
+    ExecutorName,
     Export,
     Formats,
     Out,
@@ -30,6 +31,7 @@ from persistill.cli.options import (
     Quick,
     Seeds,
     Small,
+    Workers,
     examples,
     folder,
     in_paragraphs,
@@ -38,6 +40,7 @@ from persistill.cli.options import (
     recipe_changes,
 )
 from persistill.errors import UserError, unknown
+from persistill.utils.remote_fault import CARRIED, frames_of
 from persistill.utils.stop_signals import stop_at_once
 from persistill.utils.units import counted
 from persistill.version import __version__
@@ -94,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         log = Path("persistill-fault.log")
         with contextlib.suppress(OSError):
             log.write_text(traceback.format_exc(), encoding="utf-8")
-        name, place = type(error).__name__, _own_place(traceback.extract_tb(error.__traceback__))
+        name, place = type(error).__name__, _own_place(frames_of(error))
         whose = (
             f"It came up in code of yours, or in what that code called: {place}. The whole story is in {log}."
             if place
@@ -121,7 +124,9 @@ def _own_place(frames: Iterable["FrameSummary"]) -> str:
     for frame in frames:
         file = Path(frame.filename).resolve()
         installed = not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
-        if file.is_file() and not installed and not any(file.is_relative_to(folder) for folder in others):
+        if frame.filename == CARRIED:
+            place = f"the recipe's file, line {frame.lineno}, in {frame.name}"
+        elif file.is_file() and not installed and not any(file.is_relative_to(folder) for folder in others):
             place = f"{frame.filename}, line {frame.lineno}, in {frame.name}"
     return place
 
@@ -138,6 +143,8 @@ def demo(
     changes: Changes = None,
     quick: Quick = False,
     dry_run: DryRun = False,
+    workers: Workers = None,
+    executor: ExecutorName = None,
 ) -> None:
     """Distill a topology-guided student on handwritten digits, in minutes.
 
@@ -145,7 +152,19 @@ def demo(
     their persistence images, then students alone, with KD and with TGD, each on three seeds. It ends with a table, an
     HTML report and an exported student. Interrupted and run again, it goes on where it stopped.
     """
-    _run("tgd_digits", "persistill demo", out, device, seeds, changes, export=export, quick=quick, dry_run=dry_run)
+    _run(
+        "tgd_digits",
+        "persistill demo",
+        out,
+        device,
+        seeds,
+        changes,
+        export=export,
+        quick=quick,
+        dry_run=dry_run,
+        workers=workers,
+        executor=executor,
+    )
 
 
 @app.command(
@@ -166,6 +185,8 @@ def run(
     quick: Quick = False,
     auto_batch: AutoBatch = False,
     dry_run: DryRun = False,
+    workers: Workers = None,
+    executor: ExecutorName = None,
 ) -> None:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused."""
     _run(
@@ -180,6 +201,8 @@ def run(
         quick=quick,
         auto_batch=auto_batch,
         dry_run=dry_run,
+        workers=workers,
+        executor=executor,
     )
 
 
@@ -402,6 +425,8 @@ def _run(
     quick: bool = False,
     auto_batch: bool = False,
     dry_run: bool = False,
+    workers: int | None = None,
+    executor: str | None = None,
 ) -> "Result | None":
     changed = recipe_changes(changes, seeds, export)
     with quiet_start():
@@ -414,7 +439,9 @@ def _run(
     words += [f"--set '{change}'" for change in changes or []]
     words += [f"--seeds {seeds}"] if seeds else []
     words += [f"--export {shlex.quote(export)}"] if export else []
-    return run_recipe.execute(recipe, " ".join(words), out, device, auto_batch=auto_batch)
+    return run_recipe.execute(
+        recipe, " ".join(words), out, device, auto_batch=auto_batch, workers=workers, executor=executor
+    )
 
 
 def _complain(what: str, text: str) -> None:

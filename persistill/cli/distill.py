@@ -149,6 +149,25 @@ def distill(
     device: Annotated[
         str, typer.Option("--device", rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:0 or mps.")
     ] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            metavar="N",
+            rich_help_panel=_RUN,
+            help="Work at so many stages at a time, each in a process.",
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor",
+            metavar="local|processes",
+            rich_help_panel=_RUN,
+            help="Where stages are worked at; by default as --workers.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", rich_help_panel=_RUN, help="Print the plan and what it will cost, and stop.")
     ] = False,
@@ -207,7 +226,7 @@ def distill(
     from persistill.cli.run_recipe import print_result  # noqa: PLC0415
 
     with Bars(console) as bars:
-        result = plan.run(bars)
+        result = plan.run(bars, workers=workers, executor=executor)
     print_result(result)
 
 

@@ -56,6 +56,15 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Measure a few steps, print the plan with its costs, and stop.")
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, metavar="N", help="Work at so many stages at a time, each in a process."),
+]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option("--executor", metavar="local|processes", help="Where stages are worked at; by default as --workers."),
+]
+
 
 def examples(*lines: str) -> str:
     """The end of a help text."""

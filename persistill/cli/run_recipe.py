@@ -17,7 +17,16 @@ from persistill.report.export_text import int8_sentence, problems
 from persistill.utils.units import counted, duration, file_size
 
 
-def execute(recipe: Recipe, command: str, out: Path, device: str, *, auto_batch: bool = False) -> Result:
+def execute(
+    recipe: Recipe,
+    command: str,
+    out: Path,
+    device: str,
+    *,
+    auto_batch: bool = False,
+    workers: int | None = None,
+    executor: str | None = None,
+) -> Result:
     """Run a recipe and print what came of it.
 
     Args:
@@ -26,9 +35,20 @@ def execute(recipe: Recipe, command: str, out: Path, device: str, *, auto_batch:
         out: where the run folders lie.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         auto_batch: take batches of a training in parts where memory runs out.
+        workers: stages that are worked at at the same time.
+        executor: of ``executors.choose``.
     """
     with Bars(console) as bars:
-        result = run(recipe, out=out, device=device, progress=bars, command=command, auto_batch=auto_batch)
+        result = run(
+            recipe,
+            out=out,
+            device=device,
+            progress=bars,
+            command=command,
+            auto_batch=auto_batch,
+            workers=workers,
+            executor=executor,
+        )
     print_result(result)
     return result
 

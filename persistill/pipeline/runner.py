@@ -11,6 +11,8 @@ from persistill.errors import UserError, unknown
 from persistill.pipeline.context import Context
 from persistill.pipeline.data_module import DataModule, Normalization
 from persistill.pipeline.executors import local
+from persistill.pipeline.executors.base import Executor
+from persistill.pipeline.executors.walk import Walk
 from persistill.pipeline.graph import StageGraph
 from persistill.pipeline.shape_check import check_shapes
 from persistill.pipeline.stage import Stage
@@ -104,8 +106,11 @@ class Pipeline:
                 f"({str(error).splitlines()[0]}). Bring images to a smaller data.size, or choose smaller networks."
             ) from error
 
-    def run(self) -> RunFolder:
+    def run(self, executor: Executor | None = None) -> RunFolder:
         """Run what is not complete, and write the report.
+
+        Args:
+            executor: has stages worked at elsewhere; None for one after another in this process.
 
         Returns:
             The comparison's folder.
@@ -114,16 +119,25 @@ class Pipeline:
             UserError: if a folder was written by another recipe, or a stage finds a mistake that its user can mend.
         """
         self.probe()
-        with chosen_threads(self.context, self.graph):
-            local.run([self.graph.comparison], self.context)
+        with chosen_threads(self.context, self.graph, workers=1 if executor is None else executor.workers):
+            self._work([self.graph.comparison], executor)
             folder = self.graph.comparison.open(self.context)
             try:
-                local.run([self.graph.exported], self.context)
+                self._work([self.graph.exported], executor)
             except Exception:
                 self._write_report(folder)  # what was measured is told, whatever becomes of the files
                 raise
         self._write_report(folder)
         return folder
+
+    def _work(self, stages: list[Stage], executor: Executor | None) -> None:
+        if executor is None:
+            local.run(stages, self.context)
+            return
+        walk = Walk()
+        walk.add(stages, self.context)
+        executor.run(walk)
+        walk.tell_of_others(self.context)
 
     def _write_report(self, folder: RunFolder) -> None:
         self.context.progress.start("report", 1)

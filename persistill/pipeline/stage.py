@@ -31,6 +31,8 @@ class Stage(ABC):
     """
 
     kind: ClassVar[run_folder.Kind]
+    measures_time: ClassVar[bool] = False
+    """Whether it measures how fast something is, beside which nothing else should run."""
 
     def __init__(self, name: str, inputs: dict[str, Any], depends_on: Sequence["Stage"] = ()) -> None:
         self.name, self.inputs, self.depends_on = name, inputs, tuple(depends_on)
@@ -75,9 +77,20 @@ class Stage(ABC):
         with run_folder.locked(context.out / self.folder_name, wait=wait):
             return self._run(context)
 
+    def finished(self, context: Context) -> RunFolder | None:
+        """The run folder, if it is complete, and as the stages that it depends on left it; None if there is work."""
+        if not self.complete(context):
+            return None
+        folder = self.open(context)
+        known = folder.key == self.key and _outdated(folder, self._built_on(context)) is None
+        return folder if known else None
+
+    def _built_on(self, context: Context) -> dict[str, str]:
+        return {stage.folder_name: stage.open(context).digest() for stage in self.depends_on}
+
     def _run(self, context: Context) -> RunFolder:
         about = {"recipe": context.recipe.to_json(), "stage": self.kind, "computed": computed_with(context)}
-        built_on = {stage.folder_name: stage.open(context).digest() for stage in self.depends_on}
+        built_on = self._built_on(context)
         folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
         folder.sweep()
         if folder.complete and (problem := _outdated(folder, built_on)) is not None:

@@ -1,5 +1,7 @@
 """With how many threads torch computes on the processor, where nobody said: one, or all, whichever steps are faster.
 
+Where several processes work at the same time, "all" are the share of one.
+
 Small networks gain little from a second thread, and lose much where another process is busy: all threads wait for the
 slowest at every operation. So a few steps are measured with one thread and with all. Another number of threads rounds
 otherwise, so the choice is made once for a recipe, and kept.
@@ -39,7 +41,7 @@ _tried: dict[tuple[str, int], tuple[int, Mapping[int, float]]] = {}
 
 
 @contextlib.contextmanager
-def chosen_threads(context: Context, graph: StageGraph, *, keep: bool = True) -> Iterator[None]:
+def chosen_threads(context: Context, graph: StageGraph, *, keep: bool = True, workers: int = 1) -> Iterator[None]:
     """Compute with the number of threads of a recipe, and with the number of before afterwards.
 
     Where somebody stated a number (OMP_NUM_THREADS, torch.set_num_threads), or the processor does not train, it stays
@@ -50,9 +52,14 @@ def chosen_threads(context: Context, graph: StageGraph, *, keep: bool = True) ->
         context: of the recipe.
         graph: its stages.
         keep: a choice for later runs.
+        workers: processes that compute at the same time; where nothing was chosen yet, each has its share of the cores.
     """
     before = torch.get_num_threads()
-    count = before if context.device.type != "cpu" or _stated() else _choice(context, graph, before, keep=keep)
+    count = (
+        before
+        if context.device.type != "cpu" or _stated()
+        else _choice(context, graph, before, keep=keep, workers=workers)
+    )
     with computing_with(count):
         yield
 
@@ -64,21 +71,21 @@ def _stated() -> bool:
     return now == 1 or now != BEFORE or now not in usual or any(os.environ.get(name) for name in _VARIABLES)
 
 
-def _choice(context: Context, graph: StageGraph, most: int, *, keep: bool) -> int:
+def _choice(context: Context, graph: StageGraph, every: int, *, keep: bool, workers: int) -> int:
     networks = (*graph.teachers.values(), *graph.students.values())
     for stage in networks:
         with contextlib.suppress(UserError, OSError):
             begun = RunFolder.open(context.out / stage.folder_name).computed
             if begun.get("device") == "cpu" and "threads" in begun:
                 return int(begun["threads"])
-    name, folder = graph.comparison.key, context.out / ".threads"
+    name, folder, most = graph.comparison.key, context.out / ".threads", max(1, every // workers)
     if not keep:
         _tried[name, most] = _measured(context, graph, most)
         return _tried[name, most][0]
     with hold(context.out / ".locks" / f"threads-{name}.lock", wait=True):
         path = folder / f"{name}.json"
         with contextlib.suppress(UserError, OSError, KeyError, TypeError, ValueError):
-            if 0 < (count := int(read_json(path)["threads"])) <= most:
+            if 0 < (count := int(read_json(path)["threads"])) <= every:
                 return count
         tried = _tried.pop((name, most), None)
         count, seconds = _measured(context, graph, most) if tried is None else tried
@@ -89,6 +96,8 @@ def _choice(context: Context, graph: StageGraph, most: int, *, keep: bool) -> in
 
 def _measured(context: Context, graph: StageGraph, most: int) -> tuple[int, Mapping[int, float]]:
     """The faster number of threads, and the seconds of steps of all trainings of the recipe with each."""
+    if most == 1:
+        return 1, {}
     recipe = context.recipe
     trainings = Counter({recipe.student.name: len(graph.students)})
     trainings.update(

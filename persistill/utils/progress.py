@@ -1,7 +1,7 @@
 """What a long computation tells whoever watches it. The rooms speak to this protocol, the command line draws it."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -28,3 +28,43 @@ class Silent:
 
     def finish(self, note: str = "") -> None:
         """Show nothing."""
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """A progress that can show several stages at a time."""
+
+    def beside(self) -> Progress:
+        """A progress of its own for stages that are worked at beside others."""
+
+
+class OnceFinished:
+    """Tells a progress that shows one stage at a time of a stage when it is finished.
+
+    Args:
+        progress: to be told.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._stage, self._total, self._done, self._note = "", 0, 0, ""
+        self._values: dict[str, float] = {}
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        """Note what begins."""
+        self._stage, self._total, self._done, self._note, self._values = stage, total, done, "", {}
+
+    def advance(self, units: int, note: str = "", values: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
+        """Note what was told last."""
+        self._note, self._values = note or self._note, dict(values or {}) or self._values
+
+    def finish(self, note: str = "") -> None:
+        """Tell all of it."""
+        self._progress.start(self._stage, self._total, self._done)
+        self._progress.advance(max(0, self._total - self._done), self._note, self._values)
+        self._progress.finish(note)
+
+
+def beside(progress: Progress) -> Progress:
+    """A progress for stages that are worked at beside those that another progress is told of."""
+    return progress.beside() if isinstance(progress, Parallel) else OnceFinished(progress)

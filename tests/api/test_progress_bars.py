@@ -8,7 +8,7 @@ from rich.console import Console
 
 from persistill.api import progress_bars
 from persistill.api.progress_bars import Bars, NotebookBars, fit_middle, in_notebook, watched
-from persistill.utils.progress import Silent
+from persistill.utils.progress import Silent, beside
 
 
 def tell(progress: Any) -> None:
@@ -81,6 +81,20 @@ def test_a_notebook_shows_one_output_that_grows(cell, monkeypatch: pytest.Monkey
     assert "&lt;training&gt;" in cell[-1][1]
 
 
+def test_stages_side_by_side_share_the_output_of_a_notebook(cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_bars, "_SECONDS", 0.0)
+    bars = NotebookBars()
+    other = bars.beside()
+    bars.start("first", 4)
+    other.start("second", 4)
+    assert [how for how, _ in cell] == ["display", "update"]
+    assert cell[-1][1].index("first") < cell[-1][1].index("second")
+    other.finish()
+    assert cell[-1][1].index("second") < cell[-1][1].index("first")  # what is finished stays above
+    bars.finish()
+    assert cell[-1][1].count("✓") == 2
+
+
 def test_bars_suit_the_place(monkeypatch: pytest.MonkeyPatch, cell) -> None:
     given = Silent()
     with watched(given) as progress:
@@ -95,3 +109,51 @@ def test_bars_suit_the_place(monkeypatch: pytest.MonkeyPatch, cell) -> None:
     monkeypatch.setattr(progress_bars, "in_notebook", lambda: True)
     with watched(None) as progress:
         assert isinstance(progress, NotebookBars)
+
+
+def test_stages_side_by_side_are_each_told_whole():
+    said = io.StringIO()
+    bars = Bars(Console(file=said, width=120))
+    other = bars.beside()
+    bars.start("first", 10)
+    other.start("second", 5)
+    bars.advance(10, "a")
+    other.advance(5, "b")
+    other.finish()
+    bars.finish("done")
+    first, second = said.getvalue().splitlines()
+    assert (first.startswith("second: "), first.endswith("  b")) == (True, True)
+    assert (second.startswith("first: "), second.endswith("  done")) == (True, True)
+
+
+def test_bars_of_stages_side_by_side_are_drawn_together():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with Bars(console) as bars:
+        other = bars.beside()
+        bars.start("first", 10)
+        other.start("second", 4)
+        other.advance(1)
+        assert [(task.description, task.completed) for task in bars._bars.tasks] == [("first", 0), ("second", 1)]
+        assert other._bars is bars._bars
+
+
+def test_a_progress_of_one_stage_at_a_time_is_told_of_others_when_they_are_finished():
+    calls = []
+
+    class Kept:
+        def start(self, *arguments):
+            calls.append(("start", *arguments))
+
+        def advance(self, *arguments):
+            calls.append(("advance", *arguments))
+
+        def finish(self, *arguments):
+            calls.append(("finish", *arguments))
+
+    other = beside(Kept())
+    other.start("second", 5, 2)
+    other.advance(1, "half", {"loss": 1.0})
+    other.advance(2)
+    assert calls == []
+    other.finish("done")
+    assert calls == [("start", "second", 5, 2), ("advance", 3, "half", {"loss": 1.0}), ("finish", "done")]

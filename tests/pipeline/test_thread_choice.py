@@ -115,3 +115,18 @@ def test_steps_are_measured_and_no_random_number_is_drawn(tmp_path: Path) -> Non
     assert min(found.values()) > 0
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert before[1] == torch.get_num_threads()
+
+
+def test_workers_have_their_share_of_the_cores(unstated, tmp_path: Path) -> None:
+    asked, seconds = unstated
+    seconds[2] = 0.01
+    pipeline = Pipeline(RECIPE, tmp_path / "new", device="cpu")
+    with chosen_threads(pipeline.context, pipeline.graph, workers=2):
+        assert (torch.get_num_threads(), all_threads()) == (1, 2)
+    assert asked == []
+    assert used(pipeline) == (1, 2)  # the choice is kept for runs without workers
+
+    begun = Pipeline(RECIPE, tmp_path / "begun", device="cpu")
+    assert used(begun) == (2, 2)
+    with chosen_threads(begun.context, begun.graph, workers=2):
+        assert torch.get_num_threads() == 2  # and for those with workers

@@ -1,17 +1,15 @@
 """One stage after another, in this process, beside other processes that may do the same."""
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from persistill.pipeline.context import Context
-from persistill.pipeline.stage import Stage, computed_with, in_order
+from persistill.pipeline.executors.walk import Task, Walk
+from persistill.pipeline.stage import Stage
 from persistill.run_folder import RunFolder
 from persistill.utils.file_lock import LockHeldError
 from persistill.utils.stop_signals import stop_if_asked
 
-_ROUNDED = frozenset({"teacher", "features", "preparation", "student", "evaluation", "quantized"})
-"""Kinds of stages whose last digits depend on the number of threads and on the device."""
 _SECONDS = 0.2
 """Between two looks at stages that other processes work at."""
 
@@ -30,48 +28,33 @@ def run(stages: Iterable[Stage], context: Context, done: Callable[[Stage, RunFol
     Raises:
         UserError: if a folder was written by another recipe, or a stage finds a mistake that its user can mend.
     """
-    left, others = in_order(stages), Counter[str]()
-    while left:
+    walk = Walk()
+    walk.add(stages, context)
+    while walk:
         stop_if_asked()
-        ready = [stage for stage in left if not any(earlier in left for earlier in stage.depends_on)]
-        stage, folder = _first_free(ready, context)
-        left.remove(stage)
-        done(stage, folder)
-        others.update(_differences(folder, context))
-    if others:
-        context.progress.start("reused", 1)
-        context.progress.finish(_told(others, context))
+        task, folder = _first_free(walk.ready(), context)
+        done(task.stage, folder)
+        walk.finished(task, folder)
+    walk.tell_of_others(context)
 
 
-def _differences(folder: RunFolder, context: Context) -> list[str]:
-    """In words, on what other device or with how many other threads than this run's a stage was computed."""
-    now = computed_with(context)
-    then = {**now, **folder.computed}
-    return [f"on {then['device']} with {then['threads']} thread(s)"] if folder.kind in _ROUNDED and then != now else []
-
-
-def _told(others: Mapping[str, int], context: Context) -> str:
-    parts = [f"{count} stage(s) {how}" for how, count in others.items()]
-    now = computed_with(context)
-    return (
-        f"{', '.join(parts)}; here it is {now['device']} with {now['threads']}: computed again, they would differ in "
-        "their last digits"
-    )
-
-
-def _first_free(ready: Sequence[Stage], context: Context) -> tuple[Stage, RunFolder]:
+def _first_free(ready: Sequence[Task], context: Context) -> tuple[Task, RunFolder]:
     """Run the first of some stages that no other process works at."""
     told = False
     while True:
         stop_if_asked()
-        for stage in ready:
+        for task in ready:
             try:
-                return stage, stage.run(context, wait=False)
+                return task, task.stage.run(context, wait=False)
             except LockHeldError:
                 continue
         if not told:
-            names = ", ".join(stage.folder_name for stage in ready)
-            context.progress.start("waiting", 1)
-            context.progress.finish(f"for another process, which works at {names}")
+            tell_of_waiting(ready, context)
             told = True
         time.sleep(_SECONDS)
+
+
+def tell_of_waiting(tasks: Iterable[Task], context: Context) -> None:
+    """Tell that another run works at all that can be done now."""
+    context.progress.start("waiting", 1)
+    context.progress.finish(f"for another process, which works at {', '.join(task.name for task in tasks)}")

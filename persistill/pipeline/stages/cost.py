@@ -22,6 +22,7 @@ class CostStage(Stage):
     """
 
     kind: ClassVar[Kind] = "cost"
+    measures_time: ClassVar[bool] = True
 
     def __init__(self, context: Context, model: str, view: str, shape: tuple[int, int, int] | None = None) -> None:
         self.model, device = model, context.device

@@ -34,6 +34,7 @@ class ExportStage(Stage):
     """
 
     kind: ClassVar[Kind] = "export"
+    measures_time: ClassVar[bool] = True
 
     def __init__(
         self,

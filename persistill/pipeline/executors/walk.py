@@ -1,0 +1,95 @@
+"""What is left to do of one or several recipes, and what of it can be done now."""
+
+from collections import Counter
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+
+from persistill.pipeline.context import Context
+from persistill.pipeline.stage import Stage, computed_with, in_order
+from persistill.run_folder import RunFolder
+
+_ROUNDED = frozenset({"teacher", "features", "preparation", "student", "evaluation", "quantized"})
+"""Kinds of stages whose last digits depend on the number of threads and on the device."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage, and what it is worked with."""
+
+    stage: Stage
+    context: Context
+
+    @property
+    def name(self) -> str:
+        """The name of its run folder, which no two tasks of a walk share."""
+        return self.stage.folder_name
+
+
+class Walk:
+    """Stages on their way, each after those that it depends on.
+
+    Recipes may be added on the way, and taken back. What several of them have in common is done once; so they must
+    have their run folders in one place.
+    """
+
+    def __init__(self) -> None:
+        self._left: dict[str, Task] = {}
+        self._others: Counter[str] = Counter()
+
+    def __bool__(self) -> bool:
+        """Whether something is left to do."""
+        return bool(self._left)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._left
+
+    def add(self, stages: Iterable[Stage], context: Context) -> None:
+        """Add stages, and all that they depend on."""
+        for stage in in_order(stages):
+            self._left.setdefault(stage.folder_name, Task(stage, context))
+
+    def keep(self, stages: Iterable[Stage]) -> None:
+        """Take back all but some stages and what they depend on."""
+        kept = {stage.folder_name for stage in in_order(stages)}
+        self._left = {name: task for name, task in self._left.items() if name in kept}
+
+    def ready(self) -> list[Task]:
+        """What depends on nothing that is left, in the order of the recipe."""
+        return [
+            task
+            for task in self._left.values()
+            if not any(earlier.folder_name in self._left for earlier in task.stage.depends_on)
+        ]
+
+    def pass_over_finished(self, at_work: Container[str]) -> None:
+        """Note as done what lies there complete, but for what somebody works at."""
+        looked_at, found = set[str](), True
+        while found:
+            found = False
+            for task in self.ready():
+                if task.name in at_work or task.name in looked_at:
+                    continue
+                looked_at.add(task.name)
+                folder = task.stage.finished(task.context)
+                if folder is not None:
+                    self.finished(task, folder)
+                    found = True
+
+    def finished(self, task: Task, folder: RunFolder) -> None:
+        """Note that a task is done."""
+        self._left.pop(task.name, None)
+        now = computed_with(task.context)
+        then = {**now, **folder.computed}
+        if folder.kind in _ROUNDED and then != now:
+            self._others[f"on {then['device']} with {then['threads']} thread(s)"] += 1
+
+    def tell_of_others(self, context: Context) -> None:
+        """Tell of stages that were computed on another device, or with another number of threads, than this run's."""
+        if self._others:
+            now = computed_with(context)
+            parts = [f"{count} stage(s) {how}" for how, count in self._others.items()]
+            context.progress.start("reused", 1)
+            context.progress.finish(
+                f"{', '.join(parts)}; here it is {now['device']} with {now['threads']}: computed again, they would "
+                "differ in their last digits"
+            )

@@ -25,6 +25,7 @@ from persistill.models import Network, build
 from persistill.structures import Batch, ModelOutput
 from persistill.tasks import Classification
 from persistill.training import Criterion, Frozen
+from persistill.utils.units import counted
 
 BATCH, CLASSES = 128, 10
 
@@ -145,7 +146,7 @@ def main() -> None:
     step, labeled = statistics.median(plain), statistics.median(own)
     teachers = [statistics.median(series) for series in asked]
     threads = torch.get_num_threads()
-    print(f"torch {torch.__version__}, {options.device}, {threads} thread(s); plain step {1e3 * step:.0f} ms")
+    print(f"torch {torch.__version__}, {options.device}, {counted(threads, 'thread')}; plain step {1e3 * step:.0f} ms")
     print()
     print("| method | teachers | adds, ms | step, stored | step, asked | memory, MB | parameters |")
     print("|---|--:|--:|--:|--:|--:|--:|")

@@ -28,6 +28,7 @@ from persistill.run_folder import RunFolder
 from persistill.structures import Batch, ModelOutput
 from persistill.tasks import Classification
 from persistill.training import Criterion
+from persistill.utils.units import counted
 
 PAIRS = (("wrn-16-1", 128), ("resnet-8x4", 256), ("vgg-8", 512))
 VARIANTS = (
@@ -100,7 +101,8 @@ def main() -> None:
         total.backward()
         return now() - begun, sum(kept.values())
 
-    print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} thread(s), batch {options.batch}")
+    threads = counted(torch.get_num_threads(), "thread")
+    print(f"torch {torch.__version__}, {options.device}, {threads}, batch {options.batch}")
     print()
     names = " | ".join(name for name, _ in VARIANTS)
     print(f"| student, plain step | channels of the teacher | {names} | memory, mean graph |")

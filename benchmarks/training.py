@@ -28,6 +28,7 @@ from persistill.models import build
 from persistill.structures import Batch, ModelOutput, OutputField
 from persistill.tasks import Classification
 from persistill.training import Criterion, Frozen
+from persistill.utils.units import counted
 
 BATCH, IMAGES, ROUND = 128, 2048, 256
 READS: frozenset[OutputField] = frozenset({"logits", "feature_maps"})
@@ -148,7 +149,8 @@ def main() -> None:
                     seconds[way].append((time.process_time() if one else time.perf_counter()) - began)
     base = seconds["plain step, no teacher"]
     kind = "processor time" if one else "wall time"
-    print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} thread(s), {kind}, median of {steps} steps")
+    threads = counted(torch.get_num_threads(), "thread")
+    print(f"torch {torch.__version__}, {device}, {threads}, {kind}, median of {steps} steps")
     print(f"{source}; the small topology teacher is WRN-16-1 on 6x32x32\n")
     print("| step | ms | ratio to plain | stored an image |\n|---|---:|---:|---:|")
     for way, times in seconds.items():

@@ -39,6 +39,7 @@ from persistill.cli.options import (
     parse_formats,
     recipe_changes,
 )
+from persistill.cli.runs_table import runs_table
 from persistill.errors import UserError, unknown
 from persistill.utils.remote_fault import CARRIED, frames_of
 from persistill.utils.stop_signals import stop_at_once
@@ -257,18 +258,22 @@ def check(
 
 @app.command(epilog=examples("persistill ls", "persistill ls --out runs"), short_help="List recipes and runs.")
 def ls(out: Out = Path("runs")) -> None:
-    """List the recipes that come with persistill, and the runs below a folder with their state."""
+    """List the recipes that come with persistill, and the runs below a folder.
+
+    Of each run folder: when it was made, what its network reaches on the test images, whether it is complete, and
+    whether it is the student that is exported.
+    """
     table = Table("Recipe", "What it does", box=None, header_style="bold")
     for name, path in recipe_files.shipped().items():
         table.add_row(name, recipe_files.summary(path))
     console.print(table)
     readable, others = run_folder.scan(out)
     if readable:
-        table = Table("Run folder", "State", box=None, header_style="bold")
-        for folder in readable:
-            table.add_row(folder.path.name, "complete" if folder.complete else "to be continued")
+        title, *rows = runs_table(readable)
         console.print()
-        console.print(table)
+        console.print(title, style="bold", soft_wrap=True, markup=False)
+        for row in rows:
+            console.print(row, soft_wrap=True, markup=False, highlight=False)
     if others:
         names = ", ".join(path.name for path in others[:3]) + (", ..." if len(others) > 3 else "")
         console.print(

@@ -16,6 +16,7 @@ from persistill.config.train import Quantize, Train
 from persistill.errors import UserError, unknown
 from persistill.losses import DistillationLoss
 from persistill.settings import Settings
+from persistill.utils.units import counted
 
 CLASSIFICATION = "classification"
 BEST = "best"
@@ -93,7 +94,7 @@ class Arm(Settings):
         for method in self.methods:
             if len(self.teachers) < method.num_teachers:
                 raise ValueError(
-                    f"{type(method).__name__} needs {method.num_teachers} teacher(s), "
+                    f"{type(method).__name__} needs {counted(method.num_teachers, 'teacher')}, "
                     f"and this arm names {len(self.teachers)}."
                 )
         if not self.methods and self.cross_entropy == 0:

@@ -25,6 +25,7 @@ from persistill.utils.image_reader import Header
 from persistill.utils.preprocessing import DEFAULT, Preprocessing
 from persistill.utils.progress import Progress
 from persistill.utils.threads import in_threads
+from persistill.utils.units import counted
 
 MEMORY_LIMIT = 2 * 1024**3
 """Images of up to so many decoded bytes, all three splits together, are held in memory; larger sets are streamed."""
@@ -227,7 +228,7 @@ def _one_shape(headers: Sequence[Header], settings: Data) -> tuple[int, int, int
         given = getattr(settings, name)
         if given is not None and len(given) != channels:
             raise UserError(
-                f"data.{name} must have one value for each of the {channels} channel(s) of {settings.where}; "
+                f"data.{name} must have one value for each of {counted(channels, 'channel')} of {settings.where}; "
                 f"{given} was given."
             )
     if settings.size is not None:

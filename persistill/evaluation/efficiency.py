@@ -88,7 +88,11 @@ def latency(call: Callable[[], object], wait: Callable[[], None]) -> dict[str, f
 
 
 def measure_cost(
-    network: nn.Module, image: tuple[int, int, int], device: torch.device, progress: Progress | None = None
+    network: nn.Module,
+    image: tuple[int, int, int],
+    device: torch.device,
+    progress: Progress | None = None,
+    label: str = "latency",
 ) -> dict[str, Any]:
     """What ``docs/evaluation.md`` lists under cost.
 
@@ -97,6 +101,7 @@ def measure_cost(
         image: (C, H, W) of what it sees.
         device: where it runs. On the CPU it is timed on one thread and on as many as torch has now.
         progress: one stage is started and finished on it.
+        label: the stage's name.
 
     Returns:
         ``{"parameters", "macs", "bytes", "memory": {"1": bytes, "64": bytes}, "latency": [{"batch", "threads",
@@ -107,7 +112,7 @@ def measure_cost(
     network.to(device)
     all_threads = torch.get_num_threads()
     threads = sorted({1, all_threads}) if device.type == "cpu" else [None]
-    progress.start("cost", len(BATCHES) * len(threads))
+    progress.start(label, len(BATCHES) * len(threads))
     memory: dict[str, int] = {}
     timed: list[dict[str, Any]] = []
     with evaluating(network), torch.no_grad():

@@ -13,6 +13,7 @@ from persistill.models.base import Network
 from persistill.settings import Settings
 from persistill.structures import Batch, ModelOutput, OutputField
 from persistill.utils.progress import Progress
+from persistill.utils.units import counted
 
 
 class LossOutput(NamedTuple):
@@ -290,8 +291,8 @@ class LossModule(nn.Module):
             )
         if len(teachers) < self.loss.num_teachers:
             raise UserError(
-                f"{type(self.loss).__name__} needs the outputs of {self.loss.num_teachers} teacher(s), in a list; "
-                f"{len(teachers)} were given."
+                f"{type(self.loss).__name__} needs the outputs of {counted(self.loss.num_teachers, 'teacher')}, in a "
+                f"list; {len(teachers)} were given."
             )
         batch = target if isinstance(target, Batch) else Batch({}, target, torch.arange(len(target)))
         terms = self.terms(student, teachers, batch)

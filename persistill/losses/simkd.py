@@ -14,6 +14,7 @@ from persistill.losses.functional import check_batches, full_precision, to_commo
 from persistill.models.base import Network
 from persistill.models.projected import PROJECTED, ProjectedClassifier, Projector
 from persistill.structures import Batch, ModelOutput
+from persistill.utils.units import counted
 
 
 def is_mean_of_last_map(output: ModelOutput) -> bool:
@@ -66,8 +67,8 @@ class SimKD(DistillationLoss):
         if not isinstance(classifier, nn.Linear) or not network.spec.feature_maps:
             raise UserError(
                 "SimKD puts a projector on the student's last feature map and the teacher's linear classifier behind "
-                f"it; the student has {len(network.spec.feature_maps)} feature map(s), and the teacher's classifier is "
-                f"a {type(classifier).__name__}. Use other networks, or SRRL or FitNet."
+                f"it; the student has {counted(len(network.spec.feature_maps), 'feature map')}, and the teacher's "
+                f"classifier is a {type(classifier).__name__}. Use other networks, or SRRL or FitNet."
             )
         made = ProjectedClassifier(network, Projector(classifier.in_features, self.reduction))
         if classifier.out_features != network.spec.num_classes:

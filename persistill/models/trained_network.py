@@ -15,6 +15,7 @@ from persistill.models.initial_weights import library_normalization
 from persistill.models.input_adapter import ImageFormat, InputAdapter
 from persistill.models.pretrained import Numbers
 from persistill.models.registry import build
+from persistill.utils.units import counted
 
 _IMAGE = "image"
 _CLASSIFICATION = "classification"
@@ -126,7 +127,7 @@ def read_trained(
         source = ""
     if view == _IMAGE and not len(mean) == len(std) == channels:
         raise UserError(
-            f"{path} holds a network for {channels} channel(s), and {len(mean)} means and {len(std)} standard "
+            f"{path} holds a network for {counted(channels, 'channel')}, and {len(mean)} means and {len(std)} standard "
             "deviations are stated for it: give one of each for each channel."
         )
     own = ImageFormat((channels, *size), mean, std)

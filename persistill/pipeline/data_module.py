@@ -22,6 +22,7 @@ from persistill.errors import UserError
 from persistill.structures import Batch
 from persistill.tasks import TASKS, ood_images
 from persistill.utils.progress import Progress
+from persistill.utils.units import counted
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 """Means and standard deviations, one each a channel, of values in [0, 1]."""
@@ -161,7 +162,7 @@ def stated_normalization(recipe: Recipe, channels: int) -> Normalization | None:
     if data.mean is not None or data.std is not None:
         if data.mean is None or data.std is None or not len(data.mean) == len(data.std) == channels:
             raise UserError(
-                f"data.mean and data.std go together, with one value for each of the {channels} channel(s); "
+                f"data.mean and data.std go together, with one value for each of {counted(channels, 'channel')}; "
                 f"{data.mean} and {data.std} were given."
             )
         return data.mean, data.std

@@ -15,6 +15,7 @@ from persistill.pipeline.context import Context
 from persistill.pipeline.out_of_memory import told_what_to_lower
 from persistill.run_folder import DamagedRunError, RunFolder
 from persistill.utils.thread_count import computing_with
+from persistill.utils.units import counted
 
 
 class Stage(ABC):
@@ -120,7 +121,7 @@ def _as_begun(folder: RunFolder, context: Context) -> Iterator[None]:
     if begun["device"] != now["device"]:
         differences.append(f"on {now['device']} what began on {begun['device']}: its last digits are another's")
     if begun["threads"] != now["threads"]:
-        differences.append(f"with {begun['threads']} thread(s), as it began, instead of {now['threads']}")
+        differences.append(f"with {counted(begun['threads'], 'thread')}, as it began, instead of {now['threads']}")
     if differences:
         context.progress.start(f"{folder.kind} {folder.name}", 1)
         context.progress.finish(f"goes on {' and '.join(differences)}")

@@ -11,6 +11,7 @@ from persistill.errors import UserError
 from persistill.losses import DistillationLoss, LossModule, LossOutput, MethodContext, weighted_sum
 from persistill.structures import Batch, ModelOutput
 from persistill.training.training_task import TrainingTask
+from persistill.utils.units import counted
 
 
 class Criterion(nn.Module):
@@ -100,8 +101,8 @@ def _build(
     if type(loss).build is DistillationLoss.build:
         return LossModule(loss)
     raise UserError(
-        f"{type(loss).__name__} has parts that are trained along, and needs to know what for: {len(contexts)} "
-        f"context(s) were given for {len(losses)} loss(es); give one each."
+        f"{type(loss).__name__} has parts that are trained along, and needs to know what for: "
+        f"{counted(len(contexts), 'context')} given for {counted(len(losses), 'loss', 'losses')}; give one each."
     )
 
 
@@ -157,7 +158,7 @@ class NonFiniteGuard:
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
         step = int(self._step)
         raise NonFiniteLossError(
-            f"{where}: the loss is not finite any more, from step {step + 1} on; the first term(s) that were not: "
+            f"{where}: the loss is not finite any more, from step {step + 1} on; there these terms were not: "
             f"{', '.join(bad)}. {_ADVICE}",
             step,
             terms,

@@ -107,8 +107,18 @@ def test_ls_names_recipes_and_runs(persistill, finished: Path) -> None:
     assert answer.code == 0
     assert "kd_digits" in answer.out
     assert "The smallest recipe" in answer.out or "smallest recipe" in answer.out
-    assert only(finished, "comparison-*").name in answer.out
-    assert "complete" in answer.out
+    by_folder = {
+        folder.name: line for folder in finished.iterdir() for line in answer.out.splitlines() if folder.name in line
+    }
+    assert all(re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d ", line) for line in by_folder.values())
+    comparison = only(finished, "comparison-*")
+    assert by_folder[comparison.name].endswith("complete")
+    result = json.loads((comparison / "done.json").read_text())
+    for row in result["rows"]:
+        reached = json.loads((finished / row["evaluation"] / "done.json").read_text())["metrics"]["accuracy"]
+        assert f"Accuracy {reached:.2%}" in by_folder[row["run"]]
+        assert f"Accuracy {reached:.2%}" in by_folder[row["evaluation"]]
+        assert by_folder[row["run"]].endswith("exported") == (row["run"] == result["choice"]["run"])
 
 
 def test_ls_passes_over_what_it_cannot_read(persistill, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_names_that_lead_nowhere_are_told(changes: dict, message: str) -> None:
 
 
 def test_an_arm_needs_teachers_for_its_methods() -> None:
-    with pytest.raises(UserError, match=r"KD needs 1 teacher\(s\), and this arm names 0"):
+    with pytest.raises(UserError, match=r"KD needs 1 teacher, and this arm names 0"):
         Arm(methods=(KD(),))
 
 

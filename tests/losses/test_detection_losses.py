@@ -432,7 +432,7 @@ def test_losses_of_other_outputs_are_refused():
         terms_of(FGD(), plain, teacher)
     with pytest.raises(UserError, match="the student has none"):
         terms_of(DenseKD(), plain, teacher)
-    with pytest.raises(UserError, match=r"the student has 1 anchor\(s\) of 3 scores a place, the teacher 2"):
+    with pytest.raises(UserError, match=r"the student has 1 anchor of 3 scores a place, the teacher 2"):
         terms_of(DenseKD(), student, drawn(1, anchors=2))
     with pytest.raises(UserError, match="built for 3 common levels, and these outputs have 2"):
         module_of(OnLevels(loss=CWD()), student, teacher)(drawn(0, strides=(4, 8)), [teacher], target(*BOXES))

@@ -57,7 +57,7 @@ def test_gradient_by_hand():
 
 def test_it_is_a_method_and_needs_one_teacher():
     assert KD().num_teachers == 1
-    with pytest.raises(UserError, match=r"KD needs 1 teacher\(s\), and this arm names 0"):
+    with pytest.raises(UserError, match=r"KD needs 1 teacher, and this arm names 0"):
         Arm(methods=(KD(),))
 
 

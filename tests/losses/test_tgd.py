@@ -273,9 +273,9 @@ def test_teachers_and_alphas_must_agree(made_up):
     method = TGD()
     assert method.num_teachers == 2
     for count in (1, 3):
-        with pytest.raises(UserError, match=rf"2 alphas \(0.99, 0.01\), one for each teacher, and {count}"):
+        with pytest.raises(UserError, match=rf"2 alphas \(0.99, 0.01\), one for each teacher; given: {count} teacher"):
             method.terms(made_up(0), [made_up(i) for i in range(count)], TARGET)
-    with pytest.raises(UserError, match=r"TGD needs 2 teacher\(s\), and this arm names 1"):
+    with pytest.raises(UserError, match=r"TGD needs 2 teachers, and this arm names 1"):
         Arm(methods=(method,), teachers=("image",))
     with pytest.raises(UserError, match=r"2 alphas .* for 1 teacher"):
         merged_similarity([torch.zeros(2, 2)], (0.5, 0.5))

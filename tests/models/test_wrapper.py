@@ -546,7 +546,7 @@ class _Text(nn.Sequential):
 
 def test_a_module_that_fails_is_quoted():
     message = error(in_channels=4)
-    assert "ConvNet cannot take images with 4 channel(s) of 8x8: it raised RuntimeError" in message
+    assert "ConvNet cannot take images with 4 channels of 8x8: it raised RuntimeError" in message
     assert "weight of size [4, 3, 3, 3]" in message
 
 

@@ -15,6 +15,7 @@ from persistill.pipeline.executors import local
 from persistill.pipeline.stage import Stage
 from persistill.utils.file_lock import LockHeldError
 from persistill.utils.progress import Silent
+from persistill.utils.units import counted
 
 
 class Told(Silent):
@@ -101,7 +102,9 @@ def test_a_stage_goes_on_with_the_threads_it_began_with(context: SimpleNamespace
         stage.run(context)
         assert stage.threads == [before, before]
         assert torch.get_num_threads() == before + 1
-        assert context.progress.notes == [f"goes on with {before} thread(s), as it began, instead of {before + 1}"]
+        assert context.progress.notes == [
+            f"goes on with {counted(before, 'thread')}, as it began, instead of {before + 1}"
+        ]
     finally:
         torch.set_num_threads(before)
 
@@ -127,7 +130,7 @@ def test_finished_stages_of_other_threads_are_named_once(context: SimpleNamespac
     finally:
         torch.set_num_threads(before)
     (note,) = context.progress.notes
-    assert note.startswith(f"3 stage(s) on cpu with {before} thread(s); here it is cpu with {before + 1}")
+    assert note.startswith(f"3 stages on cpu with {counted(before, 'thread')}; here it is cpu with {before + 1}")
 
 
 @pytest.mark.parametrize("stated", [None, 3, {"threads": "two"}, {"threads": 0}, {"threads": True, "device": 5}])

@@ -170,7 +170,7 @@ def test_what_nobody_says_of_a_teacher_is_guessed_and_said(tmp_path):
     notes = stage.open(pipeline.context).result()["notes"]
     assert "its file does not say how its images were normalized: they are normalized as those here" in notes
     wrong = recipe(path).with_value("teachers.image.mean", (0.5,)).with_value("teachers.image.std", (0.5,))
-    with pytest.raises(UserError, match=r"for 3 channel\(s\), and 1 means and 1 standard deviations are stated"):
+    with pytest.raises(UserError, match=r"for 3 channels, and 1 means and 1 standard deviations are stated"):
         Pipeline(wrong, tmp_path / "runs", device="cpu").probe()
 
 

@@ -88,7 +88,7 @@ def test_trainable_parts_are_built_for_the_context_and_belong_to_the_criterion()
 
 
 def test_trainable_parts_need_a_context() -> None:
-    with pytest.raises(UserError, match=r"Adapted has parts that are trained along.*0 context\(s\).*1 loss"):
+    with pytest.raises(UserError, match=r"Adapted has parts that are trained along.*0 contexts given for 1 loss"):
         Criterion([Adapted()], task=Classification())
 
 

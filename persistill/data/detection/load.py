@@ -19,6 +19,7 @@ from persistill.data.splits import draw_splits
 from persistill.data.splits_reader import Splits, read_splits
 from persistill.errors import UserError
 from persistill.utils.progress import Progress
+from persistill.utils.units import counted
 
 _FORMATS = {"COCO": (is_coco, read_coco), "Pascal VOC": (is_voc, read_voc), "YOLO": (is_yolo, read_yolo)}
 
@@ -107,7 +108,7 @@ def load_boxes(settings: Data, progress: Progress, box_format: BoxFormat | None 
     if len(unseen):
         raise UserError(
             f"{settings.where} has objects of the class {source.classes[unseen[0]]!r} in validation or test and "
-            f"none in training ({len(unseen)} such class(es)), so that it cannot be learned. Add images of it, or "
-            "draw other splits (data.split_seed)."
+            f"none in training ({counted(len(unseen), 'such class', 'such classes')}), so that it cannot be learned. "
+            "Add images of it, or draw other splits (data.split_seed)."
         )
     return BoxSplits(splits, {name: source.parts[split.part].counts(split.rows) for name, split in drawn.items()})

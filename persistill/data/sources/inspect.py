@@ -14,6 +14,7 @@ from persistill.errors import UserError
 from persistill.utils.image_reader import Header, read_header
 from persistill.utils.preprocessing import Resize
 from persistill.utils.threads import in_threads
+from persistill.utils.units import counted
 
 LOOKED_AT = 500
 """Images whose headers are read, evenly spaced in the training part."""
@@ -103,9 +104,9 @@ def _shares(settings: Data, targets: Mapping[str, IntArray], classes: tuple[str,
         raise first
     smallest = int(counts.argmin())
     raise UserError(
-        f"the class {classes[smallest]!r} of {settings.where} has {counts[smallest]} image(s), too few to train on "
-        "some, to choose with others and to test on the rest: about ten are the least. Add images, or take the "
-        "class out."
+        f"the class {classes[smallest]!r} of {settings.where} has {counted(int(counts[smallest]), 'image')}, "
+        "too few to train on some, to choose with others and to test on the rest: about ten are the least. Add images, "
+        "or take the class out."
     )
 
 

@@ -13,7 +13,7 @@ from persistill.data.sources.base import LABEL_NAMES, ImageRows, Source, part_of
 from persistill.data.sources.image_folder import FolderRows
 from persistill.errors import UserError, unknown
 from persistill.utils.image_files import find_image_files, is_image_name, not_taken
-from persistill.utils.units import first_few
+from persistill.utils.units import counted, first_few
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 
@@ -178,8 +178,8 @@ def _only_other(table: Path, file: int, width: int, label: str | None) -> int:
         raise UserError(f"data.label={label!r} names a column, and {table} has no header: add a first line of names.")
     if width != 2:
         raise UserError(
-            f"{table} has no header and {width} column(s), so that the one of classes is not known: add a first line "
-            "of names, file,label."
+            f"{table} has no header and {counted(width, 'column')}, so that the one of classes is not known: add "
+            "a first line of names, file,label."
         )
     return 1 - file
 

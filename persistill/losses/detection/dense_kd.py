@@ -13,6 +13,7 @@ from persistill.losses.base import DistillationLoss
 from persistill.losses.functional import full_precision
 from persistill.models.detection.output import DenseLevel, DetectionOutput
 from persistill.structures import ModelOutput
+from persistill.utils.units import counted
 
 
 class DenseDivergence(NamedTuple):
@@ -131,7 +132,7 @@ def match_heads(student: ModelOutput, teacher: ModelOutput) -> list[tuple[DenseL
         kinds = [(level.logits.shape[3:], level.background, level.centerness is None) for level in (ours, theirs)]
         if kinds[0] != kinds[1]:
             forms = [level.logits.shape[3:] for level in (ours, theirs)]
-            shapes = [f"{anchors} anchor(s) of {scores} scores" for anchors, scores in forms]
+            shapes = [f"{counted(anchors, 'anchor')} of {counted(scores, 'score')}" for anchors, scores in forms]
             raise UserError(
                 f"DenseKD compares heads of one kind, with the same anchors and classes; the student has {shapes[0]} a "
                 f"place, the teacher {shapes[1]}. Use losses on levels for two kinds of heads."

@@ -26,6 +26,7 @@ from persistill.losses.functional import (
     standardize_logits,
 )
 from persistill.structures import ModelOutput
+from persistill.utils.units import counted
 
 Merge = Literal["published", "normalized"]
 
@@ -50,7 +51,7 @@ def merged_similarity(
     """
     if len(teachers) != len(alphas):
         raise UserError(
-            f"{len(alphas)} alphas {tuple(alphas)} were given for {len(teachers)} teacher(s); give one each."
+            f"{len(alphas)} alphas {tuple(alphas)} were given for {counted(len(teachers), 'teacher')}; give one each."
         )
     if merge not in ("published", "normalized"):
         raise unknown("merge", merge, ("published", "normalized"))
@@ -129,8 +130,8 @@ class MergedTeachers(DistillationLoss):
         """
         if len(teachers) != len(self.alphas):
             raise UserError(
-                f"{type(self).__name__} has {len(self.alphas)} alphas {self.alphas}, one for each teacher, and "
-                f"{len(teachers)} teacher(s) were given. Name as many teachers in the arm as there are alphas."
+                f"{type(self).__name__} has {len(self.alphas)} alphas {self.alphas}, one for each teacher; given: "
+                f"{counted(len(teachers), 'teacher')}. Name as many teachers in the arm as there are alphas."
             )
 
 

@@ -15,6 +15,7 @@ from persistill.models.detection.output import DenseLevel, DetectionOutput
 from persistill.models.encoder import Encoder
 from persistill.models.feature_extraction.feature_layout import Size, stride
 from persistill.structures import Detections, FeatureMapSpec, FeatureSpec, Objects
+from persistill.utils.units import counted
 
 if TYPE_CHECKING:
     from torchvision.models.detection.image_list import ImageList
@@ -253,8 +254,9 @@ def _measure(name: str, backbone: nn.Module, in_channels: int, size: Size) -> di
     except Exception as error:  # other people's code, which may raise anything
         said = str(error).strip().split("\n")[0][:300]
         raise UserError(
-            f"the backbone of {name!r} cannot take images with {in_channels} channel(s) of {size[0]}x{size[1]}: "
-            f"{type(error).__name__}: {said}. Give images of a size that it is made for, or take another."
+            f"the backbone of {name!r} cannot take images with {counted(in_channels, 'channel')} of "
+            f"{size[0]}x{size[1]}: {type(error).__name__}: {said}. Give images of a size that it is made for, or take "
+            "another."
         ) from error
     finally:
         backbone.train(training)

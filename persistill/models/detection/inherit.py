@@ -2,6 +2,7 @@
 
 from persistill.errors import UserError
 from persistill.models.detection.detector import Detector
+from persistill.utils.units import first_few
 
 _PARTS = ("backbone.fpn.", "head.", "rpn.", "roi_heads.")
 
@@ -33,8 +34,8 @@ def inherit_head(student: Detector, teacher: Detector) -> tuple[str, ...]:
     )
     if wrong:
         raise UserError(
-            f"{student.name!r} cannot begin with the head of {teacher.name!r}: {wrong[0]} and {len(wrong) - 1} "
-            "other(s) differ. Both need one kind of head, one width and the same classes."
+            f"{student.name!r} cannot begin with the head of {teacher.name!r}: "
+            f"they differ in {first_few(wrong, 1)}. Both need one kind of head, one width and the same classes."
         )
     taken = {name: one for name, one in theirs.items() if name in ours and ours[name].shape == one.shape}
     student.module.load_state_dict(taken, strict=False)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.models.feature_extraction.feature_layout import Size
+from persistill.utils.units import counted
 
 BATCH = 2
 """Images in a trace. Not one, so that attention windows, stacked along the batch, are not mistaken for the batch."""
@@ -86,9 +87,9 @@ def trace(module: nn.Module, in_channels: int, image: Size) -> tuple[dict[str, C
         said = str(error).strip().split("\n")[0][:300]
         height, width = image
         raise UserError(
-            f"{type(module).__name__} cannot take images with {in_channels} channel(s) of {height}x{width}: it "
-            f"raised {type(error).__name__}: {said or 'without a message'}. Give images of the size and the channels "
-            "that it is made for, or another network."
+            f"{type(module).__name__} cannot take images with {counted(in_channels, 'channel')} of {height}x{width}: "
+            f"it raised {type(error).__name__}: {said or 'without a message'}. Give images of the size and the "
+            "channels that it is made for, or another network."
         ) from error
     return calls, output
 

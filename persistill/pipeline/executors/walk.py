@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from persistill.pipeline.context import Context
 from persistill.pipeline.stage import Stage, computed_with, in_order
 from persistill.run_folder import RunFolder
+from persistill.utils.units import counted
 
 _ROUNDED = frozenset({"teacher", "features", "preparation", "student", "evaluation", "quantized"})
 """Kinds of stages whose last digits depend on the number of threads and on the device."""
@@ -81,13 +82,13 @@ class Walk:
         now = computed_with(task.context)
         then = {**now, **folder.computed}
         if folder.kind in _ROUNDED and then != now:
-            self._others[f"on {then['device']} with {then['threads']} thread(s)"] += 1
+            self._others[f"on {then['device']} with {counted(then['threads'], 'thread')}"] += 1
 
     def tell_of_others(self, context: Context) -> None:
         """Tell of stages that were computed on another device, or with another number of threads, than this run's."""
         if self._others:
             now = computed_with(context)
-            parts = [f"{count} stage(s) {how}" for how, count in self._others.items()]
+            parts = [f"{counted(count, 'stage')} {how}" for how, count in self._others.items()]
             context.progress.start("reused", 1)
             context.progress.finish(
                 f"{', '.join(parts)}; here it is {now['device']} with {now['threads']}: computed again, they would "

@@ -41,5 +41,6 @@ class CostStage(Stage):
         """Measure a network with random weights."""
         channels, height, width = self.shape
         network = models.build(self.model, channels, len(context.data.splits.classes), (height, width))
+        label = f"latency and memory of {self.model}"
         with computing_with(all_threads()):
-            return evaluation.measure_cost(network, self.shape, context.device, context.progress)
+            return evaluation.measure_cost(network, self.shape, context.device, context.progress, label)

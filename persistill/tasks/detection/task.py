@@ -29,6 +29,7 @@ from persistill.tasks.measure import Measure
 from persistill.tasks.networks import Networks, relative_corruption_error
 from persistill.utils.progress import Progress
 from persistill.utils.registry import Registry
+from persistill.utils.units import counted, first_few
 
 AP = Measure("ap", "AP")
 AP50 = Measure("ap50", "AP50")
@@ -73,8 +74,8 @@ class Detection(Task):
             )
         found = data.load_boxes(settings, progress)
         notes = tuple(
-            f"No object of {len(names)} class(es) is among the {split} images ({', '.join(names[:5])}"
-            f"{', ...' if len(names) > 5 else ''}): no AP is measured of them there."
+            f"No object of {counted(len(names), 'class', 'classes')} is among the {split} images "
+            f"({first_few(names, 5)}): no AP is measured of them there."
             for split, names in found.missing.items()
             if names and split != "train"
         )

@@ -44,6 +44,9 @@ class Data(Settings):
             where the other is a test image, and all training images of two classes.
         label: column of a Parquet, hub or CSV source, or key of the JSON files in tar files, that holds the class or
             the mask; None if there is only one that can.
+        parquet: how a folder of Parquet files is read: "copied", through a copy of its images in the cache of
+            ``datasets``, from which any is read at once; or "in_place", where they lie, a row group at a time. The
+            order of training then goes by row groups, unless all of them fit into memory.
         ignore: value of the pixels of a mask that have no class; neither losses nor metrics count them.
     """
 
@@ -62,6 +65,7 @@ class Data(Settings):
     skip_unreadable: bool = False
     duplicates: Literal["warn", "drop", "refuse"] = "warn"
     label: str | None = None
+    parquet: Literal["copied", "in_place"] = "copied"
     ignore: Annotated[int, Field(ge=0, le=255)] = 255
 
     @field_validator("range")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from persistill.data.augmentation import augment as augmented
 from persistill.data.dataset import ImageDataset
+from persistill.data.shuffling import shuffled
 from persistill.data.views.online import OnlineView
 from persistill.errors import UserError
 from persistill.structures import Batch
@@ -150,7 +151,7 @@ class Loader:
     def _order(self, number: int) -> Tensor:
         if self._shuffle_seed is None:
             return torch.arange(len(self._images))
-        return torch.randperm(len(self._images), generator=_generator(self._shuffle_seed, _ORDER, number))
+        return shuffled(len(self._images), self._images.blocks, _generator(self._shuffle_seed, _ORDER, number))
 
     def _batch(self, order: Tensor, number: int, step: int) -> Batch:
         index = order[step * self._batch_size : (step + 1) * self._batch_size]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.data.sources.base import EncodedRows, ImageRows, IntArray, MaskRows
+from persistill.data.sources.base import Blocks, EncodedRows, ImageRows, InBlocks, IntArray, MaskRows
 from persistill.errors import UserError
 from persistill.structures import IGNORE_INDEX
 from persistill.utils.image_reader import IGNORED, read_mask
@@ -45,6 +45,11 @@ class ImageDataset(ABC):
     @abstractmethod
     def in_memory(self) -> bool:
         """Whether ``fetch`` costs no decoding."""
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """Which images are read together, where single ones cannot be; the order of training goes by them."""
+        return None
 
     @property
     @abstractmethod
@@ -158,10 +163,21 @@ class StreamedImages(ImageDataset, Generic[Rows]):
         """False."""
         return False
 
+    @property
+    def blocks(self) -> Blocks | None:
+        """Those of the source, if it is read in blocks."""
+        return self._source.blocks(self._rows) if isinstance(self._source, InBlocks) else None
+
     def hash_names(self, digest: "hashlib._Hash") -> str:
-        """The hash, hexadecimal, of what ``digest`` holds and of the images' names and encoded lengths, in order."""
+        """The hash, hexadecimal, of what ``digest`` holds and of the images' names and encoded lengths, in order.
+
+        Blocks are hashed too, for the order of training goes by them.
+        """
         for row in self._rows.tolist():
             digest.update(f"{self._source.name(row)}\0{self._source.length(row)}\n".encode())
+        if self.blocks is not None:
+            digest.update(repr(self.blocks.window).encode())
+            digest.update(self.blocks.numbers.data)
         return digest.hexdigest()
 
     def fetch(self, index: Tensor) -> Tensor:

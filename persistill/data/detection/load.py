@@ -99,6 +99,11 @@ def load_boxes(settings: Data, progress: Progress, box_format: BoxFormat | None 
             f"data.labels={settings.labels!r} is a CSV file of the classes of whole images, and images with boxes are "
             "read here. Leave data.labels out."
         )
+    if settings.parquet != "copied":
+        raise UserError(
+            f"data.parquet={settings.parquet} is for images with a class or a mask; those with boxes are read through "
+            "a copy. Leave data.parquet out."
+        )
     source = check_source(open_box_source(settings.source, box_format), progress)
     counts = {part: rows.class_counts for part, rows in source.parts.items()}
     drawn = draw_splits(counts, settings, source.classes)

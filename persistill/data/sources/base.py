@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,26 @@ class EncodedRows(Protocol):
 
     def length(self, row: int) -> int:
         """Bytes of the encoded image."""
+
+
+class Blocks(NamedTuple):
+    """Images that are read together, since any of them costs as much as all.
+
+    Attributes:
+        numbers: (N,) int64, the block that each image lies in.
+        window: how many blocks may be in memory.
+    """
+
+    numbers: IntArray
+    window: int
+
+
+@runtime_checkable
+class InBlocks(Protocol):
+    """Encoded images that are read in blocks."""
+
+    def blocks(self, rows: IntArray) -> Blocks:
+        """The blocks of some rows, ((n,) int64)."""
 
 
 class ImageRows(EncodedRows, Protocol):

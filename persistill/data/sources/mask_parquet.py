@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 from PIL import Image
 
-from persistill.data.sources.base import MaskSource
+from persistill.data.sources.base import Blocks, IntArray, MaskRows, MaskSource
 from persistill.data.sources.parquet import (
     TableColumn,
     by_part,
@@ -17,16 +17,33 @@ from persistill.data.sources.parquet import (
     image_columns,
     open_tables,
 )
+from persistill.data.sources.parquet_in_place import ShardColumn, ShardTable, open_in_place, told_of
+from persistill.data.sources.row_groups import RowGroups
 from persistill.errors import UserError, unknown
 
 _MASK_NAMES = ("mask", "label", "annotation", "segmentation")
 """What the name of a column of masks holds, by which it is told from the column of images."""
 
 
+class _Column(Protocol):
+    """Encoded images, or masks."""
+
+    def __len__(self) -> int: ...
+
+    def open(self, row: int) -> Image.Image:
+        """Open an image."""
+
+    def name(self, row: int) -> str:
+        """What to call it."""
+
+    def length(self, row: int) -> int:
+        """Its bytes."""
+
+
 class MaskTableRows:
     """The images and masks of one part of a table."""
 
-    def __init__(self, images: TableColumn, masks: TableColumn) -> None:
+    def __init__(self, images: _Column, masks: _Column) -> None:
         self._images = images
         self._masks = masks
 
@@ -50,7 +67,25 @@ class MaskTableRows:
         return self._images.length(row) + self._masks.length(row)
 
 
-def read_mask_parquet(folder: Path, files: Sequence[Path], label: str | None) -> MaskSource:
+class MaskShardRows(MaskTableRows):
+    """The images and masks of one part of a table that is read in place.
+
+    Args:
+        images: the column of images.
+        masks: the column of masks.
+        groups: their row groups.
+    """
+
+    def __init__(self, images: ShardColumn, masks: ShardColumn, groups: RowGroups) -> None:
+        super().__init__(images, masks)
+        self._groups = groups
+
+    def blocks(self, rows: IntArray) -> Blocks:
+        """The row groups of some rows."""
+        return self._groups.blocks(rows)
+
+
+def read_mask_parquet(folder: Path, files: Sequence[Path], label: str | None, *, in_place: bool = False) -> MaskSource:
     """Read a folder of Parquet files in the Hugging Face image layout with two columns, of images and of masks.
 
     Files belong to parts as those with classes do. Names of classes are a JSON list under "classes" in the metadata of
@@ -60,11 +95,11 @@ def read_mask_parquet(folder: Path, files: Sequence[Path], label: str | None) ->
         folder: what to call the data set.
         files: its files, at least one.
         label: the column of masks; None if its name says so.
+        in_place: whether no copy is made, and row groups are read as they are needed.
 
     Raises:
         UserError: if a file is damaged, files disagree, or there are no two such columns.
     """
-    tables = open_tables(folder, files)
     metadata = pq.read_schema(files[0]).metadata or {}
     try:
         names = json.loads(metadata.get(b"classes", b"null"))
@@ -74,7 +109,10 @@ def read_mask_parquet(folder: Path, files: Sequence[Path], label: str | None) ->
         raise UserError(f'"classes" in the schema of {files[0]} must be a JSON list of names.')
     if names is not None and len(set(names)) < len(names):
         raise UserError(f'"classes" in the schema of {files[0]} names a class twice: {", ".join(names)}.')
-    return _from_tables(tables, label, str(folder), None if names is None else tuple(names), (folder,))
+    classes = None if names is None else tuple(names)
+    if in_place:
+        return _from_shards(open_in_place(folder, files), label, str(folder), classes)
+    return _from_tables(open_tables(folder, files), label, str(folder), classes, (folder,))
 
 
 def read_mask_hub(name: str, label: str | None) -> MaskSource:
@@ -107,6 +145,21 @@ def _from_tables(
         },
         {part: f"the split {part} of {where}" for part in parts},
     )
+
+
+def _from_shards(
+    parts: Mapping[str, ShardTable], label: str | None, where: str, classes: tuple[str, ...] | None
+) -> MaskSource:
+    image, mask = _columns(image_columns(parts["train"].features), label, where)
+    groups = {part: RowGroups(table.files, [image, mask]) for part, table in parts.items()}
+    rows: dict[str, MaskRows] = {
+        part: MaskShardRows(
+            ShardColumn(table, groups[part], image), ShardColumn(table, groups[part], mask), groups[part]
+        )
+        for part, table in parts.items()
+    }
+    origins = {part: f"the split {part} of {where}" for part in parts}
+    return MaskSource(classes, rows, origins, (told_of(groups["train"], where),))
 
 
 def _columns(found: Sequence[str], label: str | None, where: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 Both are read through Hugging Face ``datasets``, which keeps a memory-mapped copy in its cache.
 """
 
+import errno
 import glob
 import os
 import re
@@ -49,12 +50,7 @@ class TableColumn:
 
     def open(self, row: int) -> Image.Image:
         """Open an image, from its bytes, or from the file that its path names."""
-        value = self._table[row][self._column][0].as_py()
-        if value is None:
-            raise ValueError(f"the column {self._column!r} of the row is empty")
-        if value["bytes"] is not None:
-            return open_image(value["bytes"])
-        return open_image(file_of_row(value["path"], self._roots))
+        return open_value(self._table[row][self._column][0].as_py(), self._column, self._roots)
 
     def name(self, row: int) -> str:
         """Row, part and, where it is kept, the file name."""
@@ -91,6 +87,25 @@ class TableRows(TableColumn):
     def __init__(self, table: Any, column: str, targets: IntArray, part: str, roots: Sequence[Path]) -> None:
         super().__init__(table, column, part, roots)
         self.targets = targets
+
+
+def open_value(value: Mapping[str, Any] | None, column: str, roots: Sequence[Path]) -> Image.Image:
+    """Open the image of a row, from its bytes, or from the file that its path names.
+
+    Args:
+        value: bytes and path, as the row has them.
+        column: its name.
+        roots: as of ``file_of_row``.
+
+    Raises:
+        ValueError: if there is no image, or it is none.
+        OSError: if it cannot be read.
+    """
+    if value is None:
+        raise ValueError(f"the column {column!r} of the row is empty")
+    if value["bytes"] is not None:
+        return open_image(value["bytes"])
+    return open_image(file_of_row(value["path"], roots))
 
 
 def file_of_row(path: str | None, roots: Sequence[Path]) -> Path:
@@ -136,17 +151,21 @@ def open_tables(folder: Path, files: Sequence[Path]) -> Mapping[str, Any]:
     from datasets import load_dataset  # noqa: PLC0415  half a second that other sources need not pay
     from datasets.exceptions import DatasetsError  # noqa: PLC0415
 
-    shards = filled_shards(folder, files)
+    shards, _ = filled_shards(folder, files)
     named = {part: [glob.escape(str(file)) for file in of_part] for part, of_part in shards.items()}
     try:
         tables: Mapping[str, Any] = load_dataset("parquet", data_files=named)
     except (OSError, ValueError, pa.ArrowException, DatasetsError) as error:
-        raise UserError(f"{folder} cannot be read as Parquet: {first_line(error.__cause__ or error)}") from error
+        full = isinstance(error, OSError) and (error.errno == errno.ENOSPC or "disk space" in str(error))
+        advice = " Or have no copy made in the cache of datasets: --set data.parquet=in_place" if full else ""
+        raise UserError(
+            f"{folder} cannot be read as Parquet: {first_line(error.__cause__ or error)}{advice}"
+        ) from error
     return tables
 
 
-def filled_shards(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Parquet files with rows, by the names of their parts.
+def filled_shards(folder: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], Any]:
+    """Parquet files with rows, by the names of their parts, and their columns as ``datasets`` knows them.
 
     Raises:
         UserError: if a file is damaged, files disagree, or a part has no rows.
@@ -165,7 +184,7 @@ def filled_shards(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
             filled.setdefault(part, []).append(file)
         if part not in filled:
             raise UserError(f"{shards[0]} holds no rows. Remove it, or put the rows of its images in.")
-    return filled
+    return filled, features
 
 
 def _schema(file: Path) -> tuple[Any, int]:
@@ -287,8 +306,8 @@ def by_part(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _from_tables(tables: Mapping[str, Any], label: str | None, where: str, roots: Sequence[Path]) -> Source:
     parts = by_part(tables, where)
     features = parts["train"].features
-    images = _image_column(features, where)
-    column = _label_column(features, label, where)
+    images = image_column(features, where)
+    column = label_column(features, label, where)
     raw = {
         part: table.select_columns([column]).with_format("arrow")[:][column].to_pylist()
         for part, table in parts.items()
@@ -309,7 +328,12 @@ def image_columns(features: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _image_column(features: Mapping[str, Any], where: str) -> str:
+def image_column(features: Mapping[str, Any], where: str) -> str:
+    """The only column of images.
+
+    Raises:
+        UserError: if there is none, or several.
+    """
     found = image_columns(features)
     if len(found) != 1:
         raise UserError(
@@ -319,7 +343,12 @@ def _image_column(features: Mapping[str, Any], where: str) -> str:
     return found[0]
 
 
-def _label_column(features: Mapping[str, Any], label: str | None, where: str) -> str:
+def label_column(features: Mapping[str, Any], label: str | None, where: str) -> str:
+    """The column of classes: the one that is asked for, or the only one that can be it.
+
+    Raises:
+        UserError: if there is none, or several.
+    """
     named = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
     plain = [
         name

@@ -17,6 +17,7 @@ from persistill.data.sources.mask_folder import read_mask_folder
 from persistill.data.sources.mask_parquet import read_mask_hub, read_mask_parquet
 from persistill.data.sources.medmnist import read_npz
 from persistill.data.sources.parquet import read_hub, read_parquet
+from persistill.data.sources.parquet_in_place import read_parquet_in_place
 from persistill.data.sources.shards import shard_files
 from persistill.data.sources.tar_shards import TAR, read_tar_shards, shard_pattern
 from persistill.data.splits import draw_splits
@@ -79,29 +80,35 @@ def open_source(settings: Data) -> Source:
     if _is_registered(settings.source):
         _no_label(settings)
         _no_labels(settings)
+        _no_parquet(settings)
         return _made(settings.source, Source)
     name, known = settings.source, (*SOURCES, *_HUB_NAMES)
     folder = Path(name).expanduser()
     if folder.is_file() and folder.suffix.lower() in TABLE_SUFFIXES and settings.labels is None:
+        _no_parquet(settings)
         return read_label_table(folder.parent, folder, settings.label)
     if folder.is_dir():
         if (table := _label_table(folder, settings)) is not None:
+            _no_parquet(settings)
             return read_label_table(folder, table, settings.label)
         files = shard_files(folder, ".parquet")
         if files:
-            return read_parquet(folder, files, settings.label)
+            read = read_parquet_in_place if settings.parquet == "in_place" else read_parquet
+            return read(folder, files, settings.label)
+        _no_parquet(settings)
         if (shards := shard_files(folder, TAR)) and not has_class_folders(folder):
             return read_tar_shards(folder, shards, settings.label, name)
         _no_label(settings)
         return read_folder(folder)
     _no_labels(settings)
+    _no_parquet(settings)
     if (named_shards := shard_pattern(name)) is not None:
         return read_tar_shards(*named_shards, settings.label, name)
     if folder.is_file() and folder.suffix.lower() == ".npz":
         _no_label(settings)
         return read_npz(folder)
     _look_for(
-        name, folder, known, "an .npz file, tar files, a folder of Parquet files or of class folders, or a CSV file"
+        name, folder, known, "an .npz file, a folder of Parquet files or of class folders, tar files, or a CSV file"
     )
     return read_hub(name, settings.label, known)
 
@@ -115,15 +122,18 @@ def open_mask_source(settings: Data) -> MaskSource:
     _no_labels(settings)
     if _is_registered(settings.source):
         _no_label(settings)
+        _no_parquet(settings)
         return _made(settings.source, MaskSource)
     name = settings.source
     folder = Path(name).expanduser()
     if folder.is_dir():
         files = shard_files(folder, ".parquet")
         if files:
-            return read_mask_parquet(folder, files, settings.label)
+            return read_mask_parquet(folder, files, settings.label, in_place=settings.parquet == "in_place")
         _no_label(settings)
+        _no_parquet(settings)
         return read_mask_folder(folder)
+    _no_parquet(settings)
     _look_for(name, folder, (), "a folder of Parquet files, or of the folders images and masks")
     return read_mask_hub(name, settings.label)
 
@@ -225,4 +235,12 @@ def _no_labels(settings: Data) -> None:
         raise UserError(
             f"data.labels={settings.labels!r} is a CSV file of file names and classes, which goes with a folder of "
             f"image files; {settings.where} is none, or is read with masks. Leave data.labels out."
+        )
+
+
+def _no_parquet(settings: Data) -> None:
+    if settings.parquet != "copied":
+        raise UserError(
+            f"data.parquet={settings.parquet} says how a folder of Parquet files is read, and {settings.where} is none."
+            " Leave data.parquet out."
         )

@@ -111,7 +111,12 @@ class Plan:
         return path
 
     def run(
-        self, progress: Progress | None = None, *, workers: int | None = None, executor: str | None = None
+        self,
+        progress: Progress | None = None,
+        *,
+        workers: int | None = None,
+        executor: str | None = None,
+        memory: int | None = None,
     ) -> Result:
         """Do it. Interrupted and run again, it goes on where it stopped.
 
@@ -119,6 +124,7 @@ class Plan:
             progress: told of everything that takes time; None for bars in a terminal or notebook.
             workers: as for ``persistill.run``.
             executor: likewise.
+            memory: likewise; ``estimate`` tells it.
         """
         with watched(progress) as bars:
             return run(
@@ -130,6 +136,7 @@ class Plan:
                 splits=self._splits,
                 workers=workers,
                 executor=executor,
+                memory=memory,
             )
 
     def __repr__(self) -> str:

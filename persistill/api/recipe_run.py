@@ -29,6 +29,7 @@ def run(
     auto_batch: bool = False,
     workers: int | None = None,
     executor: str | None = None,
+    memory: int | None = None,
 ) -> Result:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused.
 
@@ -46,7 +47,9 @@ def run(
             batch, but for what a BatchNorm or a dropout does.
         workers: stages that are worked at at the same time, each in a process of its own; None for one after another
             in this process. Where there are several GPUs, processes share them in turn.
-        executor: "local" or "processes"; None for what suits the workers.
+        executor: "local", "processes" or "ray"; None for what suits the workers. Ray has stages worked at by the
+            machines of a cluster.
+        memory: that a stage needs, in bytes, for Ray to share out; None if it is not known.
 
     Returns:
         The comparison.
@@ -62,7 +65,7 @@ def run(
         recipe = recipe_files.changed(recipe, changes or {}, small=small, quick=quick)
     else:
         recipe = recipe_files.read(str(recipe), changes, small=small, quick=quick)
-    with watched(progress) as bars, chosen_executor(executor, workers, device) as chosen:
+    with watched(progress) as bars, chosen_executor(executor, workers, device, memory) as chosen:
         pipeline = Pipeline(
             recipe,
             Path(out),

@@ -163,7 +163,7 @@ def distill(
         str | None,
         typer.Option(
             "--executor",
-            metavar="local|processes",
+            metavar="local|processes|ray",
             rich_help_panel=_RUN,
             help="Where stages are worked at; by default as --workers.",
         ),
@@ -226,7 +226,7 @@ def distill(
     from persistill.cli.run_recipe import print_result  # noqa: PLC0415
 
     with Bars(console) as bars:
-        result = plan.run(bars, workers=workers, executor=executor)
+        result = plan.run(bars, workers=workers, executor=executor, memory=costs.memory)
     print_result(result)
 
 

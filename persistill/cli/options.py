@@ -62,7 +62,9 @@ Workers = Annotated[
 ]
 ExecutorName = Annotated[
     str | None,
-    typer.Option("--executor", metavar="local|processes", help="Where stages are worked at; by default as --workers."),
+    typer.Option(
+        "--executor", metavar="local|processes|ray", help="Where stages are worked at; by default as --workers."
+    ),
 ]
 
 

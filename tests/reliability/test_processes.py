@@ -5,39 +5,23 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from runs_equal import differences
+from small_walks import LONG, RECIPE, epochs_logged, wait_for, walk_of
 
 from persistill import run_folder
 from persistill.api import recipe_files
 from persistill.cli.app import _own_place
-from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.config import Train
 from persistill.errors import UserError
-from persistill.losses import KD
 from persistill.pipeline import Pipeline
 from persistill.pipeline.executors import local
 from persistill.pipeline.executors.processes import Processes
-from persistill.pipeline.executors.walk import Walk
 from persistill.utils.progress import Silent
 from persistill.utils.remote_fault import RemoteFaultError, frames_of
-
-RECIPE = Recipe(
-    name="tiny",
-    data=Data(source="digits", train=60, validation=20, test=20),
-    teachers={"image": Teacher(model=Model(name="resnet-8"))},
-    student=Model(name="resnet-8"),
-    arms={"alone": Arm(), "kd": Arm(methods=(KD(),), teachers=("image",))},
-    train=Train(epochs=2, batch_size=20, lr=0.05, schedule="constant"),
-    evaluate=Evaluate(noise=(), corruptions=(), attacks=()),
-    seeds=(0, 1),
-    formats=(),
-)
-LONG = RECIPE.with_values({"train.epochs": 10_000, "seeds": (0,)})
 
 
 class Told(Silent):
@@ -54,23 +38,6 @@ class Told(Silent):
 def processes() -> Iterator[Processes]:
     with Processes(2) as executor:
         yield executor
-
-
-def walk_of(pipeline: Pipeline, *stages: Any) -> Walk:
-    walk = Walk()
-    walk.add(stages, pipeline.context)
-    return walk
-
-
-def wait_for(condition: Any, seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def epochs_logged(out: Path, kind: str = "student") -> bool:
-    return any('"epoch"' in log.read_text() for log in out.glob(f"{kind}-*/log.jsonl"))
 
 
 def test_results_are_those_of_one_process_though_a_worker_is_killed(processes: Processes, tmp_path: Path) -> None:
@@ -115,10 +82,8 @@ def test_a_mistake_of_the_user_ends_the_run_with_its_message(processes: Processe
 
 OWN_LOSS = """
 import threading
-from typing import Any
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
-from persistill.losses import KD
 
 
 class Broken(KD):

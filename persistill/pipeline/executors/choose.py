@@ -8,18 +8,22 @@ import torch
 from persistill.errors import UserError, unknown
 from persistill.pipeline.executors.base import Executor
 from persistill.pipeline.executors.processes import Processes
+from persistill.pipeline.executors.ray_cluster import RayCluster
 
-EXECUTORS = ("local", "processes")
+EXECUTORS = ("local", "processes", "ray")
 
 
 @contextlib.contextmanager
-def chosen_executor(name: str | None, workers: int | None, device: str) -> Iterator[Executor | None]:
+def chosen_executor(
+    name: str | None, workers: int | None, device: str, memory: int | None = None
+) -> Iterator[Executor | None]:
     """An executor, which ends with the block; None for one stage after another in this process.
 
     Args:
         name: in ``EXECUTORS``; None for processes where there are to be several workers.
-        workers: at the same time; None for one.
+        workers: at the same time; None for one, or for as many as the machines of a cluster have processors.
         device: as for ``Pipeline``.
+        memory: that a stage needs, in bytes; None if it is not known.
 
     Raises:
         UserError: if there is no such executor, or it does not go with that number of workers.
@@ -33,7 +37,10 @@ def chosen_executor(name: str | None, workers: int | None, device: str) -> Itera
             f"the executor 'local' works at one stage after another, and {workers} workers were asked for: leave out "
             "the executor, or name 'processes'."
         )
-    if name == "processes" or (name is None and (workers or 1) > 1):
+    if name == "ray":
+        with RayCluster(workers, device, memory) as cluster:
+            yield cluster
+    elif name == "processes" or (name is None and (workers or 1) > 1):
         with Processes(workers or 1, devices(device)) as executor:
             yield executor
     else:

@@ -183,17 +183,13 @@ class Processes:
         """Give work to whoever has none."""
         walk.pass_over_finished(self.at_work)
         now = time.monotonic()
-        for task in walk.ready():
-            at_work = [worker.task.stage for worker in self._workers if worker.task]
-            if task.name in self.at_work or held.get(task.name, 0.0) > now:
-                continue
-            # Times are measured while nothing else is worked at here.
-            if len(at_work) >= self.workers or any(stage.measures_time for stage in at_work):
-                return
-            if task.stage.measures_time and at_work:
-                continue
+        leave = {name for name, until in held.items() if until > now}
+        while task := walk.next_task(self._tasks(), self.workers, leave):
             self._idle(task.context).give(task, self._job(task.context))
             held.pop(task.name, None)
+
+    def _tasks(self) -> dict[str, Task]:
+        return {worker.task.name: worker.task for worker in self._workers if worker.task}
 
     def _idle(self, context: Context) -> _Worker:
         for worker in self._workers:

@@ -1,7 +1,7 @@
 """What is left to do of one or several recipes, and what of it can be done now."""
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from persistill.pipeline.context import Context
@@ -75,6 +75,19 @@ class Walk:
                 if folder is not None:
                     self.finished(task, folder)
                     found = True
+
+    def next_task(self, at_work: Mapping[str, Task], most: int, leave: Container[str]) -> Task | None:
+        """What is to be begun now; None if nothing is. Times are measured while nothing else is worked at.
+
+        Args:
+            at_work: name -> what is worked at.
+            most: tasks at the same time.
+            leave: names of what is not to be begun now.
+        """
+        if len(at_work) >= most or any(task.stage.measures_time for task in at_work.values()):
+            return None
+        free = [task for task in self.ready() if task.name not in at_work and task.name not in leave]
+        return next((task for task in free if not (task.stage.measures_time and at_work)), None)
 
     def finished(self, task: Task, folder: RunFolder) -> None:
         """Note that a task is done."""

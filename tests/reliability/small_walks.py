@@ -1,0 +1,41 @@
+"""A recipe of a few seconds and one that does not end, for those who have stages worked at elsewhere."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from persistill.config import Arm, Data, Evaluate, Model, Recipe, Teacher, Train
+from persistill.losses import KD
+from persistill.pipeline import Pipeline
+from persistill.pipeline.executors.walk import Walk
+from persistill.pipeline.stage import Stage
+
+RECIPE = Recipe(
+    name="tiny",
+    data=Data(source="digits", train=60, validation=20, test=20),
+    teachers={"image": Teacher(model=Model(name="resnet-8"))},
+    student=Model(name="resnet-8"),
+    arms={"alone": Arm(), "kd": Arm(methods=(KD(),), teachers=("image",))},
+    train=Train(epochs=2, batch_size=20, lr=0.05, schedule="constant"),
+    evaluate=Evaluate(noise=(), corruptions=(), attacks=()),
+    seeds=(0, 1),
+    formats=(),
+)
+LONG = RECIPE.with_values({"train.epochs": 10_000, "seeds": (0,)})
+
+
+def walk_of(pipeline: Pipeline, *stages: Stage) -> Walk:
+    walk = Walk()
+    walk.add(stages, pipeline.context)
+    return walk
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def epochs_logged(out: Path, kind: str = "student") -> bool:
+    return any('"epoch"' in log.read_text() for log in out.glob(f"{kind}-*/log.jsonl"))

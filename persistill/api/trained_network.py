@@ -10,7 +10,6 @@ from persistill.api import export_table, metrics_table
 from persistill.api.progress_bars import watched
 from persistill.config import Evaluate
 from persistill.errors import UserError
-from persistill.exporters import FORMATS
 from persistill.pipeline.standalone import evaluate_network, export_network
 from persistill.training import find_device
 from persistill.utils.progress import Progress
@@ -115,8 +114,8 @@ def export(
     Args:
         network: a student's or teacher's run folder.
         folder: a new one; None for "exported" in the run folder.
-        formats: some of "onnx", "int8", "program", "executorch"; None for all. The weights, "safetensors", are always
-            written.
+        formats: some of "onnx", "int8", "program", "executorch", and of a detector "nms"; None for all. The weights,
+            "safetensors", are always written.
         model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
         progress: told of everything that takes time; None for bars in a terminal or notebook.
 
@@ -127,7 +126,7 @@ def export(
     """
     target = Path(network) / "exported" if folder is None else Path(folder)
     with watched(progress) as bars:
-        result = export_network(Path(network), target, bars, model=model, formats=formats or tuple(FORMATS))
+        result = export_network(Path(network), target, bars, model=model, formats=formats)
     missing = [*result["failed"].values(), *result["left_out"].values()]
     if formats is not None and missing:
         raise UserError(f"{' '.join(missing)} The other files are in {target}.")

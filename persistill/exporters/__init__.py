@@ -1,8 +1,9 @@
 """The student alone, as files that others can run, checked against the checkpoint."""
 
 from persistill.exporters.export_task import CLASSIFY, ExportTask
-from persistill.exporters.exporter import TOLERANCE, check_formats, export_student
+from persistill.exporters.exporter import check_formats, export_student
 from persistill.exporters.formats import FORMATS
+from persistill.exporters.logits import TOLERANCE
 from persistill.exporters.standalone_script import standalone_script
 from persistill.exporters.student import Student, load_student
 from persistill.exporters.temperature import fitted_temperature

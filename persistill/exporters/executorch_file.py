@@ -7,12 +7,10 @@ import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import to_edge_transform_and_lower
 from executorch.runtime import Runtime
-from torch import Tensor
-
-from persistill.exporters.student import Student
+from torch import Tensor, nn
 
 
-def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:
+def write(student: nn.Module, shape: tuple[int, int, int], path: Path) -> None:
     """Write ``student`` as one .pte file that takes one image at a time: its memory is planned beforehand.
 
     Args:
@@ -25,8 +23,8 @@ def write(student: Student, shape: tuple[int, int, int], path: Path) -> None:
     path.write_bytes(lowered.buffer)
 
 
-def open_program(path: Path) -> Callable[[Tensor], Tensor]:
-    """The program in a file, ready to answer one image (1, C, H, W) in [0, 1] with logits (1, K).
+def open_program(path: Path) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """The program in a file, ready to answer one image (1, C, H, W) in [0, 1] with its outputs.
 
     It computes on ExecuTorch's own threads, one for each core that the process may use.
     """
@@ -34,8 +32,7 @@ def open_program(path: Path) -> Callable[[Tensor], Tensor]:
     method = Runtime.get().load_program(content).load_method("forward")
 
     # Weights are read where they lie in ``content``, which the runtime does not keep alive: the answer does.
-    def answer(images: Tensor, _content: bytes = content) -> Tensor:
-        (logits,) = method.execute([images.contiguous()])
-        return torch.as_tensor(logits).clone()
+    def answer(images: Tensor, _content: bytes = content) -> tuple[Tensor, ...]:
+        return tuple(torch.as_tensor(output).clone() for output in method.execute([images.contiguous()]))
 
     return answer

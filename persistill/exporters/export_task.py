@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
+from persistill.exporters.logits import LOGITS
+from persistill.exporters.output_kind import OutputKind
 from persistill.exporters.standalone_script import standalone_script
 
 
@@ -15,18 +18,23 @@ class ExportTask:
     Attributes:
         name: of the task, stands in model.json.
         figure: name of what ``score`` measures; in the result of an export it stands under this name.
-        score: logits (N, K, *) and targets (N, *) -> a fraction, of which more is better.
+        score: answers and targets (N, *) -> a fraction, of which more is better; NaN where the targets tell nothing.
+            Answers are logits (N, K, *) unless ``outputs`` says otherwise.
         script: file name of the script that shows how to run the ONNX file without persistill and without torch.
         script_text: its content.
         compared: test images that every file answers.
+        outputs: what files answer, and how two of them are compared.
+        runs: the format of the file that the script runs.
     """
 
     name: str
     figure: str
-    score: Callable[[Tensor, Tensor], float]
+    score: Callable[[Any, Tensor], float]
     script: str
     script_text: str
     compared: int = 512
+    outputs: OutputKind = LOGITS
+    runs: str = "onnx"
 
 
 def _accuracy(logits: Tensor, target: Tensor) -> float:

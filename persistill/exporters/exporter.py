@@ -1,10 +1,10 @@
-"""Exports the student alone, and checks that every file gives the logits of the checkpoint."""
+"""Exports the student alone, and checks that every file answers as the checkpoint does."""
 
 import contextlib
 import copy
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from persistill.exporters.export_task import CLASSIFY, ExportTask
 from persistill.exporters.failure import root_cause
 from persistill.exporters.formats import FORMATS, ExportSource, Format, run_batches
 from persistill.exporters.latency import milliseconds
+from persistill.exporters.output_kind import OutputKind, Reference
 from persistill.exporters.processor import instructions
 from persistill.exporters.student import WEIGHTS
 from persistill.models import Network
@@ -25,8 +26,6 @@ from persistill.utils.preprocessing import Preprocessing
 
 CONFIG = "model.json"
 FORMAT = 2
-TOLERANCE = 1e-4
-"""Largest difference between logits, as a share of the largest absolute logit of the checkpoint."""
 BATCH = 64
 MADE = ("by static quantization", "by static quantization after quantization-aware training")
 """How an int8 file was made: from the student itself, or from a copy with quantization-aware training."""
@@ -41,7 +40,7 @@ def export_student(
     targets: Tensor | None = None,
     calibration: Tensor | None = None,
     for_int8: Network | None = None,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] | None = None,
     task: ExportTask = CLASSIFY,
 ) -> dict[str, Any]:
     """Write a student in several formats, each with its preprocessing, and compare all with it.
@@ -49,8 +48,8 @@ def export_student(
     ``model.safetensors`` holds the weights, ``model.onnx``, ``model.int8.onnx``, ``model.pt2`` and ``model.pte`` the
     network with its normalization, ``model.json`` describes input and output, and a script (``classify.py``) shows how
     to run the ONNX file. Before it is moved into the folder, each file is loaded again, run on ``images``, the first
-    alone and the others in batches, and timed. Its logits must equal those of ``network`` up to ``TOLERANCE``; those of
-    int8 may differ, and the result says by how much, and how that changes the accuracy.
+    alone and the others in batches, and timed. Its outputs must equal those of ``network`` up to a tolerance
+    (``logits.TOLERANCE``); those of int8 may differ, and the result says by how much, and how that changes the figure.
 
     A format whose packages are not installed is left out, and one that cannot be written, or whose file does not answer
     as the network does, fails alone: the result says which and why, and the others are written. The weights come first,
@@ -67,12 +66,13 @@ def export_student(
         calibration: (n, C, H, W) uint8, training images for the ranges of int8; without them it is left out.
         for_int8: a copy of the network after quantization-aware training (``Recipe.quantize``), from which
             ``model.int8.onnx`` alone is made. None to quantize ``network`` itself.
-        formats: names in ``FORMATS``; "safetensors" is always written.
-        task: how files are scored, and the script that travels with them.
+        formats: names of the task's (``task.outputs.formats``, in most tasks ``FORMATS``); None for all. "safetensors"
+            is always written.
+        task: what files answer, how they are scored, and the script that travels with them.
 
     Returns:
         ``files`` (format -> file name), ``bytes`` (format -> size), ``difference`` (format -> largest
-        absolute difference between logits), ``agreement`` (format -> share of equal answers), ``figure`` (the name of
+        absolute difference between outputs), ``agreement`` (format -> share of equal answers), ``figure`` (the name of
         the task's figure, "accuracy") and, under this name, format and "checkpoint" -> figure on ``images``, with
         targets; ``milliseconds`` (format -> images in a batch -> median wall-clock of the batch on one thread),
         ``left_out`` (format -> why it was not tried), ``failed`` (format -> why it could not be written), ``notes``
@@ -88,26 +88,30 @@ def export_student(
         RuntimeError: if the weights alone, loaded again, do not answer as the network does.
         OSError: if a file cannot be written to the disk.
     """
-    began = time.perf_counter()
-    check_formats(formats)
+    began, kinds = time.perf_counter(), task.outputs.formats
+    formats = tuple(kinds) if formats is None else formats
+    check_formats(formats, kinds)
     _check(network, about, images)
     network = copy.deepcopy(network).cpu().eval()
-    _refuse_others(folder, network)
+    _refuse_others(folder, network, kinds)
     inputs = images.float() / 255
     # A batch of one, and then another size: a batch dimension that is not free would be noticed.
     batches = [inputs[:1], *(torch.split(inputs[1:], BATCH) if len(inputs) > 1 else ())]
-    expected = _reference(network, about, batches)
+    expected = task.outputs.reference(network, about, batches)
     config = _config(network, about, expected, task)
-    source = ExportSource(network, about, config, calibration)
-    trained = None if for_int8 is None else ExportSource(_check_copy(for_int8, network), about, config, calibration)
+    source = _source(network, about, config, calibration, task.outputs)
+    trained = None
+    if for_int8 is not None:
+        trained = _source(_check_copy(for_int8, network), about, config, calibration, task.outputs)
     kept: dict[str, dict[str, Any]] = {}
+    impossible = task.outputs.left_out(network)
     left_out: dict[str, str] = {}
     failed: dict[str, str] = {}
     int8: dict[str, Any] = {}
-    for name, kind in FORMATS.items():
+    for name, kind in kinds.items():
         if name not in formats and name != "safetensors":
             continue
-        if reason := _reason_left_out(name, kind, calibration):
+        if reason := impossible.get(name) or _reason_left_out(name, kind, calibration):
             left_out[name] = reason
             continue
         try:
@@ -128,17 +132,18 @@ def export_student(
             if name == "safetensors":
                 raise
             failed[name] = f"{kind.file} could not be written: {root_cause(error).rstrip('.')}."
-    files = {name: FORMATS[name].file for name in kept}
+    files = {name: kinds[name].file for name in kept}
     made = {"int8": int8["made"]} if int8 else {}
     write_json(folder / CONFIG, {**config, "script": task.script, "files": files, **made})
     files["config"] = CONFIG
-    if "onnx" in kept:
+    if task.runs in kept:
         with atomic(folder / task.script) as temporary:
             temporary.write_text(task.script_text, encoding="utf-8")
         files["example"] = task.script
     figures = {name: measured[task.figure] for name, measured in kept.items() if task.figure in measured}
     if targets is not None:
-        figures = {"checkpoint": task.score(expected, targets), **figures}
+        figures = {"checkpoint": task.score(expected.answers, targets), **figures}
+    figures = {name: value for name, value in figures.items() if math.isfinite(value)}
     return {
         "files": files,
         "bytes": {kind: (folder / name).stat().st_size for kind, name in files.items()},
@@ -159,15 +164,25 @@ def export_student(
     }
 
 
-def check_formats(formats: Sequence[str]) -> None:
+def check_formats(formats: Sequence[str], known: Mapping[str, Format] = FORMATS) -> None:
     """See that there are such formats.
+
+    Args:
+        formats: their names.
+        known: those of a task.
 
     Raises:
         UserError: if one is unknown.
     """
     for name in formats:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
+        if name not in known:
+            raise unknown("format", name, known)
+
+
+def _source(
+    network: Network, about: Mapping[str, Any], config: Mapping[str, Any], calibration: Tensor | None, kind: OutputKind
+) -> ExportSource:
+    return ExportSource(network, about, config, calibration, kind.module, kind.names, kind.float_tail)
 
 
 def _reason_left_out(name: str, kind: Format, calibration: Tensor | None) -> str:
@@ -187,7 +202,7 @@ def _measured(
     path: Path,
     source: ExportSource,
     batches: Sequence[Tensor],
-    expected: Tensor,
+    expected: Reference,
     targets: Tensor | None,
     task: ExportTask,
 ) -> dict[str, Any]:
@@ -197,14 +212,14 @@ def _measured(
         RuntimeError: if it should be equal and is not.
     """
     model = kind.open(path, source.network.name)
-    found = run_batches(model, batches, one_by_one=not kind.batches)
-    difference, agreement = _compare(found, expected, kind)
+    outputs = run_batches(model, batches, one_by_one=not kind.batches)
+    compared = task.outputs.compare(outputs, expected, kind)
     measured = {
-        "difference": difference,
-        "agreement": agreement,
-        "milliseconds": milliseconds(model, source.shape, one_by_one=not kind.batches),
+        "difference": compared.difference,
+        "agreement": compared.agreement,
+        "milliseconds": milliseconds(model, source.shape, one_by_one=not kind.batches, batches=task.outputs.timed),
     }
-    return measured if targets is None else {**measured, task.figure: task.score(found, targets)}
+    return measured if targets is None else {**measured, task.figure: task.score(compared.answers, targets)}
 
 
 def _saturating(path: Path) -> list[str]:
@@ -247,9 +262,9 @@ def _check_copy(copied: Network, network: Network) -> Network:
     return copy.deepcopy(copied).cpu().eval()
 
 
-def _refuse_others(folder: Path, network: Network) -> None:
+def _refuse_others(folder: Path, network: Network, kinds: Mapping[str, Format]) -> None:
     """Let a folder through that is empty, or that an interrupted export of the same network left behind."""
-    present = [name for name in (*(kind.file for kind in FORMATS.values()), CONFIG) if (folder / name).exists()]
+    present = [name for name in (*(kind.file for kind in kinds.values()), CONFIG) if (folder / name).exists()]
     if not present:
         return
     if WEIGHTS in present:
@@ -262,30 +277,6 @@ def _refuse_others(folder: Path, network: Network) -> None:
         f"{folder} holds another model ({', '.join(present)}). Nothing was changed: export into another folder, "
         "or move these files away."
     )
-
-
-def _reference(network: Network, about: Mapping[str, Any], batches: Iterable[Tensor]) -> Tensor:
-    """The checkpoint's own logits, with images normalized as in training and not by ``Student``."""
-    mean, std = (torch.tensor(about[name]).reshape(1, -1, 1, 1) for name in ("mean", "std"))
-    with torch.inference_mode():
-        return torch.cat([network((x - mean) / std).logits for x in batches])
-
-
-def _compare(found: Tensor, expected: Tensor, kind: Format) -> tuple[float, float]:
-    """The largest difference and the share of equal answers."""
-    difference = float((found - expected).abs().max())
-    agreement = float((found.argmax(1) == expected.argmax(1)).double().mean())
-    allowed = TOLERANCE * float(expected.abs().max())
-    if not kind.exact:
-        allowed = math.inf if bool(found.isfinite().all()) else 0.0
-    # Written so that NaN does not pass.
-    if not difference <= allowed:
-        raise RuntimeError(
-            f"{kind.file} does not answer as the checkpoint does: its logits differ by up to {difference:.3g} on "
-            f"{len(expected)} images, where {allowed:.3g} is allowed; {agreement:.1%} of the answers are equal. "
-            "The file was not kept."
-        )
-    return difference, agreement
 
 
 def _in_words(channels: int, about: Mapping[str, Any]) -> str:
@@ -302,7 +293,7 @@ def _in_words(channels: int, about: Mapping[str, Any]) -> str:
     )
 
 
-def _config(network: Network, about: Mapping[str, Any], logits: Tensor, task: ExportTask) -> dict[str, Any]:
+def _config(network: Network, about: Mapping[str, Any], expected: Reference, task: ExportTask) -> dict[str, Any]:
     """What stands in model.json, for people and for programs that do not know persistill."""
     preprocessing = Preprocessing.from_json(about.get("preprocessing"))
     return {
@@ -322,7 +313,7 @@ def _config(network: Network, about: Mapping[str, Any], logits: Tensor, task: Ex
             "read": preprocessing.in_words,
             "in_words": _in_words(network.spec.in_channels, about),
         },
-        "output": {"name": "logits", "shape": ["batch", *logits.shape[1:]], "type": "float32"},
+        **task.outputs.describe(expected),
         "normalization": {
             "mean": list(about["mean"]),
             "std": list(about["std"]),

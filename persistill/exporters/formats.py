@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from persistill import models
-from persistill.exporters.student import WEIGHTS, Student, read
+from persistill.exporters.student import WEIGHTS, read
 from persistill.models import Network
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from persistill.exporters.onnx_file import OnnxFile
 
-LogitsFunction = Callable[[Tensor], Tensor]
-"""Images (B, C, H, W) in [0, 1] -> logits (B, K)."""
+Outputs = tuple[Tensor, ...]
+"""What a file answers, in order: the logits (B, K, *) alone, in most tasks."""
+OutputsFunction = Callable[[Tensor], Outputs]
+"""Images (B, C, H, W) in [0, 1] -> outputs."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,23 @@ class ExportSource:
         about: classes, mean, std, shape, for the header of the weights.
         config: the content of model.json.
         calibration: (n, C, H, W) uint8 training images on which int8 ranges are measured; None for none.
+        make_student: network and about -> the network with its normalization in front, and its outputs alone behind.
+        outputs: names of these.
+        float_tail: whether int8 leaves the last convolutions, and what follows them, in float32.
     """
 
     network: Network
     about: Mapping[str, Any]
     config: Mapping[str, Any]
     calibration: Tensor | None
+    make_student: Callable[[Network, Mapping[str, Any]], nn.Module]
+    outputs: tuple[str, ...]
+    float_tail: bool = False
 
     @property
-    def student(self) -> Student:
-        """The network with its normalization in front, and the logits alone behind."""
-        return Student(self.network, self.about["mean"], self.about["std"]).eval()
+    def student(self) -> nn.Module:
+        """The network with its normalization in front, and its outputs alone behind."""
+        return self.make_student(self.network, self.about)
 
     @cached_property
     def _program(self) -> "ExportedProgram | Exception":
@@ -71,7 +79,7 @@ class ExportSource:
 
         try:
             program = None if isinstance(self._program, Exception) else self._program
-            return onnx_file.to_onnx(self.student, self.shape, self.config, program)
+            return onnx_file.to_onnx(self.student, self.shape, self.config, program, self.outputs)
         except Exception as error:  # noqa: BLE001 - of other people's exporters; whoever asks next is told the same
             return error
 
@@ -107,7 +115,7 @@ class Format:
         what: a description.
         packages: that it needs, as they are imported.
         extra: the extra of persistill that installs them.
-        exact: whether its logits equal the checkpoint's up to rounding.
+        exact: whether its outputs equal the checkpoint's up to rounding.
         batches: whether it takes any batch size, or one image at a time.
         write: writes the file in place.
         open: loads it, for one thread. It takes the network's name, without which no user code is run.
@@ -120,32 +128,32 @@ class Format:
     exact: bool
     batches: bool
     write: Callable[[ExportSource, Path], None]
-    open: Callable[[Path, str], LogitsFunction]
+    open: Callable[[Path, str], OutputsFunction]
 
     def missing(self) -> list[str]:
         """The packages that are not installed."""
         return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
 
-def run_batches(model: LogitsFunction, batches: Iterable[Tensor], *, one_by_one: bool = False) -> Tensor:
-    """Logits (N, K) for batches of images."""
+def run_batches(model: OutputsFunction, batches: Iterable[Tensor], *, one_by_one: bool = False) -> list[Outputs]:
+    """The outputs for batches of images, a call each."""
     inputs = (part for batch in batches for part in (torch.split(batch, 1) if one_by_one else [batch]))
-    return torch.cat([model(images) for images in inputs])
+    return [model(images) for images in inputs]
 
 
 def _write_weights(source: ExportSource, path: Path) -> None:
     models.save(source.network, path, source.about)
 
 
-def _open_weights(path: Path, model: str) -> LogitsFunction:
-    return _inferring(read(path, model))
+def _open_weights(path: Path, model: str) -> OutputsFunction:
+    return inferring(read(path, model))
 
 
 def _write_onnx(source: ExportSource, path: Path) -> None:
     path.write_bytes(source.onnx)
 
 
-def _open_onnx(path: Path, _: str) -> LogitsFunction:
+def _open_onnx(path: Path, _: str) -> OutputsFunction:
     from persistill.exporters import onnx_file  # noqa: PLC0415
 
     return onnx_file.open_session(path)
@@ -155,7 +163,7 @@ def _write_int8(source: ExportSource, path: Path) -> None:
     from persistill.exporters import int8_file  # noqa: PLC0415
 
     assert source.calibration is not None
-    int8_file.write(source.onnx, source.config, source.calibration, path)
+    int8_file.write(source.onnx, source.config, source.calibration, path, float_tail=source.float_tail)
 
 
 def _write_program(source: ExportSource, path: Path) -> None:
@@ -164,10 +172,10 @@ def _write_program(source: ExportSource, path: Path) -> None:
     program_file.write(source.program, path)
 
 
-def _open_program(path: Path, _: str) -> LogitsFunction:
+def _open_program(path: Path, _: str) -> OutputsFunction:
     from persistill.exporters import program_file  # noqa: PLC0415
 
-    return program_file.open_program(path)
+    return inferring(program_file.open_program(path))
 
 
 def _write_executorch(source: ExportSource, path: Path) -> None:
@@ -176,19 +184,25 @@ def _write_executorch(source: ExportSource, path: Path) -> None:
     executorch_file.write(source.student, source.shape, path)
 
 
-def _open_executorch(path: Path, _: str) -> LogitsFunction:
+def _open_executorch(path: Path, _: str) -> OutputsFunction:
     from persistill.exporters import executorch_file  # noqa: PLC0415
 
     return executorch_file.open_program(path)
 
 
-def _inferring(module: torch.nn.Module) -> LogitsFunction:
-    def answer(images: Tensor) -> Tensor:
+def inferring(module: nn.Module) -> OutputsFunction:
+    """A module that returns a tensor or several, without gradients."""
+
+    def answer(images: Tensor) -> Outputs:
         with torch.inference_mode():
-            logits: Tensor = module(images)
-        return logits
+            return as_outputs(module(images))
 
     return answer
+
+
+def as_outputs(returned: Tensor | Iterable[Tensor]) -> Outputs:
+    """What a module returned, as a tuple."""
+    return (returned,) if isinstance(returned, Tensor) else tuple(returned)
 
 
 _ONNX = ("onnx", "onnxruntime", "onnxscript")

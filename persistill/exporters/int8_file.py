@@ -5,7 +5,7 @@ import io
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {"image": (batch.float() / 255).numpy()}
 
 
-def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Path) -> None:
+def write(
+    model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Path, *, float_tail: bool = False
+) -> None:
     """Write a student as an int8 ONNX file of the same input and output as the float one.
 
     Weights are quantized by output channel to -64 ... 64, activations by tensor to -128 ... 127, in ONNX's QDQ form,
@@ -46,17 +48,20 @@ def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Pa
         config: stored as JSON in the model's metadata, under "persistill".
         calibration: (n, C, H, W) uint8 training images, a few hundred.
         path: the file. It is written in place.
+        float_tail: leave the last convolutions, and all that follows them, in float32: what they compute are numbers
+            that one asks for, such as corners of boxes in pixels, and no features.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
         whole, prepared = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
         whole.write_bytes(model)
         # Folds constants and batch norms. Shapes by sympy would find nothing more in such networks.
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+        excluded = _tail(onnx.load(prepared).graph) if float_tail else []
         try:
-            _quantize(prepared, path, calibration, CalibrationMethod.Percentile)
+            _quantize(prepared, path, calibration, CalibrationMethod.Percentile, excluded)
         except ValueError:
             # Histograms have no room between activations that are all alike but for a rounding.
-            _quantize(prepared, path, calibration, CalibrationMethod.MinMax)
+            _quantize(prepared, path, calibration, CalibrationMethod.MinMax, excluded)
     quantized = onnx.load(path)
     # The optimizer declares domains of its own whether it used them or not, and other runtimes know none of them.
     used = {node.domain for node in quantized.graph.node}
@@ -67,11 +72,26 @@ def write(model: bytes, config: Mapping[str, Any], calibration: Tensor, path: Pa
     path.write_bytes(quantized.SerializeToString())
 
 
-def _quantize(prepared: Path, path: Path, calibration: Tensor, method: CalibrationMethod) -> None:
+def _tail(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes from which no convolution is reached any more, the last convolutions among them."""
+    before_convolution: set[str] = set()  # tensors
+    tail = []
+    for node in reversed(graph.node):
+        if before_convolution.isdisjoint(node.output):
+            tail.append(node.name)
+        if node.op_type == "Conv" or not before_convolution.isdisjoint(node.output):
+            before_convolution.update(node.input)
+    return tail
+
+
+def _quantize(
+    prepared: Path, path: Path, calibration: Tensor, method: CalibrationMethod, excluded: Sequence[str]
+) -> None:
     quantize_static(
         prepared,
         path,
         _Images(calibration),
+        nodes_to_exclude=list(excluded),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QInt8,

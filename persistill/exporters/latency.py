@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from persistill.exporters.formats import LogitsFunction
+from persistill.exporters.formats import OutputsFunction
 from persistill.utils.thread_count import computing_with
 
 BATCHES = (1, 64)
@@ -14,7 +14,13 @@ LEAST, MOST, SECONDS = 3, 100, 0.25
 """Calls that are timed, for each size of batch: as many as fit into the seconds."""
 
 
-def milliseconds(model: LogitsFunction, shape: tuple[int, int, int], *, one_by_one: bool = False) -> dict[str, float]:
+def milliseconds(
+    model: OutputsFunction,
+    shape: tuple[int, int, int],
+    *,
+    one_by_one: bool = False,
+    batches: Sequence[int] = BATCHES,
+) -> dict[str, float]:
     """Median wall-clock time of a call on one thread, after a warm-up call.
 
     ExecuTorch alone has threads that cannot be counted down: it takes a thread for each core of the process.
@@ -23,15 +29,16 @@ def milliseconds(model: LogitsFunction, shape: tuple[int, int, int], *, one_by_o
         model: of an opened file.
         shape: (C, H, W) of the images.
         one_by_one: the file takes no batches, so only single images are timed.
+        batches: numbers of images that are timed at once.
 
     Returns:
         Number of images in the batch, as text -> milliseconds a batch.
     """
     with computing_with(1):
-        return _timed(model, shape, BATCHES[:1] if one_by_one else BATCHES)
+        return _timed(model, shape, (1,) if one_by_one else batches)
 
 
-def _timed(model: LogitsFunction, shape: tuple[int, int, int], batches: Sequence[int]) -> dict[str, float]:
+def _timed(model: OutputsFunction, shape: tuple[int, int, int], batches: Sequence[int]) -> dict[str, float]:
     found = {}
     for size in batches:
         images = torch.rand(size, *shape, generator=torch.Generator().manual_seed(size))

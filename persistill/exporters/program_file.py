@@ -1,16 +1,13 @@
 """The student as a ``torch.export`` program: runs in torch without persistill, and compiles ahead of time."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import nn
 from torch.export import ExportedProgram
 
-from persistill.exporters.student import Student
 
-
-def to_program(student: Student, shape: tuple[int, int, int]) -> ExportedProgram:
+def to_program(student: nn.Module, shape: tuple[int, int, int]) -> ExportedProgram:
     """``student`` as a program, batch size free.
 
     Args:
@@ -27,14 +24,7 @@ def write(program: ExportedProgram, path: Path) -> None:
         torch.export.save(program, file)
 
 
-def open_program(path: Path) -> Callable[[Tensor], Tensor]:
-    """The program in a file, ready to answer images (B, C, H, W) in [0, 1] with logits (B, K)."""
+def open_program(path: Path) -> nn.Module:
+    """The program in a file, which takes images (B, C, H, W) in [0, 1] and returns a tensor or several."""
     with path.open("rb") as file:
-        module = torch.export.load(file).module()
-
-    def answer(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = module(images)
-        return logits
-
-    return answer
+        return torch.export.load(file).module()

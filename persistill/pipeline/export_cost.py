@@ -7,9 +7,8 @@ import torch
 
 from persistill.data import IMAGE
 from persistill.evaluation import efficiency
-from persistill.exporters import FORMATS, latency
+from persistill.exporters import latency
 from persistill.exporters.program_file import to_program
-from persistill.exporters.student import Student
 from persistill.pipeline.context import Context
 from persistill.pipeline.network_stage import build
 from persistill.pipeline.stages.export import CALIBRATING, count_spread
@@ -25,26 +24,27 @@ _CALIBRATION = 6.0
 def export_seconds(context: Context) -> float:
     """Seconds of the export of a student: its code is followed once, and it answers a few images, on one thread."""
     mean, std = context.data.normalization
-    student = Student(build(context, context.recipe.student.name, IMAGE).cpu(), mean, std).eval()
-    shape = context.data.view_shape(IMAGE)
+    kind, shape = context.task.export.outputs, context.data.view_shape(IMAGE)
+    network = build(context, context.recipe.student.name, IMAGE).cpu().eval()
     with computing_with(1):
         torch.export.export(torch.nn.Identity(), (torch.zeros(1),))  # what is imported for the first one
         began = time.perf_counter()
         # A network that cannot be followed has no such files, and its export says so.
         with contextlib.suppress(Exception):
-            to_program(student, shape)
+            to_program(kind.module(network, {"mean": mean, "std": std, "shape": shape}), shape)
         follow = time.perf_counter() - began
         images = torch.zeros(_ANSWERED, *shape)
         with torch.inference_mode():
-            student(images)
+            network(images)
             began = time.perf_counter()
-            student(images)
+            network(images)
         answer = (time.perf_counter() - began) / _ANSWERED
-    chosen = context.recipe.formats or FORMATS
-    written = [name for name, kind in FORMATS.items() if name in chosen and not kind.missing()]
+    known, impossible = kind.formats, kind.left_out(network)
+    chosen = set(context.recipe.formats or known) - set(impossible)
+    written = [name for name, file in known.items() if name in chosen and not file.missing()]
     splits, files = context.data.splits, {"safetensors", *written}
     compared = (1 + len(files)) * count_spread(splits.test, context.task.export.compared)
-    timed = sum(max(latency.SECONDS, (1 + latency.LEAST) * batch * answer) for batch in latency.BATCHES)
+    timed = sum(max(latency.SECONDS, (1 + latency.LEAST) * batch * answer) for batch in kind.timed)
     calibrated = _CALIBRATION * count_spread(splits.train, CALIBRATING) if "int8" in written else 0.0
     return (_LIBRARIES + _GRAPH * follow if written else 0.0) + answer * (compared + calibrated) + len(files) * timed
 

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from persistill.config import Arm
 from persistill.data import IMAGE
-from persistill.exporters import FORMATS
 from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView
 from persistill.pipeline.network_stage import NetworkStage
@@ -119,7 +118,7 @@ class StageGraph:
     def exported(self) -> ExportStage:
         """The student that leaves."""
         measured = {student.key: self.evaluations[student.key] for student in self.choice.students.values()}
-        return ExportStage(self.choice, measured, self.quantized, self._recipe.formats or tuple(FORMATS))
+        return ExportStage(self.choice, measured, self.quantized, self._recipe.formats)
 
     @cached_property
     def costs(self) -> dict[str, CostStage]:

@@ -10,7 +10,7 @@ from persistill import evaluation, models, schemas
 from persistill.config import CLASSIFICATION, Data, Evaluate
 from persistill.data import Splits, is_stored, open_view
 from persistill.errors import UserError
-from persistill.exporters import FORMATS, check_formats, fitted_temperature
+from persistill.exporters import check_formats, fitted_temperature
 from persistill.pipeline.network_stage import WEIGHTS
 from persistill.pipeline.stages.export import write_export
 from persistill.run_folder import RunFolder, find, key_of, locked, place
@@ -79,7 +79,7 @@ def export_network(
     progress: Progress,
     *,
     model: str | None = None,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Export a trained network, compared with the checkpoint on its recipe's test images.
 
@@ -90,7 +90,7 @@ def export_network(
         target: a folder that does not exist yet.
         progress: told of loading.
         model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
-        formats: names in ``exporters.FORMATS``.
+        formats: names of the task's (``exporters.FORMATS``, in most); None for all.
 
     Returns:
         What ``exporters.export_student`` returns, and "temperature", None if no evaluation holds one.
@@ -99,8 +99,9 @@ def export_network(
         UserError: if the folder is no trained network's, if the network does not see images, if ``target`` exists, or a
             format is unknown.
     """
-    check_formats(formats)
     run = _trained(path)
+    task = _task(run)
+    check_formats(formats or (), task.export.outputs.formats)
     if target.exists():
         raise UserError(f"{target} exists already and was not overwritten; name another folder with --out.")
     network, about = models.load(run.checked(WEIGHTS), model)
@@ -111,7 +112,6 @@ def export_network(
     temperature = fitted_temperature(run)
     if temperature is not None:
         about["temperature"] = temperature
-    task = _task(run)
     splits = _same_data(run, task, progress)
     if tuple(about["shape"]) != splits.test.shape or tuple(about["classes"]) != splits.classes:
         raise UserError(

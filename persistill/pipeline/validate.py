@@ -36,18 +36,20 @@ def problems(recipe: Recipe) -> list[str]:
     except UserError as error:
         found.append(f"evaluate.corruptions: {error}")
     try:
-        found += TASKS.find(recipe.task).problems(recipe)
+        task = TASKS.find(recipe.task)
     except UserError as error:
         found.append(str(error))
+    else:
+        found += task.problems(recipe)
+        try:
+            exporters.check_formats(recipe.formats or (), task.export.outputs.formats)
+        except UserError as error:
+            found.append(f"formats: {error}")
     if recipe.quantize is not None and (missing := exporters.FORMATS["int8"].missing()):
         found.append(
             f"quantize trains for the int8 file, which cannot be written: {', '.join(missing)} cannot be imported. "
             'Install with: pip install "persistill[onnx]", or leave quantize out.'
         )
-    try:
-        exporters.check_formats(recipe.formats or ())
-    except UserError as error:
-        found.append(f"formats: {error}")
     if recipe.quantize is not None and recipe.formats is not None and "int8" not in recipe.formats:
         found.append(f"quantize trains for the int8 file, which formats={recipe.formats} leaves out: name it, too.")
     for name, teacher in recipe.teachers.items():

@@ -30,7 +30,7 @@ class ExportStage(Stage):
         choice: of the student.
         evaluations: key of a student -> its evaluation, of all that may be chosen.
         quantized: the copy that was trained for the int8 file; None to round the student as it is.
-        formats: names in ``exporters.FORMATS``.
+        formats: names of the task's (``exporters.FORMATS``, in most); None for all.
     """
 
     kind: ClassVar[Kind] = "export"
@@ -41,14 +41,14 @@ class ExportStage(Stage):
         choice: ChoiceStage,
         evaluations: Mapping[str, EvaluationStage],
         quantized: QuantizedStage | None,
-        formats: Sequence[str] = tuple(exporters.FORMATS),
+        formats: Sequence[str] | None = None,
     ) -> None:
         self.choice, self.evaluations, self.quantized = choice, dict(evaluations), quantized
-        self.formats, measured = tuple(formats), list(self.evaluations.values())
+        self.formats, measured = formats, list(self.evaluations.values())
         inputs = {"choice": choice.key, "evaluations": [stage.key for stage in measured], "format": 4}
         if quantized is not None:
             inputs["quantized"] = quantized.key
-        if self.formats != tuple(exporters.FORMATS):
+        if formats is not None and tuple(formats) != tuple(exporters.FORMATS):
             inputs["formats"] = list(formats)
         before = (*choice.depends_on, choice, *measured, *([quantized] if quantized else []))
         super().__init__(choice.name, inputs, before)
@@ -75,7 +75,7 @@ def write_export(
     folder: Path,
     task: exporters.ExportTask,
     for_int8: models.Network | None = None,
-    formats: Sequence[str] = tuple(exporters.FORMATS),
+    formats: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write a trained network in several formats, compared on test images, int8 calibrated on training images.
 
@@ -86,7 +86,7 @@ def write_export(
         folder: exists, and receives the files.
         task: how files are compared.
         for_int8: a copy of it that was trained on for the int8 file.
-        formats: names in ``exporters.FORMATS``.
+        formats: names of the task's; None for all.
 
     Returns:
         What ``exporters.export_student`` returns.

@@ -22,7 +22,7 @@ from onnxruntime.quantization import QuantType, quantize_static
 from persistill.config import Data
 from persistill.data import load
 from persistill.exporters import int8_file, onnx_file
-from persistill.exporters.formats import LogitsFunction, run_batches
+from persistill.exporters.formats import OutputsFunction, run_batches
 from persistill.exporters.processor import instructions
 from persistill.exporters.saturation import saturating_layers
 
@@ -59,7 +59,7 @@ def main() -> None:
     expected = None
     for name, path in paths.items():
         model = onnx_file.open_session(path)
-        logits = run_batches(model, images.split(BATCH))
+        logits = torch.cat([outputs[0] for outputs in run_batches(model, images.split(BATCH))])
         expected = logits if expected is None else expected
         accuracy = (logits.argmax(1) == target).double().mean()
         agreement = (logits.argmax(1) == expected.argmax(1)).double().mean()
@@ -75,7 +75,7 @@ def quantized(options: dict[str, object], *args: object, extra_options: dict[str
     quantize_static(*args, **{**given, **options}, extra_options={**extra_options, **symmetric})
 
 
-def seconds(model: LogitsFunction, images: torch.Tensor, turns: int = 9) -> float:
+def seconds(model: OutputsFunction, images: torch.Tensor, turns: int = 9) -> float:
     """Processor time of a call, the median of some turns."""
     times = []
     for _ in range(turns):

@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from persistill import models
 from persistill.errors import UserError
 from persistill.exporters.detector_student import DenseStudent, DetectorStudent
-from persistill.exporters.formats import FORMATS, ExportSource, Format, Outputs, OutputsFunction, inferring
+from persistill.exporters.formats import FORMATS, ExportSource, Format, Outputs
 from persistill.exporters.output_kind import Compared, OutputKind, Reference, normalized, refusal
 from persistill.models import Detector, Network
 from persistill.models.detection.dense_decoder import DenseDecoder, Suppression, suppression
@@ -59,7 +58,7 @@ class Boxes(OutputKind):
     @property
     def formats(self) -> Mapping[str, Format]:
         """Those of logits, and one with the selection of the detections inside."""
-        weights = dataclasses.replace(FORMATS["safetensors"], batches=False, open=_open_weights)
+        weights = dataclasses.replace(FORMATS["safetensors"], batches=False)
         whole = dataclasses.replace(
             FORMATS["onnx"], file="model.nms.onnx", what="ONNX with its selection", batches=False, write=_write_whole
         )
@@ -153,11 +152,6 @@ def _detector(network: Network) -> Detector:
     return network
 
 
-def _open_weights(path: Path, model: str) -> OutputsFunction:
-    network, about = models.load(path, model)
-    return inferring(DetectorStudent(_detector(network), about).eval())
-
-
 def _write_whole(source: ExportSource, path: Path) -> None:
     from persistill.exporters import onnx_file  # noqa: PLC0415 - of an extra
 
@@ -168,8 +162,8 @@ def _write_whole(source: ExportSource, path: Path) -> None:
 def _select(boxes: Tensor, scores: Tensor, selection: Suppression | None) -> list[Detections]:
     assert selection is not None
     return [
-        Detections(*map(torch.from_numpy, suppress(*pair, *selection)))
-        for pair in zip(boxes.numpy(), scores.numpy(), strict=True)
+        Detections(*map(torch.from_numpy, suppress(places, values, **selection._asdict())))
+        for places, values in zip(boxes.numpy(), scores.numpy(), strict=True)
     ]
 
 
@@ -177,7 +171,8 @@ def _pairs(found: Detections, expected: Detections) -> tuple[list[int], list[int
     """Positions in both of the boxes that are the same, each once, the best first."""
     from torchvision.ops import box_iou  # noqa: PLC0415  slow to import
 
-    overlap = box_iou(found.boxes, expected.boxes).where(found.labels[:, None] == expected.labels, 0.0)
+    pixel = torch.tensor([0.0, 0.0, 1.0, 1.0])  # so that boxes clipped at an edge have an area, too
+    overlap = box_iou(found.boxes + pixel, expected.boxes + pixel).where(found.labels[:, None] == expected.labels, 0.0)
     pairs: tuple[list[int], list[int]] = ([], [])
     while overlap.numel() and float(best := overlap.max()) >= _SAME_BOX:
         row, column = divmod(int((overlap == best).flatten().nonzero()[0]), overlap.shape[1])

@@ -12,6 +12,7 @@ from huggingface_hub import HfApi, hf_hub_download
 
 from persistill import models, schemas
 from persistill.errors import UserError
+from persistill.exporters.detector_student import DetectorStudent
 from persistill.exporters.export_task import CLASSIFY
 from persistill.exporters.exporter import CONFIG, export_student
 from persistill.exporters.student import WEIGHTS, Student, load_student, read
@@ -63,7 +64,9 @@ def save_pretrained(source: Path, target: Path, card: str | None = None, *, mode
     return sorted(target.iterdir())
 
 
-def from_pretrained(source: str | Path, revision: str | None = None, *, model: str | None = None) -> Student:
+def from_pretrained(
+    source: str | Path, revision: str | None = None, *, model: str | None = None
+) -> Student | DetectorStudent:
     """Load a student from a local folder or from the Hub.
 
     Args:
@@ -72,7 +75,8 @@ def from_pretrained(source: str | Path, revision: str | None = None, *, model: s
         model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
 
     Returns:
-        The student, on the CPU and in evaluation mode: images in [0, 1] in, logits out.
+        The student, on the CPU and in evaluation mode: images in [0, 1] in, logits out; a detector finds the objects in
+        one image.
 
     Raises:
         UserError: if there is no such folder or repository, or it holds no student of persistill's, or one of another

@@ -11,7 +11,7 @@ if len(sys.argv) < 2 or not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
     print(f"usage: python {pathlib.Path(__file__).name} IMAGE...", file=sys.stdout if asked else sys.stderr)
     sys.exit(0 if asked else 2)
 
-session = onnxruntime.InferenceSession(str(pathlib.Path(__file__).with_name("model.onnx")))
+session = onnxruntime.InferenceSession(str(pathlib.Path(__file__).with_name("MODEL")))
 about = json.loads(session.get_modelmeta().custom_metadata_map["persistill"])
 shape = tuple(about["input"]["shape"][1:])
 preprocessing = Preprocessing.from_json(about["input"]["preprocessing"])
@@ -37,14 +37,16 @@ if unreadable:
 """
 
 
-def standalone_script(docstring: str, work: str) -> str:
+def standalone_script(docstring: str, work: str, *, file: str = "model.onnx", imports: str = "") -> str:
     """A script for an ONNX file that reads images by the code with which they were read in training.
 
     Args:
         docstring: what the script does.
         work: what it does with ``readable_images(paths)``, which gives (path, pixels) each and names on stderr what
             cannot be read. It finds ``session`` and ``about`` (the content of model.json) as well; and ``pathlib``,
-            ``sys``, ``np`` and ``Image``.
+            ``sys``, ``np``, ``Image`` and ``ImageOps``.
+        file: that it runs.
+        imports: lines of further imports of Pillow's.
 
     Returns:
         Its text. It ends with exit code 3 where some images could not be read, as ``persistill predict``, and with 2
@@ -54,6 +56,7 @@ def standalone_script(docstring: str, work: str) -> str:
     first = textwrap.fill(docstring, 118, initial_indent='"""', break_long_words=False)
     return (
         f"{first}\n\nNeeds Python 3.11 or newer. Images are read by the code with which they were read in training, "
-        f'which follows.\n"""\n\nimport json\nimport pathlib\nimport sys\n\nimport onnxruntime\n{source.strip()}\n\n\n'
-        f"{_OPEN}{work}{_CLOSE}"
+        'which follows.\n"""\n\nimport json\nimport pathlib\nimport sys\n\nimport onnxruntime\n'
+        f"{imports}{source.strip()}\n\n\n"
+        f"{_OPEN.replace('MODEL', file)}{work}{_CLOSE}"
     )

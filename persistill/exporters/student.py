@@ -1,13 +1,15 @@
-"""The exported student as a module: images in [0, 1] in, logits out."""
+"""The exported student as a module: images in [0, 1] in, logits out, or the objects in an image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from persistill import models
 from persistill.errors import UserError
+from persistill.exporters.detector_student import DetectorStudent
 
 WEIGHTS = "model.safetensors"
 
@@ -43,8 +45,20 @@ class Student(nn.Module):
         return logits
 
 
-def load_student(folder: Path, model: str | None = None) -> Student:
-    """Load an exported student, on the CPU and in evaluation mode.
+def as_student(network: models.Network, about: Mapping[str, Any]) -> Student | DetectorStudent:
+    """A network as it is exported, in evaluation mode.
+
+    Args:
+        network: of any task.
+        about: "mean" and "std" of each channel, of images in [0, 1].
+    """
+    if isinstance(network, models.Detector):
+        return DetectorStudent(network, about).eval()
+    return Student(network, about["mean"], about["std"]).eval()
+
+
+def load_student(folder: Path, model: str | None = None) -> Student | DetectorStudent:
+    """Load an exported student, on the CPU and in evaluation mode; of a detector a ``DetectorStudent``.
 
     ``model.safetensors`` is enough: its header says which network it belongs to and how images are
     normalized.
@@ -59,7 +73,7 @@ def load_student(folder: Path, model: str | None = None) -> Student:
     return read(folder / WEIGHTS, model)
 
 
-def read(path: Path, model: str | None = None) -> Student:
+def read(path: Path, model: str | None = None) -> Student | DetectorStudent:
     """Load the student in one file; see ``load_student``."""
     network, about = models.load(path, model)
     if "mean" not in about or "std" not in about:
@@ -67,4 +81,4 @@ def read(path: Path, model: str | None = None) -> Student:
             f"{path} does not say how images are normalized (mean, std): it is not an exported student. "
             "Export the run with persistill export."
         )
-    return Student(network, about["mean"], about["std"]).eval()
+    return as_student(network, about)

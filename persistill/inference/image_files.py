@@ -29,6 +29,20 @@ class ImagePrediction(NamedTuple):
     prediction: Prediction
 
 
+class ReadImages(NamedTuple):
+    """Some files as a student sees them.
+
+    Attributes:
+        files: n of them.
+        pixels: (n, C, H, W).
+        sizes: width and height of each image as it is, turned as its EXIF orientation says.
+    """
+
+    files: list[Path]
+    pixels: Pixels
+    sizes: list[tuple[int, int]]
+
+
 class UnreadableImage(NamedTuple):
     """A file that could not be read as an image, and why."""
 
@@ -84,7 +98,7 @@ def predict_files(
     """
     predicted: list[ImagePrediction] = []
     unreadable: list[UnreadableImage] = []
-    for some, pixels in read_batches(student, files, unreadable, progress):
+    for some, pixels, _ in read_batches(student, files, unreadable, progress):
         answers = student.predict_pixels(pixels, top)
         predicted += [ImagePrediction(file, answer) for file, answer in zip(some, answers, strict=True)]
     progress.finish(f"{len(predicted):,} answered")
@@ -93,8 +107,8 @@ def predict_files(
 
 def read_batches(
     student: Predictor, files: Sequence[Path], unreadable: list[UnreadableImage], progress: Progress
-) -> Iterator[tuple[list[Path], Pixels]]:
-    """Files as a student sees them, a few at a time: those that can be read, and their (B, C, H, W) pixels.
+) -> Iterator[ReadImages]:
+    """Files as a student sees them, a few at a time: those that can be read.
 
     Args:
         student: how it sees images.
@@ -109,7 +123,8 @@ def read_batches(
         unreadable += [image for image in read if isinstance(image, UnreadableImage)]
         good = [(file, image) for file, image in zip(some, read, strict=True) if not isinstance(image, UnreadableImage)]
         if good:
-            yield [file for file, _ in good], np.stack([pixels for _, pixels in good])
+            names, images = zip(*good, strict=True)
+            yield ReadImages([*names], np.stack([pixels for pixels, _ in images]), [size for _, size in images])
         progress.advance(len(some))
 
 
@@ -124,10 +139,11 @@ def thumbnail(file: Path, longest: int, preprocessing: Preprocessing = DEFAULT) 
 
 def read_file(
     files: Sequence[Path], shape: tuple[int, int, int], preprocessing: Preprocessing, place: int
-) -> Pixels | UnreadableImage:
-    """One of several files as (C, H, W) pixels, or why it cannot be read."""
+) -> tuple[Pixels, tuple[int, int]] | UnreadableImage:
+    """One of several files as (C, H, W) pixels, with its own width and height, or why it cannot be read."""
     try:
         with open_image(files[place]) as image:
-            return read_pixels(image, shape, preprocessing)
+            pixels = read_pixels(image, shape, preprocessing)
+            return pixels, image.size  # it was turned in place
     except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
         return UnreadableImage(files[place], str(error) or type(error).__name__)

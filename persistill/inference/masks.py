@@ -54,7 +54,7 @@ def write_masks(
         raise UserError(f"{first_few(there, 1)} exist already and were not overwritten; move them away.")
     written: list[MaskPrediction] = []
     unreadable: list[UnreadableImage] = []
-    for some, pixels in read_batches(student, files, unreadable, progress):
+    for some, pixels, _ in read_batches(student, files, unreadable, progress):
         written += _write(student.classes, some, student.predict_masks(pixels))
     progress.finish(f"{len(written):,} masks")
     return written, unreadable

@@ -1,4 +1,4 @@
-"""Logits of an exported ONNX file, by ONNX Runtime and NumPy alone."""
+"""An exported ONNX file, by ONNX Runtime and NumPy alone."""
 
 import importlib.util
 from collections.abc import Callable
@@ -12,8 +12,9 @@ from persistill import schemas
 from persistill.errors import UserError
 from persistill.utils.strict_json import decode_json
 
-Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Images (B, C, H, W) in [0, 1] -> logits (B, K), or (B, K, H, W) of a student of pixels."""
+Outputs = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
+"""Images (B, C, H, W) in [0, 1] -> the logits (B, K), or (B, K, H, W) of a student of pixels; of a detector boxes and
+scores of all places of the images, or boxes, scores and labels that were found in one image."""
 
 
 def installed() -> bool:
@@ -21,7 +22,7 @@ def installed() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
-def open_onnx(file: Path) -> tuple[dict[str, Any], Logits]:
+def open_onnx(file: Path) -> tuple[dict[str, Any], Outputs]:
     """What a file says of its student ("classes", "shape", and "temperature" where one was fitted), and the student.
 
     Raises:
@@ -53,18 +54,18 @@ def open_onnx(file: Path) -> tuple[dict[str, Any], Logits]:
         "shape": config["input"]["shape"][1:],
         "task": config.get("task", "classification"),
         "preprocessing": config["input"].get("preprocessing"),
+        "selection": config.get("selection"),
     }
     if config.get("temperature", 1.0) != 1.0:  # 1 stands for none
         about["temperature"] = config["temperature"]
 
-    def logits(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def outputs(images: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         try:
-            answered: NDArray[np.float32] = session.run(["logits"], {"image": images})[0]
+            return tuple(session.run(None, {"image": images}))
         except Exception as error:  # its errors have no common class
             raise UserError(
                 f"{file} cannot answer ({str(error)[:200]}): it was changed since it was written. Export the network "
                 "again."
             ) from error
-        return answered
 
-    return about, logits
+    return about, outputs

@@ -1,6 +1,7 @@
 """A trained student, found where it lies, that names what images show and says how sure it is."""
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
 
@@ -10,11 +11,13 @@ from PIL import Image
 
 from persistill.errors import UserError
 from persistill.inference import onnx_model
+from persistill.inference.found_objects import THRESHOLD, FoundObject, found_boxes
+from persistill.inference.onnx_model import Outputs
 from persistill.run_folder import RunFolder
 from persistill.utils.image_reader import open_image
-from persistill.utils.preprocessing import Preprocessing, read_pixels
+from persistill.utils.preprocessing import Preprocessing, read_pixels, restore_boxes
 
-WEIGHTS, ONNX, INT8 = "model.safetensors", "model.onnx", "model.int8.onnx"
+WEIGHTS, ONNX, INT8, NMS = "model.safetensors", "model.onnx", "model.int8.onnx", "model.nms.onnx"
 """The files of an export that say by themselves what goes in and comes out."""
 
 
@@ -63,17 +66,16 @@ class Predictor:
         shape: (C, H, W) of the images that it sees.
         preprocessing: how images are brought to that shape.
         dense: whether it answers for every pixel: it is asked for masks then, and not for classes of images.
+        detects: whether it finds objects: it is asked for boxes then.
         temperature: that divides its logits; None where none was fitted, and confidences are those of the bare logits.
 
     Args:
         file: as above.
-        about: "classes", "shape" and, where they are given, "preprocessing", "temperature" and "task".
-        logits: float32 images (B, C, H, W) in [0, 1] -> logits (B, K).
+        about: "classes", "shape" and, where they are given, "preprocessing", "temperature", "task" and "selection".
+        outputs: float32 images (B, C, H, W) in [0, 1] -> logits (B, K), or others.
     """
 
-    def __init__(
-        self, file: Path, about: Mapping[str, Any], logits: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    ) -> None:
+    def __init__(self, file: Path, about: Mapping[str, Any], outputs: Outputs) -> None:
         channels, height, width = about["shape"]
         self.file = file
         self.classes = tuple(map(str, about["classes"]))
@@ -83,8 +85,10 @@ class Predictor:
         except ValueError as error:
             raise UserError(f"{file} is damaged, or of another version of persistill: {error}.") from None
         self.dense = about.get("task", "classification") == "segmentation"
+        self.detects = about.get("task", "classification") == "detection"
+        self._selection: Mapping[str, Any] | None = about.get("selection")
         self.temperature: float | None = about.get("temperature")
-        self._logits = logits
+        self._outputs = outputs
 
     @classmethod
     def load(cls, path: str | Path, *, model: str | None = None) -> Self:
@@ -92,9 +96,10 @@ class Predictor:
 
         Args:
             path: an export's folder, a student's run folder, or a file in one of them (``model.safetensors``,
-                ``model.onnx``, ``model.int8.onnx``). Of an export's folder ``model.onnx`` is taken where ONNX Runtime
-                is installed: it needs no torch, and runs no code of somebody's own. The temperature is in exported
-                files; for a student's run folder it is that of the newest evaluation beside it.
+                ``model.onnx``, ``model.int8.onnx``). Of an export's folder ``model.onnx``, of a detector's
+                ``model.nms.onnx``, is taken where ONNX Runtime is installed: it needs no torch, and runs no code of
+                somebody's own. The temperature is in exported files; for a student's run folder it is that of the
+                newest evaluation beside it.
             model: the network's name, which must be given for one of your own ("package.module:function"): that code
                 runs.
 
@@ -113,12 +118,12 @@ class Predictor:
         if run is not None:
             run.result()  # of a stage that finished
             run.checked(file.name)
-        about, logits = _open(file, model)
+        about, outputs = _open(file, model)
         if run is not None and about.get("temperature") is None and run.kind in ("student", "teacher"):
             from persistill.exporters import fitted_temperature  # noqa: PLC0415 - torch is slow to import
 
             about["temperature"] = fitted_temperature(run)
-        return cls(file, about, logits)
+        return cls(file, about, outputs)
 
     @overload  # a string is one file, and no series of them
     def predict(self, images: ImageLike, top: int = 1) -> Prediction: ...  # type: ignore[overload-overlap]
@@ -154,6 +159,11 @@ class Predictor:
             UserError: if an answer is not finite: the weights are of no use; or if the network classifies pixels.
             ValueError: if the images are not uint8 of the student's shape.
         """
+        if self.detects:
+            raise UserError(
+                f"{self.file} finds objects, and does not classify whole images: ask find_objects, or the command "
+                "persistill predict."
+            )
         if len(pixels := self._checked(images)) == 0:
             return []
         logits = self._answers(pixels)
@@ -197,6 +207,66 @@ class Predictor:
         masks: NDArray[np.uint8] = logits.argmax(1).astype(np.uint8)
         return masks
 
+    @overload  # as of predict
+    def find_objects(self, images: ImageLike, threshold: float = ...) -> tuple[FoundObject, ...]: ...  # type: ignore[overload-overlap]
+    @overload
+    def find_objects(self, images: Iterable[ImageLike], threshold: float = ...) -> list[tuple[FoundObject, ...]]: ...
+
+    def find_objects(
+        self, images: ImageLike | Iterable[ImageLike], threshold: float = THRESHOLD
+    ) -> tuple[FoundObject, ...] | list[tuple[FoundObject, ...]]:
+        """Find objects in images of any size and format, in pixels of each image as it is.
+
+        Args:
+            images: an image file or an image of Pillow's, or several.
+            threshold: least score. Detectors keep nothing below one of their own, 0.05 in most.
+
+        Returns:
+            The objects in the image, the highest score first; for several images a list.
+
+        Raises:
+            UserError: if a file is missing or cannot be read as an image, or the student is no detector.
+        """
+        if isinstance(images, ImageLike):
+            return self.find_objects([images], threshold)[0]
+        read = [_read_with_size(image, self.shape, self.preprocessing) for image in images]
+        if not read:
+            return []
+        return self.objects_in_pixels(np.stack([pixels for pixels, _ in read]), [size for _, size in read], threshold)
+
+    def objects_in_pixels(
+        self, images: ArrayLike, sizes: Sequence[tuple[int, int]] | None = None, threshold: float = THRESHOLD
+    ) -> list[tuple[FoundObject, ...]]:
+        """Find objects in images that have the detector's shape.
+
+        Args:
+            images: (N, C, H, W) uint8, an array or a tensor on the CPU.
+            sizes: width and height of each image before it was brought to this shape, to which boxes are brought back;
+                None for boxes in pixels of ``images``.
+            threshold: least score.
+
+        Raises:
+            UserError: if the student is no detector, or its answers make no sense.
+            ValueError: if the images are not uint8 of the student's shape.
+        """
+        if not self.detects:
+            raise UserError(f"{self.file} is no detector: ask predict, or predict_masks.")
+        found, frame = [], (self.shape[2], self.shape[1])
+        for pixels, size in zip(self._checked(images), sizes or itertools.repeat(frame), strict=False):
+            outputs = self._outputs(pixels[None].astype(np.float32) / np.float32(255))
+            boxes, scores, labels = found_boxes(outputs, len(self.classes), self._selection, self.file)
+            kept = scores >= threshold
+            restored = restore_boxes(boxes[kept], size, frame, self.preprocessing)
+            found.append(
+                tuple(
+                    FoundObject(self.classes[label], float(score), (x1, y1, x2, y2))
+                    for label, score, (x1, y1, x2, y2) in zip(
+                        labels[kept].tolist(), scores[kept], restored.tolist(), strict=True
+                    )
+                )
+            )
+        return found
+
     def _checked(self, images: ArrayLike) -> NDArray[np.uint8]:
         pixels = np.asarray(images)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != self.shape:
@@ -208,7 +278,7 @@ class Predictor:
 
     def _answers(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Logits of images of the right shape."""
-        logits = self._logits(pixels.astype(np.float32) / np.float32(255)).astype(np.float64)
+        logits = self._outputs(pixels.astype(np.float32) / np.float32(255))[0].astype(np.float64)
         if logits.ndim not in (2, 4) or logits.shape[:2] != (len(pixels), len(self.classes)):
             raise UserError(
                 f"{self.file} answers {len(pixels)} images with logits of shape {logits.shape}, and names "
@@ -239,14 +309,24 @@ def read_image(image: ImageLike, shape: tuple[int, int, int], preprocessing: Pre
     Raises:
         UserError: if it cannot be read.
     """
+    return _read_with_size(image, shape, preprocessing)[0]
+
+
+def _read_with_size(
+    image: ImageLike, shape: tuple[int, int, int], preprocessing: Preprocessing
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """What ``read_image`` gives, and the image's own width and height."""
     if isinstance(image, Image.Image):
-        return read_pixels(image.copy(), shape, preprocessing)
+        copied = image.copy()
+        pixels = read_pixels(copied, shape, preprocessing)
+        return pixels, copied.size  # it was turned in place
     path = Path(image)
     if not path.is_file():
         raise UserError(f"there is no file {path}.")
     try:
         with open_image(path) as opened:
-            return read_pixels(opened, shape, preprocessing)
+            pixels = read_pixels(opened, shape, preprocessing)
+            return pixels, opened.size
     except Exception as error:  # decoders raise whatever comes to hand on damaged files
         raise UserError(f"{path} cannot be read as an image ({error}).") from error
 
@@ -257,7 +337,7 @@ def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return shares
 
 
-def _open(file: Path, model: str | None) -> tuple[dict[str, Any], Callable[[NDArray[np.float32]], NDArray[np.float32]]]:
+def _open(file: Path, model: str | None) -> tuple[dict[str, Any], Outputs]:
     if file.suffix == ".onnx":
         return onnx_model.open_onnx(file)
     if file.suffix != ".safetensors":
@@ -280,7 +360,7 @@ def _in_folder(folder: Path) -> Path:
                 "folder or an export's (persistill ls)."
             )
         run.result()  # raises, if the stage has not finished
-    names = (ONNX, WEIGHTS, INT8) if onnx_model.installed() else (WEIGHTS, ONNX, INT8)
+    names = (NMS, ONNX, WEIGHTS, INT8) if onnx_model.installed() else (WEIGHTS, NMS, ONNX, INT8)
     for name in names:
         if (folder / name).is_file():
             return folder / name

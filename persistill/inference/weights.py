@@ -1,6 +1,5 @@
-"""Logits of a safetensors file, by torch."""
+"""The student in a safetensors file, by torch."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,14 @@ from numpy.typing import NDArray
 
 from persistill import models
 from persistill.errors import UserError
-from persistill.exporters import Student
+from persistill.exporters import as_outputs, as_student
+from persistill.inference.onnx_model import Outputs
 
 
-def open_weights(
-    file: Path, model: str | None
-) -> tuple[dict[str, Any], Callable[[NDArray[np.float32]], NDArray[np.float32]]]:
-    """What a file says of its student, and the student: images (B, C, H, W) in [0, 1] -> logits (B, K).
+def open_weights(file: Path, model: str | None) -> tuple[dict[str, Any], Outputs]:
+    """What a file says of its student, and the student: images (B, C, H, W) in [0, 1] -> its outputs.
+
+    Those of a detector are boxes, scores and labels of one image.
 
     Args:
         file: of a run or an export.
@@ -36,11 +36,12 @@ def open_weights(
             f"{file} does not say its {', '.join(absent)}: it is not the weights file of a run or an export. Export "
             "the run of a student that persistill trained."
         )
-    student = Student(network, about["mean"], about["std"]).eval()
+    if isinstance(network, models.Detector):
+        about["task"] = "detection"  # whatever file of weights it is
+    student = as_student(network, about)
 
-    def logits(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def outputs(images: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         with torch.inference_mode():
-            answered: NDArray[np.float32] = student(torch.from_numpy(images)).numpy()
-        return answered
+            return tuple(output.numpy() for output in as_outputs(student(torch.from_numpy(images))))
 
-    return about, logits
+    return about, outputs

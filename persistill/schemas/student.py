@@ -50,6 +50,12 @@ class _Input(Schema):
         return self
 
 
+class _Selection(Schema):
+    score_threshold: Annotated[float, Field(ge=0, le=1)]
+    iou_threshold: Annotated[float, Field(ge=0, le=1)]
+    most: Positive
+
+
 class ExportedStudent(Schema):
     """``model.json``, which also stands in the metadata of ONNX files."""
 
@@ -57,6 +63,7 @@ class ExportedStudent(Schema):
     input: _Input
     task: str = "classification"
     temperature: Temperature = 1.0
+    selection: _Selection | None = None
     model: Text = ""
     parameters: Annotated[int, Field(ge=0)] = 0
     script: FileName | None = None

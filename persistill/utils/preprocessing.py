@@ -152,11 +152,61 @@ def fit_frame(
         return ImageOps.fit(image, size, resampling)
     if preprocessing.resize == "squash":
         return image.resize(size, resampling)
-    scale = min(size[0] / image.width, size[1] / image.height)
-    inner = tuple(min(full, max(1, round(side * scale))) for side, full in zip(image.size, size, strict=True))
+    inner, corner = letterbox(image.size, size)
     framed = Image.new(image.mode, size, padding if len(image.getbands()) == 1 else (padding,) * 3)
-    framed.paste(image.resize((inner[0], inner[1]), resampling), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    framed.paste(image.resize(inner, resampling), corner)
     return framed
+
+
+def letterbox(image: tuple[int, int], frame: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Size of an image that was scaled until it fits into a frame, and its upper left corner there; width first."""
+    scale = min(frame[0] / image[0], frame[1] / image[1])
+    width, height = (min(full, max(1, round(side * scale))) for side, full in zip(image, frame, strict=True))
+    return (width, height), ((frame[0] - width) // 2, (frame[1] - height) // 2)
+
+
+def framing(
+    image: tuple[int, int], frame: tuple[int, int], preprocessing: Preprocessing
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where ``fit_frame`` puts the places of an image: x, y are at x * scale + shift.
+
+    Args:
+        image: its width and height.
+        frame: likewise, to which it is brought.
+        preprocessing: says how.
+
+    Returns:
+        Scale and shift, each of x and of y.
+    """
+    if image == frame:
+        return (1.0, 1.0), (0.0, 0.0)
+    if preprocessing.resize == "letterbox":
+        inner, corner = letterbox(image, frame)
+        return (inner[0] / image[0], inner[1] / image[1]), (float(corner[0]), float(corner[1]))
+    across, down = frame[0] / image[0], frame[1] / image[1]
+    if preprocessing.resize == "squash":
+        return (across, down), (0.0, 0.0)
+    scale = max(across, down)
+    return (scale, scale), ((frame[0] - scale * image[0]) / 2, (frame[1] - scale * image[1]) / 2)
+
+
+def restore_boxes(
+    boxes: npt.NDArray[Any], image: tuple[int, int], frame: tuple[int, int], preprocessing: Preprocessing
+) -> npt.NDArray[np.float64]:
+    """Bring boxes in a frame back to the image that was brought to it.
+
+    Args:
+        boxes: (n, 4), x1, y1, x2, y2 in pixels of the frame.
+        image: width and height of the image, turned as its EXIF orientation says.
+        frame: likewise.
+        preprocessing: says how the image was brought to the frame.
+
+    Returns:
+        (n, 4) in pixels of the image, clipped to it.
+    """
+    scale, shift = framing(image, frame, preprocessing)
+    restored: npt.NDArray[np.float64] = (boxes.astype(np.float64) - [*shift, *shift]) / [*scale, *scale]
+    return restored.clip(0, [*image, *image])
 
 
 def deep_values(image: Image.Image) -> npt.NDArray[Any]:

@@ -93,7 +93,7 @@ def test_what_is_no_student_is_named(trained, settings, folder, tmp_path):
             Predictor.load(path)
 
     refused(tmp_path / "nowhere", "there is no file or folder")
-    refused(tmp_path, r"holds no student: none of model\.onnx, model\.safetensors, model\.int8\.onnx is there")
+    refused(tmp_path, r"holds no student: none of model\.nms\.onnx, model\.onnx, model\.safetensors, model\.int8\.onnx")
     refused(run_of(tmp_path, "comparison", "c", {}, {}).path, "kind 'comparison' and holds no network")
     refused(run_of(tmp_path, "student", "s", {"begun": 1}).path, "is not complete")
     refused(student_run(tmp_path, trained, settings, view="persistence").path, "see images but the view 'persistence'")
@@ -129,7 +129,7 @@ def test_weights_that_are_not_finite(trained, digits, settings, tmp_path):
 
 def test_a_network_that_classifies_pixels_is_told_apart(tmp_path, digits):
     about = {"classes": ["a", "b"], "shape": [1, 8, 8]}
-    student = Predictor(tmp_path / "model.onnx", about, lambda images: np.zeros((len(images), 2, 8, 8), np.float32))
+    student = Predictor(tmp_path / "model.onnx", about, lambda images: (np.zeros((len(images), 2, 8, 8), np.float32),))
     with pytest.raises(UserError, match=r"logits of shape \(2, 2, 8, 8\): it classifies pixels"):
         student.predict_pixels(digits[0][:2])
 

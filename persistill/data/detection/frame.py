@@ -3,7 +3,7 @@
 import numpy as np
 
 from persistill.data.detection.box_source import RawObjects
-from persistill.utils.preprocessing import Resize
+from persistill.utils.preprocessing import Preprocessing, Resize, framing
 
 Size = tuple[int, int]
 
@@ -20,18 +20,7 @@ def frame_objects(objects: RawObjects, size: Size, frame: Size, resize: Resize) 
     (height, width), (tall, wide) = size, frame
     if size == frame:
         return objects
-    shift = np.zeros(2)
-    if resize == "squash":
-        scale = np.array([wide / width, tall / height])
-    elif resize == "letterbox":
-        factor = min(wide / width, tall / height)
-        inner = [min(full, max(1, round(side * factor))) for side, full in ((width, wide), (height, tall))]
-        scale = np.array(inner) / [width, height]
-        shift = np.array([(wide - inner[0]) // 2, (tall - inner[1]) // 2])
-    else:
-        factor = max(wide / width, tall / height)
-        scale = np.array([factor, factor])
-        shift = (np.array([wide, tall]) - scale * [width, height]) / 2
+    scale, shift = framing((width, height), (wide, tall), Preprocessing(resize))
     boxes = objects.boxes * np.tile(scale, 2) + np.tile(shift, 2)
     inside = boxes.clip(0, [wide, tall, wide, tall])
     kept = (inside[:, 2:] > inside[:, :2]).all(1)

@@ -12,6 +12,7 @@ from persistill import metrics, models, report
 from persistill.config import Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train
 from persistill.data import load_boxes
 from persistill.errors import UserError
+from persistill.inference import Predictor
 from persistill.losses import AT, CRD, DKD, KD, RKD, SEKD, SP, FitNet
 from persistill.losses.detection import FGD, PKD, DenseKD, OnLevels
 from persistill.pipeline import Pipeline
@@ -282,3 +283,20 @@ def test_the_report_has_every_section(comparison):
         "training",
     }
     assert [part for part in parts if isinstance(part, str)] == ["Published figures: the recipe names none."]
+
+
+def test_the_chosen_student_is_exported_and_finds_the_same_as_its_run(finished):
+    short = Pipeline(finished.recipe.with_value("formats", ("nms",)), finished.out, device="cpu", command="x")
+    local.run([short.graph.exported], short.context)
+    folder = short.graph.exported.open(short.context)
+    result = folder.result()
+    assert result["failed"] == {}
+    assert {"safetensors", "nms", "config", "example"} <= result["files"].keys()
+    assert result["agreement"] == {"safetensors": 1.0, "nms": 1.0}
+    (image,) = short.splits.test.fetch(torch.tensor([0]))
+    found = Predictor.load(folder.path).objects_in_pixels(image[None], threshold=0.0)
+    student = Predictor.load(short.graph.choice.chosen(short.context).open(short.context).path)
+    expected = student.objects_in_pixels(image[None], threshold=0.0)
+    assert len(expected[0]) > 0
+    assert [one.name for one in found[0]] == [one.name for one in expected[0]]
+    assert [one.score for one in found[0]] == pytest.approx([one.score for one in expected[0]], abs=1e-4)

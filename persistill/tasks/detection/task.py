@@ -20,6 +20,7 @@ from persistill.structures import Batch, ModelOutput, unpack_objects
 from persistill.tasks.base import Task
 from persistill.tasks.detection.clean import clean_step
 from persistill.tasks.detection.examples import keep_examples
+from persistill.tasks.detection.export import DETECT
 from persistill.tasks.detection.fitting_methods import method_problems
 from persistill.tasks.detection.loss_terms import TERMS, loss_terms
 from persistill.tasks.detection.observe import joined, observe
@@ -146,8 +147,8 @@ class Detection(Task):
 
     @property
     def export(self) -> ExportTask:
-        """Refused: files of detectors are not written."""
-        raise UserError("detectors cannot be exported; their weights lie in their run folders, model.safetensors.")
+        """Files are compared by their boxes, and scored by AP."""
+        return DETECT
 
     def applicable(self, evaluate: Evaluate) -> Evaluate:
         """All but attacks."""

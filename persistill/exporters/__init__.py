@@ -5,6 +5,7 @@ from persistill.exporters.export_task import CLASSIFY, ExportTask
 from persistill.exporters.exporter import check_formats, export_student
 from persistill.exporters.formats import FORMATS, as_outputs
 from persistill.exporters.logits import TOLERANCE
+from persistill.exporters.output_kind import OutputKind
 from persistill.exporters.standalone_script import standalone_script
 from persistill.exporters.student import Student, as_student, load_student
 from persistill.exporters.temperature import fitted_temperature
@@ -15,6 +16,7 @@ __all__ = [
     "TOLERANCE",
     "DetectorStudent",
     "ExportTask",
+    "OutputKind",
     "Student",
     "as_outputs",
     "as_student",

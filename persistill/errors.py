@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read, and what belongs into it: near names, and words of others."""
+"""The exception that a user is meant to read, and what belongs into it: near names, and words of others."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,10 @@ class UserError(Exception):
 
     The command line prints the message without a traceback and leaves with exit code 2.
     """
+
+
+class RankLostError(Exception):
+    """Another process of a training on several devices has ended. Why, it has said itself."""
 
 
 def unknown(kind: str, given: str, allowed: Iterable[str], advice: str = "", *, listed: bool = True) -> UserError:

@@ -145,6 +145,17 @@ class Batch:
     epoch: int = 0
 
 
+def share(count: int, rank: int, size: int) -> slice:
+    """Which rows of a batch are a rank's: consecutive, as many as every other rank's or one more or less.
+
+    Args:
+        count: rows of the batch.
+        rank: from 0.
+        size: how many ranks there are.
+    """
+    return slice(count * rank // size, count * (rank + 1) // size)
+
+
 class Batches(Protocol):
     """A split as batches, the same ones whenever they are asked for. ``data.Loader`` is one."""
 

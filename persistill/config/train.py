@@ -1,6 +1,6 @@
 """How a network is trained, and how it is trained on for 8 bits."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,11 @@ class Train(Settings):
         precision: of forward and backward passes; losses are computed in fp32 whatever it is.
         clip_norm: largest norm of the gradient; None for no limit.
         label_smoothing: share of the target that is spread over all classes in the cross-entropy.
+        accumulate: parts in which a batch is taken, one after the other, so that less memory is needed. The update is
+            that of the whole batch, but for what a BatchNorm or a dropout does: the one sees the parts, the other draws
+            for each.
+        sync_batchnorm: on several devices, normalize by mean and variance of the whole batch instead of each device's
+            images; needed for the numbers of one device.
     """
 
     epochs: Positive = 200
@@ -44,6 +49,24 @@ class Train(Settings):
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     channels_last: bool = False
+    accumulate: Positive = 1
+    sync_batchnorm: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """As for all settings; ``accumulate`` and ``sync_batchnorm`` are left out where they are the default, as before
+        there were such fields.
+        """
+        defaults = (("accumulate", 1), ("sync_batchnorm", True))
+        return {name: value for name, value in super().to_json().items() if (name, value) not in defaults}
+
+    @model_validator(mode="after")
+    def _parts_hold_images(self) -> Self:
+        if 2 * self.accumulate > self.batch_size and self.accumulate > 1:
+            raise ValueError(
+                f"accumulate={self.accumulate} takes a batch in so many parts, each of two images at least, and a "
+                f"batch has {self.batch_size} (batch_size): it can be {self.batch_size // 2} at most."
+            )
+        return self
 
     @model_validator(mode="after")
     def _crop_size_needs_crops(self) -> Self:

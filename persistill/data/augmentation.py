@@ -21,6 +21,8 @@ def augment(
     padding: int,
     generator: torch.Generator,
     crop_size: tuple[int, int] | None = None,
+    *,
+    part: tuple[slice, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Augment every image of a batch at random, each differently, and its mask with it.
 
@@ -36,6 +38,8 @@ def augment(
         padding: of the crop, in pixels. Padded pixels have no class.
         generator: draws places and flips, on the CPU, so that every device sees the same ones.
         crop_size: (h, w) of the crop; None for (H, W).
+        part: which rows of how many the images are, if "crop" and "flip" are to do to them what they would do if all
+            were given; others must be given all.
 
     Returns:
         (B, C, h, w) in the dtype and on the device of ``images``, and the target: (B,) or (B, h, w).
@@ -49,7 +53,7 @@ def augment(
         raise ValueError(f"padding must be 0 or more; {padding} was given.")
     crop, flip = _CROP in names, _FLIP in names
     if crop or flip:
-        images, target = crop_and_flip(images, target, generator, padding, crop_size, crop=crop, flip=flip)
+        images, target = crop_and_flip(images, target, generator, padding, crop_size, crop=crop, flip=flip, part=part)
     for name, function in own:
         images, target = _applied(function, named(name), images, target, generator)
     return images, target
@@ -64,9 +68,11 @@ def crop_and_flip(
     *,
     crop: bool = True,
     flip: bool = True,
+    part: tuple[slice, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Crops and flips, gathered at once; see ``augment``. Flips are drawn first, then rows, then columns."""
     count, dense = len(images), target.ndim == 3
+    drawn, whole = part or (slice(None), count)
     height, width = size = images.shape[2:]
     if crop:
         height, width = crop_size or size
@@ -78,15 +84,15 @@ def crop_and_flip(
     rows = torch.arange(height).expand(count, height)
     columns = torch.arange(width).expand(count, width)
     if flip:
-        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+        mirrored = torch.rand(whole, 1, generator=generator)[drawn] < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
     if crop:
         frame = (padding, padding, padding, padding)
         images = F.pad(images, frame)
         if dense:
             target = F.pad(target, frame, value=IGNORE_INDEX)
-        rows = rows + torch.randint(images.shape[2] - height + 1, (count, 1), generator=generator)
-        columns = columns + torch.randint(images.shape[3] - width + 1, (count, 1), generator=generator)
+        rows = rows + torch.randint(images.shape[2] - height + 1, (whole, 1), generator=generator)[drawn]
+        columns = columns + torch.randint(images.shape[3] - width + 1, (whole, 1), generator=generator)[drawn]
     rows, columns = rows.to(images.device)[:, :, None], columns.to(images.device)[:, None, :]
     samples = torch.arange(count, device=images.device)[:, None, None]
     # Indexing around the channel axis puts it last: (B, H, W, C).

@@ -14,7 +14,7 @@ from persistill.data.dataset import ImageDataset
 from persistill.data.shuffling import shuffled
 from persistill.data.views.online import OnlineView
 from persistill.errors import UserError
-from persistill.structures import Batch
+from persistill.structures import Batch, share
 
 _AHEAD = 2
 _ORDER, _AUGMENT = 0, 1
@@ -66,6 +66,8 @@ class Loader:
         transform: called with (pixels in [0, 1], number of the batch), before normalization; its answer, of the same
             shape, is normalized instead.
         online: name -> view that is computed in every batch from what "image" shows, after augmentation and transform.
+        share: rank and number of ranks, if they share every batch: the rank's rows alone are loaded, augmented as they
+            would be in the whole one.
 
     Raises:
         UserError: if there are fewer images than one batch needs, or a view has another number of them.
@@ -88,6 +90,7 @@ class Loader:
         device: torch.device | str = "cpu",
         transform: Transform | None = None,
         online: Mapping[str, OnlineView] | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.device = torch.device(device)
         self._images = images
@@ -99,6 +102,7 @@ class Loader:
         self._crop_size = crop_size
         self._drop_last = drop_last
         self._transform = transform
+        self._share = share
         self._normalize = {"image": _Normalize(mean, std, images.shape[0], self.device)}
         for name, view in self._views.items():
             if len(view) != len(images):
@@ -155,11 +159,26 @@ class Loader:
 
     def _batch(self, order: Tensor, number: int, step: int) -> Batch:
         index = order[step * self._batch_size : (step + 1) * self._batch_size]
+        part = rows, _ = share(len(index), *self._share), len(index)
+        seed, augment = self._shuffle_seed, self._augment
+        # Augmentations of one's own draw for all images of a batch, so that they must see all.
+        whole = seed is not None and not {"crop", "flip"}.issuperset(augment)
+        if not whole:
+            index = index[rows]
         pixels = self._images.fetch(index).to(self.device)
         target = self._images.fetch_targets(index).to(self.device)
-        if self._augment and self._shuffle_seed is not None:
-            generator = _generator(self._shuffle_seed, _AUGMENT, number, step)
-            pixels, target = augmented(pixels, target, self._augment, self._crop_padding, generator, self._crop_size)
+        if augment and seed is not None:
+            pixels, target = augmented(
+                pixels,
+                target,
+                augment,
+                self._crop_padding,
+                _generator(seed, _AUGMENT, number, step),
+                self._crop_size,
+                part=None if whole else part,
+            )
+        if whole:
+            index, pixels, target = index[rows], pixels[rows], target[rows]
         image = pixels.float() / 255
         if self._transform is not None:
             pixels = image = self._transform(image, step)

@@ -52,6 +52,7 @@ class AveragedKD(DistillationLoss):
         standardize: compare the z-scores of the logits instead of the logits (see ``losses.standardize_logits``).
     """
 
+    required_outputs = frozenset({"logits"})
     num_teachers = 2
 
     weight: Annotated[float, Field(ge=0)] = 0.9

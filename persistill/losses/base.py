@@ -157,7 +157,8 @@ class DistillationLoss(Settings):
 
     Attributes:
         num_teachers: the least number of teachers.
-        required_outputs: what the terms read of a teacher's output; a stored teacher holds no more.
+        required_outputs: what the terms read of outputs; a stored teacher holds no more, and several devices gather no
+            more. All is gathered for a loss that leaves this as it is.
         requires_classifier: whether ``MethodContext.classifiers`` are needed.
         vanishes_at_equality: whether all terms, and their gradients, are zero where the student's outputs are those of
             all teachers. It says nothing of losses with trainable parts.

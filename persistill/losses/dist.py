@@ -68,6 +68,8 @@ class DIST(DistillationLoss):
         standardize: compare the z-scores of the logits instead of the logits (see ``losses.standardize_logits``).
     """
 
+    required_outputs = frozenset({"logits"})
+
     inter: Annotated[float, Field(ge=0)] = 2.0
     intra: Annotated[float, Field(ge=0)] = 2.0
     temperature: Annotated[float, Field(gt=0)] = 4.0

@@ -73,6 +73,8 @@ class DKD(DistillationLoss):
             CIFAR-100 and 1 on ImageNet. 0 for none.
     """
 
+    required_outputs = frozenset({"logits"})
+
     alpha: Annotated[float, Field(ge=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 8.0
     temperature: Annotated[float, Field(gt=0)] = 4.0

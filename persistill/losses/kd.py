@@ -24,6 +24,8 @@ class KD(DistillationLoss):
         standardize: compare the z-scores of the logits instead of the logits (see ``losses.standardize_logits``).
     """
 
+    required_outputs = frozenset({"logits"})
+
     weight: Annotated[float, Field(ge=0)] = 0.9
     temperature: Annotated[float, Field(gt=0)] = 4.0
     kl_reduction: Reduction = "batchmean"

@@ -61,6 +61,7 @@ class NKD(DistillationLoss):
         temperature: of "nkd_others"; 1 on ImageNet, where the authors' code has 3 for CIFAR-100.
     """
 
+    required_outputs = frozenset({"logits"})
     vanishes_at_equality = False
 
     target: Annotated[float, Field(ge=0)] = 1.0

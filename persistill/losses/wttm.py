@@ -60,6 +60,7 @@ class WTTM(DistillationLoss):
         weighted: False for the authors' "TTM", where all images count alike.
     """
 
+    required_outputs = frozenset({"logits"})
     vanishes_at_equality = False
 
     weight: Annotated[float, Field(ge=0)] = 4.0

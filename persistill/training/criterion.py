@@ -3,13 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from persistill.errors import UserError
 from persistill.losses import DistillationLoss, LossModule, LossOutput, MethodContext, weighted_sum
-from persistill.structures import Batch, ModelOutput
+from persistill.structures import Batch, ModelOutput, OutputField
 from persistill.training.training_task import TrainingTask
 from persistill.utils.units import counted
 
@@ -29,6 +30,7 @@ class Criterion(nn.Module):
     Attributes:
         weights: term name -> weight, without the factors of a schedule. Where two losses share a term's name,
             the loss's name stands before it ("KD.kd").
+        required_outputs: what is read of outputs by any of the losses; logits always are.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Criterion(nn.Module):
                 if names[name] in self.weights:
                     raise UserError(f"two methods of one arm are both {names[name]!r}; use one, with the sum of both.")
                 self.weights[names[name]] = weight
+        self.required_outputs = frozenset[OutputField]({"logits"}).union(*(_read(loss) for loss in losses))
 
     def weights_at(self, step: int, epoch: int) -> dict[str, float]:
         """The weights times the factors of the losses' schedules.
@@ -91,6 +94,13 @@ class Criterion(nn.Module):
                 "give the cross-entropy a weight."
             )
         return LossOutput(weighted_sum(terms, weights), terms)
+
+
+def _read(loss: DistillationLoss) -> frozenset[OutputField]:
+    """What a loss reads of outputs: all, where it does not say."""
+    if type(loss).required_outputs is DistillationLoss.required_outputs:
+        return frozenset(get_args(OutputField))
+    return loss.required_outputs
 
 
 def _build(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from torch import Tensor
 
 from persistill.structures import Batch, Batches
 from persistill.training.criterion import NonFiniteLossError
+from persistill.training.ranks import Ranks
 from persistill.utils.atomic_io import atomic
 
 
-def keep_batch(path: Path, loader: Batches, error: NonFiniteLossError, steps_per_epoch: int) -> None:
+def keep_batch(
+    path: Path, loader: Batches, error: NonFiniteLossError, steps_per_epoch: int, ranks: Ranks | None = None
+) -> None:
     """Load the batch again at which the loss was not finite first, and write it.
 
     Args:
@@ -23,9 +27,15 @@ def keep_batch(path: Path, loader: Batches, error: NonFiniteLossError, steps_per
         loader: gives the same batch for the same epoch and step.
         error: names the step.
         steps_per_epoch: of the training.
+        ranks: that share the batch; the first one writes it.
     """
+    ranks = ranks or Ranks()
     epoch, start = divmod(error.step, steps_per_epoch)
-    batch = next(iter(loader.epoch(epoch, start=start)))
+    own = next(iter(loader.epoch(epoch, start=start)))
+    batch = ranks.gather_batch(own, ranks.counts(len(own.index)))
+    batch = replace(batch, inputs={view: batch.inputs[view] for view in own.inputs})
+    if not ranks.leads:
+        return
     terms = {name: value if abs(value) < float("inf") else None for name, value in error.terms.items()}
     metadata = {"step": str(error.step + 1), "epoch": str(epoch + 1), "terms": json.dumps(terms)}
     with atomic(path) as temporary:

@@ -8,18 +8,25 @@ from persistill.run_folder import RunFolder
 
 
 class MetricLogger:
-    """Writes the records of one run."""
+    """Writes the records of one run.
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
+    Args:
+        folder: of the run.
+        silent: write nothing, because another process of the same training does.
+    """
+
+    def __init__(self, folder: RunFolder, *, silent: bool = False) -> None:
+        self._folder, self._silent = folder, silent
         self._writer: Any = None
-        if importlib.util.find_spec("tensorboard") is not None:
+        if not silent and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional, and slow to import
 
             self._writer = SummaryWriter(str(folder.file("tensorboard")))
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Append a record of type ``kind``; epochs go to TensorBoard too, nested numbers by their path."""
+        if self._silent:
+            return
         self._folder.log(type=kind, step=step, **values)
         if self._writer is not None and kind == "epoch":
             for name, value in _numbers(values):

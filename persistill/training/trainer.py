@@ -1,9 +1,10 @@
 """The training loop, readable from top to bottom."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -12,6 +13,7 @@ from torch import nn
 
 from persistill.config import Train
 from persistill.errors import UserError, unknown
+from persistill.losses import full_precision
 from persistill.run_folder import CHECKPOINT, DIVERGED, RunFolder
 from persistill.structures import Batch, Batches, ModelOutput
 from persistill.training import checkpoint as checkpoints
@@ -21,6 +23,8 @@ from persistill.training.logger import MetricLogger
 from persistill.training.lr_schedule import learning_rate
 from persistill.training.micro_batches import InParts, depends_on_parts, halved, join, split
 from persistill.training.optimizers import build_optimizer
+from persistill.training.ranks import Ranks
+from persistill.training.synchronized_norm import SynchronizedNorm
 from persistill.training.teachers import TeacherCallable
 from persistill.utils.progress import Progress, Silent
 from persistill.utils.stop_signals import Stopped, stop_between_steps
@@ -73,37 +77,44 @@ def fit(
     progress: Progress | None = None,
     label: str = "training",
     auto_batch: bool = False,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Train a network; go on from the folder's checkpoint if there is one.
 
     On the CPU an interrupted and resumed training ends with the same weights, bit for bit, as one that was not
     interrupted: batches and augmentation depend on seed, epoch and step alone, the schedule on the step alone, and
-    all else lies in the checkpoint.
+    all else lies in the checkpoint. Several ranks do to a network what one does, but for the rounding of sums and what
+    dropout draws, and go on with a training of another number of ranks.
 
     Args:
         network: returns ``ModelOutput``; trained in place. It keeps the weights of the last epoch.
-        loader: yields batches that hold ``view`` and the views of all teachers.
+        loader: yields batches that hold ``view`` and the views of all teachers; of each the rank's own rows.
         criterion: the loss, of the task that is trained for; its own parameters are trained along.
         settings: optimizer, schedule, precision.
         folder: receives ``log.jsonl`` and, until the training ends, ``checkpoint.safetensors``.
         fabric: from ``make_fabric``.
         view: what the network sees.
         teachers: frozen, on the device, asked or read once a batch.
-        validate: called after each epoch, on the network in evaluation mode; its numbers go into the log.
+        validate: called after each epoch by the first rank, on the network in evaluation mode; its numbers go into the
+            log.
         progress: told of every step.
         label: the stage's name there.
         auto_batch: take batches in parts, halved until they fit, where memory runs out. The update stays that of the
             whole batch, but for what a BatchNorm or a dropout does: the one sees the parts, the other draws for each.
+        ranks: the processes that train this network together, each of which has called this; None for this one alone.
 
     Returns:
         The last epoch's record: terms, accuracies, and the seconds of the whole training.
 
     Raises:
         NonFiniteLossError: if the loss stops being finite. The batch at which it did lies in ``diverged.safetensors``.
-        UserError: if the checkpoint is not of this training.
+        UserError: if the checkpoint is not of this training, or cannot be read by all ranks.
+        RankLostError: if another rank has ended.
         Stopped: after ctrl-C, SIGTERM or SIGUSR1, once the checkpoint is written.
     """
-    progress, task = progress or Silent(), criterion.task
+    progress, task, ranks = progress or Silent(), criterion.task, ranks or Ranks()
+    if auto_batch and ranks.size > 1:
+        raise UserError("--auto-batch is for one device; on several ones set train.accumulate, the parts of a batch.")
     steps, layout = len(loader), torch.channels_last if settings.channels_last else torch.contiguous_format
     network.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
     criterion.to(fabric.device)
@@ -122,24 +133,26 @@ def fit(
         "sums": {},
         "right": 0,
         "seen": 0,
-        "parts": 1,
+        "parts": settings.accumulate,
     }
     path = folder.file(CHECKPOINT)
-    if path.exists():
+    if ranks.from_leader(path.exists()):
         state |= checkpoints.load(path, trained, plain, folder.key)
         fabric.strategy.precision.load_state_dict(state.get("precision", {}))
-    folder.cut_log(state["log_size"])
+    if ranks.leads:
+        folder.cut_log(state["log_size"])
+    ranks.copy_random_state()
     first, began = state["step"], time.perf_counter() - state["seconds"]
     sums = {name: torch.tensor(value, device=fabric.device) for name, value in state["sums"].items()}
     right, seen = torch.tensor(float(state["right"]), device=fabric.device), state["seen"]
     health = NonFiniteGuard(criterion.weights)
-    journal, saved, record = MetricLogger(folder), time.perf_counter(), dict[str, Any]()
+    journal, saved, record = MetricLogger(folder, silent=not ranks.leads), time.perf_counter(), dict[str, Any]()
 
     def check(where: str, *, weights: bool = False) -> None:
         try:
             health.check_weights(where, network) if weights else health.check(where)
         except NonFiniteLossError as error:
-            keep_batch(folder.file(DIVERGED), loader, error, steps)
+            keep_batch(folder.file(DIVERGED), loader, error, steps, ranks)
             raise
 
     def checkpoint(step: int) -> None:
@@ -148,10 +161,11 @@ def fit(
         state.update(sums={name: value.item() for name, value in sums.items()}, right=right.item(), seen=seen)
         check(f"{label}, step {step}")
         state["precision"] = fabric.strategy.precision.state_dict()
-        checkpoints.save(path, trained, plain, state)
+        if ranks.leads:
+            checkpoints.save(path, trained, plain, state)
         saved = time.perf_counter()
 
-    def backward(batch: Batch) -> tuple[ModelOutput, torch.Tensor, dict[str, torch.Tensor]]:
+    def backward(batch: Batch) -> Step:
         """Gradients of one batch; in more parts, if memory runs out and that is wanted."""
         while True:
             try:
@@ -163,38 +177,54 @@ def fit(
             note = "; its BatchNorm sees the parts alone" if depends_on_parts(network) else ""
             progress.advance(0, f"memory ran out: batches in {state['parts']} parts from here on{note}")
 
-    def attempt(batch: Batch, parts: int) -> tuple[ModelOutput, torch.Tensor, dict[str, torch.Tensor]]:
+    @contextlib.contextmanager
+    def together(step: int) -> Iterator[None]:
+        """Ask the network about the own rows of a batch as if about the whole one."""
+        synchronized = ranks.size > 1 and settings.sync_batchnorm
+        with ranks.own_draws(step), SynchronizedNorm(ranks) if synchronized else contextlib.nullcontext():
+            yield
+
+    def ask(batch: Batch, asked: nn.Module = network) -> ModelOutput:
+        return task.forward(asked, _in_layout(batch.inputs[view], layout), batch)
+
+    def attempt(batch: Batch, parts: int) -> Step:
         optimizer.zero_grad(set_to_none=True)
+        counts, read = ranks.counts(len(batch.index), least=parts), criterion.required_outputs
         with fabric.autocast(), torch.no_grad():
             taught = [
                 join([_fp32(teacher(part)) for part in split(batch, parts)]) if parts > 1 else _fp32(teacher(batch))
                 for teacher in teachers
             ]
-        if parts == 1:
-            features = task.forward(model, _in_layout(batch.inputs[view], layout), batch)
-            loss, terms = criterion(features, taught, batch)
-            fabric.backward(loss)
-            return features, loss, terms
-        with fabric.autocast():
-            in_parts = InParts(
-                lambda part: task.forward(network, _in_layout(part.inputs[view], layout), part), network, batch, parts
-            )
-        loss, terms = criterion(in_parts.output, taught, batch)
+            taught = [ranks.gather_output(output, counts, read) for output in taught]
+        in_parts = None
+        with together(batch.step):
+            if parts == 1:
+                own = ask(batch, model)
+            else:
+                with fabric.autocast():
+                    in_parts = InParts(ask, network, batch, parts)
+                own = in_parts.output
+        output, whole = ranks.gather_output(own, counts, read), ranks.gather_batch(batch, counts)
+        loss, terms = criterion(output, taught, whole)
         fabric.backward(loss)
-        with fabric.autocast():
-            in_parts.backward()
-        return in_parts.output, loss, terms
+        if in_parts is not None:
+            with together(batch.step), fabric.autocast():
+                in_parts.backward()
+        ranks.add_up(network.parameters())
+        ranks.copy_leader(one.grad for one in criterion.parameters() if one.grad is not None)
+        return Step(output, whole, loss, terms)
 
     progress.start(label, settings.epochs * steps, first)
     with stop_between_steps() as stopped_by:
         step = first
         for epoch in range(first // steps, settings.epochs):
+            ranks.copy_leader(value for module in trained.values() for value in module.state_dict().values())
             model.train()
             criterion.train()
             for loaded in loader.epoch(epoch, start=step - epoch * steps):
-                batch = replace(loaded, step=step, epoch=epoch)
+                own = replace(loaded, step=step, epoch=epoch)
                 plain.param_groups[0]["lr"] = lr = learning_rate(settings, step, steps)
-                features, loss, terms = backward(batch)
+                features, batch, loss, terms = backward(own)
                 health.observe(terms, step)
                 if settings.clip_norm is not None:
                     fabric.clip_gradients(model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
@@ -223,10 +253,11 @@ def fit(
                             "seconds": time.perf_counter() - began,
                         },
                     )
-                if step % steps and (stopped_by() or time.perf_counter() - saved > CHECKPOINT_SECONDS):
+                stopped, due = ranks.largest(stopped_by(), int(time.perf_counter() - saved > CHECKPOINT_SECONDS))
+                if step % steps and (stopped or due):
                     checkpoint(step)
-                    if stopped_by():
-                        raise Stopped(stopped_by())
+                    if stopped:
+                        raise Stopped(stopped)
             check(f"{label}, epoch {epoch + 1}, step {step}", weights=True)
             record = {
                 "epoch": epoch + 1,
@@ -236,7 +267,7 @@ def fit(
                 "weights": criterion.weights_at(step - 1, epoch),
                 "lr": lr,
                 "train_accuracy": right.item() / seen,
-                "validation": dict(validate(network)) if validate else {},
+                "validation": ranks.from_leader(dict(validate(network)) if validate and ranks.leads else {}),
                 "seconds": time.perf_counter() - began,
                 **({"parts": state["parts"]} if state["parts"] > 1 else {}),
             }
@@ -244,11 +275,28 @@ def fit(
             journal.write("epoch", step, record)
             sums, right, seen = {}, torch.zeros_like(right), 0
             checkpoint(step)
-            if stopped_by():
-                raise Stopped(stopped_by())
+            (stopped,) = ranks.largest(stopped_by())
+            if stopped:
+                raise Stopped(stopped)
     journal.close()
     progress.finish()
     return record or {**folder.records()[-1], "seconds": state["seconds"]}
+
+
+class Step(NamedTuple):
+    """What came of one batch.
+
+    Attributes:
+        output: the network's, to the whole batch.
+        batch: the whole one.
+        loss: of it.
+        terms: of it, unweighted.
+    """
+
+    output: ModelOutput
+    batch: Batch
+    loss: torch.Tensor
+    terms: dict[str, torch.Tensor]
 
 
 def _told(record: Mapping[str, Any], epoch: int, settings: Train) -> str:
@@ -264,7 +312,7 @@ def _in_layout(inputs: Any, layout: torch.memory_format) -> Any:
 
 def _fp32(features: ModelOutput) -> ModelOutput:
     return features._replace(
-        logits=features.logits.float(),
-        embedding=features.embedding.float(),
-        feature_maps={name: m.float() for name, m in features.feature_maps.items()},
+        logits=full_precision(features.logits),
+        embedding=full_precision(features.embedding),
+        feature_maps={name: full_precision(one) for name, one in features.feature_maps.items()},
     )

@@ -8,6 +8,7 @@ from made_up_images import streamed
 
 from persistill.data import InMemoryDataset, Loader, measure_normalization
 from persistill.errors import UserError
+from persistill.structures import Batch
 
 
 def images(count: int = 23, channels: int = 3) -> InMemoryDataset:
@@ -215,3 +216,26 @@ def test_measured_normalization_is_that_of_numpy(tmp_path):
 def test_a_constant_channel_can_be_divided_by():
     data = InMemoryDataset(torch.full((3, 1, 2, 2), 51, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
     assert measure_normalization(data) == ((0.2,), (1.0,))
+
+
+def inverted(pixels, generator):
+    return torch.where(torch.rand(len(pixels), 1, 1, 1, generator=generator) < 0.5, 255 - pixels, pixels)
+
+
+@pytest.mark.parametrize("augment", [(), ("flip",), ("crop", "flip"), ("crop", inverted)])
+@pytest.mark.parametrize("masks", [False, True])
+def test_shares_of_several_ranks_are_the_whole_batch_together(augment, masks):
+    data = images()
+    if masks:
+        data = InMemoryDataset(data.fetch(torch.arange(23)), torch.arange(23 * 30).reshape(23, 6, 5) % 4)
+    options = {"augment": augment, "crop_padding": 1, "online": {"mirror": Mirror()}, "batch_size": 7}
+    whole = list(loader(data, **options).epoch(3))
+    parts = [list(loader(data, **options, share=(rank, 3)).epoch(3)) for rank in range(3)]
+    assert [[len(batch.index) for batch in part] for part in parts] == [[2, 2, 2, 0], [2, 2, 2, 1], [3, 3, 3, 1]]
+    for batch, *own in zip(whole, *parts, strict=True):
+        together = Batch(
+            {view: torch.cat([part.inputs[view] for part in own]) for view in batch.inputs},
+            torch.cat([part.target for part in own]),
+            torch.cat([part.index for part in own]),
+        )
+        assert same(together, batch)

@@ -1,0 +1,138 @@
+"""Several processes do to every loss's training what one does, in double precision; each world is started once."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import training_in_ranks as trainings
+from safetensors.torch import load_file
+
+from persistill.run_folder import DIVERGED
+from persistill.training import Ranks
+
+ROOT = Path(__file__).resolve().parents[2]
+STOPPED = {"stopped early": 2, "stopped late": 4}
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def in_processes(root: Path, size: int, plan: list[dict]) -> list[dict]:
+    port = str(free_port())
+    started = [
+        subprocess.Popen(
+            [sys.executable, trainings.__file__, str(root), json.dumps(plan)],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "RANK": str(rank),
+                "WORLD_SIZE": str(size),
+                "LOCAL_RANK": str(rank),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": str(ROOT),
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    said = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0] * size, said[0] + said[-1]
+    return [torch.load(root / f"{size}-{rank}.pt", weights_only=False) for rank in range(size)]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """World size -> what each rank's trainings came to. Two ranks stop a training at two places; three go on."""
+    root = tmp_path_factory.mktemp("ranks")
+    plan = [{"case": name, "run": f"{name} by {{size}}"} for name in (*trainings.cases(), *trainings.FAULTS)]
+    stopping = [{"case": "two epochs", "run": run, "stop_after": after} for run, after in STOPPED.items()]
+    going_on = [{"case": "two epochs", "run": run} for run in STOPPED]
+    return {
+        size: in_processes(root, size, [{**task, "run": task["run"].format(size=size)} for task in tasks])
+        for size, tasks in ((2, [*plan, *stopping]), (3, [*plan, *going_on]))
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Name of a case -> what one process comes to."""
+    root, known = tmp_path_factory.mktemp("alone"), {}
+
+    def find(name: str) -> dict:
+        if name not in known:
+            known[name] = trainings.train(name, root, Ranks())
+        return known[name]
+
+    state = torch.get_rng_state()
+    yield find
+    torch.set_rng_state(state)
+
+
+def differs(found: dict, expected: dict) -> float:
+    """Largest difference of all weights and of what losses keep, relative to what the training changed."""
+    learned = {name: value for name, value in expected["before"].items() if "running" not in name and value.ndim}
+    changed = max((expected["network"][name] - value).abs().max() for name, value in learned.items())
+    pairs = [(part, name, value) for part in ("network", "criterion") for name, value in expected[part].items()]
+    return max(((found[part][name] - value).abs().max() / changed).item() for part, name, value in pairs)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("name", trainings.cases())
+def test_several_processes_do_what_one_does(found, alone, name, size):
+    expected, ranks = alone(name), [rank[f"{name} by {size}"] for rank in found[size]]
+    for rank in ranks:
+        assert differs(rank, expected) < 1e-9
+    assert ranks[0]["record"]["terms"] == pytest.approx(expected["record"]["terms"])
+    assert ranks[0]["record"]["train_accuracy"] == pytest.approx(expected["record"]["train_accuracy"])
+
+
+@pytest.mark.parametrize("run", STOPPED)
+def test_a_signal_to_one_process_stops_all_and_another_number_goes_on(found, alone, run):
+    assert [rank[run] for rank in found[2]] == [{"stopped": signal.SIGTERM}] * 2
+    for rank in found[3]:
+        assert differs(rank[run], alone("two epochs")) < 1e-9
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_all_processes_end_where_the_loss_is_not_finite_and_the_whole_batch_is_kept(found, size):
+    said = [rank[f"diverges by {size}"]["error"] for rank in found[size]]
+    assert said == [said[0]] * size
+    assert said[0].startswith("NonFiniteLossError: ")
+    (kept,) = found[size][0]["root"].glob(f"student-diverges-by-{size}-*/{DIVERGED}")
+    batch = load_file(kept)
+    assert 3 in batch["index"].tolist()
+    assert len(batch["index"]) == len(batch["inputs.image"]) == len(batch["target"]) in trainings.SIZES
+
+
+def test_a_batch_must_have_images_for_all_processes(found):
+    said = found[3][0]["in too many parts by 3"]["error"]
+    assert said.startswith("UserError: a batch of 7 images cannot be shared by 3 devices, each of which needs 3 images")
+
+
+def test_every_process_drops_out_other_units_and_then_draws_the_same(found):
+    for size in (2, 3):
+        first, second, after = zip(*(rank["draws"] for rank in found[size]), strict=True)
+        assert len({*first, *second}) == 2 * size
+        assert len(set(after)) == 1
+
+
+def test_a_process_alone_tells_nobody_anything():
+    ranks, rows = Ranks(), torch.ones(3, requires_grad=True)
+    assert ranks.leads
+    assert ranks.gather(rows, ranks.counts(3)) is rows
+    assert ranks.largest(2, 5) == [2, 5]
+    with ranks.own_draws(0):
+        state = torch.get_rng_state()
+    assert torch.equal(state, torch.get_rng_state())

@@ -1,0 +1,158 @@
+"""Trainings that several processes do together, and one does alone, in double precision; run as a script, by a rank."""
+
+import copy
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "losses"))
+
+import test_every_loss as every
+
+from persistill.config import Train
+from persistill.errors import UserError
+from persistill.losses import SP, DistillationLoss
+from persistill.models import Network
+from persistill.run_folder import RunFolder
+from persistill.structures import Batch, FeatureMapSpec, FeatureSpec, ModelOutput, share
+from persistill.tasks import Classification
+from persistill.training import Criterion, Ranks, StoredTeacher, fit, make_fabric
+from persistill.training.process_group import join
+from persistill.utils.stop_signals import Stopped
+
+SIZES = (7, 6, 7)
+IMAGES = torch.randn(20, 1, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+SETTINGS = Train(epochs=1, batch_size=7, lr=1e-4, schedule="cosine")
+
+
+class Undeclared(DistillationLoss):
+    """A loss of a user's own that does not say what it reads, and compares images."""
+
+    weight: float = 1.0
+
+    def terms(self, student, teachers, target):
+        maps = [one.flatten(1) @ one.flatten(1).T for one in student.feature_maps.values()]
+        embeddings = torch.cdist(student.embedding, student.embedding)
+        return {"undeclared": sum(one.square().mean() for one in maps) + embeddings.mean() + student.logits.std()}
+
+
+class SmallNet(Network):
+    def __init__(self, *, norm: bool) -> None:
+        maps = {"stage0": FeatureMapSpec(4, 1), "stage1": FeatureMapSpec(6, 2)}
+        super().__init__("small", FeatureSpec(1, 5, 6, maps))
+        self.first = nn.Conv2d(1, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 6, 3, stride=2, padding=1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) if norm else nn.Identity() for width in (4, 6))
+        self.norm = nn.BatchNorm1d(6) if norm else nn.Identity()
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x):
+        first = self.norms[0](self.first(x))
+        second = self.norms[1](self.second(first.relu()))
+        embedding = self.norm(second.relu().mean((2, 3)))
+        return ModelOutput(self.head(embedding), embedding, {"stage0": first, "stage1": second})
+
+
+class Shared:
+    """Batches of uneven sizes, of which each rank has its rows; where it diverges, one number is not finite."""
+
+    def __init__(self, ranks: Ranks, stop_after: int | None = None, *, diverges: bool = False) -> None:
+        self.ranks, self.left, self.diverges = ranks, stop_after, diverges
+
+    def __len__(self) -> int:
+        return len(SIZES)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        order = torch.randperm(20, generator=torch.Generator().manual_seed(number))
+        for index in list(order.split(SIZES))[start:]:
+            if self.left == 0 and self.ranks.rank == self.ranks.size - 1:
+                signal.raise_signal(signal.SIGTERM)  # the others are not told
+            self.left = None if self.left is None else self.left - 1
+            own = index[share(len(index), self.ranks.rank, self.ranks.size)]
+            images = IMAGES[own]
+            if self.diverges:
+                images[own == 3] = torch.inf
+            yield Batch({"image": images}, every.TARGETS[own], own)
+
+
+def teacher(seed: int) -> StoredTeacher:
+    said = every.each(every.drawn(seed, batch=20, channels=(6, 4), sides=(3, 2), width=7), torch.Tensor.double)
+    return StoredTeacher(lambda index: every.each(said, lambda one: one[index]))
+
+
+def cases() -> dict[str, tuple[tuple[DistillationLoss, ...], bool, dict]]:
+    """Name -> losses, whether there are batch norms, and changed settings: every loss of the package, and others."""
+    found = {}
+    for norm in (False, True):
+        for loss in (*every.EVERY, Undeclared()):
+            found[f"{every.named(loss)}, {'with' if norm else 'without'} norm"] = ((loss,), norm, {})
+        found[f"alone, {'with' if norm else 'without'} norm"] = ((), norm, {})
+    found["in parts"] = ((SP(),), False, {"accumulate": 2})
+    found["two epochs"] = ((SP(),), True, {"epochs": 2})
+    found["clipped"] = ((SP(),), True, {"clip_norm": 0.1})
+    return found
+
+
+FAULTS = {"diverges": ((SP(),), True, {}), "in too many parts": ((SP(),), False, {"accumulate": 3})}
+
+
+def train(name: str, root: Path, ranks: Ranks, *, stop_after: int | None = None, run: str = "") -> dict:
+    """The first weights, the last ones, those of the loss's parts, and the last epoch's record."""
+    losses, norm, changes = (cases() | FAULTS)[name]
+    torch.manual_seed(1)
+    network = SmallNet(norm=norm)
+    teachers = [teacher(seed) for seed in range(1, 1 + max(1, *(loss.num_teachers for loss in losses), 1))]
+    example = Batch({}, every.TARGETS[:4], torch.arange(4))
+    with torch.no_grad():
+        student = network.eval()(IMAGES[:4].float())
+        taught = [every.each(one(example), torch.Tensor.float) for one in teachers]
+    contexts = [every.context_of(student, taught) for _ in losses]
+    for position, loss in enumerate(losses):
+        network = loss.student_network(network, contexts[position])
+        with torch.no_grad():
+            contexts = [replace(one, student=network.eval()(IMAGES[:4].float())) for one in contexts]
+    criterion = Criterion(losses, task=Classification(), cross_entropy=0.5, contexts=contexts).double()
+    network.double()
+    before = copy.deepcopy(network.state_dict())
+    settings = SETTINGS.model_copy(update=changes)
+    folder = RunFolder.create(root, "student", run or name, {"name": run or name})
+    torch.manual_seed(2 + ranks.rank)  # the first rank's counts
+    record = fit(
+        network,
+        Shared(ranks, stop_after, diverges=name == "diverges"),
+        criterion=criterion,
+        settings=settings,
+        folder=folder,
+        fabric=make_fabric("cpu", settings),
+        teachers=teachers,
+        ranks=ranks,
+    )
+    return {"before": before, "network": network.state_dict(), "criterion": criterion.state_dict(), "record": record}
+
+
+def work(root: Path, plan: list[dict]) -> None:
+    ranks, found = join("cpu"), {"root": root}
+    for task in plan:
+        try:
+            found[task["run"]] = train(task["case"], root, ranks, stop_after=task.get("stop_after"), run=task["run"])
+        except Stopped as stop:
+            found[task["run"]] = {"stopped": stop.signum}
+        except UserError as error:
+            found[task["run"]] = {"error": f"{type(error).__name__}: {error}"}
+    torch.manual_seed(5)
+    inside = []
+    for step in range(2):
+        with ranks.own_draws(step):
+            inside.append(torch.rand(()).item())
+    found["draws"] = (*inside, torch.rand(()).item())
+    torch.save(found, root / f"{ranks.size}-{ranks.rank}.pt")
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), json.loads(sys.argv[2]))

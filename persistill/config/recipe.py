@@ -81,6 +81,8 @@ class Arm(Settings):
         start: another arm, whose trained student of the same seed this one starts from (TGD's "annealing" start);
             None for the weights from which the student's model starts.
         train: how; None for the recipe's own ``train``.
+        inherit_head: begin with the first teacher's feature pyramid and head, as FGD's and MGD's authors do it: of
+            detectors with heads of one kind and width.
     """
 
     cross_entropy: Weight = 1.0
@@ -88,6 +90,20 @@ class Arm(Settings):
     teachers: tuple[str, ...] = ()
     start: str | None = None
     train: Train | None = None
+    inherit_head: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As for all settings; ``inherit_head`` is left out where it is False, as before there was such a field."""
+        return {name: value for name, value in super().to_json().items() if (name, value) != ("inherit_head", False)}
+
+    @model_validator(mode="after")
+    def _inherits_from_somebody(self) -> Self:
+        if self.inherit_head and (not self.teachers or self.start is not None):
+            raise ValueError(
+                "inherit_head begins with the first teacher's head: name a teacher, and no arm to start from, whose "
+                "head it would replace."
+            )
+        return self
 
     @model_validator(mode="after")
     def _teachers_suffice(self) -> Self:

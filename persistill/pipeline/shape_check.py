@@ -47,6 +47,8 @@ def check_shapes(context: Context) -> None:
             network = context.task.teaching(networks[teacher_name].to(context.device))
             teachers.append(OnlineTeacher(Frozen(network), teacher.view))
         try:
+            if arm.inherit_head:
+                context.task.inherit_head(student, networks[arm.teachers[0]])
             trained, criterion = arm_criterion(context, arm, student, IMAGE, teachers, [None] * len(arm.methods))
             with torch.no_grad():
                 taught = [teacher(example) for teacher in teachers]

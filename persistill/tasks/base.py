@@ -101,6 +101,17 @@ class Task(ABC):
         """The network of a teacher that is asked at every step; it may leave out what no loss reads."""
         return network
 
+    def inherit_head(self, student: nn.Module, teacher: nn.Module) -> None:  # noqa: ARG002 - for detectors
+        """Have a student begin with its teacher's head.
+
+        Raises:
+            UserError: if the task knows no such thing, or the heads differ.
+        """
+        raise UserError(
+            f"inherit_head is for detectors, which have a feature pyramid and a head on it; the task is {self.name!r}. "
+            "Leave it out."
+        )
+
     def forward(self, network: nn.Module, inputs: Tensor, batch: Batch) -> ModelOutput:  # noqa: ARG002 - for detectors
         """Call a network in training: once, and as a module, for it may be wrapped for several devices.
 

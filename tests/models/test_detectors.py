@@ -321,3 +321,12 @@ def test_faster_rcnn_has_the_published_number_of_parameters():
     assert isinstance(theirs, FasterRCNN)
     ours, expected = (sum(one.numel() for one in net.parameters()) for net in (detector, theirs))
     assert ours == expected
+
+
+def test_boxes_of_fcos_begin_at_one_stride():
+    torch.manual_seed(0)
+    detector = models.build("fcos:resnet-8", 3, 4, (64, 64)).train()
+    levels = detector(torch.randn(2, 3, 64, 64), [some_objects(64, 64)] * 2).levels
+    for level in levels:  # those at 0 have no gradient, and a training can lose all of them
+        assert level.boxes.mean().item() == pytest.approx(1, abs=0.3)
+        assert (level.boxes > 0).float().mean() > 0.95

@@ -16,6 +16,7 @@ from persistill.inference import Predictor
 from persistill.losses import AT, CRD, DKD, KD, RKD, SEKD, SP, FitNet
 from persistill.losses.detection import FGD, PKD, DenseKD, OnLevels
 from persistill.pipeline import Pipeline
+from persistill.pipeline.cost_estimate import estimate
 from persistill.pipeline.executors import local
 from persistill.pipeline.network_stage import WEIGHTS
 from persistill.pipeline.standalone import evaluate_network
@@ -300,3 +301,32 @@ def test_the_chosen_student_is_exported_and_finds_the_same_as_its_run(finished):
     assert len(expected[0]) > 0
     assert [one.name for one in found[0]] == [one.name for one in expected[0]]
     assert [one.score for one in found[0]] == pytest.approx([one.score for one in expected[0]], abs=1e-4)
+
+
+def test_a_student_begins_with_its_teachers_head(finished, squares, tmp_path):
+    methods = (PKD(),)
+    arms = {"pkd": Arm(methods=methods, teachers=IMAGE, inherit_head=True)}
+    quick = TRAIN.model_copy(update={"epochs": 1, "lr": 1e-9, "weight_decay": 0.0})
+    pipeline = Pipeline(recipe(squares, arms=arms, train=quick), tmp_path, device="cpu")
+    pipeline.probe()
+    local.run([pipeline.graph.students["pkd", 0]], pipeline.context)
+    student, teacher = (
+        stage.network(pipeline.context)[0].module
+        for stage in (pipeline.graph.students["pkd", 0], pipeline.graph.teachers["image"])
+    )
+    ours, theirs = (dict(one.head.named_parameters()) for one in (student, teacher))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+    plain = recipe(squares, arms={"pkd": Arm(methods=methods, teachers=IMAGE)}, train=quick)
+    others = Pipeline(plain, tmp_path, device="cpu").graph
+    assert others.students["pkd", 0].key != pipeline.graph.students["pkd", 0].key
+    with pytest.raises(UserError, match="name a teacher"):
+        Arm(inherit_head=True)
+    wide = recipe(squares, arms=arms, student=Model(name="fcos-128:resnet-8"))
+    with pytest.raises(UserError, match=r"arm 'pkd': .*cannot begin with the head"):
+        Pipeline(wide, tmp_path, device="cpu").probe()
+
+
+def test_a_plan_counts_no_attacks(squares, tmp_path):
+    costs = estimate(Pipeline(recipe(squares, arms={"alone": Arm()}, teachers={}), tmp_path, device="cpu"))
+    assert {cost.stage.kind for cost in costs.costs} >= {"student", "evaluation", "cost"}
+    assert "evaluate.attacks=()" not in costs.savings

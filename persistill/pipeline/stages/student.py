@@ -57,6 +57,8 @@ class StudentStage(NetworkStage):
         }
         if prepared:
             inputs["preparations"] = [stage.key if stage else None for stage in preparations]
+        if self.arm.inherit_head:
+            inputs["inherit_head"] = True
         depends_on = [*view.stages, *(stage for teacher in teachers for stage in teacher.stages), *prepared]
         super().__init__(f"{arm}-seed{seed}", inputs, [*depends_on, *([start] if start else [])], view)
         self._label = f"student {arm}, seed {seed}"
@@ -68,6 +70,8 @@ class StudentStage(NetworkStage):
             network = build_initial(context, context.recipe.student, self.view.name)
         else:
             network, _ = self.start.network(context)
+        if self.arm.inherit_head:
+            context.task.inherit_head(network, self.teachers[0].trained.network(context)[0])
         return self.train(context, network, context.recipe.training_of(self.arm), folder, self._label)
 
     def train(

@@ -15,7 +15,7 @@ from persistill.data import BOX_AUGMENTATIONS, BoxAugmentation, ImageDataset, Sp
 from persistill.errors import UserError
 from persistill.evaluation import EvaluationLoaders, EvaluationStep, corruption_steps, noise_step
 from persistill.exporters import ExportTask
-from persistill.models import DetectionOutput, skip_detections
+from persistill.models import DetectionOutput, Detector, inherit_head, skip_detections
 from persistill.structures import Batch, ModelOutput, unpack_objects
 from persistill.tasks.base import Task
 from persistill.tasks.detection.clean import clean_step
@@ -102,6 +102,12 @@ class Detection(Task):
         """Levels and heads are read, and detections are not."""
         skip_detections(network)
         return network
+
+    def inherit_head(self, student: nn.Module, teacher: nn.Module) -> None:
+        """The pyramid as well; what differs in shape stays as it is."""
+        if not isinstance(student, Detector) or not isinstance(teacher, Detector):
+            raise UserError("inherit_head needs two detectors with normalization and size of images in common.")
+        inherit_head(student, teacher)
 
     def forward(self, network: nn.Module, inputs: Tensor, batch: Batch) -> ModelOutput:
         """Detectors compute their losses themselves, and are given the objects."""

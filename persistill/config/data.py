@@ -47,6 +47,9 @@ class Data(Settings):
         parquet: how a folder of Parquet files is read: "copied", through a copy of its images in the cache of
             ``datasets``, from which any is read at once; or "in_place", where they lie, a row group at a time. The
             order of training then goes by row groups, unless all of them fit into memory.
+        cache: "resized" decodes images that do not fit into memory once, brings them to the size of training and keeps
+            them so, beside the run folders: no epoch costs decoding. "off" decodes them in every epoch. Pixels and
+            results are the same, bit for bit.
         ignore: value of the pixels of a mask that have no class; neither losses nor metrics count them.
     """
 
@@ -66,6 +69,7 @@ class Data(Settings):
     duplicates: Literal["warn", "drop", "refuse"] = "warn"
     label: str | None = None
     parquet: Literal["copied", "in_place"] = "copied"
+    cache: Literal["off", "resized"] = "off"
     ignore: Annotated[int, Field(ge=0, le=255)] = 255
 
     @field_validator("range")

@@ -15,6 +15,7 @@ from persistill.data.detection.dataset import InMemoryBoxDataset, StreamedBoxDat
 from persistill.data.detection.load import BoxSplits, load_boxes, open_box_source
 from persistill.data.feature_cache import StoredFeatures, open_features, write_features
 from persistill.data.normalization import measure_normalization
+from persistill.data.resized_cache import keep_resized
 from persistill.data.sources.arrays import ArrayRows
 from persistill.data.sources.base import MaskSource, Source
 from persistill.data.sources.registry import SOURCES, load
@@ -64,6 +65,7 @@ __all__ = [
     "augment",
     "augment_boxes",
     "is_stored",
+    "keep_resized",
     "load",
     "load_boxes",
     "make_view",

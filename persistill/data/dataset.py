@@ -279,7 +279,7 @@ class InMemoryMaskDataset(ImageDataset):
 
     def fetch_targets(self, index: Tensor) -> Tensor:
         """(B, H, W) int64 classes of the pixels of the images at ``index`` ((B,) int64)."""
-        return _with_ignore_index(self._masks[index.to(self.device)])
+        return with_ignore_index(self._masks[index.to(self.device)])
 
     def subset(self, index: Tensor) -> "InMemoryMaskDataset":
         """The images at ``index`` ((n,) int64), in that order."""
@@ -340,7 +340,7 @@ class StreamedMaskDataset(StreamedImages[MaskRows]):
                 masks[position] = read_mask(mask, self.shape[1:], self._classes, self._ignore, self._preprocessing)
 
         decode_all(decode, self._source, rows)
-        return _with_ignore_index(torch.from_numpy(masks).to(self.device))
+        return with_ignore_index(torch.from_numpy(masks).to(self.device))
 
     def subset(self, index: Tensor) -> "StreamedMaskDataset":
         """The images at ``index`` ((n,) int64), in that order."""
@@ -370,7 +370,8 @@ def _digest(images: ImageDataset) -> "hashlib._Hash":
     return digest
 
 
-def _with_ignore_index(masks: Tensor) -> Tensor:
+def with_ignore_index(masks: Tensor) -> Tensor:
+    """Masks as ``image_reader.read_mask`` gives them (uint8) as targets, int64, with ``IGNORE_INDEX``."""
     target = masks.long()
     return target.masked_fill_(target == IGNORED, IGNORE_INDEX)
 

@@ -25,11 +25,15 @@ from persistill.utils.image_reader import Header
 from persistill.utils.preprocessing import DEFAULT, Preprocessing
 from persistill.utils.progress import Progress
 from persistill.utils.threads import in_threads
-from persistill.utils.units import counted
+from persistill.utils.units import counted, file_size
 
 MEMORY_LIMIT = 2 * 1024**3
 """Images of up to so many decoded bytes, all three splits together, are held in memory; larger sets are streamed."""
 
+_STREAMED = (
+    "These images take {size} decoded and are decoded in every epoch. data.cache=resized decodes them once and keeps "
+    "them at {height} x {width} beside the results."
+)
 Result = TypeVar("Result")
 
 
@@ -135,9 +139,13 @@ def read_splits(
 
     images: dict[str, ImageDataset] = {}
     in_memory = True
+    streamed: tuple[str, ...] = ()
     if headers:
         shape = _one_shape(headers, settings)
-        in_memory = len(headers) * reader.bytes_per_image(shape) <= MEMORY_LIMIT
+        size = len(headers) * reader.bytes_per_image(shape)
+        in_memory = size <= MEMORY_LIMIT
+        if not in_memory and settings.cache == "off":
+            streamed = (_STREAMED.format(size=file_size(size), height=shape[1], width=shape[2]),)
         if in_memory:
             progress.start("decoding images", len(headers))
         for name, rows in readable.items():
@@ -177,7 +185,7 @@ def read_splits(
         tuple(sorted(problems)),
         preprocessing,
         origins,
-        (*source.notes, *depth, *duplicates.notes),
+        (*source.notes, *depth, *duplicates.notes, *streamed),
     )
 
 

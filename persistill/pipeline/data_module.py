@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from persistill.data import (
     OpenView,
     Splits,
     View,
+    keep_resized,
     measure_normalization,
     with_image,
 )
@@ -53,6 +55,18 @@ class DataModule:
         if found is None:
             found = TASKS.find(self._recipe.task).load(self._recipe.data, self._progress)
         return found.to(self.device)
+
+    def keep_resized(self, out: Path) -> None:
+        """Have images that are streamed read from a cache of decoded ones, where the recipe asks for it.
+
+        Args:
+            out: where the run folders lie; the cache lies beside them.
+
+        Raises:
+            UserError: if an image cannot be decoded, or the disk has too little room.
+        """
+        if self._recipe.data.cache == "resized":
+            self.splits = keep_resized(self.splits, out, self._progress)
 
     @cached_property
     def normalization(self) -> Normalization:

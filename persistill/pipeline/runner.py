@@ -118,6 +118,7 @@ class Pipeline:
         Raises:
             UserError: if a folder was written by another recipe, or a stage finds a mistake that its user can mend.
         """
+        self.context.data.keep_resized(self.out)
         self.probe()
         with chosen_threads(self.context, self.graph, workers=1 if executor is None else executor.workers):
             self._work([self.graph.comparison], executor)
@@ -167,6 +168,7 @@ class Pipeline:
         Raises:
             UserError: if the recipe has no such stage.
         """
+        self.context.data.keep_resized(self.out)
         stage = self.stage(folder_name)
         with chosen_threads(self.context, self.graph):
             return stage.run(self.context)

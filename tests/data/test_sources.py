@@ -372,7 +372,7 @@ def test_a_folder_that_is_not_there_is_no_name_on_the_hub(tmp_path, monkeypatch,
 def test_settings_that_do_not_apply(tmp_path):
     with pytest.raises(UserError, match=r"data\.label='label' names a column, and digits has none"):
         load(Data(source="digits", label="label"))
-    with pytest.raises(UserError, match=r"data\.mean must have one value for each of the 1 channel"):
+    with pytest.raises(UserError, match=r"data\.mean must have one value for each of 1 channel of digits"):
         load(Data(source="digits", mean=(0.1, 0.2, 0.3)))
     with pytest.raises(UserError, match=r"data\.std must"):
         load(Data(source="digits", std=(0.1, 0.2)))

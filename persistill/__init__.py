@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         training,
     )
     from persistill.api.distillation import Plan, distill, plan
-    from persistill.api.image_predictions import predict
+    from persistill.api.image_predictions import find_objects, predict
     from persistill.api.recipe_run import run
     from persistill.api.result import Result
     from persistill.api.trained_network import evaluate, export
@@ -47,6 +47,7 @@ __all__ = [
     "evaluate",
     "export",
     "exporters",
+    "find_objects",
     "inference",
     "load",
     "losses",
@@ -70,6 +71,7 @@ _HOMES = {
     "evaluate": "persistill.api.trained_network",
     "export": "persistill.api.trained_network",
     "load": "persistill.inference.predictor",
+    "find_objects": "persistill.api.image_predictions",
     "plan": "persistill.api.distillation",
     "predict": "persistill.api.image_predictions",
     "run": "persistill.api.recipe_run",

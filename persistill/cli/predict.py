@@ -11,6 +11,7 @@ import typer
 from persistill.api.text_console import text_console
 from persistill.cli.console import console, quiet_start
 from persistill.cli.options import OwnCode
+from persistill.cli.printable import printable
 from persistill.errors import UserError
 from persistill.utils.atomic_io import atomic
 
@@ -32,7 +33,7 @@ SHEET = 48
 
 _LEAST = 0.005
 """Share of the pixels of an image that is worth being listed."""
-_SIDE = 256  # pixels of an image on a sheet
+_SIDE, _LARGE = 256, 512  # pixels of an image on a sheet, without and with boxes on it
 
 
 def predict(
@@ -42,6 +43,12 @@ def predict(
     ],
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders that are searched for them.")],
     top: Annotated[int, typer.Option("--top", min=1, help="So many classes for each image.")] = 1,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold", min=0, max=1, help="Least score of an object that a detector finds; 0.3 by default."
+        ),
+    ] = None,
     table: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the answers into a new file instead.")
     ] = None,
@@ -53,7 +60,8 @@ def predict(
 ) -> None:
     """Classify images with a trained student: file, class, calibrated confidence.
 
-    A student of segmentation writes a mask beside each image instead, cat.jpg -> cat.mask.png, in colors.
+    A student of segmentation writes a mask beside each image instead, cat.jpg -> cat.mask.png, in colors. A detector
+    finds objects: file, class, score, and the corners of a box in pixels of the image, x1, y1, x2, y2.
 
     Images may have any format, size and orientation; each is brought to what the student sees as training images
     were. Files that cannot be read are named and passed over, and the exit code is 3.
@@ -70,10 +78,20 @@ def predict(
     aside = text_console(stderr=True, soft_wrap=True)  # a pipe gets answers alone
     files, notes = search_images(images)
     for note in notes:
-        aside.print(f"Note: {_printable(note)}")
+        aside.print(f"Note: {printable(note)}")
     if predictor.dense:
-        _write_masks(predictor, files, aside, refused={"--csv": table, "--json": as_json, "--sheet": sheet})
+        _write_masks(
+            predictor,
+            files,
+            aside,
+            refused={"--csv": table, "--json": as_json, "--sheet": sheet, "--threshold": threshold},
+        )
         return
+    if predictor.detects:
+        _find_objects(predictor, files, aside, threshold, top=top, table=table, as_json=as_json, sheet=sheet)
+        return
+    if threshold is not None:
+        raise UserError(f"--threshold is of detectors, and {predictor.file} classifies whole images; leave it out.")
     with Bars(aside) as bars:
         answered, unread = predict_files(predictor, files, top, bars)
     _require_some(answered, unread, files, aside)
@@ -90,6 +108,17 @@ def predict(
             "These confidences are not calibrated: this student has no temperature. persistill eval fits one for its "
             "run folder, and persistill export takes it along."
         )
+    _finish(aside, answered, unread, table, sheet)
+
+
+def _finish(
+    aside: "Console",
+    answered: Sequence[object],
+    unread: "Sequence[UnreadableImage]",
+    table: Path | None,
+    sheet: Path | None,
+) -> None:
+    """Say what was written; exit with ``SKIPPED`` where files could not be read."""
     for written in (table, sheet):
         if written is not None:
             aside.print(f"Wrote {written}")
@@ -97,6 +126,46 @@ def predict(
         aside.print(f"The sheet shows the first {SHEET} of {len(answered):,} images.")
     if unread:
         raise typer.Exit(SKIPPED)
+
+
+def _find_objects(
+    student: "Predictor",
+    files: Sequence[Path],
+    aside: "Console",
+    threshold: float | None,
+    *,
+    top: int,
+    table: Path | None,
+    as_json: bool,
+    sheet: Path | None,
+) -> None:
+    """Say which objects a detector finds, and where."""
+    from persistill.api.progress_bars import Bars  # noqa: PLC0415
+    from persistill.cli.object_answers import print_json, print_objects, write_csv  # noqa: PLC0415
+    from persistill.inference import THRESHOLD, find_in_files  # noqa: PLC0415
+
+    if top != 1:
+        raise UserError(f"--top lists classes of images, and {student.file} finds objects; leave it out.")
+    least = THRESHOLD if threshold is None else threshold
+    with Bars(aside) as bars:
+        answered, unread = find_in_files(student, files, least, bars)
+    _require_some(answered, unread, files, aside)
+    if table is not None:
+        write_csv(table, answered)
+    if as_json:
+        print_json(student, least, answered, unread)
+    elif table is None:
+        print_objects(answered)
+    if sheet is not None:
+        from persistill.cli.object_sheet import Tile, draw_objects  # noqa: PLC0415 - matplotlib is slow to import
+        from persistill.inference.image_files import thumbnail  # noqa: PLC0415
+
+        tiles = [
+            Tile(thumbnail(one.file, _LARGE, student.preprocessing), one.size, one.objects, printable(one.file.name))
+            for one in answered[:SHEET]
+        ]
+        draw_objects(sheet, tiles, student.classes)
+    _finish(aside, answered, unread, table, sheet)
 
 
 def _write_masks(student: "Predictor", files: Sequence[Path], aside: "Console", refused: dict[str, Any]) -> None:
@@ -114,7 +183,7 @@ def _write_masks(student: "Predictor", files: Sequence[Path], aside: "Console", 
     _require_some(written, unread, files, aside)
     for file, mask, shares in written:
         listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= _LEAST)
-        line = f"{_printable(file)}  {_printable(mask.name)}  {listed}"
+        line = f"{printable(file)}  {printable(mask.name)}  {listed}"
         console.print(line, soft_wrap=True)
     if unread:
         raise typer.Exit(SKIPPED)
@@ -125,7 +194,7 @@ def _require_some(
 ) -> None:
     """Name the files that cannot be read; raise a UserError where no others were answered."""
     for file, why in unread:
-        aside.print(f"Left out: {_printable(file)} ({why})")
+        aside.print(f"Left out: {printable(file)} ({why})")
     if not answers:
         raise UserError(f"none of the {len(files):,} files can be read as an image.")
 
@@ -142,7 +211,7 @@ def _require_new(option: str, file: Path | None) -> None:
 def _print(answered: "Sequence[ImagePrediction]") -> None:
     """A line an image; never wrapped, so that other programs can read it."""
     lines = [
-        [_printable(file), *(text for guess in answer.guesses for text in (guess.name, f"{guess.confidence:.1%}"))]
+        [printable(file), *(text for guess in answer.guesses for text in (guess.name, f"{guess.confidence:.1%}"))]
         for file, answer in answered
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -152,11 +221,6 @@ def _print(answered: "Sequence[ImagePrediction]") -> None:
             for place, (text, width) in enumerate(zip(line, widths, strict=True))
         )
         console.print("  ".join(shown), soft_wrap=True)
-
-
-def _printable(name: Path | str) -> str:
-    """A name as text: bytes in it that are none become question marks."""
-    return str(name).encode("utf-8", "replace").decode()
 
 
 def _write_csv(path: Path, answered: "Sequence[ImagePrediction]") -> None:
@@ -197,5 +261,5 @@ def _draw(path: Path, answered: "Sequence[ImagePrediction]", preprocessing: "Pre
     draw_predictions(
         path,
         [thumbnail(file, _SIDE, preprocessing) for file, _ in shown],
-        [(answer.name, f"{answer.confidence:.1%}", _printable(file.name)) for file, answer in shown],
+        [(answer.name, f"{answer.confidence:.1%}", printable(file.name)) for file, answer in shown],
     )

@@ -1,13 +1,12 @@
 """The contact sheet that `persistill predict` draws."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from persistill.cli.sheet_parts import SIDE, Pixels, framed, save, shortened
+from persistill.cli.sheet_parts import SIDE, Pixels, framed, quiet_save, shortened
 
 _ACROSS = 8  # images beside each other
 _TILE = (1.7, 2.35)  # inches that an image takes, with the words below it
@@ -36,6 +35,4 @@ def draw_predictions(path: Path, images: Sequence[Pixels], answers: Sequence[tup
         place.text(0, -0.31, shortened(file), **below, fontsize=6.5, color="#5b6470")
     for place in axes:
         place.set_axis_off()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+")  # signs that the font lacks are drawn as boxes
-        save(figure, path)
+    quiet_save(figure, path)

@@ -1,5 +1,6 @@
 """What contact sheets have in common: images of one size, short names, a PNG that is written whole."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +40,10 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG, whole or not at all."""
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def quiet_save(figure: Figure, path: Path) -> None:
+    """``save``, with signs that the font lacks drawn as boxes, and no warning of them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+")
+        save(figure, path)

@@ -16,10 +16,12 @@ class ImageObjects(NamedTuple):
     Attributes:
         file: the image.
         objects: the highest score first.
+        size: width and height of the image in pixels, in which boxes are.
     """
 
     file: Path
     objects: tuple[FoundObject, ...]
+    size: tuple[int, int]
 
 
 def find_in_files(
@@ -37,6 +39,6 @@ def find_in_files(
     unreadable: list[UnreadableImage] = []
     for some, pixels, sizes in read_batches(student, files, unreadable, progress):
         answers = student.objects_in_pixels(pixels, sizes, threshold)
-        found += [ImageObjects(file, objects) for file, objects in zip(some, answers, strict=True)]
+        found += list(map(ImageObjects, some, answers, sizes))
     progress.finish(f"{sum(len(one.objects) for one in found):,} objects")
     return found, unreadable

@@ -1,5 +1,6 @@
 """Exported detectors: every file finds what the checkpoint finds, and a script finds it without persistill."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from persistill import find_objects
+from persistill.cli import main
 from persistill.errors import UserError
 from persistill.exporters import DetectorStudent, export_student, load_student
 from persistill.inference import Predictor
@@ -214,6 +217,53 @@ def test_a_detector_is_not_asked_for_classes_of_images(delivered, photo):
     with pytest.raises(UserError, match="ask predict"):
         student.predict_masks(delivered.images)
     assert student.find_objects([]) == []
+
+
+@pytest.fixture
+def predict(delivered, capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main(["predict", str(delivered.folder), *map(str, arguments)])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return stop.value.code, out, err
+
+    return call
+
+
+def test_the_command_lists_objects_and_draws_them(delivered, predict, photo, tmp_path):
+    plain = tmp_path / "images" / "black.png"
+    plain.parent.mkdir()
+    Image.new("RGB", (64, 48)).save(plain)
+    (tmp_path / "images" / "broken.png").write_bytes(b"none")
+    sheet, table = tmp_path / "sheet.png", tmp_path / "objects.csv"
+    code, out, err = predict(photo, plain.parent, "--threshold", "0.6", "--sheet", sheet, "--csv", table, "--json")
+    assert (code, "Left out" in err) == (3, True)
+    said = json.loads(out)
+    expected = find_objects(delivered.folder, [photo, plain], threshold=0.6)
+    assert [image["file"] for image in said["images"]] == [str(photo), str(plain)]
+    assert (said["images"][0]["width"], said["images"][0]["height"]) == (112, 60)
+    assert said["threshold"] == 0.6
+    for image, (_, objects, _) in zip(said["images"], expected, strict=True):
+        assert image["objects"] == [{"class": a.name, "score": a.score, "box": list(a.box)} for a in objects]
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    several = expected[0].objects
+    assert [float(row["x2"]) for row in rows[: len(several)]] == [one.box[2] for one in several]
+    assert {row["file"] for row in rows} == {str(photo), str(plain)}  # that with nothing in it, too
+    with Image.open(sheet) as drawn:
+        assert drawn.width > 700
+        assert len(drawn.convert("RGB").getcolors(10**6)) > 100
+
+
+def test_the_command_prints_a_line_an_object(delivered, predict, photo):
+    code, out, err = predict(photo)
+    expected = Predictor.load(delivered.folder).find_objects(photo)
+    assert (code, f"{len(expected)} objects" in err) == (0, True)
+    assert [line.split()[1:3] for line in out.splitlines()] == [[one.name, f"{one.score:.1%}"] for one in expected]
+    assert predict(photo, "--threshold", "1")[1].split() == [str(photo), "no", "object"]
+    code, _, err = predict(photo, "--top", "2")
+    assert (code, "--top lists classes of images" in err) == (2, True)
 
 
 def test_a_detector_of_two_stages_has_the_file_with_its_selection_alone(tmp_path):

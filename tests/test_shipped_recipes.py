@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from persistill.api import recipe_files
-from persistill.config import Data, Recipe
+from persistill.config import Data, Model, Recipe
 from persistill.pipeline import Pipeline
 
 SHIPPED = recipe_files.shipped()
@@ -37,10 +37,12 @@ def images(folder: Path, classes: int, label: str) -> str:
     return str(folder)
 
 
-def tiny(recipe: Recipe, folder: Path, write_scenes: Callable[..., str]) -> Recipe:
+def tiny(recipe: Recipe, folder: Path, write_scenes: Callable[..., str], write_squares: Callable[..., str]) -> Recipe:
     """The recipe with its networks and methods, at a size that takes two or three steps a network."""
     if recipe.task == "segmentation":
         return tiny_segmentation(recipe, write_scenes(folder / "scenes", count=24))
+    if recipe.task == "detection":
+        return tiny_detection(recipe, write_squares(folder / recipe.name, count=24))
     classes = 100 if "cifar100" in recipe.data.source else 10
     if recipe.data.source != "digits":
         recipe = recipe.with_value("data.source", images(folder, classes, recipe.data.label or "label"))
@@ -86,21 +88,43 @@ def tiny_segmentation(recipe: Recipe, source: str) -> Recipe:
     return recipe
 
 
+def tiny_detection(recipe: Recipe, source: str) -> Recipe:
+    """Likewise, of boxes; heads are those of the recipe, on smaller encoders where its own are large."""
+    quick = {"epochs": 1, "batch_size": 6, "warmup_epochs": 0.0, "schedule": "constant"}
+    changes = {
+        "data": Data(source=source, size=(48, 48), validation=6, test=6),
+        "train": recipe.train.model_copy(update=quick),
+        "seeds": (0,),
+        "evaluate.corruptions": (),
+        "formats": ("nms",),
+        **{f"teachers.{name}.train": None for name in recipe.teachers},
+    }
+    networks = {f"teachers.{name}.model": teacher.model for name, teacher in recipe.teachers.items()}
+    for path, model in {"student": recipe.student, **networks}.items():
+        head, _, encoder = model.name.partition(":")
+        changes[path] = Model(name=f"{head}:resnet-8" if encoder.startswith("torchvision/") else model.name)
+    for path, value in changes.items():
+        recipe = recipe.with_value(path, value)
+    return recipe
+
+
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_recipe_takes_a_few_steps(name: str, tmp_path: Path, write_scenes: Callable[..., str]) -> None:
+def test_a_shipped_recipe_takes_a_few_steps(
+    name: str, tmp_path: Path, write_scenes: Callable[..., str], write_squares: Callable[..., str]
+) -> None:
     first, *others = recipe_files.defined(SHIPPED[name]).values()
     for recipe in (first, *others):
         if recipe.small:
             assert recipe.smaller().name.endswith("_small")
     (tmp_path / "images").mkdir()
     folder = Pipeline(
-        tiny(first, tmp_path / "images", write_scenes), tmp_path / "runs", device="cpu", command="test"
+        tiny(first, tmp_path / "images", write_scenes, write_squares), tmp_path / "runs", device="cpu", command="test"
     ).run()
     assert folder.file("report.html").is_file()
     rows = folder.result()["rows"]
     assert [row["arm"] for row in rows] == list(first.arms)
     for other in others:
-        Pipeline(tiny(other, tmp_path / "images", write_scenes), tmp_path / "none", device="cpu").probe()
+        Pipeline(tiny(other, tmp_path / "images", write_scenes, write_squares), tmp_path / "none", device="cpu").probe()
     assert not (tmp_path / "none").exists()
 
 

@@ -1,6 +1,9 @@
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,8 +107,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path) ->
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "student", "a", INPUTS)
     with atomic_io.atomic(folder.file("model.safetensors")) as temporary:
-        left = folder.path / temporary.name
-    left.write_bytes(b"half a network")
+        left = temporary.parent
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half a network")
+    (left / ".tmpA1b2C3").write_bytes(b"half of what a library writes beside it")
     folder.file(run_folder.CHECKPOINT).write_bytes(b"where to go on")
     own = folder.file(".note.original")
     own.write_bytes(b"of somebody else")
@@ -116,6 +121,33 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     folder.finish({})
     folder.sweep()
     assert not folder.file(run_folder.CHECKPOINT).exists()
+
+
+KILLED_WHILE_SAVING = """
+import resource, signal, sys
+from pathlib import Path
+import numpy
+from safetensors.numpy import save_file
+from persistill.utils.atomic_io import atomic
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # who writes on gets SIGXFSZ, which ends it like SIGKILL
+with atomic(Path(sys.argv[1])) as temporary:
+    save_file({"weights": numpy.zeros(10_000)}, temporary)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+def test_what_safetensors_leaves_when_it_is_killed_is_swept(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "student", "a", INPUTS)
+    before = set(folder.path.iterdir())
+    command = [sys.executable, "-c", KILLED_WHILE_SAVING, str(folder.file("model.safetensors"))]
+    killed = subprocess.run(command, check=False)
+    assert killed.returncode == -signal.SIGXFSZ
+    assert set(folder.path.iterdir()) > before
+    folder.sweep()
+    assert set(folder.path.iterdir()) == before
 
 
 def test_folders_are_listed_oldest_first(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,28 +19,30 @@ _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.unfinished")
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; move it there when the block ends, remove it when the block fails.
+    """Give a temporary path; move it to ``path`` when the block ends, remove it when the block fails.
 
-    Whoever reads ``path`` sees the old file or the new one, never half of one; a full disk loses nothing.
+    Whoever reads ``path`` sees the old file or the new one, never half of one; a full disk loses nothing. The temporary
+    path has the name of ``path``, in a hidden folder of its own beside it: libraries that write a file put others
+    beside it for a while, and what they leave there when the process is killed is swept with the folder.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.parent))
+    temporary = folder / path.name
     try:
+        temporary.touch()
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder. Nobody else may be writing there."""
+    """Remove the temporary folders that killed processes left in a folder. Nobody else may be writing there."""
     for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name) and path.is_file():
-            path.unlink(missing_ok=True)
+        if _TEMPORARY.fullmatch(path.name) and path.is_dir():
+            shutil.rmtree(path)
 
 
 def encode_json(content: object) -> bytes:

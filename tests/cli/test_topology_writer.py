@@ -33,7 +33,8 @@ def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) -> None
         writer.append("a.bin", b"1")
         writer.advance(1, 1, "x")
     with atomic(folder / "sheet.png") as temporary:
-        left = folder / temporary.name
-    left.write_bytes(b"half a sheet")
+        left = temporary.parent
+    left.mkdir()
+    (left / "sheet.png").write_bytes(b"half a sheet")
     with ResumableWriter(folder, {}, ["a.bin"]):
         assert not left.exists()

@@ -25,6 +25,7 @@ from typing import Any, Literal, get_args
 
 from persistill.errors import UserError
 from persistill.utils import file_hashes, file_lock
+from persistill.utils.atomic_folder import unfinished
 from persistill.utils.atomic_io import encode_json, read_json, sweep, write_json
 from persistill.utils.strict_json import decode_json
 
@@ -62,7 +63,15 @@ DIVERGED = "diverged.safetensors"
 """The batch at which the loss of a training was not finite any more."""
 _RUN, _LOG, _DONE, _FILES = "run.json", "log.jsonl", "done.json", "files.json"
 _MOST_THREADS = 1024
-_NOT_LEFT = (CHECKPOINT, DIVERGED, "report.html", "README.md", "tensorboard", "exported")
+_NOT_LEFT = (
+    CHECKPOINT,
+    DIVERGED,
+    "report.html",
+    "README.md",
+    "tensorboard",
+    "exported",
+    unfinished(Path("exported")).name,
+)
 """Files and folders that are removed or written again after the stage, and are no part of what it leaves."""
 
 

@@ -94,6 +94,8 @@ class ResumableWriter:
             )
         self.reached = Reached(**about["progress"])
         if self.complete:
+            if os.access(self.folder, os.W_OK):
+                self._tidy()  # stopped behind the settings
             return
         for name, size in self.reached.sizes.items():
             path = self.path(name)
@@ -178,6 +180,10 @@ class ResumableWriter:
         for name in keep:
             self.path(name).replace(self.folder / name)
         write_json(self.folder / SETTINGS, {**self._about(), **more, **circumstances()})
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what whole results do not need any more."""
         for name in self.reached.sizes:
             self.path(name).unlink(missing_ok=True)
         (self.folder / _NOTE).unlink(missing_ok=True)

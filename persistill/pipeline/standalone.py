@@ -15,6 +15,8 @@ from persistill.pipeline.network_stage import WEIGHTS
 from persistill.pipeline.stages.export import write_export
 from persistill.run_folder import RunFolder, find, key_of, locked, place
 from persistill.tasks import TASKS, Task, ood_images
+from persistill.utils.atomic_folder import atomic_folder
+from persistill.utils.file_lock import LockHeldError
 from persistill.utils.progress import Progress
 from persistill.utils.registry import is_own_code
 
@@ -83,7 +85,8 @@ def export_network(
 ) -> dict[str, Any]:
     """Export a trained network, compared with the checkpoint on its recipe's test images.
 
-    The temperature of its newest evaluation beside it goes along.
+    The temperature of its newest evaluation beside it goes along. The folder is there once all files are: an export
+    that was killed is begun again, and what it left is removed.
 
     Args:
         path: a teacher's or student's complete run folder.
@@ -96,8 +99,8 @@ def export_network(
         What ``exporters.export_student`` returns, and "temperature", None if no evaluation holds one.
 
     Raises:
-        UserError: if the folder is no trained network's, if the network does not see images, if ``target`` exists, or a
-            format is unknown.
+        UserError: if the folder is no trained network's, if the network does not see images, if ``target`` exists
+            or another process is exporting into it, or a format is unknown.
     """
     run = _trained(path)
     task = _task(run)
@@ -119,8 +122,13 @@ def export_network(
             f"the images of its recipe, with which files are compared, have the shape {splits.test.shape}. Export it "
             "where it was trained."
         )
-    target.mkdir(parents=True)
-    result = write_export(network, about, splits, target, task.export, formats=formats)
+    try:
+        with atomic_folder(target) as folder:
+            result = write_export(network, about, splits, folder, task.export, formats=formats)
+    except LockHeldError:
+        raise UserError(
+            f"another process is exporting into {target}. Wait until it is done, or name another folder with --out."
+        ) from None
     return {**result, "temperature": temperature}
 
 

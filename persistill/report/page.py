@@ -17,7 +17,7 @@ from persistill.report.sections import sections_of
 from persistill.report.sections.decision import with_decision
 from persistill.report.table import headline, overview, units
 from persistill.run_folder import locked
-from persistill.utils.atomic_io import atomic
+from persistill.utils.atomic_io import atomic, sweep
 
 
 def write(folder: Path, output: Path | None = None) -> Path:
@@ -39,8 +39,11 @@ def write(folder: Path, output: Path | None = None) -> Path:
         raise UserError(f"--out {output}: there is no folder {output.parent}. Make it first, or give another name.")
     text = render(read(folder))
     path = folder / "report.html" if output is None else output
-    with locked(folder) if output is None else nullcontext(), atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with locked(folder) if output is None else nullcontext():
+        if output is None:
+            sweep(folder)
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return path
 
 

@@ -38,3 +38,18 @@ def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) -> None
     (left / "sheet.png").write_bytes(b"half a sheet")
     with ResumableWriter(folder, {}, ["a.bin"]):
         assert not left.exists()
+
+
+def test_what_a_process_left_that_was_killed_behind_the_settings_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with ResumableWriter(folder, {}, ["a.bin", "b.bin"]) as writer:
+        writer.append("a.bin", b"1")
+        writer.advance(1, 1, "x")
+        writer.close()
+        note, part = (folder / "unfinished.json").read_bytes(), (folder / "b.bin.unfinished").read_bytes()
+        writer.finish(["a.bin"], {})
+    (folder / "unfinished.json").write_bytes(note)
+    (folder / "b.bin.unfinished").write_bytes(part)
+    with ResumableWriter(folder, {}, ["a.bin", "b.bin"]) as writer:
+        assert writer.complete
+    assert sorted(path.name for path in folder.iterdir()) == ["a.bin", "settings.json"]

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from runs_equal import differences
 
 SERVER = Path(__file__).with_name("kill_server.py")
@@ -20,19 +22,19 @@ ENDED = {
     signal.SIGKILL: {-signal.SIGKILL},
     # A signal that comes before the process has begun to work ends it as the operating system does.
     signal.SIGTERM: {128 + signal.SIGTERM, -signal.SIGTERM},
-    signal.SIGINT: {128 + signal.SIGINT, -signal.SIGINT},
+    signal.SIGINT: {128 + signal.SIGINT, -signal.SIGINT, 1},
     signal.SIGUSR1: {128 + signal.SIGUSR1, -signal.SIGUSR1},
 }
+MADE = "made"
+"""The folder into which commands write."""
 
 
 class Server:
     """The process that forks a child for every try; a context manager."""
 
     def __enter__(self) -> Self:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-        self._process = subprocess.Popen(
-            [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        # In a session of its own: ctrl-C is for the one that asks.
+        self._process = _python(SERVER, start_new_session=True)
         self.plan: list[dict[str, Any]] = self._read()
         return self
 
@@ -60,6 +62,27 @@ class Server:
             assert answer["status"] == 0, answer
 
 
+def ask_afresh(out: Path, **request: Any) -> dict[str, Any]:
+    """One request to a process that was not forked from another, and ends with it."""
+    process = _python(SERVER, "--fresh")
+    text, _ = process.communicate(json.dumps({"out": str(out), **request}) + "\n")
+    told = json.loads(text) if text else {"operations": None, "said": "", "state": {}}
+    return {"status": process.returncode, **told}
+
+
+def _python(*words: Any, **options: Any) -> "subprocess.Popen[str]":
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment = {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
 @dataclass
 class Counts:
     """What was tried.
@@ -74,14 +97,47 @@ class Counts:
     stages: Counter[str] = field(default_factory=Counter)
     compared: int = 0
 
+    def add(self, other: Self) -> None:
+        """Count in what was tried elsewhere."""
+        self.kills += other.kills
+        self.stages += other.stages
+        self.compared += other.compared
+
     def __str__(self) -> str:
-        stages = ", ".join(f"{kind} {count}" for kind, count in sorted(self.stages.items()))
-        kills = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))
+        stages = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.stages.items()))
+        kills = ", ".join(f"{name} {count:,}" for name, count in sorted(self.kills.items()))
         return f"{self.kills.total():,} processes ended ({kills}; {stages}), {self.compared:,} stages compared"
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a process is killed at.
+
+    Attributes:
+        kind: of the stage, or the name of the command.
+        folder: what it makes, below the place where all is written.
+        needs: the folders that must be finished before.
+        operations: on files, of a process that was let be.
+        seconds: that one took.
+        words: of the command, where it is one; "{out}" is the place where all is written.
+    """
+
+    kind: str
+    folder: str
+    needs: tuple[str, ...]
+    operations: int = 0
+    seconds: float = 0.0
+    words: tuple[str, ...] = ()
+
+    def request(self, out: Path) -> dict[str, Any]:
+        """What the server is asked for."""
+        if self.words:
+            return {"command": [word.replace("{out}", str(out)) for word in self.words]}
+        return {"stages": [self.folder]}
+
+
 class Kills:
-    """Kills processes at single stages of a run that went through once, and has others go on.
+    """Kills processes at single stages of a run that went through once, and at commands, and has others go on.
 
     Args:
         server: forks them.
@@ -93,70 +149,114 @@ class Kills:
     def __init__(self, server: Server, folder: Path, *, any_moment: bool = False) -> None:
         self.server, self.folder, self.any_moment, self.counts = server, folder, any_moment, Counts()
         self.reference = folder / "reference"
-        self.operations: dict[str, int] = {}
-        for stage in server.plan:
-            (answer,) = server.ask(self.reference, stages=[stage["folder"]])
-            assert answer["status"] == 0, answer
-            self.operations[stage["folder"]] = answer["operations"]
+        plan = {stage["folder"]: stage["depends_on"] for stage in server.plan}
+        self.jobs = [
+            self._let_be(Job(stage["kind"], stage["folder"], _all_before(stage["folder"], plan)), self.reference)
+            for stage in server.plan
+        ]
+        self.made: dict[str, Path] = {}
 
-    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+    def _let_be(self, job: Job, out: Path) -> Job:
+        (answer,) = self.server.ask(out, **job.request(out))
+        assert answer["status"] == 0, answer
+        return Job(job.kind, job.folder, job.needs, answer["operations"], answer["seconds"], job.words)
+
+    def of_kind(self, kind: str) -> list[Job]:
         """The stages of a kind."""
-        return [stage for stage in self.server.plan if stage["kind"] == kind]
+        return [job for job in self.jobs if job.kind == kind]
 
-    def prepared(self, stage: dict[str, Any], name: str) -> Path:
-        """A place where all is finished that a stage depends on."""
-        plan = {other["folder"]: other for other in self.server.plan}
-        out, needed, waiting = self.folder / name, set[str](), list(stage["depends_on"])
-        while waiting:
-            if (other := waiting.pop()) not in needed:
-                needed.add(other)
-                waiting += plan[other]["depends_on"]
+    @cached_property
+    def commands(self) -> list[Job]:
+        """Commands that write."""
+        (student, *_), (comparison,) = self.of_kind("student"), self.of_kind("comparison")
+        images = self.folder / "images.npy"
+        if not images.exists():
+            np.save(images, np.random.default_rng(0).integers(0, 256, (30, 1, 12, 12), np.uint8))
+        export = ("export", f"{{out}}/{student.folder}", "--formats", "safetensors", "--out", f"{{out}}/{MADE}")
+        all_stages = tuple(job.folder for job in self.jobs)
+        jobs = [
+            *(
+                Job(
+                    f"topology --to {what}",
+                    MADE,
+                    (),
+                    words=("topology", str(images), "--to", what, "--out", f"{{out}}/{MADE}"),
+                )
+                for what in ("images", "diagrams", "curves")
+            ),
+            Job("report", comparison.folder, all_stages, words=("report", f"{{out}}/{comparison.folder}")),
+            Job("export of a run", MADE, (*student.needs, student.folder), words=export),
+        ]
+        found = []
+        for job in jobs:
+            out = self.prepared(job, f"command {job.kind}")
+            found.append(self._let_be(job, out))
+            self.made[job.kind] = out
+        return found
+
+    def prepared(self, job: Job, name: str) -> Path:
+        """A place where all is finished that is needed before."""
+        out = self.folder / name
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        for other in needed:
+        for other in job.needs:
             # Files are replaced and never written into: links do as well as copies.
             shutil.copytree(self.reference / other, out / other, copy_function=os.link)
         return out
 
-    def chain(self, stage: dict[str, Any], kills: int, chance: random.Random) -> None:
-        """Kill one process after another at work on a stage, let the last one finish, and compare."""
-        folder = stage["folder"]
-        out = self.prepared(stage, "chain")
+    def chain(self, job: Job, kills: int, chance: random.Random) -> None:
+        """Kill one process after another at the same work, let the last one finish, and compare."""
+        out = self.prepared(job, "chain")
         number = 0
         while number < kills:
-            told = self._end_one(stage, out, chance)
+            told = self._end_one(job, out, chance)
             if told["status"] == 0:  # done before the signal came
-                self._compare(out, folder, told)
-                shutil.rmtree(out / folder)
+                self._compare(out, job, told)
+                out = self.prepared(job, "chain")
             else:
                 number += 1
-        self.server.finish(out, stages=[folder])
-        self._compare(out, folder, {})
+        self.server.finish(out, **job.request(out))
+        self._compare(out, job, {})
         shutil.rmtree(out)
 
-    def _end_one(self, stage: dict[str, Any], out: Path, chance: random.Random) -> dict[str, Any]:
-        """Start a process at work on a stage, and end it somewhere."""
+    def _end_one(self, job: Job, out: Path, chance: random.Random) -> dict[str, Any]:
+        """Start a process at work, and end it somewhere."""
         # Half of them by SIGKILL, which may come at any moment.
         signum = chance.choice((*SIGNALS, signal.SIGKILL, signal.SIGKILL))
         if chance.random() < 0.5 or not (self.any_moment or signum == signal.SIGKILL):
-            kill_at = chance.randint(1, max(2, self.operations[stage["folder"]]))
-            (told,) = self.server.ask(out, stages=[stage["folder"]], kill_at=kill_at, signal=signum)
+            how = {"kill_at": chance.randint(1, max(2, job.operations))}
         else:
-            after = chance.uniform(0.02, 0.6)
-            (told,) = self.server.ask(out, stages=[stage["folder"]], after=after, signal=signum)
-        assert told["status"] == 0 or told["status"] in ENDED[signum], (stage, signum, told)
+            how = {"after": chance.uniform(0.02, max(0.1, job.seconds))}
+        (told,) = self.server.ask(out, **job.request(out), **how, signal=signum)
+        assert told["status"] == 0 or told["status"] in ENDED[signum], (job, signum, told)
         if told["status"]:
             self.counts.kills[signal.Signals(signum).name] += 1
-            self.counts.stages[stage["kind"]] += 1
+            self.counts.stages[job.kind] += 1
         return told
 
-    def _compare(self, out: Path, folder: str, told: dict[str, Any]) -> None:
-        assert differences(self.reference / folder, out / folder) == [], (folder, told)
+    def _compare(self, out: Path, job: Job, told: dict[str, Any]) -> None:
+        reference = self.made.get(job.kind, self.reference)
+        assert differences(reference / job.folder, out / job.folder, report=job.kind == "report") == [], (job, told)
+        if job.words:
+            names = [
+                sorted(path.name for path in place.iterdir() if path.name != ".locks") for place in (reference, out)
+            ]
+            assert names[0] == names[1], (job, names)
         self.counts.compared += 1
 
-    def beside_each_other(self, stage: dict[str, Any], processes: int = 2) -> None:
+    def beside_each_other(self, job: Job, processes: int = 2) -> None:
         """Several processes at work on one stage at a time: one does it, the others wait."""
-        out = self.prepared(stage, "together")
-        self.server.finish(out, stages=[stage["folder"]], together=processes)
-        self._compare(out, stage["folder"], {})
+        out = self.prepared(job, "together")
+        self.server.finish(out, **job.request(out), together=processes)
+        self._compare(out, job, {})
         shutil.rmtree(out)
+
+
+def _all_before(folder: str, depends_on: dict[str, list[str]]) -> tuple[str, ...]:
+    """The folders that one depends on, and all that those depend on."""
+    needed, waiting = set[str](), list(depends_on[folder])
+    while waiting:
+        if (other := waiting.pop()) not in needed:
+            needed.add(other)
+            waiting += depends_on[other]
+    return tuple(sorted(needed))

@@ -13,16 +13,17 @@ TIMES = frozenset(
 )
 
 
-def content(folder: Path) -> dict[str, Any]:
+def content(folder: Path, *, report: bool = False) -> dict[str, Any]:
     """Relative path -> what is comparable of a file, hidden files included."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     inside = {path: path.relative_to(folder) for path in files}
-    return {name.as_posix(): _comparable(path) for path, name in inside.items() if name.parts[0] not in LEFT_OUT}
+    left_out = LEFT_OUT - {"report.html"} if report else LEFT_OUT
+    return {name.as_posix(): _comparable(path) for path, name in inside.items() if name.parts[0] not in left_out}
 
 
-def differences(first: Path, second: Path) -> list[str]:
-    """Names of files that differ or that only one of two folders holds."""
-    one, other = content(first), content(second)
+def differences(first: Path, second: Path, *, report: bool = False) -> list[str]:
+    """Names of files that differ or that only one of two folders holds; ``report.html`` is one of them if wanted."""
+    one, other = content(first, report=report), content(second, report=report)
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 

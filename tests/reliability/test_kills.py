@@ -1,10 +1,11 @@
 """Runs that are killed go on to the same bits, and two runs of one recipe do not hurt each other."""
 
 import random
+import signal
 from typing import get_args
 
 import pytest
-from kill_harness import Kills
+from kill_harness import Kills, ask_afresh
 from runs_equal import differences
 
 from persistill.run_folder import Kind
@@ -26,7 +27,7 @@ CHAINS = {
 
 
 def test_every_kind_of_stage_is_there(kills: Kills) -> None:
-    assert {stage["kind"] for stage in kills.server.plan} == set(get_args(Kind)) == set(CHAINS)
+    assert {job.kind for job in kills.jobs} == set(get_args(Kind)) == set(CHAINS)
 
 
 @pytest.mark.parametrize("kind", CHAINS)
@@ -35,6 +36,25 @@ def test_killed_stages_end_with_the_same_bits(kind: str, kills: Kills) -> None:
     chains, length = CHAINS[kind]
     for _ in range(chains):
         kills.chain(chance.choice(kills.of_kind(kind)), length, chance)
+
+
+@pytest.mark.parametrize("command", range(5))
+def test_killed_commands_leave_nothing_in_the_way(command: int, kills: Kills) -> None:
+    job = kills.commands[command]
+    kills.chain(job, 3, random.Random(f"kills of {job.kind}"))
+
+
+def test_a_fresh_process_goes_on_where_a_forked_one_was_killed(kills: Kills) -> None:
+    """What is forked here for every try is in no other state than a process that was just started."""
+    job = kills.of_kind("student")[0]
+    out = kills.prepared(job, "fresh")
+    (killed,) = kills.server.ask(out, **job.request(out), kill_at=job.operations * 2 // 3, signal=signal.SIGKILL)
+    assert killed["status"] == -signal.SIGKILL
+    fresh = ask_afresh(out, **job.request(out))
+    assert fresh["status"] == 0, fresh
+    assert differences(kills.reference / job.folder, out / job.folder) == []
+    (forked,) = kills.server.ask(out, **job.request(out))
+    assert forked["state"] == fresh["state"]
 
 
 def test_there_are_a_hundred_kills() -> None:
@@ -47,9 +67,9 @@ def test_two_runs_of_one_stage_do_it_once(kind: str, kills: Kills) -> None:
 
 
 def test_two_runs_share_the_stages_of_a_recipe(kills: Kills) -> None:
-    students = [stage["folder"] for stage in kills.of_kind("student")]
+    students = [job.folder for job in kills.of_kind("student")]
     out = kills.folder / "shared"
     kills.server.finish(out, stages=students, together=2)
-    made = [stage["folder"] for stage in kills.server.plan if (out / stage["folder"]).exists()]
+    made = [job.folder for job in kills.jobs if (out / job.folder).exists()]
     assert set(students) < set(made)
     assert [name for name in made if differences(kills.reference / name, out / name)] == []

@@ -33,11 +33,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def prepared(kills: Kills, kind: str, place: Path) -> tuple[Path, str]:
     """All that a stage depends on, finished, at a place of its own."""
-    stage = kills.of_kind(kind)[-1]
-    out = kills.prepared(stage, "fault")
+    job = kills.of_kind(kind)[-1]
+    out = kills.prepared(job, "fault")
     shutil.copytree(out, place, dirs_exist_ok=True)
     shutil.rmtree(out)
-    return place, stage["folder"]
+    return place, job.folder
 
 
 def fill(place: Path) -> Path:

@@ -6,9 +6,9 @@
 What a request holds: ``out``, below which all is written; ``stages``, the names of those to work at, or ``command``,
 words of a persistill command, or neither for the whole recipe; ``kill_at``, the number of the file operation before
 which the child sends itself the ``signal``; ``after``, seconds after which it is sent to the child instead; ``limits``,
-names of ``resource`` -> number; ``together``, how many children do the same at the same time. The answer holds for each
-child its ``status`` (exit code, or minus the signal), how many ``operations`` it did on files below ``out``, the
-``seconds`` it took, the ``state`` that it began in, and what it ``said``.
+names of ``resource`` -> number; ``together``, how many children do the same at the same time; ``state``, true if it
+is to be told. The answer holds for each child its ``status`` (exit code, or minus the signal), how many ``operations``
+it did on files below ``out``, the ``seconds`` it took, the ``state`` that it began in, and what it ``said``.
 """
 
 import contextlib
@@ -123,7 +123,7 @@ def _open_files() -> list[str]:
 def _child(request: dict[str, Any], splits: Any, told: int) -> None:
     """Work, and tell the parent the number of file operations and what went wrong."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    code, said, state = 1, "", _began_in()
+    code, said, state = 1, "", _began_in() if request.get("state") else {}
     for name, limit in request.get("limits", {}).items():
         _limit(name, limit)
     _state.update(root=str(Path(request["out"]).resolve()), count=0)

@@ -14,12 +14,14 @@ class Candidate(NamedTuple):
         seed: from which it was trained.
         run: its run folder.
         value: the task's figure on validation images; nan where it was not finite.
+        nll: the negative log-likelihood there; nan where the task does not tell it.
     """
 
     arm: str
     seed: int
     run: str
     value: float
+    nll: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -56,5 +58,5 @@ class Choice:
 
 
 def _candidate(content: Mapping[str, Any]) -> Candidate:
-    value = content.get("value")
-    return Candidate(content["arm"], content["seed"], content["run"], math.nan if value is None else float(value))
+    value, nll = (math.nan if content.get(name) is None else float(content[name]) for name in ("value", "nll"))
+    return Candidate(content["arm"], content["seed"], content["run"], value, nll)

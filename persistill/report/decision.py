@@ -168,12 +168,15 @@ def _why(comparison: Comparison) -> str:
     value = measure.stated(choice.student.value)
     rival = choice.next_best(larger_is_better=measure.larger_is_better)
     tied = [
-        str(one.seed)
+        one
         for one in choice.candidates
         if (one.arm, one.value) == (choice.student.arm, choice.student.value) and one.seed != choice.student.seed
     ]
     if tied:
-        value += f" (as much as seed{'s' if len(tied) > 1 else ''} {', '.join(tied)} of this arm; the first is taken)"
+        seeds = ", ".join(str(one.seed) for one in tied)
+        lower = any(choice.student.nll < one.nll for one in tied)
+        taken = "the one of the lowest NLL" if lower else "the first"
+        value += f" (as much as seed{'s' if len(tied) > 1 else ''} {seeds} of this arm; {taken} is taken)"
     if asked_for(comparison):
         text = f"Exported because it was asked for, with the best of its seeds on {choice.images:,} validation images"
         better = _better_elsewhere(comparison)

@@ -63,6 +63,7 @@ class _Student(Schema):
 
 class _Candidate(_Student):
     value: float | None
+    nll: float | None = None
 
 
 class _Choice(_Result, _Candidate):

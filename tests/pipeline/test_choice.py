@@ -46,6 +46,8 @@ def test_the_best_of_all_arms_and_seeds_is_exported_though_it_is_not_the_last(fi
     }
     best = max(figures, key=lambda key: figures[key])
     assert (result["choice"]["arm"], result["choice"]["seed"]) == best
+    student = RunFolder.open(finished.path.parent / result["choice"]["run"])
+    assert result["choice"]["nll"] == student.result()["validation"]["nll"]
     assert best[0] == "alone"
     exported = RunFolder.open(finished.path.parent / result["export"])
     rows = {row["run"]: (row["arm"], row["seed"]) for row in result["rows"]}
@@ -86,7 +88,7 @@ def test_the_choice_depends_on_the_students_and_not_on_the_evaluation(finished: 
     assert before["export"] != after["export"]
     assert keys(recipe(seeds=(0, 2)))["choice"] != before["choice"]
     stored = json.loads((next(finished.path.parent.glob("choice-best-*")) / "run.json").read_text(encoding="utf-8"))
-    assert set(stored["inputs"]) == {"students", "figure", "larger_is_better"}
+    assert set(stored["inputs"]) == {"students", "figure", "larger_is_better", "ties"}
 
 
 def test_ties_go_to_the_simplest_arm() -> None:
@@ -101,6 +103,10 @@ def test_ties_go_to_the_simplest_arm() -> None:
     for place in range(len(order)):
         equal = [Candidate(name, seed, 0.5) for name in arms if name in order[place:] for seed in (0, 1)]
         assert choose(equal, arms)[:2] == (order[place], 0)
+    seeds = [Candidate("kd", seed, 0.5, nll) for seed, nll in enumerate((0.9, 0.7, 0.7, float("nan")))]
+    assert choose(seeds, arms).seed == 1
+    assert choose([Candidate("alone", 0, 0.5, 0.9), *seeds], arms).arm == "alone"
+    assert choose([Candidate("kd", 4, 0.6, 0.9), *seeds], arms).seed == 4
     worst = Candidate("alone", 0, 0.1)
     assert choose([Candidate("kd", 0, 0.5), worst], arms, larger_is_better=False) == worst
 

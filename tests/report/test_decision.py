@@ -114,6 +114,9 @@ def test_why_names_the_rival_and_the_tie(comparison: Comparison) -> None:
     told = decide(replace(tied, choice=Choice(equal[0], 100, equal))).reasons[0]
     assert "as much as kd, seed 0; of equal ones the simplest is taken" in told
     assert "60.00 % (as much as seeds 1, 2 of this arm; the first is taken)" in told
+    unlike = tuple(one._replace(nll=0.9 if one.seed == 0 else 0.8 + one.seed / 100) for one in equal)
+    told = decide(replace(tied, choice=Choice(unlike[1], 100, unlike))).reasons[0]
+    assert "60.00 % (as much as seeds 0, 2 of this arm; the one of the lowest NLL is taken)" in told
     apart = (equal[0], equal[1]._replace(value=0.5), *equal[3:])
     assert "the first is taken" not in decide(replace(tied, choice=Choice(equal[0], 100, apart))).reasons[0]
     asked = replace(tied, settings={**tied.settings, "export": "alone"})

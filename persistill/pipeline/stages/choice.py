@@ -18,11 +18,13 @@ class Candidate(NamedTuple):
         arm: its arm.
         seed: from which it was trained.
         value: the task's figure on validation images; NaN where training failed.
+        nll: the negative log-likelihood there; NaN where the task does not tell it.
     """
 
     arm: str
     seed: int
     value: float
+    nll: float = math.nan
 
 
 class ChoiceStage(Stage):
@@ -42,6 +44,7 @@ class ChoiceStage(Stage):
             "students": [student.key for student in self.students.values()],
             "figure": figure.name,
             "larger_is_better": figure.larger_is_better,
+            "ties": ["effort", "nll", "seed"],
         }
         super().__init__(context.recipe.export, inputs, tuple(self.students.values()))
 
@@ -50,8 +53,9 @@ class ChoiceStage(Stage):
         figure = context.task.figure
         found = []
         for (arm, seed), student in self.students.items():
-            value = (student.open(context).result().get("validation") or {}).get(figure.name)
-            found.append(Candidate(arm, seed, math.nan if value is None else value))
+            validation = student.open(context).result().get("validation") or {}
+            value, nll = (validation.get(name) for name in (figure.name, "nll"))
+            found.append(Candidate(arm, seed, math.nan if value is None else value, math.nan if nll is None else nll))
         chosen = choose(found, context.recipe.arms, larger_is_better=figure.larger_is_better)
         return {
             **chosen._asdict(),
@@ -71,7 +75,7 @@ class ChoiceStage(Stage):
 
 
 def choose(candidates: list[Candidate], arms: Mapping[str, Arm], *, larger_is_better: bool = True) -> Candidate:
-    """The best candidate. Ties go to the simplest arm, and within it to the first seed.
+    """The best candidate. Ties go to the simplest arm, within it to the lowest NLL, and then to the first seed.
 
     Simple is an arm with few teachers; then one that does not start from another arm's student; then one that needs no
     more of its teachers than their logits; then the first of the recipe.
@@ -88,8 +92,12 @@ def choose(candidates: list[Candidate], arms: Mapping[str, Arm], *, larger_is_be
         needed = frozenset[str]().union(*(method.required_outputs for method in arm.methods))
         return len(arm.teachers), arm.start is not None, len(needed - {"logits"}), len(arm.methods), names.index(name)
 
-    def rank(candidate: Candidate) -> tuple[float, tuple[int, ...]]:
+    def rank(candidate: Candidate) -> tuple[float, tuple[int, ...], float]:
         lost = -candidate.value if larger_is_better else candidate.value
-        return (lost if math.isfinite(lost) else math.inf), effort(candidate.arm)
+        return _finite(lost), effort(candidate.arm), _finite(candidate.nll)
 
     return min(candidates, key=rank)
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.inf

@@ -10,6 +10,7 @@ from persistill.cli.topology_window import WindowShare
 from persistill.topology import PersistenceImageConfig
 
 _SHOWN = 3  # left-out images that are named
+_COLORS = 4  # channels of RGBA
 _ENOUGH = 0.5  # share of the bars, or of their persistence, below which a window needs a word
 
 
@@ -34,6 +35,11 @@ def print_outcome(console: Console, outcome: Outcome, output: Path | None) -> No
 
 def _sentences(outcome: Outcome) -> list[str]:
     found = []
+    if outcome.channels > _COLORS:
+        found.append(
+            f"Each of the {outcome.channels:,} channels of an image was read on its own. If these are slices of a "
+            "volume: they are no neighbors here, there are no 3-D complexes."
+        )
     if outcome.gray:
         found.append(f"Gray images among colored ones ({outcome.gray:,} of {outcome.images:,}) were read as RGB.")
     if outcome.skipped:

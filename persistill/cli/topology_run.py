@@ -71,6 +71,7 @@ class Outcome:
     Attributes:
         files: what was written and what each is, the result first.
         images: how many images the source has.
+        channels: of each.
         gray: how many of them were read as RGB though they have no color.
         skipped: (name, why) of images left out.
         before: whether the result was there already.
@@ -82,6 +83,7 @@ class Outcome:
 
     files: tuple[tuple[Path, str], ...]
     images: int
+    channels: int
     gray: int
     skipped: tuple[tuple[str, str], ...]
     before: bool
@@ -170,6 +172,7 @@ class Extraction:
         return Outcome(
             files=tuple(files),
             images=len(self._stream),
+            channels=self._scan_config.channels,
             gray=self._survey.gray,
             skipped=tuple(skipped),
             before=before,

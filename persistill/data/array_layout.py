@@ -52,7 +52,8 @@ def array_layout(shape: tuple[int, ...], where: str) -> ArrayLayout:
         UserError: if it is no shape of images, or if channels could stand first as well as last.
     """
     if len(shape) not in (3, 4):
-        raise UserError(f"{where} has shape {shape}; images are {LAYOUTS}.")
+        volumes = " Of volumes, give slices: (N, D, H, W) one by one, as (N * D, H, W)." if len(shape) > 4 else ""
+        raise UserError(f"{where} has shape {shape}; images are {LAYOUTS}.{volumes}")
     if 0 in shape:
         raise UserError(f"{where} has shape {shape} and so holds no images.")
     if len(shape) == 3:

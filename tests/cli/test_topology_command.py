@@ -165,6 +165,18 @@ def test_arrays(topology, tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(images, scan_persistence_images(batch, SETTINGS).astype(np.float16))
 
 
+def test_volumes_are_refused_and_slices_as_channels_are_named(topology, tmp_path: Path) -> None:
+    np.save(tmp_path / "volumes.npy", pixels(0, 2, 1, 5, 6, 7))
+    answer = topology(tmp_path / "volumes.npy", "--output", tmp_path / "out", *SMALL)
+    assert (answer.code, "Of volumes, give slices" in answer.err) == (2, True)
+    np.save(tmp_path / "slices.npy", pixels(0, 2, 5, 6, 7))
+    answer = topology(tmp_path / "slices.npy", "--output", tmp_path / "out", *SMALL)
+    assert "Each of the 5 channels of an image was read on its own." in answer.out
+    assert "there are no 3-D complexes" in answer.out
+    np.save(tmp_path / "colors.npy", pixels(0, 2, 3, 6, 7))
+    assert "3-D" not in topology(tmp_path / "colors.npy", "--output", tmp_path / "colors", *SMALL).out
+
+
 def test_a_fitted_window_is_that_of_the_library(topology, tmp_path: Path) -> None:
     source, images = ten(tmp_path)
     fitted = ["--pixels", "4x7", "--min-persistence", "0.05"]

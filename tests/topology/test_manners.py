@@ -18,10 +18,12 @@ from persistill.topology import (
     from_nested,
     landscapes,
     mst_lengths,
+    persistence_entropy,
     persistence_images,
     point_persistence_images,
     rips_persistence,
     scan_persistence_images,
+    silhouettes,
     sliced_wasserstein,
     sorted_lifetimes,
     sublevel_persistence,
@@ -35,6 +37,8 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.random((2, 3, 6, 7)).astype(np.float32)
 POINTS = RNG.random((2, 8, 3)).astype(np.float32)
 CONFIG = PersistenceImageConfig((4, 5), 0.1, (0, 1), (0, 1))
+GRID = torch.linspace(0, 1, 5)
+DENSITY = {"bandwidth": 0.1, "births": (0, 1), "persistences": (0, 1), "pixels": (3, 3)}
 INPUTS = {
     "signals": (sublevel_persistence, IMAGES),
     "images": (cubical_persistence, IMAGES),
@@ -300,8 +304,22 @@ def test_a_volume_is_a_batch_of_images():
         (lambda x: scan_persistence_images(x, CONFIG), IMAGES),
         (lambda x: persistence_images(sublevel_persistence(x), CONFIG), IMAGES),
         (lambda x: wasserstein(sublevel_persistence(x), sublevel_persistence(2 * x)), IMAGES),
+        (lambda x: bottleneck(sublevel_persistence(x), sublevel_persistence(2 * x)), IMAGES),
+        (lambda x: sliced_wasserstein(sublevel_persistence(x), sublevel_persistence(2 * x)), IMAGES),
+        (lambda x: landscapes(sublevel_persistence(x), GRID), IMAGES),
+        (lambda x: silhouettes(sublevel_persistence(x), GRID), IMAGES),
+        (lambda x: betti_curves(sublevel_persistence(x), GRID, mean=True), IMAGES),
+        (lambda x: euler_curves(cubical_persistence(x), GRID, mean=True), IMAGES),
+        (lambda x: total_persistence(sublevel_persistence(x), power=2.0), IMAGES),
+        (lambda x: persistence_entropy(sublevel_persistence(x)), IMAGES),
+        (lambda x: sorted_lifetimes(sublevel_persistence(x), 3), IMAGES),
+        (lambda x: point_persistence_images(sublevel_persistence(x), **DENSITY), IMAGES),
     ],
-    ids=["mst", "rips", "signals", "cubical", "scans", "persistence images", "wasserstein"],
+    ids=[
+        *("mst", "rips", "signals", "cubical", "scans", "persistence images", "wasserstein", "bottleneck"),
+        *("sliced wasserstein", "landscapes", "silhouettes", "betti curves", "euler curves", "total persistence"),
+        *("entropy", "lifetimes", "densities"),
+    ],
 )
 def test_compiled_callers_step_over_the_engine(function, given):
     torch._dynamo.reset()

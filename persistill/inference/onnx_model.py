@@ -59,9 +59,11 @@ def open_onnx(file: Path) -> tuple[dict[str, Any], Outputs]:
     if config.get("temperature", 1.0) != 1.0:  # 1 stands for none
         about["temperature"] = config["temperature"]
 
+    asked = None if about["task"] == "detection" else ["logits"]  # detectors answer with two or three arrays
+
     def outputs(images: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         try:
-            return tuple(session.run(None, {"image": images}))
+            return tuple(session.run(asked, {"image": images}))
         except Exception as error:  # its errors have no common class
             raise UserError(
                 f"{file} cannot answer ({str(error)[:200]}): it was changed since it was written. Export the network "

@@ -25,11 +25,12 @@ from persistill.report.against_baseline import against_baseline
 from persistill.report.sections import sections_of
 from persistill.report.validation_margin import validation_margin
 from persistill.run_folder import RunFolder
-from persistill.structures import Detections, unpack_objects
+from persistill.structures import Batch, Detections, unpack_objects
 from persistill.tasks import Detection
 from persistill.tasks.detection.files import read_detections
 from persistill.tasks.detection.loss_terms import loss_terms
 from persistill.tasks.detection.scoring import pack_detections, unpack_detections
+from persistill.training import make_fabric
 from persistill.utils.progress import Silent
 
 IMAGE = ("image",)
@@ -330,3 +331,18 @@ def test_a_plan_counts_no_attacks(squares, tmp_path):
     costs = estimate(Pipeline(recipe(squares, arms={"alone": Arm()}, teachers={}), tmp_path, device="cpu"))
     assert {cost.stage.kind for cost in costs.costs} >= {"student", "evaluation", "cost"}
     assert "evaluate.attacks=()" not in costs.savings
+
+
+def test_mixed_precision_rounds_no_boxes_and_loses_no_losses(squares, monkeypatch):
+    images = load_boxes(Data(source=squares, size=(48, 48)), Silent()).splits.train
+    batch = Batch({}, images.fetch_targets(torch.arange(2)), torch.arange(2))
+    network, seen = models.build("fcos:resnet-8", 3, 2, (48, 48)).train(), []
+    targets = models.Detector._targets
+    monkeypatch.setattr(models.Detector, "_targets", lambda *given: (seen.extend(given[1]), targets(*given))[1])
+    fabric = make_fabric("cpu", Train(precision="bf16"))
+    model, _ = fabric.setup(network, torch.optim.SGD(network.parameters(), lr=0.1))
+    output = Detection().forward(model, torch.randn(2, 3, 48, 48), batch)
+    assert all(
+        torch.equal(one.boxes, other.boxes) for one, other in zip(seen, unpack_objects(batch.target), strict=True)
+    )
+    assert Detection().criterion(output, batch)["boxes"] > 0

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from persistill.errors import UserError
 from persistill.models.base import Network
 from persistill.models.detection.image_batch import GivenImages, NoTransform, check_images, to_image_list
+from persistill.models.detection.mixed_precision import exact_boxes
 from persistill.models.detection.output import DenseLevel, DetectionOutput
 from persistill.models.encoder import Encoder
 from persistill.models.feature_extraction.feature_layout import Size, stride
@@ -20,6 +21,8 @@ from persistill.utils.units import counted
 if TYPE_CHECKING:
     from torchvision.models.detection.image_list import ImageList
 
+Targets = Sequence[Objects] | Callable[[], Sequence[Objects]]
+"""The objects of each image, or a function that gives them."""
 PROBED = (256, 256)
 """Size of the image with which the levels are measured, where none is given: a multiple of all usual strides."""
 
@@ -86,7 +89,7 @@ class Detector(Network):
     def forward(
         self,
         x: "Tensor | ImageList",
-        targets: Sequence[Objects] | None = None,
+        targets: Targets | None = None,
         regions: Sequence[Tensor] | None = None,
     ) -> DetectionOutput:
         """Find objects, or learn to.
@@ -94,7 +97,8 @@ class Detector(Network):
         Args:
             x: (B, in_channels, H, W), normalized, of images that fill it; or what ``batch_images`` made of others.
             targets: the objects of each image, needed in training and not looked at otherwise. Difficult ones and
-                crowds are left out.
+                crowds are left out. Or a function that gives them, for wrappers that bring all tensors which they see
+                to half precision: boxes must not be rounded.
             regions: of each image (r, 4) boxes, x1, y1, x2, y2 in pixels. A detector of two stages classifies them in
                 addition; they are the same for a student and its teachers, as proposals of their own are not.
 
@@ -109,14 +113,16 @@ class Detector(Network):
             raise UserError(
                 f"detectors of two stages classify regions, one set of boxes an image; {self.name!r} {problem}."
             )
-        inside = self._targets(targets, count) if self.training else None
+        inside = self._targets(targets() if callable(targets) else targets, count) if self.training else None
         seen: dict[str, Any]
         result: Any = ()
-        if self.training or self.detecting or not (self.two_stage or _is_dense(self.module)):
-            with self._watched() as seen:
-                result = self.module(GivenImages(batch), inside)
-        else:
-            seen = self._undecided(batch.tensors)
+        halved = torch.is_autocast_enabled(batch.tensors.device.type)
+        with exact_boxes(self.module) if halved else contextlib.nullcontext():
+            if self.training or self.detecting or not (self.two_stage or _is_dense(self.module)):
+                with self._watched() as seen:
+                    result = self.module(GivenImages(batch), inside)
+            else:
+                seen = self._undecided(batch.tensors)
         features = _by_level(seen["backbone"])
         levels = self._levels(seen.get("head"), features)
         if self.two_stage:
@@ -222,7 +228,7 @@ class Detector(Network):
         def __call__(
             self,
             x: "Tensor | ImageList",
-            targets: Sequence[Objects] | None = None,
+            targets: Targets | None = None,
             regions: Sequence[Tensor] | None = None,
         ) -> DetectionOutput:
             """Call ``forward``; declared because ``nn.Module`` leaves the type of its result open."""

@@ -110,8 +110,10 @@ class Detection(Task):
         inherit_head(student, teacher)
 
     def forward(self, network: nn.Module, inputs: Tensor, batch: Batch) -> ModelOutput:
-        """Detectors compute their losses themselves, and are given the objects."""
-        output: ModelOutput = network(inputs, unpack_objects(batch.target))
+        """Detectors compute their losses themselves, and are given the objects: by a function, so that a wrapper for
+        half precision cannot round the boxes.
+        """
+        output: ModelOutput = network(inputs, lambda: unpack_objects(batch.target))
         return output
 
     def criterion(self, output: ModelOutput, batch: Batch, *, label_smoothing: float = 0.0) -> dict[str, Tensor]:  # noqa: ARG002 - refused in ``problems``

@@ -58,7 +58,7 @@ def pair(teacher: str, student: str, *accuracies: float | None) -> Recipe:
         published=(
             Published(
                 source="RepDistiller's table (Tian et al. 2020); DKD and ICKD from their authors' repositories.",
-                accuracies=published,
+                figures=published,
                 chosen="means over several runs; how their epochs were chosen is not said",
                 differences=DIFFERENCES,
             ),

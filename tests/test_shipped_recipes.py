@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torchvision
 from PIL import Image
 
 from persistill.api import recipe_files
@@ -135,9 +136,19 @@ def test_the_table_of_baselines_is_whole_and_agrees_with_itself() -> None:
     for recipe in pairs.values():
         (published,) = recipe.published
         assert {"image", "alone", "kd", "fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "crd"} <= set(
-            published.accuracies
+            published.figures
         )
         for network, name in ((recipe.teachers["image"].model.name, "image"), (recipe.student.name, "alone")):
-            taught.setdefault(f"{name} {network}", set()).add(published.accuracies[name])
+            taught.setdefault(f"{name} {network}", set()).add(published.figures[name])
     # A network that stands in several columns has one accuracy by itself.
     assert {name: len(accuracies) for name, accuracies in taught.items() if len(accuracies) > 1} == {}
+
+
+def test_the_pairs_of_detectors_are_on_encoders_that_are_there() -> None:
+    pairs = recipe_files.defined(SHIPPED["detection_coco"])
+    for recipe in pairs.values():
+        (published,) = recipe.published
+        assert set(published.figures) <= {*recipe.arms, *recipe.teachers}
+        for model in (recipe.student, *(teacher.model for teacher in recipe.teachers.values())):
+            assert model.initial == "pretrained"
+            assert model.name.rpartition("/")[2] in torchvision.models.list_models(torchvision.models)

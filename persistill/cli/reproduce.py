@@ -23,10 +23,10 @@ def rows() -> dict[str, Recipe]:
 
 def print_rows(console: Console, known: dict[str, Recipe]) -> None:
     """What can be reproduced, with its published figures."""
-    table = Table("Name", "Published, accuracy %", "Source", box=None, header_style="bold")
+    table = Table("Name", "Published, %", "Source", box=None, header_style="bold")
     for name, recipe in known.items():
         for entry in recipe.published:
-            figures = ", ".join(f"{arm} {100 * value:.2f}" for arm, value in entry.accuracies.items())
+            figures = ", ".join(f"{arm} {100 * value:.2f}" for arm, value in entry.figures.items())
             table.add_row(name, figures, entry.source)
     console.print(table)
 

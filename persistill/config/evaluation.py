@@ -97,12 +97,12 @@ class Published(Settings):
 
     Attributes:
         source: paper, table or log, with an address.
-        accuracies: arm or teacher -> top-1 accuracy on the test images, 0 to 1.
+        figures: arm or teacher -> the task's one figure on the test images (accuracy, mIoU, AP), 0 to 1.
         chosen: how the epoch was chosen: "last epoch", "best of 200 epochs, chosen on the test images".
         differences: of protocol between the publication and this recipe, a sentence each.
     """
 
     source: str
-    accuracies: Annotated[dict[str, Share], Field(min_length=1)]
+    figures: Annotated[dict[str, Share], Field(min_length=1)]
     chosen: str
     differences: tuple[str, ...] = ()

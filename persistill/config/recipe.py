@@ -253,7 +253,7 @@ class Recipe(Settings):
             problems.append(f"an arm cannot be called {BEST!r}: export={BEST!r} asks for the best one of all.")
         known("arm to export (--export):", self.export, [BEST, *names])
         for published in self.published:
-            for name in published.accuracies:
+            for name in published.figures:
                 known("published arm or teacher:", name, [*names, *self.teachers])
         if problems:
             raise ValueError(" ".join(problems))

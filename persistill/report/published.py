@@ -7,7 +7,7 @@ from persistill.report.table import NOTHING, Table, percent, spread
 
 
 def published(comparison: Comparison) -> list[Table]:
-    """One table for each publication that the recipe names: its accuracies, ours, and the difference in points.
+    """One table for each publication that the recipe names: its figures, ours, and the difference in points.
 
     The caption says how the published epoch was chosen; ours is always the last. ``differences`` has the rest.
     """
@@ -22,9 +22,10 @@ def differences(comparison: Comparison) -> list[str]:
 
 def _beside(comparison: Comparison, entry: dict[str, Any]) -> Table:
     ours = {arm.name: arm for arm in (*comparison.teachers, *comparison.arms)}
-    rows = tuple(_row(name, value, ours.get(name)) for name, value in entry["accuracies"].items())
+    figure = comparison.task.figure.in_text
+    rows = tuple(_row(name, value, ours.get(name)) for name, value in entry["figures"].items())
     return Table(
-        caption=f"{entry['source']} Published: {entry['chosen']}. Ours: last epoch, accuracy % on the test images.",
+        caption=f"{entry['source']} Published: {entry['chosen']}. Ours: last epoch, {figure} % on the test images.",
         header=("Network", "Seeds", "Ours", "Published", "Difference, points"),
         rows=rows,
     )

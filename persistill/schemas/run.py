@@ -99,7 +99,7 @@ class _Evaluate(Schema):
 
 class _Published(Schema):
     source: Text
-    accuracies: dict[str, Share]
+    figures: dict[str, Share]
     chosen: Text
     differences: list[Text] = Field(default_factory=list)
 

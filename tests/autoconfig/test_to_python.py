@@ -64,6 +64,6 @@ def test_any_text_and_number_survives(tmp_path_factory, name, arm, said, share, 
         student=Model(name="resnet-8"),
         arms={arm: Arm()},
         train=Train(lr=share, augment=("flip",)),
-        published=(Published(source=said, accuracies={arm: share}, chosen=name),),
+        published=(Published(source=said, figures={arm: share}, chosen=name),),
     )
     assert read(as_python(recipe, docstring), tmp_path_factory.mktemp("text")) == recipe

@@ -24,7 +24,7 @@ def row(student, accuracy):
         train=Train(epochs=3, batch_size=50),
         published=(
             Published(
-                source="A table.", accuracies={"image": 0.99, "kd": accuracy}, chosen="best of 9 epochs",
+                source="A table.", figures={"image": 0.99, "kd": accuracy}, chosen="best of 9 epochs",
                 differences=("Our pencils are red.",),
             ),
         ),
@@ -82,11 +82,11 @@ def test_the_small_sibling_is_the_recipe_with_its_changes(file: Path) -> None:
 
 def test_published_figures_belong_to_arms_or_teachers(file: Path) -> None:
     whole = recipe_files.read(f"{file}:eight")
-    entry = Published(source="x", accuracies={"kdd": 0.5}, chosen="last epoch")
+    entry = Published(source="x", figures={"kdd": 0.5}, chosen="last epoch")
     with pytest.raises(UserError, match=r"published arm or teacher.*'kdd'.*Did you mean 'kd'"):
         whole.with_value("published", (entry,))
-    with pytest.raises(UserError, match="accuracies"):
-        Published(source="x", accuracies={"kd": 71.7}, chosen="last epoch")
+    with pytest.raises(UserError, match="figures"):
+        Published(source="x", figures={"kd": 71.7}, chosen="last epoch")
 
 
 def test_ours_stand_beside_the_published_figures(

@@ -111,7 +111,7 @@ def test_images_of_an_evaluation_suit_the_training(epochs: int, images: int, cor
 def test_stated_numbers_and_published_recipes_keep_theirs() -> None:
     short, stated = Train(epochs=1), Evaluate(corruption_images=7, attack_images=600, similarity=False)
     assert recipe(train=short, evaluate=stated).evaluation(10) == stated.model_copy(update={"similarity": True})
-    published = Published(source="a paper", accuracies={"alone": 0.5}, chosen="last epoch")
+    published = Published(source="a paper", figures={"alone": 0.5}, chosen="last epoch")
     full = recipe(train=short, published=(published,)).evaluation(10)
     assert (full.corruption_images, full.attack_images) == (1000, 500) == (Evaluate().corrupted, Evaluate().attacked)
 

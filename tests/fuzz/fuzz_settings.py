@@ -23,7 +23,7 @@ _PATHS = (
     ),
     *("data.train", "data.size", "data.mean", "evaluate.noise", "evaluate.noise.0", "evaluate.corruptions", "student"),
     *("arms", "arms.kd", "arms.kd.methods", "arms.kd.methods.0", "arms.kd.methods.0.weight", "arms.kd.teachers.0"),
-    *("teachers.image.model.name", "teachers.image.weights", "published.0.accuracies.kd", "export", "quantize", "task"),
+    *("teachers.image.model.name", "teachers.image.weights", "published.0.figures.kd", "export", "quantize", "task"),
     *(
         "",
         ".",

@@ -24,7 +24,7 @@ RECIPE = Recipe(
     ),
     teacher_cache="exact",
     seeds=(0, 1),
-    published=(Published(source="nowhere", accuracies={"kd": 0.5}, chosen="last epoch"),),
+    published=(Published(source="nowhere", figures={"kd": 0.5}, chosen="last epoch"),),
 )
 
 

@@ -250,7 +250,7 @@ def test_a_cost_folder_that_is_gone_is_said(maker: Maker) -> None:
 def test_published_figures_have_a_part(maker: Maker) -> None:
     folder = maker.comparison(arms=("alone",), seeds=(0,))
     run = RunFolder.open(folder)
-    entry = {"source": "A paper.", "chosen": "best epoch", "accuracies": {"alone": 0.9}, "differences": ["Other data."]}
+    entry = {"source": "A paper.", "chosen": "best epoch", "figures": {"alone": 0.9}, "differences": ["Other data."]}
     comparison = read(folder)
     with_figures = Comparison(**{**vars(comparison), "settings": {**comparison.settings, "published": [entry]}})
     part = sections(with_figures)["published"]

@@ -60,7 +60,7 @@ clean:
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet -e ".[onnx,ray,tensorboard]" --group dev --group docs
+	$(BIN)/python -m pip install --quiet -e ".[onnx,ray,sweep,tensorboard]" --group dev --group docs
 	touch $@
 
 .venv/installed-audit: .venv/installed-dev

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from persistill.api.image_predictions import find_objects, predict
     from persistill.api.recipe_run import run
     from persistill.api.result import Result
+    from persistill.api.sweep import Sweep, sweep
     from persistill.api.trained_network import evaluate, export
     from persistill.inference.predictor import Predictor, load
 
@@ -40,6 +41,7 @@ __all__ = [
     "Plan",
     "Predictor",
     "Result",
+    "Sweep",
     "__version__",
     "config",
     "data",
@@ -58,6 +60,7 @@ __all__ = [
     "predict",
     "report",
     "run",
+    "sweep",
     "tasks",
     "topology",
     "training",
@@ -67,6 +70,7 @@ _HOMES = {
     "Plan": "persistill.api.distillation",
     "Predictor": "persistill.inference.predictor",
     "Result": "persistill.api.result",
+    "Sweep": "persistill.api.sweep",
     "distill": "persistill.api.distillation",
     "evaluate": "persistill.api.trained_network",
     "export": "persistill.api.trained_network",
@@ -75,6 +79,7 @@ _HOMES = {
     "plan": "persistill.api.distillation",
     "predict": "persistill.api.image_predictions",
     "run": "persistill.api.recipe_run",
+    "sweep": "persistill.api.sweep",
 }
 """Name of a function or class -> module in which it lies. All other names in ``__all__`` are packages."""
 

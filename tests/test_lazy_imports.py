@@ -45,7 +45,18 @@ except SystemExit as stop:
         ["cp", "kd_digits"],
         *(
             [command, "--help"]
-            for command in ("demo", "run", "distill", "eval", "export", "predict", "push", "topology", "dashboard")
+            for command in (
+                "demo",
+                "run",
+                "sweep",
+                "distill",
+                "eval",
+                "export",
+                "predict",
+                "push",
+                "topology",
+                "dashboard",
+            )
         ),
     ],
     ids=" ".join,

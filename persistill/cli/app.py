@@ -16,7 +16,7 @@ from rich.text import Text
 from persistill import run_folder
 from persistill.api import recipe_files
 from persistill.api.text_console import text_console
-from persistill.cli import dashboard, distill, doctor, import_checkpoint, predict, push, replay, topology, verify
+from persistill.cli import dashboard, distill, doctor, import_checkpoint, predict, push, replay, sweep, topology, verify
 from persistill.cli.console import console, in_columns, quiet_start
 from persistill.cli.options import (
     AutoBatch,
@@ -400,6 +400,7 @@ app.command("import-checkpoint", epilog=examples(*import_checkpoint.EXAMPLES), s
 app.command("push", epilog=examples(*push.EXAMPLES), short_help=push.SUMMARY)(push.push)
 app.command("topology", epilog=examples(*topology.EXAMPLES), short_help=topology.SUMMARY)(topology.topology)
 app.command("replay", epilog=examples(*replay.EXAMPLES), short_help=replay.SUMMARY)(replay.replay)
+app.command("sweep", epilog=examples(*sweep.EXAMPLES), short_help=sweep.SUMMARY)(sweep.sweep)
 app.command("verify", epilog=examples(*verify.EXAMPLES), short_help=verify.SUMMARY)(verify.verify)
 app.command("doctor", epilog=examples(*doctor.EXAMPLES), short_help=doctor.SUMMARY)(doctor.doctor)
 app.command("dashboard", epilog=examples(*dashboard.EXAMPLES), short_help=dashboard.SUMMARY)(dashboard.dashboard)

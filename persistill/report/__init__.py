@@ -9,6 +9,7 @@ from persistill.report.paper import write_paper
 from persistill.report.published import differences, published
 from persistill.report.significance import Difference, paired_difference, sentence
 from persistill.report.similarity import Similarity, SimilarityStage, similarity_maps
+from persistill.report.sweep import write_sweep
 from persistill.report.table import Table, header, markdown, note, overview, rows
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "write",
     "write_card_of_exported",
     "write_paper",
+    "write_sweep",
 ]

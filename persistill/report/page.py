@@ -1,13 +1,7 @@
 """One self-contained HTML page: readable without network, on a laptop, a phone and on paper."""
 
-import base64
-import hashlib
 from contextlib import nullcontext
-from importlib import resources
 from pathlib import Path
-
-import jinja2
-from plotly.offline import get_plotlyjs
 
 from persistill.errors import UserError
 from persistill.report.comparison import Comparison, read
@@ -16,6 +10,7 @@ from persistill.report.figure import Section, marks
 from persistill.report.sections import sections_of
 from persistill.report.sections.decision import with_decision
 from persistill.report.table import headline, overview, units
+from persistill.report.web_page import rendered
 from persistill.run_folder import locked
 from persistill.utils.atomic_io import atomic, sweep
 
@@ -51,16 +46,8 @@ def render(comparison: Comparison) -> str:
     """The page as text. Everything that comes from recipes and data is escaped, and no script of theirs may run."""
     decision = decide(comparison)
     first, *parts = with_decision(decision, sections_of(comparison))
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("persistill.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # plots without a space in them
-    scripts = [get_plotlyjs(), _file("page.js")]
-    return templates.get_template("page.html").render(
+    return rendered(
+        "page.html",
         comparison=comparison,
         decision=decision,
         section=first,
@@ -70,15 +57,4 @@ def render(comparison: Comparison) -> str:
         marks={mark.label: mark for mark in marks(comparison)},
         sections=[part for part in parts if isinstance(part, Section)],
         absent=[part for part in parts if isinstance(part, str)],
-        style=_file("page.css"),
-        scripts=scripts,
-        hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
     )
-
-
-def _file(name: str) -> str:
-    return (resources.files("persistill.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

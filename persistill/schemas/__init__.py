@@ -4,6 +4,7 @@ from persistill.schemas.base import TEMPERATURES, check
 from persistill.schemas.results import RESULTS, StoredStep
 from persistill.schemas.run import LeftFiles, LogRecord, RunRecord, StoredRecipe, TrainedInputs
 from persistill.schemas.student import ExportedStudent, StudentMetadata
+from persistill.schemas.sweep import StoredSweep
 from persistill.schemas.topkd import StoredCloudImages, StoredRipsNet
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "StoredRecipe",
     "StoredRipsNet",
     "StoredStep",
+    "StoredSweep",
     "StudentMetadata",
     "TrainedInputs",
     "check",

@@ -3,7 +3,7 @@
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import cloudpickle
 import torch
@@ -99,7 +99,7 @@ class Outcome:
             kept = UserError(str(error)) if isinstance(error, UserError) else None
         return cls("failed", kept if isinstance(kept, BaseException) else None, said, trace, frames)
 
-    def raise_error(self) -> None:
+    def raise_error(self) -> NoReturn:
         """Raise what was raised there, caused by ``RemoteFaultError``, which knows where."""
         cause = RemoteFaultError(self.trace, self.frames)
         raise (self.error or RuntimeError(self.said)) from cause

@@ -224,7 +224,7 @@ class Processes:
                 if not worker.asked:
                     self._count_lost(task, "was told to stop")
             elif outcome.status == "failed" and task.name in walk:
-                outcome.raise_error()
+                walk.failed(task, outcome)
             elif outcome.status == "done" and task.name in walk:
                 walk.finished(task, task.stage.open(task.context))
 

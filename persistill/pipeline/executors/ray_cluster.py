@@ -156,7 +156,7 @@ class RayCluster:
             if outcome.status == "held":
                 held[task.name] = time.monotonic() + _HELD_SECONDS
             elif outcome.status == "failed" and task.name in walk:
-                outcome.raise_error()
+                walk.failed(task, outcome)
             elif outcome.status == "done" and task.name in walk:
                 walk.finished(task, task.stage.open(task.context))
 

@@ -1,10 +1,11 @@
 """What is left to do of one or several recipes, and what of it can be done now."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from persistill.pipeline.context import Context
+from persistill.pipeline.executors.job import Outcome
 from persistill.pipeline.stage import Stage, computed_with, in_order
 from persistill.run_folder import RunFolder
 from persistill.utils.units import counted
@@ -31,9 +32,13 @@ class Walk:
 
     Recipes may be added on the way, and taken back. What several of them have in common is done once; so they must
     have their run folders in one place.
+
+    Args:
+        failed: told of a task that failed, and what of it; None to have its error raised.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, failed: Callable[[Task, Outcome], None] | None = None) -> None:
+        self._failed = failed
         self._left: dict[str, Task] = {}
         self._others: Counter[str] = Counter()
 
@@ -96,6 +101,13 @@ class Walk:
         then = {**now, **folder.computed}
         if folder.kind in _ROUNDED and then != now:
             self._others[f"on {then['device']} with {counted(then['threads'], 'thread')}"] += 1
+
+    def failed(self, task: Task, outcome: Outcome) -> None:
+        """Note that a task failed. Whoever does not raise must take it back."""
+        if self._failed is None:
+            outcome.raise_error()
+        else:
+            self._failed(task, outcome)
 
     def tell_of_others(self, context: Context) -> None:
         """Tell of stages that were computed on another device, or with another number of threads, than this run's."""

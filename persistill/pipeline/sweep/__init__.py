@@ -1,0 +1,1 @@
+"""Settings of a recipe, varied: many trials, of which the best on validation images is run whole."""

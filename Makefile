@@ -6,8 +6,9 @@ OUT ?= runs
 SECONDS ?= 3600
 KILLS ?= 10000
 INPUTS ?= 1000000
+CASE ?= weights
 
-.PHONY: demo test soak lint types docs bench fuzz constraints licenses audit clean
+.PHONY: demo test soak lint types docs bench fuzz guided constraints licenses audit clean
 
 demo: .venv/installed
 	$(BIN)/persistill demo --out $(OUT)
@@ -22,6 +23,11 @@ soak: .venv/installed-dev fuzz
 # Inputs to all that reads what anybody may have written, and to the topology engine.
 fuzz: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -X faulthandler tests/fuzz/fuzz_soak.py --seconds $(SECONDS) --inputs $(INPUTS)
+
+# Guided by coverage, one case at a time: make guided CASE=weights SECONDS=600
+guided: .venv/installed-guided
+	mkdir -p .fuzz/$(CASE)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz_guided.py --case "$(CASE)" .fuzz/$(CASE) -max_total_time=$(SECONDS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -46,12 +52,13 @@ licenses: .venv/installed-audit
 	$(BIN)/pip-licenses --partial-match --ignore-packages gudhi faster-coco-eval cuda-toolkit persistill --fail-on \
 	  "GPL;General Public;Affero;Non-Commercial;NonCommercial;CC-BY-NC;Commons Clause;UNKNOWN" > /dev/null
 
-# Known vulnerabilities of all that is installed; asks a server.
+# Known vulnerabilities of all that is installed; asks a server, and fails for packages that it does not know.
 audit: .venv/installed-audit
-	$(BIN)/pip-audit --skip-editable
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[^ ]*$$//; / @ /d' > .venv/audited.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r .venv/audited.txt
 
 clean:
-	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv site .fuzz .mypy_cache .ruff_cache .pytest_cache
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -61,6 +68,10 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet -e ".[onnx,ray,sweep,tensorboard]" --group dev --group docs
+	touch $@
+
+.venv/installed-guided: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --group guided
 	touch $@
 
 .venv/installed-audit: .venv/installed-dev

@@ -239,7 +239,7 @@ def fit(
                     # The one place inside an epoch that waits for the device.
                     means = {name: value.item() / seen for name, value in sums.items()}
                     check(f"{label}, epoch {epoch + 1}, step {step}")
-                    progress.advance(0, _told(record, epoch, settings), means)
+                    progress.advance(0, _told(record, epoch, settings), _taught(means, criterion))
                     now = {name: value.item() for name, value in terms.items()}
                     journal.write(
                         "step",
@@ -271,7 +271,7 @@ def fit(
                 "seconds": time.perf_counter() - began,
                 **({"parts": state["parts"]} if state["parts"] > 1 else {}),
             }
-            progress.advance(0, _told(record, epoch, settings), record["terms"])
+            progress.advance(0, _told(record, epoch, settings), _taught(record["terms"], criterion))
             journal.write("epoch", step, record)
             sums, right, seen = {}, torch.zeros_like(right), 0
             checkpoint(step)
@@ -303,6 +303,12 @@ def _told(record: Mapping[str, Any], epoch: int, settings: Train) -> str:
     """The figure by which networks are chosen, once an epoch has told it, and the epoch."""
     measured = next((f"val {name} {value:.3g}  " for name, value in record.get("validation", {}).items()), "")
     return f"{measured}epoch {epoch + 1}/{settings.epochs}"
+
+
+def _taught(means: Mapping[str, float], criterion: Criterion) -> dict[str, float]:
+    """Means without those of methods' terms that weigh nothing: with two classes these may be constant."""
+    silent = {name for name, weight in criterion.weights.items() if not weight} - set(criterion.task.terms)
+    return {name: value for name, value in means.items() if name not in silent}
 
 
 def _in_layout(inputs: Any, layout: torch.memory_format) -> Any:

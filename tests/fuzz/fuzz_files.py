@@ -3,11 +3,13 @@
 Each function changes one file of a finished run, an export or a folder of images, and reads it as the commands do.
 """
 
+import contextlib
 import io
 import json
 import random
 import shutil
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,15 @@ from persistill.utils.strict_json import decode_json
 
 _ABOUT = {"classes": list("abc"), "mean": [0.5], "std": [0.25], "shape": [1, 8, 8], "view": "image"}
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+
+
+@contextlib.contextmanager
+def _refused_by_name(path: Path) -> Iterator[None]:
+    """What a user's error inside says names the path; anything else that is raised is a fault."""
+    try:
+        yield
+    except UserError as error:
+        assert str(path) in str(error), error
 
 
 def json_text(draw: random.Random, place: Path) -> int:
@@ -71,16 +82,11 @@ def run_folders(draw: random.Random, place: Path) -> int:
         path.write_bytes(mutated_bytes(path.read_bytes(), draw))
     if draw.random() < 0.8:
         sign(folder)
-    try:
+    with _refused_by_name(folder):
         run = RunFolder.open(folder)
-    except UserError as error:
-        assert str(folder) in str(error)
-        return 1
-    for read in (run.result, run.records, run.digest, run.built_on, run.verify):
-        try:
-            json.dumps(read(), allow_nan=False)
-        except UserError as error:
-            assert str(folder) in str(error), error
+        for read in (run.result, run.records, run.digest, run.built_on, run.verify):
+            with _refused_by_name(folder):
+                json.dumps(read(), allow_nan=False)
     return 1
 
 
@@ -107,11 +113,9 @@ def weights(draw: random.Random, place: Path) -> int:
         path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + size :])
     else:
         path.write_bytes(mutated_bytes(content, draw))
-    try:
+    with _refused_by_name(path):
         student = load(path)
         student.predict_pixels(np.zeros((1, *student.shape), np.uint8))
-    except UserError as error:
-        assert str(path) in str(error), error
     return 1
 
 
@@ -145,11 +149,9 @@ def onnx_metadata(draw: random.Random, place: Path) -> int:
     entry.key, entry.value = "persistill", text.decode("utf-8", "replace")
     path = place / "changed.onnx"
     path.write_bytes(model.SerializeToString())
-    try:
+    with _refused_by_name(path):
         student = load(path)
         student.predict_pixels(np.zeros((1, *student.shape), np.uint8))
-    except UserError as error:
-        assert str(path) in str(error), error
     return 1
 
 
@@ -199,10 +201,8 @@ def tables(draw: random.Random, place: Path) -> int:
         pq.write_table(table.replace_schema_metadata({b"huggingface": metadata}), path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
+        with _refused_by_name(folder):
             open_source(Data(source=str(folder)))
-        except UserError as error:
-            assert str(folder) in str(error), error
     return 1
 
 

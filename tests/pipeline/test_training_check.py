@@ -83,11 +83,17 @@ def smaller(images, **_):
 
 
 def fails_on_few(_network, _loader):
+    called.append("fails_on_few")
     raise ZeroDivisionError
 
 
+called: list[str] = []
+
+
 def test_an_evaluator_may_fail_on_few_images(tmp_path, digits):
+    called.clear()
     check(tmp_path, digits, evaluate__evaluators=(f"{__name__}:fails_on_few",))
+    assert called == ["fails_on_few"]
 
 
 def test_one_class_is_no_classification(tmp_path):

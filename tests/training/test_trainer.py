@@ -1,6 +1,8 @@
 import copy
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from persistill.run_folder import CHECKPOINT, RunFolder
 from persistill.structures import ModelOutput
 from persistill.tasks import Classification
 from persistill.training import Criterion, Frozen, OnlineTeacher, fit, make_fabric, trainer
+from persistill.utils.progress import Silent
 
 SETTINGS = Train(epochs=3, batch_size=8, lr=0.05, schedule="cosine", clip_norm=1.0)
 
@@ -140,6 +143,20 @@ def test_every_term_is_logged_unweighted_with_its_weight(tmp_path: Path) -> None
         assert record["loss"] == pytest.approx(total, rel=1e-5)
         assert record["lr"] > 0
         assert record["seconds"] > 0
+
+
+def test_terms_of_methods_that_weigh_nothing_are_logged_and_not_shown(tmp_path: Path) -> None:
+    shown: list[set[str]] = []
+
+    class Bars(Silent):
+        def advance(self, _count: int, _note: str = "", values: Mapping[str, float] = MappingProxyType({})) -> None:
+            shown.append(set(values))
+
+    criterion = Criterion([Pull(weight=0.0)], task=Classification())
+    teachers = [OnlineTeacher(Frozen(fresh()), "persistence")]
+    train(tmp_path, TinyNet(), criterion=criterion, teachers=teachers, progress=Bars())
+    assert all("pull" in record["terms"] for record in folder_in(tmp_path).records())
+    assert set[str]().union(*shown) == {"loss", "ce"}
 
 
 def test_a_schedule_sees_step_and_epoch_and_is_logged(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from made_up_images import array, encoded, make_image, write_folder
 
 from persistill.config import Data
 from persistill.data import InMemoryDataset, StreamedDataset, load, splits_reader
+from persistill.data.streaming.files import open_stream
 from persistill.errors import UserError
+from persistill.utils.progress import Silent
 
 
 def write_tar(file, samples, **options):
@@ -191,3 +193,27 @@ def test_a_damaged_image_and_a_shard_that_changed_are_named(tmp_path, monkeypatc
     write_tar(tmp_path / "test-000.tar", samples(100, 10) | {"0103.png": b"no image"})
     with pytest.raises(UserError, match=r"1 of 40 images of .*: test-000\.tar/0103\.png \(no image in a known format"):
         load(Data(source=str(tmp_path), validation=4))
+
+
+# Without classes, for persistill topology
+
+
+def test_images_of_tar_files_without_classes_are_streamed(tmp_path):
+    for number in range(2):
+        write_tar(tmp_path / f"{number}.tar", samples(10 * number, 10) | {"readme.txt": "x", ".hidden.png": b"x"})
+    stream = open_stream(tmp_path)
+    assert len(stream) == 20
+    assert stream.name(13) == "1.tar/0013.png"
+    survey = stream.survey(Silent(), grayscale=False, threads=2)
+    assert survey.channels == 3
+    assert survey.marks.tolist() == [len(encoded(make_image(i))) for i in range(20)]
+    for position, pixels in zip((3, 11), stream.read((3, 11), 3, 2), strict=True):
+        assert np.array_equal(pixels, array(make_image(position)))
+    assert [len(open_stream(tmp_path / name)) for name in ("1.tar", "{0..1}.tar")] == [10, 20]
+    write_tar(tmp_path / "1.tar", {"0.txt": "x"})
+    with pytest.raises(UserError, match=r"1\.tar holds no images"):
+        open_stream(tmp_path / "1.tar")
+    with pytest.raises(UserError, match=r"--field x names a column or an array"):
+        open_stream(tmp_path, "x")
+    (tmp_path / "loose.png").write_bytes(encoded(make_image(0)))
+    assert len(open_stream(tmp_path)) == 1

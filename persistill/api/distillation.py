@@ -19,14 +19,15 @@ from persistill.autoconfig import (
     TeacherCheckpoint,
     as_command,
     as_python,
-    choose_size,
+    defaults_of,
+    guess_task,
     look_at_initial,
     look_at_weights,
     make_recipe,
 )
 from persistill.config import BEST, Data, Recipe
 from persistill.data import Splits
-from persistill.data.sources.inspect import Outline, outline
+from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import Estimate, estimate
@@ -164,6 +165,7 @@ def plan(
     teacher: str,
     student: str,
     *,
+    task: str | None = None,
     method: str | Sequence[str] = DEFAULT_METHOD,
     teacher_weights: str | Path | None = None,
     teacher_initial: str | Path | None = None,
@@ -190,8 +192,10 @@ def plan(
         UserError: if there are no such images, networks, weights or methods, or they do not fit together.
     """
     require_folder(Path(out))
+    guessed, reason = guess_task(str(data)) if task is None else (task, "")
     options = Options(
         data=str(data),
+        task=guessed,
         teacher=teacher,
         student=student,
         methods=(method,) if isinstance(method, str) else tuple(method),
@@ -210,7 +214,7 @@ def plan(
         export=export,
     )
     changes, out = changes or {}, Path(out)
-    chosen, given = _choose(options, changes)
+    chosen, given = _choose(options, changes, reason)
     return Plan(chosen, given, as_command(options, changes, out), out, device)
 
 
@@ -219,6 +223,7 @@ def distill(
     teacher: str,
     student: str,
     *,
+    task: str | None = None,
     method: str | Sequence[str] = DEFAULT_METHOD,
     teacher_weights: str | Path | None = None,
     teacher_initial: str | Path | None = None,
@@ -248,7 +253,8 @@ def distill(
     Args:
         data: a folder with one folder of images a class, of Parquet or of tar files, or a hub name (owner/name).
         teacher: a network's name: "wrn-16-2", "timm/NAME", "torchvision/NAME" or "package.module:function".
-        student: likewise.
+        student: likewise. Detectors are "fcos:NAME", "retinanet:NAME", "faster-rcnn:NAME" and torchvision's.
+        task: "classification", "segmentation" or "detection"; None for what the layout of the data speaks for.
         method: "tgd", "kd", "sp", "at", "amd", "dkd", ...; several for one student each; "kd+at" adds two up.
         teacher_weights: safetensors of a teacher for these classes; None to train it first.
         teacher_initial: from what the teacher's training starts: "pretrained" or a safetensors file.
@@ -283,6 +289,7 @@ def distill(
         data,
         teacher,
         student,
+        task=task,
         method=method,
         teacher_weights=teacher_weights,
         teacher_initial=teacher_initial,
@@ -307,22 +314,24 @@ def _text(path: str | Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _choose(options: Options, changes: Mapping[str, Any]) -> tuple[Chosen, TeacherCheckpoint | None]:
+def _choose(options: Options, changes: Mapping[str, Any], why: str) -> tuple[Chosen, TeacherCheckpoint | None]:
+    defaults = defaults_of(options.task)
     for name in (options.teacher, options.student):
         models.check(name)
     of_data = {field.removeprefix("data."): value for field, value in changes.items() if field.startswith("data.")}
     settings = Data(source=options.data).with_values(of_data)
-    seen = outline(settings)
+    seen = defaults.outline(settings)
     given = None
     if options.teacher_weights is not None:
         given = look_at_weights(
             Path(options.teacher_weights),
             options.teacher,
             seen,
-            options.size or settings.size or choose_size(seen.sizes),
+            options.size or settings.size or defaults.choose_size(seen.sizes),
             options.data,
+            options.task,
         )
-    wanted = options.size or settings.size or (given and given.size) or choose_size(seen.sizes)
+    wanted = options.size or settings.size or (given and given.size) or defaults.choose_size(seen.sizes)
     for name in (options.teacher, options.student):
         try:
             models.build(name, 1 if seen.gray else 3, len(seen.classes), wanted)
@@ -331,7 +340,8 @@ def _choose(options: Options, changes: Mapping[str, Any]) -> tuple[Chosen, Teach
                 raise
             square = 32 * max(1, round(min(wanted) / 32))
             raise UserError(f"{error} Here: --size {square}x{square} brings images to such a size.") from None
-    return make_recipe(options, seen, given, _initial_weights(options, seen, wanted), changes), given
+    recipe, reasons = make_recipe(options, seen, given, _initial_weights(options, seen, wanted), changes)
+    return Chosen(recipe, (*([why] if why else []), *reasons)), given
 
 
 def _initial_weights(options: Options, seen: Outline, size: tuple[int, int]) -> dict[Role, Initial]:

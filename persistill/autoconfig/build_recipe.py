@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -15,14 +14,17 @@ from persistill.autoconfig.initial_weights import Initial, Role
 from persistill.autoconfig.initial_weights import reasons as reasons_of_starts
 from persistill.autoconfig.method_defaults import ALONE, IMAGE, TOPOLOGY, make_arms
 from persistill.autoconfig.options import Options
+from persistill.autoconfig.task_defaults import defaults_of
 from persistill.autoconfig.teacher_checkpoint import TeacherCheckpoint
-from persistill.autoconfig.train_defaults import choose_batch_size, choose_epochs, choose_training
+from persistill.autoconfig.train_defaults import choose_epochs, choose_training
 from persistill.config import BEST, Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train
 from persistill.data import FittedPersistenceView, is_stored
 from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError, unknown
 from persistill.structures import OutputField
+from persistill.tasks import TASKS
 from persistill.utils.preprocessing import Resize
+from persistill.utils.registry import named
 
 STORED_AT_MOST = 8 * 1024**3
 """Bytes that stored answers of teachers may take; beyond, teachers are asked at every step."""
@@ -30,8 +32,6 @@ TOPOLOGY_TEACHER = "wrn-16-2"
 
 _SMALL = 64 * 64
 """Pixels up to which a network is asked about an image often: corrupted in 75 ways, and attacked."""
-_LARGEST_OWN_SIZE = 256
-_USUAL_LARGE = 224
 _VIEW, _SMALL_VIEW = (32, 32), (16, 16)
 _RESIZED: Mapping[Resize, str] = MappingProxyType(
     {
@@ -58,22 +58,6 @@ class Chosen(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def choose_size(sizes: Mapping[Size, int]) -> Size:
-    """The size to which images are brought if nobody says one.
-
-    Their own, if they have one and it is not large; 224 x 224 for large ones; otherwise the medians of heights and
-    widths, in steps of eight.
-    """
-    one = next(iter(sizes))
-    if len(sizes) == 1 and max(one) <= _LARGEST_OWN_SIZE:
-        return one
-    heights, widths = ([size[axis] for size, count in sizes.items() for _ in range(count)] for axis in (0, 1))
-    middle = int(median(heights)), int(median(widths))
-    if min(middle) >= _USUAL_LARGE or max(middle) > _LARGEST_OWN_SIZE:
-        return _USUAL_LARGE, _USUAL_LARGE
-    return max(8, middle[0] // 8 * 8), max(8, middle[1] // 8 * 8)
-
-
 def make_recipe(
     options: Options,
     seen: Outline,
@@ -93,8 +77,9 @@ def make_recipe(
     Raises:
         UserError: if there is no such network, method or field, or the networks cannot see such images.
     """
+    defaults = defaults_of(options.task)
     size, why = _size(options, seen, given, changes)
-    batch_size = options.batch_size or choose_batch_size(seen.train, size)
+    batch_size = options.batch_size or defaults.batch_size(seen.train, size)
     if batch_size > seen.train:
         raise UserError(
             f"--batch-size {batch_size}: {options.data} leaves {seen.train} images for training, fewer than that. "
@@ -103,7 +88,7 @@ def make_recipe(
     augment = _augment(options, seen)
     arms = {ALONE: Arm()}
     for wish in options.methods:
-        arms |= make_arms(wish, size, batch_size, len(seen.classes))
+        arms |= make_arms(wish, size, batch_size, len(seen.classes), defaults.methods())
     if options.export not in (BEST, *arms):
         raise unknown("arm to export (--export):", options.export, [BEST, *arms])
     topology = any(TOPOLOGY in arm.teachers for arm in arms.values())
@@ -112,7 +97,14 @@ def make_recipe(
         started = model.initial is not None
         epochs = options.epochs or choose_epochs(seen.train // batch_size, started=started)
         return choose_training(
-            model.name, epochs=epochs, batch_size=batch_size, lr=lr, augment=augment, size=size, started=started
+            model.name,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            augment=augment,
+            size=size,
+            started=started,
+            own_rates=defaults.own_rates,
         )
 
     student = Model(name=options.student, initial=options.student_initial)
@@ -129,8 +121,10 @@ def make_recipe(
     known = _normalized(given, starts)
     recipe = Recipe(
         name=_name(options),
+        task=options.task,
         data=Data(
             source=options.data,
+            resize=defaults.resize,
             validation=seen.validation,
             test=seen.test,
             size=size,
@@ -143,9 +137,9 @@ def make_recipe(
         teachers=teachers,
         student=student,
         arms=arms,
-        teacher_cache="off" if augment else _cache(teachers, arms, seen, size),
+        teacher_cache="off" if augment or not defaults.stores_answers else _cache(teachers, arms, seen, size),
         train=own,
-        evaluate=Evaluate() if _small(size) else Evaluate(batch_size=batch_size, attacks=(), corruptions=()),
+        evaluate=_evaluate(options.task, size, batch_size),
         seeds=options.seeds,
         formats=options.formats,
         export=options.export,
@@ -166,7 +160,7 @@ def _size(
         return options.size, "as --size says"
     if given is not None and given.size is not None:
         return given.size, "as the teacher was trained"
-    return choose_size(seen.sizes), "--size HEIGHTxWIDTH chooses another"
+    return defaults_of(options.task).choose_size(seen.sizes), "--size HEIGHTxWIDTH chooses another"
 
 
 def _resized(data: Data, seen: Outline, why: str) -> list[str]:
@@ -176,10 +170,17 @@ def _resized(data: Data, seen: Outline, why: str) -> list[str]:
     return [f"Images are {_RESIZED[data.resize].format(f'{size[0]}x{size[1]}')}, {why}."]
 
 
-def _augment(options: Options, seen: Outline) -> tuple[Literal["crop", "flip"], ...]:
+def _augment(options: Options, seen: Outline) -> tuple[str, ...]:
     if options.augment is False:
         return ()
-    return ("crop",) if seen.gray else ("crop", "flip")
+    colored, gray = defaults_of(options.task).augment
+    return gray if seen.gray else colored
+
+
+def _evaluate(task: str, size: Size, batch_size: int) -> Evaluate:
+    if not _small(size):
+        return Evaluate(batch_size=batch_size, attacks=(), corruptions=())
+    return TASKS.find(task).applicable(Evaluate())
 
 
 def _cache(
@@ -241,7 +242,7 @@ def _reasons(
     options: Options, seen: Outline, given: TeacherCheckpoint | None, starts: Mapping[Role, Initial], recipe: Recipe
 ) -> list[str]:
     train = recipe.train
-    said = []
+    said = [*seen.notes]
     if given is None and options.teacher_initial is None:
         published = "/" in options.teacher
         said.append(
@@ -254,12 +255,17 @@ def _reasons(
     if TOPOLOGY in recipe.teachers:
         said.append(f"A second teacher, {TOPOLOGY_TEACHER}, is trained on persistence images of the same images.")
     if train.augment:
-        words = " and ".join({"crop": "cropped", "flip": "flipped"}.get(name, "changed") for name in train.augment)
+        verbs = {"crop": "cropped", "flip": "flipped", "scale": "scaled"}
+        words = " and ".join(verbs.get(named(name), "changed") for name in train.augment)
         said.append(
-            f"Images are {words} at random, so teachers are asked at every step; --no-augment asks each once and "
-            "stores its answers: quicker, often less accurate."
+            f"Images are {words} at random, so teachers are asked at every step; --no-augment "
+            + (
+                "asks each once and stores its answers: quicker, often less accurate."
+                if defaults_of(options.task).stores_answers
+                else "takes them as they are: often less accurate."
+            )
         )
-    elif recipe.teacher_cache == "off":
+    elif recipe.teacher_cache == "off" and defaults_of(options.task).stores_answers:
         said.append(
             f"Teachers are asked at every step: their stored answers would take more than {STORED_AT_MOST >> 30} GiB."
         )
@@ -276,6 +282,11 @@ def _reasons(
     measured = recipe.evaluation(seen.train)
     if options.quick:
         said.append("As --quick says, networks are measured without corruptions, attacks and likeness to the teacher.")
+    elif recipe.evaluate.corruptions and not recipe.evaluate.attacks:
+        said.append(
+            f"Robustness is measured on up to {measured.corrupted} corrupted test images, as suits the length of the "
+            "training: --set evaluate.corruption_images=1000 chooses another number, --quick leaves it out."
+        )
     elif recipe.evaluate.corruptions:
         said.append(
             f"Robustness is measured on up to {measured.corrupted} corrupted and {measured.attacked} attacked test "

@@ -1,9 +1,11 @@
 """From the name of a method to an arm of a recipe: settings, teachers, weight of the labels, start."""
 
+from collections.abc import Callable, Mapping
+
 from persistill import losses
 from persistill.config import Arm
 from persistill.errors import UserError, unknown
-from persistill.losses import AutoconfigContext, DistillationLoss
+from persistill.losses import AutoconfigContext, DistillationLoss, Suggestion
 
 ALONE = "alone"
 """The arm without a teacher, with which all others are compared."""
@@ -13,10 +15,16 @@ IMAGE, TOPOLOGY = "image", "topology"
 
 def names() -> tuple[str, ...]:
     """Names of all methods of the package, in lower case, sorted."""
-    return tuple(sorted(_table()))
+    return tuple(sorted(all_methods()))
 
 
-def make_arms(wish: str, size: tuple[int, int], batch_size: int, num_classes: int) -> dict[str, Arm]:
+def make_arms(
+    wish: str,
+    size: tuple[int, int],
+    batch_size: int,
+    num_classes: int,
+    known: Mapping[str, Callable[[AutoconfigContext], Suggestion]] | None = None,
+) -> dict[str, Arm]:
     """The arm of one method, or of several added up, under the name of the wish.
 
     What suits the images, each method's own class says (``DistillationLoss.autoconfig``). The labels keep the least
@@ -28,6 +36,7 @@ def make_arms(wish: str, size: tuple[int, int], batch_size: int, num_classes: in
         size: height and width of the images.
         batch_size: of the student's training.
         num_classes: that networks tell apart.
+        known: the methods of the task, name in lower case -> how it is used; None for those of classification.
 
     Raises:
         UserError: if there is no such method, with the near names, or one is named twice.
@@ -35,13 +44,13 @@ def make_arms(wish: str, size: tuple[int, int], batch_size: int, num_classes: in
     wanted = [name.strip().lower() for name in wish.split("+")]
     if len(set(wanted)) < len(wanted):
         raise UserError(f"--method {wish} names a method twice; name each of them once.")
-    table = _table()
+    table = all_methods() if known is None else known
     for name in wanted:
         if name not in table:
             raise unknown("method", name, table, "Several are added up with a plus: kd+at.")
     name = "+".join(wanted)
     context = AutoconfigContext(size, batch_size, num_classes)
-    suggestions = [table[one].autoconfig(context) for one in wanted]
+    suggestions = [table[one](context) for one in wanted]
     first = tuple(suggestion.loss for suggestion in suggestions if suggestion.before_others)
     summed = [suggestion for suggestion in suggestions if not suggestion.before_others]
     methods = tuple(suggestion.loss for suggestion in summed)
@@ -64,10 +73,11 @@ def _teachers(methods: tuple[DistillationLoss, ...]) -> tuple[str, ...]:
     return (IMAGE, *[TOPOLOGY] * (needed - 1)) if needed else ()
 
 
-def _table() -> dict[str, type[DistillationLoss]]:
+def all_methods() -> dict[str, Callable[[AutoconfigContext], Suggestion]]:
+    """All methods of the package, name in lower case -> how it is used where images have one class."""
     public = {name: getattr(losses, name) for name in losses.__all__}
     return {
-        name.lower(): found
+        name.lower(): found.autoconfig
         for name, found in public.items()
         if isinstance(found, type) and issubclass(found, DistillationLoss) and found is not DistillationLoss
     }

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from persistill.config import BEST
+from persistill.config import BEST, CLASSIFICATION
 from persistill.settings import Settings
 
 DEFAULT_METHOD = "kd"
@@ -17,6 +17,7 @@ class Options(Settings):
 
     Attributes:
         data: as ``Data.source``: a folder of class folders, of Parquet or of tar files, a hub name, "digits".
+        task: as ``Recipe.task``: "classification", "segmentation" or "detection".
         teacher: a network's name, as in ``Model``.
         student: likewise.
         methods: names of methods (``autoconfig.names()``), each a student of its own beside the one that is trained
@@ -38,6 +39,7 @@ class Options(Settings):
     """
 
     data: str
+    task: str = CLASSIFICATION
     teacher: str
     student: str
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_METHOD,)

@@ -7,7 +7,7 @@ import torch
 
 from persistill import evaluation, models
 from persistill.autoconfig.method_defaults import IMAGE
-from persistill.config import Recipe
+from persistill.config import CLASSIFICATION, Recipe
 from persistill.data import Loader, Splits
 from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
@@ -34,7 +34,9 @@ class TeacherCheckpoint:
     source: str = ""
 
 
-def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int], data: str) -> TeacherCheckpoint:
+def look_at_weights(
+    path: Path, model: str, seen: Outline, size: tuple[int, int], data: str, task: str = CLASSIFICATION
+) -> TeacherCheckpoint:
     """Check that a file holds weights of a network that tells these classes apart.
 
     Args:
@@ -43,6 +45,7 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
         seen: the images in outline.
         size: their height and width.
         data: what to call them.
+        task: what the teacher is to do.
 
     Raises:
         UserError: if the file is missing, no safetensors, of another network, lacks classes, or is of a network that
@@ -56,7 +59,7 @@ def look_at_weights(path: Path, model: str, seen: Outline, size: tuple[int, int]
     # How the images will be normalized is not known yet; the teacher is asked by its own numbers anyway.
     given = models.ImageFormat((channels, *size), (0.0,) * channels, (1.0,) * channels)
     try:
-        found = models.read_trained(path, model, given, seen.classes)
+        found = models.read_trained(path, model, given, seen.classes, task=task)
     except UserError as error:
         raise UserError(
             f"--teacher-weights: {error} The teacher has to tell the {len(seen.classes)} classes of {data} apart. "

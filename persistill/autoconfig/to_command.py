@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from persistill.autoconfig.options import Options
-from persistill.config import BEST
+from persistill.config import BEST, CLASSIFICATION
 
 
 def as_command(options: Options, changes: Mapping[str, Any], out: Path) -> str:
@@ -17,7 +17,9 @@ def as_command(options: Options, changes: Mapping[str, Any], out: Path) -> str:
         changes: of the recipe, field path -> value.
         out: where run folders are written.
     """
-    words = ["persistill", "distill", "--data", options.data, "--teacher", options.teacher]
+    words = ["persistill", "distill", "--data", options.data]
+    words += [] if options.task == CLASSIFICATION else ["--task", options.task]
+    words += ["--teacher", options.teacher]
     words += ["--teacher-weights", options.teacher_weights] if options.teacher_weights else []
     words += ["--teacher-initial", options.teacher_initial] if options.teacher_initial else []
     words += ["--student", options.student]

@@ -1,7 +1,5 @@
 """How a network is trained if nobody says how: short, and safe for the kind of network."""
 
-from typing import Literal
-
 from persistill.config import Train
 from persistill.models import NAMES
 
@@ -46,9 +44,10 @@ def choose_training(
     epochs: int,
     batch_size: int,
     lr: float | None,
-    augment: tuple[Literal["crop", "flip"], ...],
+    augment: tuple[str, ...],
     size: tuple[int, int],
     started: bool = False,
+    own_rates: bool = True,
 ) -> Train:
     """One cycle of the learning rate, by SGD for our own networks, by AdamW for those of others.
 
@@ -64,8 +63,9 @@ def choose_training(
         augment: crops and flips.
         size: height and width of the images; crops move by an eighth of the shorter side.
         started: whether the network starts from trained weights.
+        own_rates: whether our own networks are trained by SGD; AdamW is for all where they are parts of others.
     """
-    ours = model in NAMES
+    ours = own_rates and model in NAMES
     rate = 0.02 if model.startswith(("mobilenet", "shufflenet")) else 0.1
     if ours:
         usual = rate * batch_size / _USUAL_BATCH / (_SGD_SLOWER if started else 1)

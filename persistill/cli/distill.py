@@ -20,6 +20,7 @@ EXAMPLES = (
         "--student timm/mobilenetv3_small_100 --student-initial pretrained"
     ),
     "persistill distill --data digits --teacher wrn-16-2 --student resnet-8 --method kd --method sp --dry-run",
+    "persistill distill --data boxes --teacher retinanet:timm/resnet18 --student retinanet:resnet-8 --method sekd",
 )
 _CHOICES, _RUN = "Choices", "Run"
 
@@ -30,16 +31,27 @@ def distill(
         typer.Option(
             "--data",
             metavar="FOLDER",
-            help="A folder with one folder of images a class, of Parquet or of tar files, or a hub name (owner/name).",
+            help="A folder with one folder of images a class, of Parquet or of tar files, or a hub name (owner/name); "
+            "for other tasks, images with masks or with boxes.",
         ),
     ],
     teacher: Annotated[
         str,
         typer.Option(
-            "--teacher", metavar="NETWORK", help="wrn-16-2, timm/NAME, torchvision/NAME or package.module:function."
+            "--teacher",
+            metavar="NETWORK",
+            help="wrn-16-2, timm/NAME, torchvision/NAME or package.module:function; detectors are fcos:NAME, ...",
         ),
     ],
     student: Annotated[str, typer.Option("--student", metavar="NETWORK", help="Likewise.")],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="NAME",
+            help="classification, segmentation or detection; by default what the layout of the data speaks for.",
+        ),
+    ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -197,6 +209,7 @@ def distill(
             data,
             teacher,
             student,
+            task=task,
             method=method or "kd",
             teacher_weights=teacher_weights,
             teacher_initial=teacher_initial,
@@ -232,6 +245,7 @@ def distill(
 
 def _print_plan(plan: "Plan") -> "Estimate":
     from persistill.api.progress_bars import Bars  # noqa: PLC0415
+    from persistill.autoconfig import defaults_of  # noqa: PLC0415
     from persistill.cli.plan_table import cost_table, overview, try_teacher  # noqa: PLC0415
     from persistill.cli.run_recipe import print_totals  # noqa: PLC0415
     from persistill.pipeline.cost_estimate import estimate  # noqa: PLC0415
@@ -241,7 +255,7 @@ def _print_plan(plan: "Plan") -> "Estimate":
         costs = estimate(pipeline, bars)
     console.print()
     console.print(overview(plan.recipe, pipeline.splits))
-    if plan.given_teacher is not None:
+    if plan.given_teacher is not None and defaults_of(plan.recipe.task).tries_teacher:
         try_teacher(plan.recipe, pipeline.splits, pipeline)
     reasons = Table.grid(padding=(0, 1))
     for reason in plan.reasons:

@@ -21,7 +21,8 @@ from persistill.errors import UserError
 from persistill.utils.progress import Progress
 from persistill.utils.units import counted
 
-_FORMATS = {"COCO": (is_coco, read_coco), "Pascal VOC": (is_voc, read_voc), "YOLO": (is_yolo, read_yolo)}
+FORMATS = {"COCO": (is_coco, read_coco), "Pascal VOC": (is_voc, read_voc), "YOLO": (is_yolo, read_yolo)}
+"""Layout of a folder -> whether a folder has it, and its reader."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def open_box_source(place: str, box_format: BoxFormat | None = None) -> BoxSourc
     if folder.is_dir():
         if files := shard_files(folder, ".parquet"):
             return read_box_parquet(folder, files, box_format)
-        for fits, read in _FORMATS.values():
+        for fits, read in FORMATS.values():
             if fits(folder):
                 return read(folder)
         raise UserError(

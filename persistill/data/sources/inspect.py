@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from persistill.config import Data
-from persistill.data.sources.base import ImageRows, IntArray
-from persistill.data.sources.registry import open_source
+from persistill.data.sources.base import EncodedRows, IntArray, MaskRows
+from persistill.data.sources.registry import open_mask_source, open_source
 from persistill.data.splits import DEFAULT_TEST_SHARE, draw_splits
 from persistill.errors import UserError
 from persistill.utils.image_reader import Header, read_header
@@ -34,6 +34,7 @@ class Outline:
         sizes: (height, width) -> how many of the images looked at have it.
         gray: whether none of the images looked at has color.
         resize: as in ``Data``.
+        notes: what else was seen, a sentence each.
     """
 
     classes: tuple[str, ...]
@@ -43,6 +44,7 @@ class Outline:
     sizes: Mapping[tuple[int, int], int]
     gray: bool
     resize: Resize = "crop"
+    notes: tuple[str, ...] = ()
 
 
 def outline(settings: Data) -> Outline:
@@ -60,7 +62,7 @@ def outline(settings: Data) -> Outline:
     require_several(settings, source.classes)
     validation, test, train = _shares(settings, targets, source.classes)
     rows = source.parts["train"]
-    headers = _headers(settings, rows)
+    headers = read_headers(settings, rows, len(rows.targets))
     return Outline(
         classes=source.classes,
         train=train,
@@ -110,9 +112,56 @@ def _shares(settings: Data, targets: Mapping[str, IntArray], classes: tuple[str,
     )
 
 
-def _headers(settings: Data, rows: ImageRows) -> list[Header]:
-    count = min(len(rows.targets), LOOKED_AT)
-    positions = np.arange(count) * len(rows.targets) // count
+def outline_masks(settings: Data) -> Outline:
+    """Look at a source of images with masks, whose splits are drawn by the seed alone.
+
+    Args:
+        settings: as of ``outline``.
+
+    Raises:
+        UserError: if there is no such source, or too few or no readable images.
+    """
+    source = open_mask_source(settings)
+    of_one = {part: np.zeros(len(rows), dtype=np.int64) for part, rows in source.parts.items()}
+    drawn = draw_splits(of_one, settings.model_copy(update={"validation": _SHARES[0], "test": None}), ("image",))
+    rows = source.parts["train"]
+    headers = read_headers(settings, rows, len(rows))
+    return Outline(
+        classes=source.classes or _numbered(settings, rows),
+        train=len(drawn["train"].rows),
+        validation=_SHARES[0],
+        test=None,
+        sizes=Counter((header.height, header.width) for header in headers),
+        gray=all(header.gray for header in headers),
+        resize=settings.resize,
+    )
+
+
+def _numbered(settings: Data, rows: MaskRows) -> tuple[str, ...]:
+    """Numbers of the classes in some masks, for sources without names."""
+    count = min(len(rows), LOOKED_AT)
+
+    def largest(position: int) -> int:
+        with rows.open_mask(position * len(rows) // count) as mask:
+            values = np.asarray(mask)
+        return int(values[values != settings.ignore].max(initial=0))
+
+    return tuple(map(str, range(1 + max(in_threads(largest, count)))))
+
+
+def read_headers(settings: Data, rows: EncodedRows, total: int) -> list[Header]:
+    """The headers of some images of a part, evenly spaced.
+
+    Args:
+        settings: what to call the source.
+        rows: the part.
+        total: its images.
+
+    Raises:
+        UserError: if none of them can be read.
+    """
+    count = min(total, LOOKED_AT)
+    positions = np.arange(count) * total // count
     problems: list[str] = []
 
     def read(position: int) -> Header | None:

@@ -88,7 +88,7 @@ def make_recipe(
     augment = _augment(options, seen)
     arms = {ALONE: Arm()}
     for wish in options.methods:
-        arms |= make_arms(wish, size, batch_size, len(seen.classes), defaults.methods())
+        arms |= make_arms(wish, size, batch_size, len(seen.classes), defaults.methods(), options.task)
     if options.export not in (BEST, *arms):
         raise unknown("arm to export (--export):", options.export, [BEST, *arms])
     topology = any(TOPOLOGY in arm.teachers for arm in arms.values())

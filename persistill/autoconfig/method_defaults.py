@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from persistill import losses
-from persistill.config import Arm
+from persistill.config import CLASSIFICATION, Arm
 from persistill.errors import UserError, unknown
 from persistill.losses import AutoconfigContext, DistillationLoss, Suggestion
 
@@ -24,6 +24,7 @@ def make_arms(
     batch_size: int,
     num_classes: int,
     known: Mapping[str, Callable[[AutoconfigContext], Suggestion]] | None = None,
+    task: str = CLASSIFICATION,
 ) -> dict[str, Arm]:
     """The arm of one method, or of several added up, under the name of the wish.
 
@@ -37,6 +38,7 @@ def make_arms(
         batch_size: of the student's training.
         num_classes: that networks tell apart.
         known: the methods of the task, name in lower case -> how it is used; None for those of classification.
+        task: what they are for, in messages.
 
     Raises:
         UserError: if there is no such method, with the near names, or one is named twice.
@@ -47,7 +49,10 @@ def make_arms(
     table = all_methods() if known is None else known
     for name in wanted:
         if name not in table:
-            raise unknown("method", name, table, "Several are added up with a plus: kd+at.")
+            error = unknown("method", name, table, "Several are added up with a plus: kd+at.")
+            if task == CLASSIFICATION:
+                raise error
+            raise UserError(str(error).replace(f"{name!r}", f"{name!r} for {task}", 1))
     name = "+".join(wanted)
     context = AutoconfigContext(size, batch_size, num_classes)
     suggestions = [table[one](context) for one in wanted]

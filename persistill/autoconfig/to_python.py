@@ -43,9 +43,10 @@ def _imports(value: Any) -> dict[str, set[str]]:
 
 
 def _home(spec: type[Settings]) -> str:
-    """The module to import a class from: its package, where that offers it."""
-    package = ".".join(spec.__module__.split(".")[:2])
-    return package if getattr(sys.modules[package], spec.__name__, None) is spec else spec.__module__
+    """The module to import a class from: the outermost package that offers it."""
+    parts = spec.__module__.split(".")
+    packages = (".".join(parts[:length]) for length in range(2, len(parts) + 1))
+    return next(name for name in packages if getattr(sys.modules[name], spec.__name__, None) is spec)
 
 
 def _stated(spec: Settings) -> dict[str, Any]:

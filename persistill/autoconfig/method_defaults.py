@@ -49,10 +49,8 @@ def make_arms(
     table = all_methods() if known is None else known
     for name in wanted:
         if name not in table:
-            error = unknown("method", name, table, "Several are added up with a plus: kd+at.")
-            if task == CLASSIFICATION:
-                raise error
-            raise UserError(str(error).replace(f"{name!r}", f"{name!r} for {task}", 1))
+            what = "method" if task == CLASSIFICATION else f"method of {task}"
+            raise unknown(what, name, table, "Several are added up with a plus: kd+at.")
     name = "+".join(wanted)
     context = AutoconfigContext(size, batch_size, num_classes)
     suggestions = [table[one](context) for one in wanted]

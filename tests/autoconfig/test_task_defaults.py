@@ -92,7 +92,7 @@ def test_every_method_for_detectors_fits_the_task() -> None:
     recipe = make_recipe(options(methods=tuple(known)), SEEN).recipe
     assert set(recipe.arms) == {"alone", *known}
     assert problems(recipe) == []
-    with pytest.raises(UserError, match=r"unknown method 'tgd' for detection.*Known: .*sekd"):
+    with pytest.raises(UserError, match=r"unknown method of detection 'tgd'.*Known: .*sekd"):
         make_recipe(options(methods=("tgd",)), SEEN)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from statistics import fmean
+from typing import Any
 
 from persistill.report.comparison import ArmSummary, Comparison, Run
 from persistill.report.significance import Difference
@@ -129,13 +130,20 @@ def wide_interval(comparison: Comparison, differences: Mapping[str, Difference])
 def another_method(comparison: Comparison, differences: Mapping[str, Difference]) -> str:  # noqa: ARG001
     """A method that was not tried."""
     arms = comparison.settings.get("arms") or {}
-    tried = {str(method.get("is", "")).lower() for arm in arms.values() for method in arm.get("methods") or ()}
+    tried = {_method_name(method) for arm in arms.values() for method in arm.get("methods") or ()}
     if not tried:
         return ""
-    untried = [name for name in ("kd", "kd+sp", "dkd", "dist") if not set(name.split("+")) <= tried]
+    untried = [name for name in comparison.task.suggestions if not set(name.split("+")) <= tried]
     if not untried:
         return ""
     return f"Try another method beside {', '.join(sorted(tried))}: --method {' --method '.join(untried[:2])}."
+
+
+def _method_name(method: Mapping[str, Any]) -> str:
+    """By which ``--method`` knows it: of a loss on levels that loss, and of one of dense heads that of classes."""
+    inner = method.get("loss")
+    name = (inner if isinstance(inner, Mapping) else method).get("is", "")
+    return str(name).lower().removeprefix("dense")
 
 
 def _validated(arm: ArmSummary) -> float:

@@ -17,13 +17,14 @@ def int8_sentence(export: Mapping[str, Any]) -> str:
     int8 = export.get("int8") or {}
     if "made" not in int8 or "int8" not in export.get("agreement", {}):
         return ""
-    own = {what: export.get(what, {}).get("int8") for what in ("agreement", "accuracy")}
-    checkpoint = export.get("accuracy", {}).get("checkpoint")
+    figure = str(export.get("figure", "accuracy"))
+    own = {what: export.get(what, {}).get("int8") for what in ("agreement", figure)}
+    checkpoint = export.get(figure, {}).get("checkpoint")
     images = f" on {export['images']:,} test images"
-    text = f"The int8 file was made {int8['made']}: {_compared(own, images)}"
+    text = f"The int8 file was made {int8['made']}: {_compared(own, figure, images)}"
     if "static" in int8:
-        text += f"; by static quantization alone it would be {_compared(int8['static'])}"
-    text += "." if checkpoint is None else f". The checkpoint's accuracy on them is {checkpoint:.2%}."
+        text += f"; by static quantization alone it would be {_compared(int8['static'], figure)}"
+    text += "." if checkpoint is None else f". The checkpoint's {_title(figure)} on them is {checkpoint:.2%}."
     return f"{text} {processor_sentence(export)}".rstrip()
 
 
@@ -56,10 +57,16 @@ def processor_sentence(export: Mapping[str, Any]) -> str:
     )
 
 
-def _compared(measured: Mapping[str, float | None], where: str = "") -> str:
-    accuracy = measured.get("accuracy")
-    text = f"the checkpoint's class {measured['agreement']:.2%} of the time{where}"
-    return text if accuracy is None else f"{text}, accuracy {accuracy:.2%}"
+def _compared(measured: Mapping[str, float | None], figure: str, where: str = "") -> str:
+    score, same = measured.get(figure), f"{measured['agreement']:.2%}"
+    alike = f"the checkpoint's class {same} of the time"
+    if figure == "ap":
+        alike = f"{same} of the boxes are the checkpoint's"
+    return f"{alike}{where}" if score is None else f"{alike}{where}, {_title(figure)} {score:.2%}"
+
+
+def _title(figure: str) -> str:
+    return {"miou": "mIoU", "ap": "AP"}.get(figure, figure)
 
 
 def smaller_sentence(export: Mapping[str, Any]) -> str:
@@ -83,10 +90,8 @@ def smaller_sentence(export: Mapping[str, Any]) -> str:
     found = [(export.get(figure) or {}).get(name) for name in ("int8", "checkpoint")]
     scores = [score for score in found if score is not None]
     if len(scores) == len(found):
-        title = {"accuracy": "accuracy", "miou": "mIoU"}.get(figure, figure)
-        told.append(
-            f"{title} {100 * scores[0]:.2f} % instead of {100 * scores[1]:.2f} % on {export['images']:,} test images"
-        )
+        own, its = (f"{100 * score:.2f} %" for score in scores)
+        told.append(f"{_title(figure)} {own} instead of {its} on {export['images']:,} test images")
     elif "int8" in export.get("agreement", {}):
         told.append(f"the same answer {100 * export['agreement']['int8']:.2f} % of the time")
     which = "smaller" if small < large else "no smaller"

@@ -11,6 +11,8 @@ _SECTIONS = (
     *("hardest_images", "gallery", "only_topology", "reproducibility"),
 )
 
+_SUGGESTIONS = ("kd", "kd+sp", "dkd", "dist")
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -93,6 +95,7 @@ class TaskReport:
         columns: of the main table.
         differences: that are compared with the baseline, image by image.
         sections: of the page, in order.
+        suggestions: methods that are worth a try, by their names in ``--method``.
     """
 
     name: str
@@ -101,12 +104,14 @@ class TaskReport:
     columns: tuple[Measure, ...]
     differences: tuple[Measure, ...]
     sections: tuple[str, ...]
+    suggestions: tuple[str, ...] = _SUGGESTIONS
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """From what a comparison's run folder holds."""
         found = {name: tuple(map(Measure.from_json, content[name])) for name in ("measures", "columns", "differences")}
-        return cls(content["name"], content["pipeline_tag"], **found, sections=tuple(content["sections"]))
+        sections, suggestions = tuple(content["sections"]), tuple(content.get("suggestions", _SUGGESTIONS))
+        return cls(content["name"], content["pipeline_tag"], **found, sections=sections, suggestions=suggestions)
 
     @property
     def figure(self) -> Measure:

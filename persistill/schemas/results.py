@@ -101,6 +101,7 @@ class _Export(_Result):
     figure: Text = "accuracy"
     accuracy: dict[str, Share | None] = Field(default_factory=dict)
     miou: dict[str, Share | None] = Field(default_factory=dict)
+    ap: dict[str, Share | None] = Field(default_factory=dict)
     left_out: dict[str, Text] = Field(default_factory=dict)
     int8: _Int8 = _Int8()
     instructions: str | None = None
@@ -159,6 +160,7 @@ class _Task(Schema):
     columns: list[_Measure]
     differences: list[_Measure]
     sections: list[str]
+    suggestions: list[Text] = Field(default_factory=list)
 
 
 class _Relative(Schema):

@@ -36,6 +36,7 @@ class Task(ABC):
             is the figure under noise and corruption too, and of the report's headline.
         columns: figures of an evaluation in the main table.
         differences: figures that are compared with the baseline, image by image, each with its interval.
+        suggestions: methods that are worth a try where others did not help, by their names in ``--method``.
         sections: of the report, names in ``report.sections.SECTIONS``; their order is the report's.
         augmentations: what ``train.augment`` may name.
         divisible: whether a batch that does not fit into memory may be taken in parts: all that losses read of a
@@ -48,6 +49,7 @@ class Task(ABC):
     measures: ClassVar[tuple[Measure, ...]]
     columns: ClassVar[tuple[Measure, ...]]
     differences: ClassVar[tuple[Measure, ...]]
+    suggestions: ClassVar[tuple[str, ...]] = ()
     sections: ClassVar[tuple[str, ...]]
     augmentations: ClassVar[Registry[Callable[..., Any]]] = AUGMENTATIONS
     divisible: ClassVar[bool] = True
@@ -217,6 +219,7 @@ class Task(ABC):
             "measures": [measure.to_json() for measure in self.measures],
             "columns": [measure.to_json() for measure in self.columns],
             "differences": [measure.to_json() for measure in self.differences],
+            "suggestions": list(self.suggestions),
             "sections": list(self.sections),
         }
 

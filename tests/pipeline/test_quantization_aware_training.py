@@ -145,6 +145,11 @@ def test_sentences_of_other_exports() -> None:
     assert int8_sentence({**old, "int8": {"made": "by static quantization"}}) == (
         "The int8 file was made by static quantization: the checkpoint's class 50.00% of the time on 8 test images."
     )
+    boxes = {**old, "figure": "ap", "ap": {"int8": 0.25, "checkpoint": 0.5}, "int8": {"made": "so"}}
+    assert int8_sentence(boxes) == (
+        "The int8 file was made so: 50.00% of the boxes are the checkpoint's on 8 test images, AP 25.00%. "
+        "The checkpoint's AP on them is 50.00%."
+    )
 
 
 @pytest.mark.parametrize(

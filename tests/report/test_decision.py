@@ -267,6 +267,10 @@ def test_methods_that_were_not_tried_are_named(comparison: Comparison) -> None:
     told = another_method(replace(comparison, settings={"arms": arms}), {})
     assert told == "Try another method beside at: --method kd --method kd+sp."
     assert another_method(replace(comparison, settings={"arms": {"alone": {"methods": []}}}), {}) == ""
+    detectors = replace(comparison.task, suggestions=("kd", "pkd", "sekd"))
+    arms = {"a": {"methods": [{"is": "DenseKD"}, {"is": "OnLevels", "loss": {"is": "SEKD"}}]}}
+    told = another_method(replace(comparison, task=detectors, settings={"arms": arms}), {})
+    assert told == "Try another method beside kd, sekd: --method pkd."
 
 
 def test_a_comparison_without_runs_is_decided_too(comparison: Comparison) -> None:

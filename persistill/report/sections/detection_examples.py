@@ -16,6 +16,9 @@ from persistill.report.predictions import arrays
 from persistill.utils.class_colors import class_colors
 from persistill.utils.units import counted
 
+_MOST = 20
+"""Boxes of a network that are drawn in an image, those with the highest scores; or twice as many as there are objects,
+where that is more. A detector that is sure of too much would hide the image."""
 _LEGIBLE = 8
 """Boxes in an image, up to which each has its name beside it; with more, names would hide what they name."""
 
@@ -103,7 +106,8 @@ def detection_examples(comparison: Comparison) -> Section | str:
             "objects that do not count, are dashed; right ones overlap an object of their class by 0.5 or more. The "
             "hardest images, on which students are right least often and miss most, stand first; the others are evenly "
             f"spaced. Class and score are shown where the pointer rests on a box, and beside it where there are "
-            f"{_LEGIBLE} or fewer. Test images are numbered from 0."
+            f"{_LEGIBLE} or fewer. Of more than {_MOST} detections, and than twice the objects, those with the highest "
+            "scores are drawn. Test images are numbered from 0."
         ),
         template="detection_examples.html",
         content={
@@ -160,7 +164,7 @@ def _row(
         right, wrong = of.right[shown], int(of.wrong[shown].sum())
         said = f"{right.sum()} right, {wrong} wrong, {objects - right.sum()} missed"
         scores = [f" {score:.2f}" for score in of.scores[shown]]
-        boxes = classes.boxes(scale * of.boxes[shown], of.labels[shown], scores, right)
+        boxes = classes.boxes(scale * of.boxes[shown], of.labels[shown], scores, right)[: max(_MOST, 2 * objects)]
         panels.append(_panel(label, said, boxes[::-1]))
     return Row(number, note, inlined_image(pixels, "").source, width, height, tuple(panels))
 

@@ -48,6 +48,7 @@ class Classification(Task):
     measures = (ACCURACY, NLL)
     columns = (ACCURACY, NLL, ECE)
     differences = (ACCURACY, NLL)
+    suggestions = ("kd", "kd+sp", "dkd", "dist")
     sections = (
         "significance",
         "accuracy",

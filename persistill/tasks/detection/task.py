@@ -47,6 +47,7 @@ class Detection(Task):
     measures = (AP, AP50)
     columns = (AP, AP50, AP75, D_ECE)
     differences = (AP, AP50)
+    suggestions = ("kd", "pkd", "fgd")
     sections = (
         "significance",
         "accuracy",

@@ -48,6 +48,7 @@ class Segmentation(Task):
     measures = (MIOU, PIXEL_ACCURACY, NLL)
     columns = (MIOU, PIXEL_ACCURACY, NLL, ECE)
     differences = (MIOU, PIXEL_ACCURACY)
+    suggestions = ("kd", "cwd")
     sections = (
         "significance",
         "accuracy",

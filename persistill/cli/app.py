@@ -42,7 +42,7 @@ from persistill.cli.options import (
 from persistill.cli.runs_table import runs_table
 from persistill.errors import UserError, unknown
 from persistill.utils.remote_fault import CARRIED, frames_of
-from persistill.utils.stop_signals import stop_at_once
+from persistill.utils.stop_signals import Stopped, stop_at_once
 from persistill.utils.units import counted
 from persistill.version import __version__
 
@@ -77,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         with stop_at_once() as stopped_by:
             app(args=None if arguments is None else list(arguments), prog_name="persistill")
+    except Stopped as stopped:
+        code = _stopped(stopped.signum)
     except UserError as error:
         _complain("Error:", str(error))
         code = 2

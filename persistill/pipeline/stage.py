@@ -14,6 +14,7 @@ from persistill import run_folder
 from persistill.pipeline.context import Context
 from persistill.pipeline.out_of_memory import told_what_to_lower
 from persistill.run_folder import DamagedRunError, RunFolder
+from persistill.utils.stop_signals import stop_if_asked
 from persistill.utils.thread_count import computing_with
 from persistill.utils.units import counted
 
@@ -95,6 +96,7 @@ class Stage(ABC):
         folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
         folder.sweep()
         if folder.complete and (problem := _outdated(folder, built_on)) is not None:
+            stop_if_asked()
             context.progress.start(f"{self.kind} {self.name}", 1)
             context.progress.finish(f"{problem} Moved to {folder.move_aside()}; computed again.")
             folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)

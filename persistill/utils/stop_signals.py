@@ -29,8 +29,16 @@ _came: list[int] = []
 callback from compiled code."""
 
 
+def stop_was_asked() -> bool:
+    """Whether a signal came since ``stop_at_once`` began."""
+    return bool(_came)
+
+
 def stop_if_asked() -> None:
-    """Raise ``Stopped`` if a signal came whose exception was lost. Called wherever it is a good moment to stop."""
+    """Raise ``Stopped`` if a signal came whose exception was lost, or became another.
+
+    Called wherever it is a good moment to stop, and before what went wrong is believed.
+    """
     if _came:
         raise Stopped(_came[-1])
 
@@ -38,6 +46,9 @@ def stop_if_asked() -> None:
 @contextlib.contextmanager
 def stop_at_once() -> Iterator[Callable[[], int]]:
     """Raise ``Stopped`` wherever the main thread is when one of the signals comes.
+
+    Whatever else is raised after a signal is ``Stopped`` too: compiled libraries turn what a handler raises inside them
+    into errors of their own, such as a weights file that cannot be read.
 
     Yields:
         A function that gives the number of the signal that came last, 0 if none did.
@@ -52,6 +63,10 @@ def stop_at_once() -> Iterator[Callable[[], int]]:
     try:
         with _handlers(stop):
             yield lambda: came[0]
+    except Exception as error:
+        if came[0]:
+            raise Stopped(came[0]) from error
+        raise
     finally:
         _came.clear()
 

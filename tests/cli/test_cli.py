@@ -1,11 +1,13 @@
 """The command line as its user meets it: what it prints, what it writes, its exit codes."""
 
+import contextlib
 import dataclasses
 import errno
 import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -393,6 +395,19 @@ def test_ctrl_c_says_how_to_go_on(persistill, monkeypatch) -> None:
     answer = persistill("ls")
     assert answer.code == 130
     assert "goes on where it stopped" in answer.err
+
+
+def test_an_error_that_a_library_makes_of_a_signal_is_no_fault(persistill, monkeypatch) -> None:
+    def unreadable(*_: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise UserError("holds no weights")
+
+    monkeypatch.setattr("persistill.api.recipe_files.shipped", unreadable)
+    answer = persistill("ls")
+    assert answer.code == 143
+    assert "Stopped by SIGTERM" in answer.err
+    assert "holds no weights" not in answer.err
 
 
 def test_the_command_in_the_report_repeats_the_run(finished: Path) -> None:

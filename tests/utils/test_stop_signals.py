@@ -8,7 +8,14 @@ import threading
 
 import pytest
 
-from persistill.utils.stop_signals import STOP_SIGNALS, Stopped, stop_at_once, stop_between_steps, stop_if_asked
+from persistill.utils.stop_signals import (
+    STOP_SIGNALS,
+    Stopped,
+    stop_at_once,
+    stop_between_steps,
+    stop_if_asked,
+    stop_was_asked,
+)
 
 
 @pytest.mark.parametrize("signum", STOP_SIGNALS)
@@ -49,6 +56,19 @@ def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(monkeypatch
         with pytest.raises(Stopped), stop_between_steps():
             pass
     stop_if_asked()
+
+
+def test_an_error_that_a_library_makes_of_a_signal_stops() -> None:
+    with pytest.raises(Stopped) as stopped, stop_at_once():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            assert stop_was_asked()
+            raise ValueError("could not be read") from None
+    assert stopped.value.signum == signal.SIGTERM
+    assert not stop_was_asked()
+    with pytest.raises(ValueError, match="by itself"), stop_at_once():
+        raise ValueError("by itself")
 
 
 def test_a_handler_of_the_programs_own_is_left_alone() -> None:

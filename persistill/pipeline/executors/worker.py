@@ -17,7 +17,7 @@ from persistill.pipeline.executors.job import Job, Outcome
 from persistill.pipeline.runner import Pipeline
 from persistill.utils.file_lock import LockHeldError
 from persistill.utils.progress import Progress
-from persistill.utils.stop_signals import stop_at_once
+from persistill.utils.stop_signals import stop_at_once, stop_was_asked
 from persistill.utils.thread_count import computing_with
 
 _SECONDS = 0.1
@@ -99,7 +99,7 @@ class Workplace:
         except KeyboardInterrupt:
             return Outcome("stopped")
         except Exception as error:  # noqa: BLE001 - it is raised where the work was given
-            return Outcome.of_error(error)
+            return Outcome("stopped") if stop_was_asked() else Outcome.of_error(error)
         return Outcome("done")
 
     def _opened(self, job: Job) -> Pipeline:

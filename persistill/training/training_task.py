@@ -12,11 +12,16 @@ class TrainingTask(Protocol):
 
     Attributes:
         terms: names of the supervised terms, in the order in which ``criterion`` gives them.
+        divisible: whether a batch may be taken in parts; see ``tasks.Task``.
     """
 
     @property
     def terms(self) -> tuple[str, ...]:
         """Names of the supervised terms."""
+
+    @property
+    def divisible(self) -> bool:
+        """Whether a batch may be taken in parts."""
 
     def forward(self, network: nn.Module, inputs: Tensor, batch: Batch) -> ModelOutput:
         """Call a network, once."""

@@ -185,13 +185,22 @@ def test_settings_that_detectors_cannot_follow_are_refused(squares):
     found = problems(
         recipe(
             squares,
-            train=TRAIN.model_copy(update={"label_smoothing": 0.1, "augment": ("crop", "rotate"), "crop_size": (8, 8)}),
+            train=TRAIN.model_copy(
+                update={"label_smoothing": 0.1, "augment": ("crop", "rotate"), "crop_size": (8, 8), "accumulate": 2}
+            ),
             evaluate=Evaluate(ood="digits"),
             quantize=Quantize(),
         )
     )
     said = "\n".join(found)
-    for word in ("label_smoothing", "crop_size", "evaluate.ood", "quantize", "augmentation of boxes: 'rotate'"):
+    for word in (
+        "label_smoothing",
+        "crop_size",
+        "accumulate",
+        "evaluate.ood",
+        "quantize",
+        "augmentation of boxes: 'rotate'",
+    ):
         assert word in said
 
 

@@ -178,6 +178,11 @@ class Detection(Task):
             found.append(
                 "train.label_smoothing: detectors compute their losses themselves, of labels as they are; leave it out."
             )
+        if any(train is not None and train.accumulate > 1 for train in trainings):
+            found.append(
+                "train.accumulate: detectors compute their losses of the whole batch, which cannot be taken in parts; "
+                "leave it out, and choose a smaller train.batch_size."
+            )
         if any(train is not None and train.crop_size is not None for train in trainings):
             found.append(
                 "train.crop_size: the crops of images with boxes are brought to the size of the images; leave it out."

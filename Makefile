@@ -11,7 +11,7 @@ CASE ?= weights
 .PHONY: demo test soak lint types docs bench fuzz guided constraints licenses audit clean
 
 demo: .venv/installed
-	$(BIN)/persistill demo --out $(OUT)
+	$(BIN)/persistill demo --out $(OUT) $(ARGS)
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

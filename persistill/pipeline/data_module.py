@@ -77,7 +77,8 @@ class DataModule:
     @cached_property
     def evaluate(self) -> Evaluate:
         """What is measured of networks, on how many images."""
-        return self._recipe.evaluation(len(self.splits.train))
+        settings = self._recipe.evaluation(len(self.splits.train))
+        return TASKS.find(self._recipe.task).fitting(settings, self.splits.train.shape)
 
     @cached_property
     def ood(self) -> ImageDataset | None:

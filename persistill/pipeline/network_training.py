@@ -50,7 +50,7 @@ def train_network(
     data = context.data
     loader = data.training_loader(settings, seed, open_views(context, (view, *teacher_views)))
     held_out = data.loader(
-        "validation", open_views(context, [view]), batch_size=context.recipe.evaluate.batch_size, shuffle_seed=None
+        "validation", open_views(context, [view]), batch_size=data.evaluate.batch_size, shuffle_seed=None
     )
 
     def validate(trained: nn.Module) -> Mapping[str, float]:

@@ -42,6 +42,7 @@ def evaluate_network(
     run = _trained(path)
     task = _task(run)
     splits = _same_data(run, task, progress).to(device)
+    settings = task.fitting(settings, splits.train.shape)
     network, about = models.load(run.checked(WEIGHTS), model)
     given = models.ImageFormat(splits.train.shape, *_normalization(run))
     if not is_stored(about["view"]):

@@ -240,6 +240,10 @@ class Task(ABC):
         """What of the settings is measured; a task that knows less leaves out the rest."""
         return evaluate
 
+    def fitting(self, evaluate: Evaluate, shape: tuple[int, int, int]) -> Evaluate:  # noqa: ARG002 - for large images
+        """The settings as they suit images of a shape (C, H, W): no more of them at a time than memory holds."""
+        return evaluate
+
     def check(self, output: ModelOutput, batch: Batch) -> None:
         """See whether a network answers as the task needs it, before any training.
 

@@ -355,3 +355,8 @@ def test_mixed_precision_rounds_no_boxes_and_loses_no_losses(squares, monkeypatc
         torch.equal(one.boxes, other.boxes) for one, other in zip(seen, unpack_objects(batch.target), strict=True)
     )
     assert Detection().criterion(output, batch)["boxes"] > 0
+
+
+def test_large_images_are_asked_about_in_small_batches():
+    sizes = [Detection().fitting(Evaluate(), (3, *size)).batch_size for size in ((48, 48), (240, 320), (3000, 4000))]
+    assert sizes == [500, 54, 1]

@@ -37,6 +37,9 @@ AP50 = Measure("ap50", "AP50")
 AP75 = Measure("ap75", "AP75")
 D_ECE = Measure("d_ece", "D-ECE", larger_is_better=False)
 
+_PIXELS = 2**22
+"""In the images that are asked about at a time: 54 of 240 x 320. A pyramid of 256 channels takes about a kB of each."""
+
 
 class Detection(Task):
     """Boxes around objects: ``DetectionOutput``, targets (B, M, 7) of ``structures.pack_objects``."""
@@ -188,6 +191,11 @@ class Detection(Task):
                 "train.crop_size: the crops of images with boxes are brought to the size of the images; leave it out."
             )
         return found
+
+    def fitting(self, evaluate: Evaluate, shape: tuple[int, int, int]) -> Evaluate:
+        """Batches of at most ``_PIXELS``; what a detector finds in an image does not depend on the others."""
+        most = max(1, _PIXELS // (shape[1] * shape[2]))
+        return evaluate.model_copy(update={"batch_size": min(evaluate.batch_size, most)})
 
     def check(self, output: ModelOutput, batch: Batch) -> None:  # noqa: ARG002
         """See whether a network is a detector.

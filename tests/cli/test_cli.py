@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -316,6 +317,33 @@ def test_a_report_is_written_where_a_file_can_be(persistill, finished: Path, tmp
     assert answer.code == 2
     assert "is a folder" in answer.err
     assert "there is no folder" in persistill("report", comparison, "--out", tmp_path / "no" / "report.html").err
+
+
+def test_a_folder_of_images_is_checked_by_itself(persistill, tmp_path: Path, write_squares: Callable[..., str]) -> None:
+    boxes = write_squares(tmp_path / "my squares", count=24, side=32)
+    answer = persistill("check", boxes)
+    assert answer.code == 0
+    told = " ".join(answer.out.split())
+    assert "2 classes; 32x32, color" in told
+    assert "The task is detection, because the images of" in told
+    assert f"no problem found. To plan a distillation: persistill distill --data '{boxes}' --task detection" in told
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        folder = tmp_path / "images" / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    (folder / "1.png").write_bytes(pixels[1].tobytes())
+    broken = persistill("check", tmp_path / "images")
+    assert broken.code == 2
+    assert "1.png" in broken.err
+    Image.fromarray(pixels[3]).save(folder / "1.png")
+    told = " ".join(persistill("check", tmp_path / "images").out.split())
+    assert "2 classes; 16x16, gray" in told
+    assert re.search(r"read the \d notes? on its images above", told)  # two images are the same
+    assert f"persistill distill --data {tmp_path / 'images'} --teacher NETWORK" in told
+    refused = persistill("check", boxes, "--set", "data.size=8,8")
+    assert refused.code == 2
+    assert "is a folder of images. Leave them out" in refused.err
 
 
 def test_all_problems_of_a_recipe_file_are_told_at_once(persistill, tmp_path: Path) -> None:

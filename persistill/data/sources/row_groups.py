@@ -16,7 +16,7 @@ from persistill.data.sources.base import Blocks, IntArray
 from persistill.errors import UserError
 
 BUFFER = 256 * 1024**2
-"""Bytes of encoded images that are kept in memory, or two row groups if these are larger. The order of training
+"""Bytes of encoded images that are kept in memory, or three row groups if these are larger. The order of training
 follows from it, so that another number gives other trainings."""
 
 
@@ -48,8 +48,8 @@ class RowGroups:
             self._starts.append(bounds[-1])
         self._bounds = np.array(bounds, dtype=np.int64)
         self.largest = max(sizes)
-        self.window = max(1, BUFFER // max(1, self.largest))
-        # A few more than are shuffled: rows of a batch lie on both sides of where one goes and the next comes.
+        # A few more are kept than are shuffled: rows of a batch lie on both sides of where one goes and the next comes.
+        self.window = max(1, (BUFFER // max(1, self.largest) - 2) * 8 // 9)
         self._capacity = self.window + self.window // 8 + 2
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
         self._lengths = {column: np.full(len(self), -1, dtype=np.int64) for column in columns}
@@ -108,6 +108,8 @@ class RowGroups:
         try:
             with pq.ParquetFile(file, memory_map=True, pre_buffer=False) as opened:
                 table = opened.read_row_group(inside, columns=self._columns, use_threads=False)
+        except pa.ArrowMemoryError:
+            raise
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from error
         if table.num_rows != high - low:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from persistill.api import recipe_files
 from persistill.api.progress_bars import watched
 from persistill.api.result import Result
+from persistill.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,9 @@ def run(
 ) -> Result:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused.
 
+    Called in several processes that torchrun or srun started, it trains every network in all of them, and does all else
+    in the first.
+
     Args:
         recipe: a recipe, its file, or the name of a shipped one (``persistill ls``).
         out: where run folders are written and looked for.
@@ -56,15 +60,28 @@ def run(
 
     Raises:
         UserError: if the recipe is wrong or does not fit its data; found before any training.
+        RankLostError: if another process that trains along has ended.
     """
     from persistill.config import Recipe  # noqa: PLC0415 - torch is slow to import
     from persistill.pipeline import Pipeline  # noqa: PLC0415
     from persistill.pipeline.executors.choose import chosen_executor  # noqa: PLC0415
+    from persistill.pipeline.executors.follow import follow  # noqa: PLC0415
+    from persistill.training.process_group import join  # noqa: PLC0415
 
     if isinstance(recipe, Recipe):
         recipe = recipe_files.changed(recipe, changes or {}, small=small, quick=quick)
     else:
         recipe = recipe_files.read(str(recipe), changes, small=small, quick=quick)
+    ranks = join(device)
+    if ranks.size > 1:
+        device = str(ranks.device)
+        if auto_batch or executor not in (None, "local") or (workers or 1) > 1:
+            raise UserError(
+                f"{ranks.size} processes train together here, which goes with neither --auto-batch nor --workers nor "
+                "--executor. In place of the first, set train.accumulate, the parts of a batch."
+            )
+    if not ranks.leads:
+        return Result(follow(lambda: Pipeline(recipe, Path(out), device=device, splits=splits, ranks=ranks), ranks))
     with watched(progress) as bars, chosen_executor(executor, workers, device, memory) as chosen:
         pipeline = Pipeline(
             recipe,
@@ -74,6 +91,8 @@ def run(
             command=command,
             splits=splits,
             auto_batch=auto_batch,
+            ranks=ranks,
         )
         folder = pipeline.run(chosen)
+        ranks.from_leader(folder.path)
     return Result(folder.path)

@@ -16,12 +16,25 @@ from rich.text import Text
 from persistill import run_folder
 from persistill.api import recipe_files
 from persistill.api.text_console import text_console
-from persistill.cli import dashboard, distill, doctor, import_checkpoint, predict, push, replay, sweep, topology, verify
+from persistill.cli import (
+    dashboard,
+    distill,
+    doctor,
+    import_checkpoint,
+    launch,
+    predict,
+    push,
+    replay,
+    sweep,
+    topology,
+    verify,
+)
 from persistill.cli.console import console, in_columns, quiet_start
 from persistill.cli.options import (
     AutoBatch,
     Changes,
     Device,
+    Devices,
     DryRun,
     ExecutorName,
     Export,
@@ -40,9 +53,9 @@ from persistill.cli.options import (
     recipe_changes,
 )
 from persistill.cli.runs_table import runs_table
-from persistill.errors import UserError, unknown
+from persistill.errors import RankLostError, UserError, unknown
 from persistill.utils.remote_fault import CARRIED, frames_of
-from persistill.utils.stop_signals import Stopped, stop_at_once
+from persistill.utils.stop_signals import STOP_SIGNALS, Stopped, stop_at_once
 from persistill.utils.units import counted
 from persistill.version import __version__
 
@@ -76,9 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     code = 0
     try:
         with stop_at_once() as stopped_by:
-            app(args=None if arguments is None else list(arguments), prog_name="persistill")
+            given = list(sys.argv[1:] if arguments is None else arguments)
+            launch.ARGUMENTS.set(given)
+            launch.end_with_launcher()
+            app(args=given, prog_name="persistill")
     except Stopped as stopped:
         code = _stopped(stopped.signum)
+    except RankLostError as error:
+        code = launch.LOST
+        if not launch.launched():
+            _complain("Error:", f"{error}. Run the same command again, and it goes on where it stopped.")
     except UserError as error:
         _complain("Error:", str(error))
         code = 2
@@ -92,7 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         if code == _INTERRUPTED:
-            code = _stopped(stopped_by())
+            code = _stopped(_signal_of(stop) or stopped_by())
+        elif code - launch.SIGNALED in STOP_SIGNALS:  # of processes that this one started
+            code = _stopped(code - launch.SIGNALED)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         import traceback  # noqa: PLC0415
 
@@ -110,12 +132,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
+def _signal_of(stop: BaseException) -> int:
+    """The number of the signal that a command was left after, 0 if none is known: typer puts its own exit in place."""
+    error: BaseException | None = stop
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__context__
+    return 0 if error is None else error.signum
+
+
 def _stopped(signum: int) -> int:
     """Say that a signal ended the command: the exit code."""
     signum = signum or signal.SIGINT
+    if launch.launched():
+        return launch.SIGNALED + signum  # the command that started this process says it
     what = "Interrupted" if signum == signal.SIGINT else f"Stopped by {signal.Signals(signum).name}"
     errors.print(f"{what}. Run the same command again, and it goes on where it stopped.")
-    return 128 + signum
+    return launch.SIGNALED + signum
 
 
 def _own_place(frames: Iterable["FrameSummary"]) -> str:
@@ -146,6 +178,7 @@ def demo(
     changes: Changes = None,
     quick: Quick = False,
     dry_run: DryRun = False,
+    devices: Devices = None,
     workers: Workers = None,
     executor: ExecutorName = None,
 ) -> None:
@@ -165,6 +198,7 @@ def demo(
         export=export,
         quick=quick,
         dry_run=dry_run,
+        devices=devices,
         workers=workers,
         executor=executor,
     )
@@ -188,6 +222,7 @@ def run(
     quick: Quick = False,
     auto_batch: AutoBatch = False,
     dry_run: DryRun = False,
+    devices: Devices = None,
     workers: Workers = None,
     executor: ExecutorName = None,
 ) -> None:
@@ -204,6 +239,7 @@ def run(
         quick=quick,
         auto_batch=auto_batch,
         dry_run=dry_run,
+        devices=devices,
         workers=workers,
         executor=executor,
     )
@@ -446,10 +482,13 @@ def _run(
     quick: bool = False,
     auto_batch: bool = False,
     dry_run: bool = False,
+    devices: int | None = None,
     workers: int | None = None,
     executor: str | None = None,
 ) -> "Result | None":
     changed = recipe_changes(changes, seeds, export)
+    if not dry_run:
+        launch.in_processes(devices)
     with quiet_start():
         from persistill.cli import run_recipe  # noqa: PLC0415 - torch is slow to import
     recipe = recipe_files.read(name, changed, small=small, quick=quick)

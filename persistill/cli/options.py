@@ -56,6 +56,12 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Measure a few steps, print the plan with its costs, and stop.")
 ]
 
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        "--devices", min=1, metavar="N", help="Train each network on so many devices at once, with the same numbers."
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, metavar="N", help="Work at so many stages at a time, each in a process."),

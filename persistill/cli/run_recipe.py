@@ -14,6 +14,8 @@ from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import Cost, Estimate, estimate
 from persistill.report.decision import asked_for
 from persistill.report.export_text import int8_sentence, problems
+from persistill.utils.process_place import find_place
+from persistill.utils.progress import Silent
 from persistill.utils.units import counted, duration, file_size
 
 
@@ -38,6 +40,9 @@ def execute(
         workers: stages that are worked at at the same time.
         executor: of ``executors.choose``.
     """
+    place = find_place()
+    if place is not None and place.rank > 0:  # the first rank says all that is to be said
+        return run(recipe, out=out, device=device, progress=Silent(), auto_batch=auto_batch)
     with Bars(console) as bars:
         result = run(
             recipe,

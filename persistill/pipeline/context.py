@@ -1,6 +1,6 @@
 """What every stage is worked with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 from persistill.config import Recipe
 from persistill.pipeline.data_module import DataModule
 from persistill.tasks import TASKS, Task
+from persistill.training import Ranks
 from persistill.utils.progress import Progress
 
 
@@ -23,6 +24,7 @@ class Context:
         progress: told of everything that takes time.
         command: the command line that repeats this, for the report.
         auto_batch: take batches of a training in parts where memory runs out.
+        ranks: the processes that train networks together.
     """
 
     recipe: Recipe
@@ -31,6 +33,7 @@ class Context:
     progress: Progress
     command: str = ""
     auto_batch: bool = False
+    ranks: Ranks = field(default_factory=Ranks)
 
     @cached_property
     def task(self) -> Task:

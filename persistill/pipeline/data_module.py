@@ -119,8 +119,17 @@ class DataModule:
             **options,
         )
 
-    def training_loader(self, settings: Train, seed: int, views: Mapping[str, OpenView]) -> Loader:
-        """Batches to train on: shuffled from a seed, augmented as the settings say, whole ones only."""
+    def training_loader(
+        self, settings: Train, seed: int, views: Mapping[str, OpenView], share: tuple[int, int] = (0, 1)
+    ) -> Loader:
+        """Batches to train on: shuffled from a seed, augmented as the settings say, whole ones only.
+
+        Args:
+            settings: of the training.
+            seed: of order and augmentation.
+            views: beside the images.
+            share: rank and number of ranks, if they share every batch.
+        """
         return self.loader(
             "train",
             views,
@@ -130,6 +139,7 @@ class DataModule:
             crop_padding=settings.crop_padding,
             crop_size=settings.crop_size,
             drop_last=True,
+            share=share,
         )
 
     def evaluation_loaders(self, views: Mapping[str, OpenView]) -> evaluation.EvaluationLoaders:

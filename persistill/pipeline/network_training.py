@@ -12,7 +12,7 @@ from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView, open_views
 from persistill.pipeline.network_stage import count_parameters, save
 from persistill.run_folder import RunFolder
-from persistill.training import Criterion, NonFiniteLossError, TeacherCallable, fake_quantized, fit, make_fabric
+from persistill.training import Criterion, NonFiniteLossError, Ranks, TeacherCallable, fake_quantized, fit, make_fabric
 
 
 def train_network(
@@ -47,8 +47,10 @@ def train_network(
     Returns:
         The result of the stage.
     """
-    data = context.data
-    loader = data.training_loader(settings, seed, open_views(context, (view, *teacher_views)))
+    # Rounded networks keep ranges of what they have seen, which ranks do not share: the first one trains them alone.
+    data, ranks = context.data, Ranks() if quantized else context.ranks
+    views = open_views(context, (view, *teacher_views))
+    loader = data.training_loader(settings, seed, views, (ranks.rank, ranks.size))
     held_out = data.loader(
         "validation", open_views(context, [view]), batch_size=data.evaluate.batch_size, shuffle_seed=None
     )
@@ -70,8 +72,10 @@ def train_network(
             progress=context.progress,
             label=label,
             auto_batch=context.auto_batch,
+            ranks=ranks,
         )
-    save(context, network, folder, view.name)
+    if ranks.leads:
+        save(context, network, folder, view.name)
     return {
         "epochs": settings.epochs,
         "parameters": count_parameters(network),

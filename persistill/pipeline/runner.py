@@ -20,7 +20,7 @@ from persistill.pipeline.thread_choice import chosen_threads
 from persistill.pipeline.training_check import check_trainings
 from persistill.pipeline.validate import problems
 from persistill.run_folder import RunFolder
-from persistill.training import make_fabric
+from persistill.training import Ranks, make_fabric
 from persistill.utils.memory import is_out_of_memory
 from persistill.utils.output_folder import require_folder
 from persistill.utils.progress import Progress, Silent
@@ -37,6 +37,7 @@ class Pipeline:
         command: the command line that repeats this, for the report.
         splits: the recipe's images, if they were read already or others shall stand in for them.
         auto_batch: take batches of a training in parts where memory runs out.
+        ranks: the processes that train networks together; None for this one alone.
 
     Attributes:
         recipe: what to do.
@@ -58,6 +59,7 @@ class Pipeline:
         command: str = "",
         splits: Splits | None = None,
         auto_batch: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         require_folder(out)
         found = problems(recipe)
@@ -66,7 +68,7 @@ class Pipeline:
         self.recipe, self.out = recipe, out
         progress = progress or Silent()
         data = DataModule(recipe, make_fabric(device, recipe.train).device, progress, splits)
-        self.context = Context(recipe, data, out, progress, command, auto_batch)
+        self.context = Context(recipe, data, out, progress, command, auto_batch, ranks or Ranks())
         self.graph = StageGraph(self.context)
 
     @property

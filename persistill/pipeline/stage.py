@@ -39,6 +39,11 @@ class Stage(ABC):
     def __init__(self, name: str, inputs: dict[str, Any], depends_on: Sequence["Stage"] = ()) -> None:
         self.name, self.inputs, self.depends_on = name, inputs, tuple(depends_on)
 
+    @property
+    def shared(self) -> bool:
+        """Whether all ranks work at it together, and not the first one alone."""
+        return False
+
     @abstractmethod
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Fill the run folder. Called again after an interruption, it goes on from what lies there.
@@ -91,7 +96,10 @@ class Stage(ABC):
         return {stage.folder_name: stage.open(context).digest() for stage in self.depends_on}
 
     def _run(self, context: Context) -> RunFolder:
-        about = {"recipe": context.recipe.to_json(), "stage": self.kind, "computed": computed_with(context)}
+        about: dict[str, Any] = {"recipe": context.recipe.to_json(), "stage": self.kind}
+        about["computed"] = computed_with(context)
+        if context.ranks.size > 1:
+            about["ranks"] = context.ranks.size
         built_on = self._built_on(context)
         folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
         folder.sweep()
@@ -103,6 +111,8 @@ class Stage(ABC):
         if not folder.complete:
             began = time.perf_counter()
             with _as_begun(folder, context), told_what_to_lower(self.kind, self.name):
+                if self.shared:
+                    context.ranks.from_leader((self.folder_name, torch.get_num_threads()))
                 result = self.work(context, folder)
             folder.finish({"seconds": round(time.perf_counter() - began, 3), **result}, built_on)
             folder.sweep()

@@ -13,6 +13,7 @@ import torch
 from persistill import run_folder
 from persistill.pipeline.executors import local
 from persistill.pipeline.stage import Stage
+from persistill.training import Ranks
 from persistill.utils.file_lock import LockHeldError
 from persistill.utils.progress import Silent
 from persistill.utils.units import counted
@@ -47,7 +48,7 @@ class Counting(Stage):
 @pytest.fixture
 def context(tmp_path: Path) -> SimpleNamespace:
     recipe = SimpleNamespace(to_json=dict)
-    return SimpleNamespace(out=tmp_path, device=torch.device("cpu"), progress=Told(), recipe=recipe)
+    return SimpleNamespace(out=tmp_path, device=torch.device("cpu"), progress=Told(), recipe=recipe, ranks=Ranks())
 
 
 def test_a_stage_at_which_another_process_works_is_left_for_later(context: SimpleNamespace) -> None:

@@ -63,6 +63,11 @@ class StudentStage(NetworkStage):
         super().__init__(f"{arm}-seed{seed}", inputs, [*depends_on, *([start] if start else [])], view)
         self._label = f"student {arm}, seed {seed}"
 
+    @property
+    def shared(self) -> bool:
+        """A training is."""
+        return True
+
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Train."""
         torch.manual_seed(self.seed)

@@ -61,6 +61,11 @@ class TeacherStage(NetworkStage):
         channels, height, width = header["shape"]
         return channels, *(self.settings.size or (height, width))
 
+    @property
+    def shared(self) -> bool:
+        """A training is; to adopt weights is not."""
+        return self.settings.weights is None
+
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Train, or adopt the weights."""
         if self.settings.weights is not None:

@@ -1,0 +1,96 @@
+"""--devices: real processes that train together, stop together, and end with one of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from persistill.cli import launch
+from persistill.errors import UserError
+
+RECIPE = """
+from persistill.config import Arm, Data, Model, Recipe, Train
+recipe = Recipe(
+    name="alone", data=Data(source="digits", train=120, test=30), student=Model(name="resnet-8"), arms={"alone": Arm()},
+    train=Train(epochs=200, schedule="constant", lr=0.01, batch_size=33), seeds=(0,),
+)
+"""
+
+
+def started(root: Path, *options: str) -> subprocess.Popen:
+    (root / "alone.py").write_text(RECIPE)
+    command = [sys.executable, "-m", "persistill", "run", "alone.py", "--device", "cpu", "--out", "runs", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    return subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_epochs(process: subprocess.Popen, root: Path, count: int) -> None:
+    deadline = time.monotonic() + 300
+    while not any(log.read_text().count('"type": "epoch"') >= count for log in root.glob("runs/*/log.jsonl")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def rank_of(process: subprocess.Popen, rank: int) -> int:
+    """The number of a process that a command started."""
+    for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            if f"\0RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text():
+                return int(child)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="asks /proc who was started")
+def test_processes_end_with_one_that_is_lost_and_stop_with_a_signal_and_go_on(tmp_path: Path) -> None:
+    process = started(tmp_path, "--devices", "2")
+    wait_for_epochs(process, tmp_path, 2)
+    os.kill(rank_of(process, 1), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert errors.startswith("Error: process 2 of 2 was ended by SIGKILL. What was finished is whole; run the same")
+    assert process.returncode == 2
+    (log,) = tmp_path.glob("runs/*/log.jsonl")
+    reached = log.read_text().count('"type": "epoch"')
+
+    process = started(tmp_path, "--devices", "2")
+    wait_for_epochs(process, tmp_path, reached + 2)
+    os.kill(rank_of(process, 1), signal.SIGTERM)  # to any of them, or to the command
+    _, errors = process.communicate(timeout=120)
+    assert errors == "Stopped by SIGTERM. Run the same command again, and it goes on where it stopped.\n"
+    assert process.returncode == 143
+    assert log.with_name("checkpoint.safetensors").is_file()
+
+    reached = log.read_text().count('"type": "epoch"')
+    process = started(tmp_path)
+    wait_for_epochs(process, tmp_path, reached + 1)
+    process.terminate()
+    process.communicate(timeout=120)
+    assert process.returncode == 143
+    epochs = [line.split('"epoch": ')[1].split(",")[0] for line in log.read_text().splitlines() if '"epoch"}' in line]
+    assert epochs == sorted(set(epochs), key=int)
+
+
+def test_a_mistake_is_told_once(tmp_path: Path) -> None:
+    process = started(tmp_path, "--devices", "2", "--set", "train.batch_size=500")
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    assert errors.count("no batch would be filled") == 1
+    assert "Traceback" not in output + errors
+
+
+def test_devices_are_those_that_torchrun_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    launch.in_processes(None)
+    launch.in_processes(1)
+    for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "there")
+    launch.in_processes(None)
+    launch.in_processes(2)
+    with pytest.raises(UserError, match=r"--devices 4 was given to a command that was started as 4 processes, 2 on"):
+        launch.in_processes(4)

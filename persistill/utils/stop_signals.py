@@ -93,6 +93,20 @@ def stop_between_steps() -> Iterator[Callable[[], int]]:
 
 
 @contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Give the handlers of before back at the end, whatever a library puts in their place meanwhile."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, earlier in before.items():
+            if earlier is not None:  # what no Python code has set cannot be set from here
+                signal.signal(signum, earlier)
+
+
+@contextlib.contextmanager
 def _handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[dict[int, Any]]:
     """Put a handler in place of the usual ones, and give those back at the end: a program's own are left alone."""
     before: dict[int, Any] = {}

@@ -23,7 +23,9 @@ def cluster() -> Iterator[RayCluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        before = signal.getsignal(signal.SIGTERM)
         with RayCluster(2, "cpu") as started:
+            assert signal.getsignal(signal.SIGTERM) is before
             yield started
 
 

@@ -14,7 +14,7 @@ from persistill.pipeline.executors.local import tell_of_waiting
 from persistill.pipeline.executors.walk import Task, Walk
 from persistill.pipeline.executors.worker import Workplace
 from persistill.utils.progress import Progress, Silent, beside
-from persistill.utils.stop_signals import stop_at_once, stop_if_asked
+from persistill.utils.stop_signals import handlers_kept, stop_at_once, stop_if_asked
 
 ATTEMPTS = 3
 """How often a stage is begun whose worker is lost."""
@@ -69,16 +69,21 @@ class RayCluster:
     def __enter__(self) -> Self:
         ray = self._ray
         if not ray.is_initialized():
-            quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-            try:
-                ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), **quiet)
-            except ConnectionError as error:
-                if "RAY_ADDRESS" in os.environ:
-                    raise UserError(f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: {first_line(error)}") from error
-                ray.init(include_dashboard=False, **quiet)
+            with handlers_kept():  # Ray would have SIGTERM end the process before its stages are stopped
+                self._connect()
             self._started = True
         self._gpus = 0 if self._device == "cpu" or not ray.cluster_resources().get("GPU") else 1
         return self
+
+    def _connect(self) -> None:
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        address = os.environ.get("RAY_ADDRESS")
+        try:
+            self._ray.init(address=address or "auto", **quiet)
+        except ConnectionError as error:
+            if address:
+                raise UserError(f"RAY_ADDRESS={address}: {first_line(error)}") from error
+            self._ray.init(include_dashboard=False, **quiet)
 
     def __exit__(self, *_: object) -> None:
         if self._started:

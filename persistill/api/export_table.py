@@ -74,7 +74,7 @@ def _figure(result: Mapping[str, Any]) -> str:
 
 
 def _title(figure: str) -> str:
-    return {"accuracy": "Accuracy", "miou": "mIoU"}.get(figure, figure)
+    return {"accuracy": "Accuracy", "miou": "mIoU", "ap": "AP"}.get(figure, figure)
 
 
 def _percent(value: float | None) -> str:

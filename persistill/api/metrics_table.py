@@ -32,6 +32,11 @@ def _answers(metrics: Mapping[str, Any], bins: int) -> Iterator[tuple[str, ...]]
         ("macro_f1", "macro F1 %"),
         ("miou", "mIoU %"),
         ("pixel_accuracy", "pixel accuracy %"),
+        ("ap", "AP %"),
+        ("ap50", "AP50 %"),
+        ("ap75", "AP75 %"),
+        ("voc_ap50", "AP50 of Pascal VOC %"),
+        ("d_ece", "D-ECE %"),
     ):
         if name in metrics:
             yield title, _percent(metrics[name])
@@ -58,7 +63,7 @@ def _answers(metrics: Mapping[str, Any], bins: int) -> Iterator[tuple[str, ...]]
 
 
 def _robustness(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    figure = "mIoU" if "miou" in metrics else "accuracy"
+    figure = next((title for name, title in (("miou", "mIoU"), ("ap", "AP")) if name in metrics), "accuracy")
     for sigma, value in metrics["noise"].items():
         yield f"{figure} % at noise {sigma}", _percent(value)
     attacks = metrics["attacks"]

@@ -8,7 +8,8 @@ from torch import nn
 
 from persistill.errors import UserError
 from persistill.models.base import Network
-from persistill.models.detection.detector import Detector, is_detector
+from persistill.models.detection.detector import Detector
+from persistill.models.detection.parts import is_detector
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.feature_extraction.wrapper import adapt
 from persistill.utils.registry import import_object, is_own_code, parameters_of

@@ -13,6 +13,13 @@ from persistill.models.base import Network
 from persistill.models.detection.image_batch import GivenImages, NoTransform, check_images, to_image_list
 from persistill.models.detection.mixed_precision import exact_boxes
 from persistill.models.detection.output import DenseLevel, DetectionOutput
+from persistill.models.detection.parts import (
+    competes_with_background,
+    has_regions,
+    is_dense,
+    region_dim,
+    stated_normalization,
+)
 from persistill.models.encoder import Encoder
 from persistill.models.feature_extraction.feature_layout import Size, stride
 from persistill.structures import Detections, FeatureMapSpec, FeatureSpec, Objects
@@ -69,16 +76,16 @@ class Detector(Network):
             )
         probed = image_size or PROBED
         maps = _measure(name, backbone, in_channels, probed)
-        two_stage = _has_regions(module)
-        dim = _region_dim(module) if two_stage else [*maps.values()][-1].channels
+        two_stage = has_regions(module)
+        dim = region_dim(module) if two_stage else [*maps.values()][-1].channels
         super().__init__(name, FeatureSpec(in_channels, num_classes, dim, maps))
         self.module = module
         self.two_stage = two_stage
-        self.normalization = _normalization(getattr(module, "transform", None))
+        self.normalization = stated_normalization(getattr(module, "transform", None))
         if hasattr(module, "transform"):
             module.transform = NoTransform()
         self.detecting = True
-        self._softmax = _competes_with_background(module)
+        self._softmax = competes_with_background(module)
 
     @property
     def encoder(self) -> Encoder | None:
@@ -118,7 +125,7 @@ class Detector(Network):
         result: Any = ()
         halved = torch.is_autocast_enabled(batch.tensors.device.type)
         with exact_boxes(self.module) if halved else contextlib.nullcontext():
-            if self.training or self.detecting or not (self.two_stage or _is_dense(self.module)):
+            if self.training or self.detecting or not (self.two_stage or is_dense(self.module)):
                 with self._watched() as seen:
                     result = self.module(GivenImages(batch), inside)
             else:
@@ -241,15 +248,6 @@ def skip_detections(network: nn.Module) -> None:
             module.detecting = False
 
 
-def is_detector(module: nn.Module) -> bool:
-    """Whether a module is a detector with torchvision's calling convention: it has its transform and a backbone."""
-    if not (hasattr(module, "transform") and hasattr(module, "backbone")):
-        return False
-    from torchvision.models.detection.transform import GeneralizedRCNNTransform  # noqa: PLC0415  slow to import
-
-    return isinstance(module.transform, GeneralizedRCNNTransform)
-
-
 def _measure(name: str, backbone: nn.Module, in_channels: int, size: Size) -> dict[str, FeatureMapSpec]:
     """Channels and strides of the levels, of one black image in evaluation mode."""
     training = backbone.training
@@ -283,35 +281,6 @@ def _by_level(features: Any) -> dict[str, Tensor]:
 
 def _last(features: Mapping[str, Tensor]) -> Tensor:
     return [*features.values()][-1]
-
-
-def _is_dense(module: nn.Module) -> bool:
-    from torchvision.models.detection import FCOS, RetinaNet  # noqa: PLC0415  slow to import
-    from torchvision.models.detection.ssd import SSD  # noqa: PLC0415
-
-    return isinstance(module, FCOS | RetinaNet | SSD)
-
-
-def _has_regions(module: nn.Module) -> bool:
-    heads = getattr(module, "roi_heads", None)
-    return all(isinstance(getattr(heads, part, None), nn.Module) for part in ("box_head", "box_predictor"))
-
-
-def _region_dim(module: nn.Module) -> int:
-    predictor = module.get_submodule("roi_heads.box_predictor")
-    linear = next(layer for layer in predictor.modules() if isinstance(layer, nn.Linear))
-    return linear.in_features
-
-
-def _normalization(transform: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    mean, std = (getattr(transform, field, None) for field in ("image_mean", "image_std"))
-    return None if mean is None or std is None else (tuple(mean), tuple(std))
-
-
-def _competes_with_background(module: nn.Module) -> bool:
-    from torchvision.models.detection.ssd import SSD  # noqa: PLC0415
-
-    return isinstance(module, SSD)
 
 
 def _outside(found: Mapping[str, Tensor]) -> Detections:

@@ -11,6 +11,7 @@ PAGES = [
     "corruptions.md",
     "data.md",
     "detection.md",
+    "detection_tutorial.md",
     "evaluation.md",
     "export.md",
     "own_parts.md",

@@ -97,6 +97,10 @@ def test_intervals_are_those_of_the_draws(comparison: Comparison, sections: dict
     assert (margin.images, margin.verdict) == (24, "better")
 
 
+def test_one_corruption_is_no_mean_of_several(sections: dict[str, Section]) -> None:
+    assert sections["corruptions"].choices == ("fog",)
+
+
 def test_errors_are_stacked(comparison: Comparison, sections: dict[str, Section]) -> None:
     section = sections["detection-errors"]
     assert [mark.label for mark in section.marks] == [

@@ -43,7 +43,7 @@ def corruptions(comparison: Comparison) -> Section | str:
     ]
     counted = [name for name in names if name in COUNTED]
     curves = {_title(name): [name] for name in names}
-    if counted:
+    if len(counted) > 1:
         curves = {f"mean of {len(counted)} corruptions": counted, **curves}
     images = arms[0].runs[0].figure("corruptions", "images")
     others = [arm.label for arm in comparison.everyone if not _measured(arm)]

@@ -116,14 +116,9 @@ class Ranks:
             output: to the own rows.
             counts: of all ranks.
             fields: that anybody reads; the others are empty in the result.
-
-        Raises:
-            UserError: if the outputs are a detector's, whose rows are no images.
         """
         if self.size == 1:
             return output
-        if type(output) is not ModelOutput:
-            raise UserError("detectors are trained on one device; leave --devices away.")
         nothing, read = torch.zeros(0, device=self.device), set(fields)
         return ModelOutput(
             self.gather(output.logits, counts) if "logits" in read else nothing,

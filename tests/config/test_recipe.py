@@ -91,6 +91,14 @@ def test_a_size_of_crops_needs_crops() -> None:
         Train(augment=("flip",), crop_size=(96, 128))
 
 
+def test_parts_of_a_batch_hold_two_images_at_least() -> None:
+    assert Train(batch_size=8, accumulate=4).to_json()["accumulate"] == 4
+    with pytest.raises(UserError, match=r"accumulate=5 takes a batch in so many parts.*it can be 4 at most"):
+        Train(batch_size=8, accumulate=5)
+    # Left out where they change nothing, so that run folders of before keep their keys.
+    assert not {"accumulate", "sync_batchnorm"} & Train().to_json().keys()
+
+
 def test_a_share_or_a_count_of_images_is_held_out() -> None:
     assert Data(source="digits", validation=0.2).validation == 0.2
     assert Data(source="digits", validation=200).validation == 200

@@ -52,14 +52,16 @@ def plain(dropout: float = 0.0, *, norm: bool = False) -> TinyNet:
     return network
 
 
-def train(network: nn.Module, folder: Path, *, auto_batch: bool = True, parts: int = 1) -> list[str]:
+def train(
+    network: nn.Module, folder: Path, *, auto_batch: bool = True, parts: int = 1, accumulate: int = 1
+) -> list[str]:
     torch.manual_seed(5)
     told = Told()
     record = fit(
         network,
         SyntheticBatches(),
         criterion=Criterion([KD(), SP()], task=Classification()),
-        settings=SETTINGS,
+        settings=SETTINGS.model_copy(update={"accumulate": accumulate}),
         folder=RunFolder.create(folder, "student", "a", {}),
         fabric=make_fabric("cpu", SETTINGS),
         teachers=[OnlineTeacher(Frozen(copy.deepcopy(plain(norm=True))), "image")],
@@ -80,6 +82,15 @@ def test_the_update_is_that_of_the_whole_batch(most: int, parts: int, tmp_path: 
     assert set(small.asked) == {8 // parts}
     for (name, one), other in zip(whole.named_parameters(), small.network.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_parts_that_are_asked_for_are_taken_without_a_word(tmp_path: Path) -> None:
+    whole, small = plain(), Small(plain(), 8)
+    train(whole, tmp_path / "whole")
+    assert train(small, tmp_path / "parts", accumulate=4, parts=4, auto_batch=False) == []
+    assert set(small.asked) == {2}
+    for one, other in zip(whole.parameters(), small.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_a_batchnorm_is_said_to_see_parts_and_counts_each_once(tmp_path: Path) -> None:

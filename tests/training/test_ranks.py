@@ -13,6 +13,8 @@ import torch
 import training_in_ranks as trainings
 from safetensors.torch import load_file
 
+import persistill
+from persistill.errors import UserError
 from persistill.run_folder import DIVERGED
 from persistill.training import Ranks
 
@@ -136,3 +138,15 @@ def test_a_process_alone_tells_nobody_anything():
     with ranks.own_draws(0):
         state = torch.get_rng_state()
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_what_does_not_go_with_several_processes_is_refused(tmp_path, monkeypatch):
+    several = Ranks()
+    several.size = 2
+    message = r"--auto-batch is for one device; on several ones set train\.accumulate"
+    with torch.random.fork_rng(), pytest.raises(UserError, match=message):
+        trainings.train("SP, with norm", tmp_path, several, auto_batch=True)
+    monkeypatch.setattr("persistill.training.process_group.join", lambda _: several)
+    for options in ({"auto_batch": True}, {"workers": 2}, {"executor": "processes"}):
+        with pytest.raises(UserError, match="2 processes train together here, which goes with neither"):
+            persistill.run("kd_digits", out=tmp_path, **options)

@@ -102,7 +102,9 @@ def cases() -> dict[str, tuple[tuple[DistillationLoss, ...], bool, dict]]:
 FAULTS = {"diverges": ((SP(),), True, {}), "in too many parts": ((SP(),), False, {"accumulate": 3})}
 
 
-def train(name: str, root: Path, ranks: Ranks, *, stop_after: int | None = None, run: str = "") -> dict:
+def train(
+    name: str, root: Path, ranks: Ranks, *, stop_after: int | None = None, run: str = "", auto_batch: bool = False
+) -> dict:
     """The first weights, the last ones, those of the loss's parts, and the last epoch's record."""
     losses, norm, changes = (cases() | FAULTS)[name]
     torch.manual_seed(1)
@@ -132,6 +134,7 @@ def train(name: str, root: Path, ranks: Ranks, *, stop_after: int | None = None,
         fabric=make_fabric("cpu", settings),
         teachers=teachers,
         ranks=ranks,
+        auto_batch=auto_batch,
     )
     return {"before": before, "network": network.state_dict(), "criterion": criterion.state_dict(), "record": record}
 

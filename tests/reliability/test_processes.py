@@ -82,8 +82,10 @@ def test_a_mistake_of_the_user_ends_the_run_with_its_message(processes: Processe
 
 OWN_LOSS = """
 import threading
+from typing import Any
 
 from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
+from persistill.losses import KD
 
 
 class Broken(KD):

@@ -106,10 +106,11 @@ def _joined(values: list[Any]) -> Any:
 @contextlib.contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, for each module the mode in which it was afterwards."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
+    training = [module for module in network.modules() if module.training]
+    if training:  # otherwise there is nothing to change, and most steps of an evaluation are short
+        network.eval()
     try:
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in training:
+            module.training = True

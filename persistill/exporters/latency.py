@@ -10,7 +10,7 @@ from persistill.exporters.formats import OutputsFunction
 from persistill.utils.thread_count import computing_with
 
 BATCHES = (1, 64)
-LEAST, MOST, SECONDS = 3, 100, 0.25
+LEAST, MOST, SECONDS = 3, 100, 0.1
 """Calls that are timed, for each size of batch: as many as fit into the seconds."""
 
 

@@ -63,8 +63,11 @@ def initialize(network: nn.Module) -> None:
     """Initialize the weights as the literature of these networks does; ``torch.manual_seed`` seeds them.
 
     Convolutions: normal, mean 0, variance 2 / (kernel area x output channels) (He et al. 2015, fan-out), bias 0.
-    Batch normalization: scale 1, shift 0. Last layer: PyTorch's uniform weights, bias 0.
+    Batch normalization: scale 1, shift 0. Last layer: PyTorch's uniform weights, bias 0. Weights without memory (on
+    the meta device) are left alone: others will take their place, and to draw none imports a compiler of torch's.
     """
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

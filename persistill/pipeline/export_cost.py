@@ -11,7 +11,7 @@ from persistill.exporters import latency
 from persistill.exporters.program_file import to_program
 from persistill.pipeline.context import Context
 from persistill.pipeline.network_stage import build
-from persistill.pipeline.stages.export import CALIBRATING, count_spread
+from persistill.pipeline.stages.export import count_calibrating, count_compared
 from persistill.utils.thread_count import computing_with
 
 _LIBRARIES, _GRAPH = 2.5, 4.0
@@ -43,9 +43,9 @@ def export_seconds(context: Context) -> float:
     chosen = set(context.recipe.formats or known) - set(impossible)
     written = [name for name, file in known.items() if name in chosen and not file.missing()]
     splits, files = context.data.splits, {"safetensors", *written}
-    compared = (1 + len(files)) * count_spread(splits.test, context.task.export.compared)
+    compared = (1 + len(files)) * count_compared(splits.test, context.task.export)
     timed = sum(max(latency.SECONDS, (1 + latency.LEAST) * batch * answer) for batch in kind.timed)
-    calibrated = _CALIBRATION * count_spread(splits.train, CALIBRATING) if "int8" in written else 0.0
+    calibrated = _CALIBRATION * count_calibrating(splits.train) if "int8" in written else 0.0
     return (_LIBRARIES + _GRAPH * follow if written else 0.0) + answer * (compared + calibrated) + len(files) * timed
 
 

@@ -46,6 +46,14 @@ def test_a_network_comes_back_bit_for_bit(network, path):
     assert torch.equal(found(x).logits, network(x).logits)
 
 
+def test_no_weights_are_drawn_that_those_of_the_file_replace(path, monkeypatch):
+    def drawn(*_: object, **__: object) -> None:
+        raise AssertionError("weights were drawn, for which torch imports a compiler where they have no memory")
+
+    monkeypatch.setattr(torch.nn.init, "kaiming_normal_", drawn)
+    load(path)
+
+
 def test_a_loaded_network_can_be_trained(path):
     found, _ = load(path)
     assert not found.training

@@ -18,9 +18,10 @@ from persistill.run_folder import Kind, RunFolder
 
 CALIBRATING = 256
 """Training images on which int8 ranges are measured, at most."""
-_PIXELS, _LEAST = 2**19, 64
-"""Of all images that are compared, or calibrated on: 512 of 32x32, 128 of 64x64, and no fewer than 64 of any size. What
-more of large images would tell is little, and every format answers each of them."""
+_PIXELS, _CALIBRATING_PIXELS, _LEAST = 2**19, 2**18, 64
+"""Of all images that are compared, 512 of 32x32 and 128 of 64x64; of all that are calibrated on, 256 and 64; and no
+fewer than 64 of any size. What more of large images would tell is little: every format answers each of them, and ranges
+are measured on all activations of an image."""
 
 
 class ExportStage(Stage):
@@ -45,7 +46,7 @@ class ExportStage(Stage):
     ) -> None:
         self.choice, self.evaluations, self.quantized = choice, dict(evaluations), quantized
         self.formats, measured = formats, list(self.evaluations.values())
-        inputs = {"choice": choice.key, "evaluations": [stage.key for stage in measured], "format": 4}
+        inputs = {"choice": choice.key, "evaluations": [stage.key for stage in measured], "format": 5}
         if quantized is not None:
             inputs["quantized"] = quantized.key
         if formats is not None and tuple(formats) != tuple(exporters.FORMATS):
@@ -91,7 +92,8 @@ def write_export(
     Returns:
         What ``exporters.export_student`` returns.
     """
-    compared, calibrating = _spread(splits.test, task.compared), _spread(splits.train, CALIBRATING)
+    compared = _spread(splits.test, count_compared(splits.test, task))
+    calibrating = _spread(splits.train, count_calibrating(splits.train))
     return exporters.export_student(
         network,
         about,
@@ -105,13 +107,21 @@ def write_export(
     )
 
 
-def _spread(images: ImageDataset, most: int) -> Tensor:
-    """Evenly spaced positions."""
-    count = count_spread(images, most)
-    return torch.arange(count) * len(images) // count
-
-
-def count_spread(images: ImageDataset, most: int) -> int:
+def count_compared(images: ImageDataset, task: exporters.ExportTask) -> int:
     """How many of some images every file answers: fewer of large ones, and no more than there are."""
+    return _affordable(images, task.compared, _PIXELS)
+
+
+def count_calibrating(images: ImageDataset) -> int:
+    """On how many of some images ranges are measured, likewise."""
+    return _affordable(images, CALIBRATING, _CALIBRATING_PIXELS)
+
+
+def _affordable(images: ImageDataset, most: int, pixels: int) -> int:
     _, height, width = images.shape
-    return min(most, max(_LEAST, _PIXELS // (height * width)), len(images))
+    return min(most, max(_LEAST, pixels // (height * width)), len(images))
+
+
+def _spread(images: ImageDataset, count: int) -> Tensor:
+    """Evenly spaced positions."""
+    return torch.arange(count) * len(images) // count

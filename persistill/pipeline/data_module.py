@@ -68,6 +68,11 @@ class DataModule:
         if self._recipe.data.cache == "resized":
             self.splits = keep_resized(self.splits, out, self._progress)
 
+    @property
+    def measures_normalization(self) -> bool:
+        """Whether means and standard deviations are measured on all training images, as nothing states them."""
+        return stated_normalization(self._recipe, self.splits.train.shape[0]) is None
+
     @cached_property
     def normalization(self) -> Normalization:
         """Channel means and standard deviations of the images: stated by the recipe or measured on training data."""

@@ -120,8 +120,10 @@ class Pipeline:
         Raises:
             UserError: if a folder was written by another recipe, or a stage finds a mistake that its user can mend.
         """
-        self.context.data.keep_resized(self.out)
+        if self.context.data.measures_normalization:  # which takes every image: of a cache it is read, and not decoded
+            self.context.data.keep_resized(self.out)
         self.probe()
+        self.context.data.keep_resized(self.out)
         with chosen_threads(self.context, self.graph, workers=1 if executor is None else executor.workers):
             self._work([self.graph.comparison], executor)
             folder = self.graph.comparison.open(self.context)

@@ -133,13 +133,13 @@ def test_masks(tmp_path):
         assert (other.fetch_targets(index) < 0).any()
 
 
-def recipe(**options):
+def recipe(batch_size=16, **options):
     return Recipe(
         name="cached",
         data=Data(source="digits", train=60, validation=20, test=20, **options),
         student=Model(name="resnet-8x4"),
         arms={"alone": Arm()},
-        train=Train(epochs=1, batch_size=16),
+        train=Train(epochs=1, batch_size=batch_size),
         seeds=(0,),
     )
 
@@ -154,6 +154,13 @@ def test_a_training_is_the_same_with_a_cache_and_without(tmp_path, monkeypatch):
     assert found[0] == found[1]
     assert (tmp_path / "resized" / resized_cache.FOLDER).is_dir()
     assert not (tmp_path / "off" / resized_cache.FOLDER).exists()
+
+
+def test_mistakes_are_told_before_images_are_decoded(tmp_path):
+    wrong = recipe(batch_size=1000, cache="resized", mean=(0.3,), std=(0.4,))
+    with pytest.raises(UserError, match="batch"):
+        Pipeline(wrong, tmp_path, device="cpu").run()
+    assert not (tmp_path / resized_cache.FOLDER).exists()
 
 
 def test_a_note_tells_of_the_cache(splits, tmp_path):

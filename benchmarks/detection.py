@@ -22,7 +22,7 @@ from persistill.config import Data
 from persistill.data import BoxAugmentation, Loader, load_boxes, measure_normalization
 from persistill.losses import AT, CWD, ICKD, SEKD, FitNet, MethodContext
 from persistill.losses.detection import FGD, MGD, PKD, BoxFeature, DenseKD, OnLevels
-from persistill.models import Detector, build
+from persistill.models import DenseLevel, Detector, build
 from persistill.structures import Objects, pack_objects, unpack_objects
 from persistill.utils.progress import Silent
 
@@ -68,7 +68,12 @@ def cost(name: str) -> None:
     target = pack_objects(targets)
     for label, loss in COSTS.items():
         output = student(images, targets)
-        output = output._replace(feature_maps={k: v.detach().requires_grad_() for k, v in output.feature_maps.items()})
+        # Cut off from the network, whose own gradient is in the time of the step.
+        levels = [
+            DenseLevel(*(part.detach().requires_grad_() for part in level[:3]), level[3]) for level in output.levels
+        ]
+        maps = {name: level.detach().requires_grad_() for name, level in output.feature_maps.items()}
+        output = output._replace(feature_maps=maps, levels=levels)
         module = loss.build(MethodContext(output, [taught], target))
 
         def term(module=module, output=output) -> None:

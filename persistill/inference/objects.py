@@ -9,6 +9,9 @@ from persistill.inference.image_files import UnreadableImage, read_batches
 from persistill.inference.predictor import Predictor
 from persistill.utils.progress import Progress
 
+DRAWN = ".boxes.png"
+"""Ending of the images that ``detect.py`` draws beside others."""
+
 
 class ImageObjects(NamedTuple):
     """An image file, and what was found in it.
@@ -31,10 +34,11 @@ def find_in_files(
 
     Args:
         student: a detector.
-        files: of any size and format.
+        files: of any size and format; images that ``detect.py`` has drawn among them are passed over.
         threshold: least score.
         progress: told how many files were dealt with.
     """
+    files = [file for file in files if not file.name.endswith(DRAWN)]
     found: list[ImageObjects] = []
     unreadable: list[UnreadableImage] = []
     for some, pixels, sizes in read_batches(student, files, unreadable, progress):

@@ -236,6 +236,7 @@ def test_the_command_lists_objects_and_draws_them(delivered, predict, photo, tmp
     plain.parent.mkdir()
     Image.new("RGB", (64, 48)).save(plain)
     (tmp_path / "images" / "broken.png").write_bytes(b"none")
+    Image.new("RGB", (64, 48)).save(tmp_path / "images" / "black.boxes.png")  # as detect.py draws it: passed over
     sheet, table = tmp_path / "sheet.png", tmp_path / "objects.csv"
     code, out, err = predict(photo, plain.parent, "--threshold", "0.6", "--sheet", sheet, "--csv", table, "--json")
     assert (code, "Left out" in err) == (3, True)

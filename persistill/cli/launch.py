@@ -135,6 +135,8 @@ def _environment(count: int) -> dict[str, str]:
         "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
+        # Where the name of a machine leads nowhere, as in some containers, gloo looks for its address, and warns.
+        **({"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo")} if sys.platform == "linux" else {}),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // count))),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }

@@ -155,6 +155,7 @@ class Kills:
             for stage in server.plan
         ]
         self.made: dict[str, Path] = {}
+        self._shortest: dict[Job, float] = {}
 
     def _let_be(self, job: Job, out: Path) -> Job:
         (answer,) = self.server.ask(out, **job.request(out))
@@ -211,6 +212,7 @@ class Kills:
         while number < kills:
             told = self._end_one(job, out, chance)
             if _done(job, told):  # before the signal came
+                self._shortest[job] = min(told["seconds"], self._shortest.get(job, job.seconds))
                 self._compare(out, job, told)
                 out = self.prepared(job, "chain")
             else:
@@ -227,7 +229,8 @@ class Kills:
         if chance.random() < 0.5 or not (self.any_moment or signum == signal.SIGKILL):
             how = {"kill_at": chance.randint(1, max(2, job.operations))}
         else:
-            how = {"after": chance.uniform(0.02, max(0.1, job.seconds))}
+            # Whatever slowed the first one down must not let the signals come when all is done.
+            how = {"after": chance.uniform(0.02, max(0.1, self._shortest.get(job, job.seconds)))}
         (told,) = self.server.ask(out, **job.request(out), **how, signal=signum)
         if not _done(job, told):
             assert told["status"] in ENDED[signum], (job, signum, told)

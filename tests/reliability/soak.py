@@ -66,7 +66,7 @@ def soak(seconds: float, most: int, seed: int, stop: threading.Event, total: Cou
     """Try until the time is over or there were enough kills of all that count them together.
 
     Args:
-        seconds: until then.
+        seconds: until then, once a run is there to compare with.
         most: kills, of all workers.
         seed: of what is drawn.
         stop: ends it before.
@@ -75,10 +75,10 @@ def soak(seconds: float, most: int, seed: int, stop: threading.Event, total: Cou
     Returns:
         Ways of damage -> how many were noticed, and how many tries failed.
     """
-    began, failed, damages = time.monotonic(), 0, Counter[str]()
+    failed, damages = 0, Counter[str]()
     with Server() as server, tempfile.TemporaryDirectory() as folder:
         kills = Kills(server, Path(folder), any_moment=True)
-        jobs = [*kills.jobs, *kills.commands]
+        jobs, began = [*kills.jobs, *kills.commands], time.monotonic()
         weights = [WEIGHTS.get(job.kind, 1.0) for job in jobs]
         number = 0
         while time.monotonic() - began < seconds and total.kills.total() < most and not stop.is_set():

@@ -167,7 +167,7 @@ def images(draw: random.Random, place: Path) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = read_file([path], (3, 6, 6), DEFAULT, 0)
-    assert found.reason if isinstance(found, UnreadableImage) else found.shape == (3, 6, 6)
+    assert found.reason if isinstance(found, UnreadableImage) else found[0].shape == (3, 6, 6)
     return 1
 
 

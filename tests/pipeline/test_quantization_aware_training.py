@@ -106,12 +106,12 @@ def test_the_int8_file_is_made_of_the_copy_and_the_float_files_of_the_student(
         network, about = models.load(pipeline.out / stage.folder_name / WEIGHTS)
         content = onnx_file.to_onnx(Student(network, about["mean"], about["std"]).eval(), (1, 8, 8), {}).content
         int8_file.write(content, {}, calibration, tmp_path / "int8.onnx")
-        answers[stage.kind] = onnx_file.open_session(tmp_path / "int8.onnx")(images)
+        answers[stage.kind] = onnx_file.open_session(tmp_path / "int8.onnx")(images)[0]
         answers[f"float {stage.kind}"] = network.eval()((images - about["mean"][0]) / about["std"][0]).logits.detach()
-    int8 = onnx_file.open_session(export.file("model.int8.onnx"))(images)
+    int8 = onnx_file.open_session(export.file("model.int8.onnx"))(images)[0]
     assert torch.equal(int8, answers["quantized"])
     assert not torch.equal(int8, answers["student"])
-    exact = onnx_file.open_session(export.file("model.onnx"))(images)
+    exact = onnx_file.open_session(export.file("model.onnx"))(images)[0]
     assert torch.allclose(exact, answers["float student"], atol=1e-4)
 
 

@@ -1,5 +1,6 @@
 """Image files below a folder."""
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -159,11 +160,8 @@ class _Search:
                     continue
                 name, through = prefix + entry.name, linked or entry.is_symlink()
                 if entry.is_dir():
-                    place = _place(Path(entry.path))
-                    if place in above or (through and place in self._above):
-                        self.back.append(name)
-                    else:
-                        self.collect(Path(entry.path), f"{name}/", above | {place}, linked=through)
+                    with contextlib.suppress(FileNotFoundError):  # folders that others remove meanwhile hold nothing
+                        self._descend(Path(entry.path), name, above, through=through)
                 elif not entry.is_file():
                     if entry.is_symlink() and is_image_name(entry.name):
                         self.broken.append(name)
@@ -171,6 +169,13 @@ class _Search:
                     self.found[name] = through
                 elif (ending := Path(entry.name).suffix.lower()) in OTHER_FORMATS:
                     self.others[ending] += 1
+
+    def _descend(self, folder: Path, name: str, above: frozenset[Place], *, through: bool) -> None:
+        place = _place(folder)
+        if place in above or (through and place in self._above):
+            self.back.append(name)
+        else:
+            self.collect(folder, f"{name}/", above | {place}, linked=through)
 
 
 def _place(path: Path) -> Place:

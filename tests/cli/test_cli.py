@@ -270,7 +270,6 @@ def test_a_pushed_student_takes_its_card_along(persistill, finished: Path, monke
         (["run", "kd_digits", "--set", "arms.kd.methods.0.weight=nan"], "KD.weight"),
         (["run", "kd_digits", "--device", "gpu"], "unknown device 'gpu'"),
         (["run", "kd_digits", "--set", "teachers.image.weights=missing.safetensors"], "no file 'missing.safetensors'"),
-        (["check", "/"], "persistill distill --data / --teacher NETWORK"),
         (["eval", "nowhere"], "is not a run folder"),
         (["report", "nowhere"], "is not a run folder"),
         (["frobnicate"], "frobnicate"),

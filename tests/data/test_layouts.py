@@ -1,6 +1,7 @@
 """Layouts that people have: what is understood of them, and what a user is told."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -401,3 +402,17 @@ def test_a_table_that_is_no_text(tmp_path):
     (folder / "labels.csv").write_bytes(os.urandom(64) + b"\xff")
     with pytest.raises(UserError, match="no text in UTF-8"):
         load(Data(source=str(folder)))
+
+
+def test_folders_that_are_removed_while_images_are_looked_for_hold_nothing(tmp_path, monkeypatch):
+    write_folder(tmp_path, {"kept": 1, "removed": 0})
+    scandir = os.scandir
+
+    def removing(folder):
+        if Path(folder).name == "removed":
+            Path(folder).rmdir()
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", removing)
+    assert find_image_files(tmp_path).names == ("kept/0.png",)
+    assert not (tmp_path / "removed").exists()

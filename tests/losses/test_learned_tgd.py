@@ -164,7 +164,8 @@ def test_gradients_are_finite(made_up, size, dtype):
 
 
 def test_teachers_and_alphas_must_agree(made_up):
-    with pytest.raises(UserError, match=r"LearnedTGD has 2 alphas \(0.5, 0.5\), one for each teacher, and 1"):
+    message = r"LearnedTGD has 2 alphas \(0.5, 0.5\), one for each teacher; given: 1 teacher\."
+    with pytest.raises(UserError, match=message):
         LearnedTGD().build(MethodContext(made_up(0), [made_up(1)], TARGET))
 
 

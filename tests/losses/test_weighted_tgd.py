@@ -172,7 +172,7 @@ def test_gradients_are_finite(made_up, kind, dtype):
 def test_teachers_and_alphas_must_agree(made_up):
     for count in (1, 3):
         with pytest.raises(
-            UserError, match=rf"WeightedTGD has 2 alphas \(0.5, 0.5\), one for each teacher, and {count}"
+            UserError, match=rf"WeightedTGD has 2 alphas \(0.5, 0.5\), one for each teacher; given: {count} teacher"
         ):
             WeightedTGD().terms(made_up(0), [made_up(i) for i in range(count)], TARGET)
     two = [torch.zeros(4, 5)] * 2

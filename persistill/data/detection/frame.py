@@ -7,9 +7,13 @@ from persistill.utils.preprocessing import Preprocessing, Resize, framing
 
 Size = tuple[int, int]
 
+_LEAST = 2.0**-6
+"""Pixels of a side, below which a box is taken for one that a rounding left at the edge: an object that ends just where
+the frame begins. In float32 such a box has no area, or none once it is mirrored."""
+
 
 def frame_objects(objects: RawObjects, size: Size, frame: Size, resize: Resize) -> RawObjects:
-    """Boxes in the frame, clipped to it; those that are not in it any more (of a "crop") are left out.
+    """Boxes in the frame, clipped to it; those of which nothing is in it any more (of a "crop") are left out.
 
     Args:
         objects: in pixels of the image.
@@ -18,10 +22,8 @@ def frame_objects(objects: RawObjects, size: Size, frame: Size, resize: Resize) 
         resize: how.
     """
     (height, width), (tall, wide) = size, frame
-    if size == frame:
-        return objects
     scale, shift = framing((width, height), (wide, tall), Preprocessing(resize))
     boxes = objects.boxes * np.tile(scale, 2) + np.tile(shift, 2)
     inside = boxes.clip(0, [wide, tall, wide, tall])
-    kept = (inside[:, 2:] > inside[:, :2]).all(1)
+    kept = (inside[:, 2:] - inside[:, :2] >= _LEAST).all(1)
     return objects._replace(boxes=inside).select(kept)

@@ -1,12 +1,11 @@
 """What ``persistill distill`` chooses differently for each task, and how it tells the task from the data."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from persistill.autoconfig.level_methods import Suggest, level_methods
 from persistill.autoconfig.method_defaults import all_methods
@@ -14,8 +13,9 @@ from persistill.autoconfig.train_defaults import choose_batch_size
 from persistill.config import CLASSIFICATION, Data
 from persistill.data.detection.outline import box_layout, outline_boxes
 from persistill.data.sources.inspect import Outline, outline, outline_masks
+from persistill.data.sources.parquet import read_schema
 from persistill.data.sources.shards import shard_files
-from persistill.errors import unknown
+from persistill.errors import UserError, unknown
 from persistill.losses import CWD, KD, Suggestion
 from persistill.utils.preprocessing import Resize
 
@@ -173,7 +173,8 @@ def _has_masks(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     if files := shard_files(folder, ".parquet"):
-        columns = [field for field in pq.read_schema(files[0]) if "bytes" in str(field.type)]
-        return len(columns) == 2
+        with contextlib.suppress(UserError):  # of a damaged file, whose reader says so
+            return sum("bytes" in str(field.type) for field in read_schema(files[0])[0]) == 2
+        return False
     roots = [folder, *(path for path in folder.iterdir() if path.is_dir())]
     return any((root / "images").is_dir() and (root / "masks").is_dir() for root in roots)

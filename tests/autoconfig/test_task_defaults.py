@@ -62,6 +62,18 @@ def test_the_task_is_told_from_the_layout(squares: str, masks: Path, tmp_path: P
         assert guess_task(str(other)) == ("classification", "")
 
 
+def test_files_that_cannot_be_read_speak_for_no_task(tmp_path: Path) -> None:
+    for name in ("cats/cat", "cats/dog", "table"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "cats" / "notes.yaml").write_text("one: [")
+    (tmp_path / "table" / "train.parquet").write_bytes(b"cut")
+    for name in ("cats", "table"):
+        assert guess_task(str(tmp_path / name)) == ("classification", "")
+    for task in ("classification", "segmentation", "detection"):
+        with pytest.raises(UserError, match=r"train\.parquet cannot be read as Parquet"):
+            defaults_of(task).outline(Data(source=str(tmp_path / "table")))
+
+
 def test_a_folder_that_speaks_for_two_tasks_speaks_for_none(squares: str, tmp_path: Path) -> None:
     for name in ("images", "labels", "masks"):
         (tmp_path / name).mkdir()

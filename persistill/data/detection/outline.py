@@ -1,14 +1,14 @@
 """What images with boxes a source holds, found out before anything is decoded."""
 
+import contextlib
 from collections import Counter
 from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from persistill.config import Data
 from persistill.data.detection.checked_source import check_source
 from persistill.data.detection.load import FORMATS, open_box_source
 from persistill.data.sources.inspect import Outline, read_headers
+from persistill.data.sources.parquet import read_schema
 from persistill.data.sources.shards import shard_files
 from persistill.data.splits import draw_splits
 from persistill.errors import UserError
@@ -24,7 +24,9 @@ def box_layout(folder: Path) -> str | None:
     if not folder.is_dir():
         return None
     if files := shard_files(folder, ".parquet"):
-        return "Hugging Face" if "objects" in pq.read_schema(files[0]).names else None
+        with contextlib.suppress(UserError):  # of a damaged file, whose reader says so
+            return "Hugging Face" if "objects" in read_schema(files[0])[0].names else None
+        return None
     return next((name for name, (fits, _) in FORMATS.items() if fits(folder)), None)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 
 from persistill.data.detection.box_source import BoxRows, BoxSource, RawObjects, raw_objects
@@ -17,6 +16,7 @@ from persistill.data.sources.parquet import (
     download_tables,
     image_columns,
     open_tables,
+    read_schema,
 )
 from persistill.errors import UserError
 
@@ -85,7 +85,7 @@ def read_box_parquet(folder: Path, files: Sequence[Path], box_format: BoxFormat 
         UserError: if a file is damaged, files disagree, there are no such columns, or nothing tells what the numbers
             are.
     """
-    metadata = pq.read_schema(files[0]).metadata or {}
+    metadata = read_schema(files[0])[0].metadata or {}
     stated = next((json.loads(metadata[key]) for key in _NAMES if key in metadata), None)
     said = metadata.get(b"bbox_format", b"").decode()[:4]
     known: BoxFormat | None = "xyxy" if said == "xyxy" else "xywh" if said == "xywh" else None

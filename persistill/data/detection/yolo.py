@@ -1,5 +1,6 @@
 """Folders in the layout of YOLO: one text file an image, with shares of its sides."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,15 @@ class YOLORows:
 
 
 def is_yolo(folder: Path) -> bool:
-    """Whether a folder looks like it: a YAML file that names classes, or folders ``labels``."""
-    return _yaml(folder) is not None or any(folder.glob(LABELS)) or any(folder.glob(f"*/{LABELS}"))
+    """Whether a folder looks like it: folders ``labels``, or a YAML file that names classes.
+
+    A YAML file alone that cannot be read may be about anything.
+    """
+    if any(folder.glob(LABELS)) or any(folder.glob(f"*/{LABELS}")):
+        return True
+    with contextlib.suppress(UserError):
+        return _yaml(folder) is not None
+    return False
 
 
 def read_yolo(folder: Path) -> BoxSource:

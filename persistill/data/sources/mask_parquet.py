@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow.parquet as pq
 from PIL import Image
 
 from persistill.data.sources.base import Blocks, IntArray, MaskRows, MaskSource
@@ -16,6 +15,7 @@ from persistill.data.sources.parquet import (
     download_tables,
     image_columns,
     open_tables,
+    read_schema,
 )
 from persistill.data.sources.parquet_in_place import ShardColumn, ShardTable, open_in_place, told_of
 from persistill.data.sources.row_groups import RowGroups
@@ -100,7 +100,7 @@ def read_mask_parquet(folder: Path, files: Sequence[Path], label: str | None, *,
     Raises:
         UserError: if a file is damaged, files disagree, or there are no two such columns.
     """
-    metadata = pq.read_schema(files[0]).metadata or {}
+    metadata = read_schema(files[0])[0].metadata or {}
     try:
         names = json.loads(metadata.get(b"classes", b"null"))
     except ValueError:

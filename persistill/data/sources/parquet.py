@@ -187,6 +187,19 @@ def filled_shards(folder: Path, files: Sequence[Path]) -> tuple[dict[str, list[P
     return filled, features
 
 
+def read_schema(file: Path) -> tuple[pa.Schema, int]:
+    """The columns of a Parquet file, and the number of its rows.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    try:
+        with pq.ParquetFile(file) as opened:
+            return opened.schema_arrow, opened.metadata.num_rows
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from None
+
+
 def _schema(file: Path) -> tuple[Any, int]:
     """The columns of a Parquet file as ``datasets`` knows them, and the number of its rows.
 
@@ -195,11 +208,7 @@ def _schema(file: Path) -> tuple[Any, int]:
     """
     from datasets import Features  # noqa: PLC0415
 
-    try:
-        with pq.ParquetFile(file) as opened:
-            schema, rows = opened.schema_arrow, opened.metadata.num_rows
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from None
+    schema, rows = read_schema(file)
     try:
         return Features.from_arrow_schema(schema), rows
     except Exception as error:  # noqa: BLE001  whatever comes of reading JSON of any shape

@@ -7,10 +7,8 @@ from typing import NamedTuple
 from persistill.inference.found_objects import FoundObject
 from persistill.inference.image_files import UnreadableImage, read_batches
 from persistill.inference.predictor import Predictor
+from persistill.utils.image_files import DRAWN_BOXES
 from persistill.utils.progress import Progress
-
-DRAWN = ".boxes.png"
-"""Ending of the images that ``detect.py`` draws beside others."""
 
 
 class ImageObjects(NamedTuple):
@@ -38,7 +36,7 @@ def find_in_files(
         threshold: least score.
         progress: told how many files were dealt with.
     """
-    files = [file for file in files if not file.name.endswith(DRAWN)]
+    files = [file for file in files if not file.name.endswith(DRAWN_BOXES)]
     found: list[ImageObjects] = []
     unreadable: list[UnreadableImage] = []
     for some, pixels, sizes in read_batches(student, files, unreadable, progress):

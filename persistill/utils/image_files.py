@@ -19,6 +19,9 @@ OTHER_FORMATS = frozenset(
 )
 """Endings of images in formats that are not read."""
 
+DRAWN_BOXES = ".boxes.png"
+"""Ending of the images that ``detect.py`` draws beside others."""
+
 Place = tuple[int, int]
 
 

@@ -56,6 +56,15 @@ def test_every_layout_gives_the_same(layout, tmp_path):
     assert found == BOXES
 
 
+def test_images_that_were_drawn_with_boxes_are_no_images_without_objects(tmp_path):
+    folder = write_yolo(tmp_path / "data")
+    drawn = folder / "images" / "train" / "a.boxes.png"
+    drawn.write_bytes((folder / "images" / "train" / "a.png").read_bytes())
+    assert len(open_box_source(str(folder)).parts["train"]) == len(BOXES)
+    (folder / "labels" / "train" / "a.boxes.txt").write_text("0 0.5 0.5 0.2 0.2\n")  # of somebody's own
+    assert len(open_box_source(str(folder)).parts["train"]) == len(BOXES) + 1
+
+
 def test_parts_and_lists(tmp_path):
     voc = write_voc(tmp_path / "voc", lists={"train": ["a.png", "b.png"], "val": ["c.png"], "test": ["d.png"]})
     assert {part: len(rows) for part, rows in open_box_source(str(voc)).parts.items()} == {

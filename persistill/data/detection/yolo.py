@@ -13,7 +13,7 @@ from persistill.data.detection.box_source import BoxRows, BoxSource, RawObjects,
 from persistill.data.sources.base import part_of
 from persistill.data.sources.image_folder import subfolders
 from persistill.errors import UserError
-from persistill.utils.image_files import find_image_files
+from persistill.utils.image_files import DRAWN_BOXES, find_image_files
 from persistill.utils.image_reader import open_image
 
 IMAGES, LABELS = "images", "labels"
@@ -92,7 +92,8 @@ def read_yolo(folder: Path) -> BoxSource:
     * Without: ``images`` and ``labels`` in the folder, with folders of parts inside, or in its folders of parts;
       classes in ``classes.txt``, one a line.
 
-    The labels of ``.../images/.../x.jpg`` are ``.../labels/.../x.txt``.
+    The labels of ``.../images/.../x.jpg`` are ``.../labels/.../x.txt``. Images that ``detect.py`` has drawn beside
+    others are passed over: without a text file of their own, they would stand for images without objects.
 
     Raises:
         UserError: if there are no images, no names of classes, or a folder that is named is not there.
@@ -108,9 +109,10 @@ def read_yolo(folder: Path) -> BoxSource:
     rows: dict[str, BoxRows] = {}
     for part, images in folders.items():
         found = [images / name for name in find_image_files(images).names]
-        if not found:
+        labeled = [(path, label) for path in found if (label := _label_file(path)).exists() or not _is_drawn(path)]
+        if not labeled:
             raise UserError(f"{images} holds no images.")
-        rows[part] = YOLORows(folder, found, [_label_file(path) for path in found])
+        rows[part] = YOLORows(folder, *zip(*labeled, strict=True))
     if "train" not in rows:
         raise UserError(f"{folder} has no training images; its parts are: {', '.join(rows) or 'none'}.")
     return BoxSource(classes, rows, {part: str(images) for part, images in folders.items()})
@@ -172,6 +174,10 @@ def _class_file(folder: Path) -> tuple[str, ...]:
             names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             return _names(path, names)
     raise UserError(f"{folder} says no names of classes: write them into {places[0]}, one a line, or into a data.yaml.")
+
+
+def _is_drawn(image: Path) -> bool:
+    return image.name.endswith(DRAWN_BOXES)
 
 
 def _label_file(image: Path) -> Path:

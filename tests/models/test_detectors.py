@@ -331,6 +331,8 @@ def test_boxes_of_fcos_begin_at_one_stride():
     for level in levels:  # those at 0 have no gradient, and a training can lose all of them
         assert level.boxes.mean().item() == pytest.approx(1, abs=0.3)
         assert (level.boxes > 0).float().mean() > 0.95
+    theirs = models.build("torchvision/fcos_resnet50_fpn", 3, 4, (64, 64)).get_submodule("module.head.regression_head")
+    assert theirs.get_parameter("bbox_reg.bias").eq(1).all()
 
 
 @pytest.mark.parametrize("head", ["fcos", "retinanet", "faster-rcnn"])

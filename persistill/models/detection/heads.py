@@ -33,11 +33,17 @@ def fcos(encoder: Encoder, width: int, num_labels: int) -> nn.Module:
     backbone = FPNBackbone(encoder, width, Pyramid(3, "conv"))
     anchors = _anchors(((stride,) for stride in backbone.strides), (1.0,))
     module: Any = FCOS(backbone, num_labels, anchor_generator=anchors, score_thresh=_THRESHOLD)
-    # Distances from a place to the edges go through a ReLU, and those that begin at 0 or below may never learn. They
-    # begin at one stride, as in the paper, where they are exp(0).
-    nn.init.ones_(module.head.regression_head.bbox_reg.bias)
+    begin_at_one_stride(module)
     made: nn.Module = module
     return made
+
+
+def begin_at_one_stride(module: Any) -> None:
+    """Have the boxes of an FCOS begin at one stride, as in the paper, where distances begin at exp(0).
+
+    torchvision's go through a ReLU and begin around 0: those that come to lie below it at all places never learn.
+    """
+    nn.init.ones_(module.head.regression_head.bbox_reg.bias)
 
 
 def retinanet(encoder: Encoder, width: int, num_labels: int) -> nn.Module:

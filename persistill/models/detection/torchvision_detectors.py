@@ -8,6 +8,7 @@ from torch import Tensor
 
 from persistill.errors import UserError, first_line, unknown
 from persistill.models.detection.detector import Detector
+from persistill.models.detection.heads import begin_at_one_stride
 from persistill.models.feature_extraction.feature_layout import Size
 from persistill.models.libraries import replace_first_convolution
 
@@ -49,7 +50,7 @@ def check_torchvision_detector(name: str) -> None:
 
 
 def build_torchvision_detector(name: str, in_channels: int, num_classes: int, image_size: Size | None) -> Detector:
-    """A detector of torchvision with random weights; nothing is downloaded.
+    """A detector of torchvision with random weights; nothing is downloaded. Boxes of FCOS begin at one stride.
 
     Args:
         name: as torchvision writes it, "fcos_resnet50_fpn".
@@ -65,6 +66,8 @@ def build_torchvision_detector(name: str, in_channels: int, num_classes: int, im
 
     check_torchvision_detector(name)
     module = models.get_model(name, weights=None, weights_backbone=None, num_classes=1 + num_classes)
+    if isinstance(module, models.detection.FCOS):
+        begin_at_one_stride(module)
     if in_channels != 3:
         replace_first_convolution(module.backbone, in_channels)
     native: Size | None = module.transform.fixed_size

@@ -279,10 +279,11 @@ def _reasons(
         for loss in arm.methods:
             if dead := ", ".join(loss.constant_terms(len(seen.classes))):
                 said.append(f"{type(loss).__name__} of {name} has no term {dead}: with two classes it is constant.")
+    task = TASKS.find(recipe.task)
     measured = recipe.evaluation(seen.train)
     if options.quick:
         said.append("As --quick says, networks are measured without corruptions, attacks and likeness to the teacher.")
-    elif recipe.evaluate.corruptions and not recipe.evaluate.attacks:
+    elif recipe.evaluate.corruptions and not task.applicable(recipe.evaluate).attacks:
         said.append(
             f"Robustness is measured on up to {measured.corrupted} corrupted test images, as suits the length of the "
             "training: --set evaluate.corruption_images=1000 chooses another number, --quick leaves it out."
@@ -294,10 +295,12 @@ def _reasons(
             "evaluate.attack_images=500 choose others, --quick leaves both out."
         )
     else:
+        attacked = bool(task.applicable(Evaluate()).attacks)
+        left_out = "corruptions and attacks" if attacked else "corruptions"
+        more = ", --set evaluate.attacks=8" if attacked else ""
         said.append(
-            "Images are large, so networks are measured under noise but not under corruptions and attacks, which "
-            "would ask them about each image a hundred times: --set evaluate.corruptions=standard, --set "
-            "evaluate.attacks=8."
+            f"Images are large, so networks are measured under noise but not under {left_out}, which would ask them "
+            f"about each image a hundred times: --set evaluate.corruptions=standard{more}."
         )
     if options.epochs is None:
         said.append(f"{train.epochs} epochs of {seen.train // train.batch_size} steps; --epochs chooses others.")

@@ -95,6 +95,10 @@ def test_what_suits_detectors_is_chosen() -> None:
     assert still.recipe.teacher_cache == "off"  # what heads say at each place is not stored
     assert "GiB" not in " ".join(still.reasons)
     assert make_recipe(options(size=(32, 32)), SEEN).recipe.evaluate.attacks == ()
+    assert "--set evaluate.corruptions=standard." in " ".join(reasons)
+    changed = make_recipe(options(), SEEN, changes={"evaluate.corruptions": "standard", "evaluate.attacks": "8"})
+    assert "corrupted test images" in " ".join(changed.reasons)
+    assert not any("attack" in reason for reason in (*reasons, *changed.reasons))  # detectors are not attacked
 
 
 def test_every_method_for_detectors_fits_the_task() -> None:

@@ -160,7 +160,16 @@ def test_an_interrupted_training_ends_with_the_same_weights(finished, tmp_path, 
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_stored_teachers_teach_levels(finished, squares, tmp_path):
+def test_stored_teachers_teach_levels(finished, squares, tmp_path, monkeypatch):
+    monkeypatch.setattr("persistill.tasks.detection.task._PIXELS", 2 * 48 * 48)
+    asked, forward = [], models.Detector.forward
+
+    def counting(detector, x, *given):
+        if not detector.detecting and not detector.training:
+            asked.append(len(x))
+        return forward(detector, x, *given)
+
+    monkeypatch.setattr(models.Detector, "forward", counting)
     stored = recipe(
         squares,
         arms={"levels": Arm(methods=(PKD(), OnLevels(loss=FitNet(), region="objects")), teachers=IMAGE)},
@@ -169,6 +178,8 @@ def test_stored_teachers_teach_levels(finished, squares, tmp_path):
     )
     pipeline = Pipeline(stored, tmp_path, device="cpu")
     local.run([pipeline.graph.students["levels", 0]], pipeline.context)
+    assert max(asked) == 2  # at a time, as many as an evaluation asks about
+    assert sum(asked) == len(pipeline.splits.train)
     refused = stored.with_value("arms", {"kd": Arm(methods=(DenseKD(),), teachers=IMAGE)})
     assert "stores the levels of detectors alone" in problems(refused)[0]
 

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from persistill.config import Evaluate
 from persistill.data import write_features
 from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import open_views
@@ -12,7 +13,7 @@ from persistill.run_folder import Kind, RunFolder
 from persistill.structures import OutputField
 
 BATCH = 256
-"""Images that a teacher is asked about at a time."""
+"""Images that a teacher is asked about at a time; fewer where the task says that memory would not hold them."""
 
 
 class FeaturesStage(Stage):
@@ -37,6 +38,7 @@ class FeaturesStage(Stage):
         assert precision != "off"
         teacher = online(context, self.teacher, context.recipe.train)
         views = open_views(context, [self.teacher.view])
-        batches = context.data.loader("train", views, batch_size=BATCH, shuffle_seed=None)
-        images = len(context.data.splits.train)
-        return write_features(folder.path, batches, images, teacher, self.fields, precision, context.progress)
+        train = context.data.splits.train
+        size = context.task.fitting(Evaluate(batch_size=BATCH), train.shape).batch_size
+        batches = context.data.loader("train", views, batch_size=size, shuffle_seed=None)
+        return write_features(folder.path, batches, len(train), teacher, self.fields, precision, context.progress)

@@ -26,7 +26,8 @@ from persistill.utils.preprocessing import Preprocessing
 
 CONFIG = "model.json"
 FORMAT = 2
-BATCH = 64
+BATCH, _PIXELS = 64, 2**22
+"""Images that a file is asked about at a time, and the pixels of larger ones: 64 of 256 x 256."""
 MADE = ("by static quantization", "by static quantization after quantization-aware training")
 """How an int8 file was made: from the student itself, or from a copy with quantization-aware training."""
 
@@ -96,7 +97,8 @@ def export_student(
     _refuse_others(folder, network, kinds)
     inputs = images.float() / 255
     # A batch of one, and then another size: a batch dimension that is not free would be noticed.
-    batches = [inputs[:1], *(torch.split(inputs[1:], BATCH) if len(inputs) > 1 else ())]
+    at_a_time = min(BATCH, max(2, _PIXELS // math.prod(inputs.shape[2:])))
+    batches = [inputs[:1], *(torch.split(inputs[1:], at_a_time) if len(inputs) > 1 else ())]
     expected = task.outputs.reference(network, about, batches)
     config = _config(network, about, expected, task)
     source = _source(network, about, config, calibration, task.outputs)

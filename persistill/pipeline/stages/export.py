@@ -22,6 +22,9 @@ _PIXELS, _CALIBRATING_PIXELS, _LEAST = 2**19, 2**18, 64
 """Of all images that are compared, 512 of 32x32 and 128 of 64x64; of all that are calibrated on, 256 and 64; and no
 fewer than 64 of any size. What more of large images would tell is little: every format answers each of them, and ranges
 are measured on all activations of an image."""
+_HELD, _FEWEST = 2**22, 8
+"""Pixels of all images that are calibrated on, and how few they may be: the quantizer holds the activations of all of
+them at a time, a kB a pixel of a small detector's."""
 
 
 class ExportStage(Stage):
@@ -113,8 +116,9 @@ def count_compared(images: ImageDataset, task: exporters.ExportTask) -> int:
 
 
 def count_calibrating(images: ImageDataset) -> int:
-    """On how many of some images ranges are measured, likewise."""
-    return _affordable(images, CALIBRATING, _CALIBRATING_PIXELS)
+    """On how many of some images ranges are measured, likewise; of large ones as many as memory holds."""
+    _, height, width = images.shape
+    return min(_affordable(images, CALIBRATING, _CALIBRATING_PIXELS), max(_FEWEST, _HELD // (height * width)))
 
 
 def _affordable(images: ImageDataset, most: int, pixels: int) -> int:

@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from runs_equal import differences
@@ -18,7 +21,7 @@ from persistill.cli.app import _own_place
 from persistill.config import Train
 from persistill.errors import UserError
 from persistill.pipeline import Pipeline
-from persistill.pipeline.executors import local
+from persistill.pipeline.executors import local, worker
 from persistill.pipeline.executors.processes import Processes
 from persistill.utils.progress import Silent
 from persistill.utils.remote_fault import RemoteFaultError, frames_of
@@ -88,11 +91,15 @@ from persistill.config import Arm, Data, Model, Recipe, Teacher, Train
 from persistill.losses import KD
 
 
+class OwnError(Exception):
+    pass
+
+
 class Broken(KD):
     lock: Any = None
 
     def terms(self, student, teachers, target):
-        return {"kd": 1 / 0}
+        raise OwnError("it does not work")
 
 
 def recipe(method):
@@ -120,11 +127,12 @@ def own(tmp_path: Path) -> Path:
 
 def test_a_fault_is_raised_here_and_names_the_place_there(processes: Processes, own: Path, tmp_path: Path) -> None:
     pipeline = Pipeline(recipe_files.read(f"{own}:broken"), tmp_path, device="cpu")
-    with pytest.raises(ZeroDivisionError) as raised:
+    with pytest.raises(Exception, match="it does not work") as raised:
         processes.run(walk_of(pipeline, pipeline.graph.students["kd", 0]))
+    assert type(raised.value).__name__ == "OwnError"
     assert isinstance(raised.value.__cause__, RemoteFaultError)
-    assert "line 13, in terms" in str(raised.value.__cause__)
-    assert _own_place(frames_of(raised.value)) == "the recipe's file, line 13, in terms"
+    assert "line 17, in terms" in str(raised.value.__cause__)
+    assert _own_place(frames_of(raised.value)) == "the recipe's file, line 17, in terms"
 
 
 def test_what_cannot_be_sent_is_said(processes: Processes, own: Path, tmp_path: Path) -> None:
@@ -149,6 +157,22 @@ def test_a_stage_that_is_taken_back_is_stopped_and_the_process_goes_on(processes
     assert (tmp_path / student.folder_name / "checkpoint.safetensors").is_file()
     assert short.graph.students["alone", 0].complete(short.context)
     assert len(set(pids)) <= 2
+
+
+def test_a_stage_that_is_taken_back_before_it_is_begun_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    messages: list[tuple[bytes, str] | None] = [(b"job", "student"), None]
+    killed: list[int] = []
+    monkeypatch.setattr(worker.os, "kill", lambda _, signum: killed.append(signum))
+
+    def recv() -> tuple[bytes, str] | None:
+        if not messages:
+            raise EOFError
+        return messages.pop(0)
+
+    inbox: queue.SimpleQueue[tuple[bytes, str] | None] = queue.SimpleQueue()
+    worker._receive(SimpleNamespace(recv=recv), inbox, threading.Event())
+    assert [inbox.get(), inbox.get()] == [(b"job", "student"), None]
+    assert killed == [signal.SIGTERM] * 2
 
 
 def test_a_stage_whose_processes_are_always_lost_is_named(processes: Processes, tmp_path: Path) -> None:

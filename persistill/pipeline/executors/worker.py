@@ -142,10 +142,9 @@ def main(descriptor: int, device: str) -> None:
     with contextlib.suppress(KeyboardInterrupt, OSError):
         while (message := inbox.get()) is not None:
             with stop_at_once():
-                busy.set()
                 outcome = place.work(*message)
                 busy.clear()
-            connection.send(outcome)
+            connection.send_bytes(cloudpickle.dumps(outcome))  # an error's class may be of the recipe's file
 
 
 def _receive(
@@ -158,6 +157,8 @@ def _receive(
             message = connection.recv()
         except (EOFError, OSError):
             message, gone = None, True
+        if message is not None:
+            busy.set()  # and not when it is begun: what comes between would be lost
         if message is not None or gone:
             inbox.put(message)
         if message is None and busy.is_set():

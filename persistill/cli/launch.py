@@ -26,7 +26,7 @@ LOST = 76
 """Exit code of a process that ends because another one did, which is the one to be told of."""
 _LAUNCHER = "PERSISTILL_LAUNCHER"
 """The variable that holds, in each of the processes, the file that ends with the command that started them."""
-_SECONDS, _GRACE = 0.1, 20.0
+_SECONDS, _GRACE, _PATIENCE = 0.1, 20.0, 120.0
 
 
 def in_processes(devices: int | None) -> None:
@@ -36,7 +36,8 @@ def in_processes(devices: int | None) -> None:
         devices: how many; None or 1 for this process alone.
 
     Raises:
-        UserError: if this command was started by torchrun or srun for another number, or a process was lost.
+        UserError: if this command was started by torchrun or srun for another number, or a process was lost; and on
+            Windows, where a process cannot be handed what it is watched by.
         Stopped: if a signal ended them.
     """
     place = find_place()
@@ -49,6 +50,8 @@ def in_processes(devices: int | None) -> None:
         return
     if devices not in (None, 1):
         assert devices is not None
+        if os.name == "nt":
+            raise UserError("--devices needs Linux or macOS; without it, this process trains alone.")
         raise SystemExit(_launch(devices, ARGUMENTS.get()))
 
 
@@ -113,8 +116,7 @@ def _started(count: int, arguments: Sequence[str], folder: Path) -> Iterator[lis
     except Stopped as stop:
         for process in processes:
             process.send_signal(stop.signum)
-        for process in processes:
-            process.wait()
+        _await_ends(processes)
         raise
     finally:
         os.close(reads)
@@ -123,6 +125,20 @@ def _started(count: int, arguments: Sequence[str], folder: Path) -> Iterator[lis
             if process.poll() is None:
                 process.kill()
             process.wait()
+
+
+def _await_ends(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """Wait until all have ended; for those that are left after the first one, not forever.
+
+    A process that waits for another one's beginning does so in compiled code, where signals are not heard.
+    """
+    since = 0.0
+    while left := [process for process in processes if process.poll() is None]:
+        if len(left) < len(processes):
+            since = since or time.monotonic()
+        if since and time.monotonic() - since > _PATIENCE:
+            return
+        time.sleep(_SECONDS)
 
 
 def _environment(count: int) -> dict[str, str]:

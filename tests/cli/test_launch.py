@@ -86,6 +86,26 @@ def test_a_mistake_is_told_once(tmp_path: Path) -> None:
     assert "Traceback" not in output + errors
 
 
+def test_a_process_that_does_not_hear_a_signal_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_PATIENCE", 0.2)
+    with (
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"]) as deaf,
+        subprocess.Popen([sys.executable, "-c", ""]) as ended,
+    ):
+        launch._await_ends([deaf, ended])
+        assert (deaf.poll(), ended.returncode) == (None, 0)
+        deaf.kill()
+        launch._await_ends([deaf, ended])
+        assert deaf.returncode == -signal.SIGKILL
+
+
+def test_windows_is_refused_before_anything_is_started() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "name", "nt")
+        with pytest.raises(UserError, match="--devices needs Linux or macOS"):
+            launch.in_processes(2)
+
+
 def test_devices_are_those_that_torchrun_started(monkeypatch: pytest.MonkeyPatch) -> None:
     launch.in_processes(None)
     launch.in_processes(1)

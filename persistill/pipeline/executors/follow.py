@@ -22,7 +22,13 @@ def follow(make: Callable[[], "Pipeline"], ranks: Ranks) -> Path:
     Returns:
         The comparison's folder, once the first rank is done.
     """
-    pipeline = cache(make)
+
+    @cache
+    def pipeline() -> "Pipeline":
+        made = make()
+        made.context.data.keep_resized(made.out)  # as the first rank did: it lies there, and is read
+        return made
+
     while True:
         told: Any = ranks.from_leader(None)
         if isinstance(told, Path):

@@ -15,8 +15,9 @@ from persistill.errors import UserError
 from persistill.losses import KD
 from persistill.pipeline import Pipeline
 from persistill.pipeline.executors import choose
-from persistill.pipeline.executors.job import Outcome
+from persistill.pipeline.executors.job import Job, Outcome
 from persistill.pipeline.executors.walk import Walk
+from persistill.pipeline.executors.worker import Workplace
 from persistill.pipeline.sweep.record import Record, Trial
 from persistill.pipeline.sweep.space import Dimension, Space, parse_over
 from persistill.pipeline.sweep.study import Study
@@ -136,6 +137,24 @@ def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(
     again.run(InProcess())
     kept = [(trial.values, trial.figure, trial.seeds) for trial in again.record.trials]
     assert kept == [(trial["values"], trial["figure"], trial["seeds"]) for trial in done.trials]
+
+
+def where_images_are(pipeline: Pipeline) -> int:
+    return pipeline.splits.train._pixels.data_ptr()
+
+
+def test_trials_that_vary_the_data_read_their_own(tmp_path: Path) -> None:
+    space = {"data.train": Dimension("int", 40, 60), "train.lr": Dimension("log", 0.01, 0.1)}
+    sweep = Sweep(RECIPE, space, tmp_path, arm="kd", device="cpu", progress=Silent())
+    first, other = (sweep._pipeline_of(Trial(0, {"data.train": count, "train.lr": 0.02})) for count in (60, 40))
+    assert where_images_are(first) == where_images_are(sweep._first)
+    assert len(other.splits.train) == 40 - 20
+
+    place = Workplace("cpu", Silent())
+    place._pipeline = kept = place._opened(Job.of(first.context))
+    assert where_images_are(place._opened(Job.of(sweep._first.context))) == where_images_are(kept)
+    scaled = Pipeline(RECIPE.with_values({"data.mean": (0.5,), "data.std": (0.5,)}), tmp_path, device="cpu")
+    assert where_images_are(place._opened(Job.of(scaled.context))) != where_images_are(kept)
 
 
 def test_a_trial_that_fails_is_one_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,14 +103,15 @@ class Workplace:
         return Outcome("done")
 
     def _opened(self, job: Job) -> Pipeline:
-        before = self._pipeline.splits if self._pipeline is not None else None
+        # Recipes of a sweep share their images, unless it is these that it varies.
+        same = self._pipeline is not None and self._pipeline.recipe.data == job.recipe.data
+        before = self._pipeline.splits if self._pipeline is not None and same else None
         pipeline = Pipeline(
             job.recipe,
             job.out,
             device=self._device,
             progress=self._progress,
             command=job.command,
-            # Recipes of a sweep share their images.
             splits=before if before is not None and before.fingerprint == job.fingerprint else None,
             auto_batch=job.auto_batch,
         )

@@ -129,7 +129,7 @@ class Sweep:
             said = next((trial.said for trial in reversed(self.record.trials) if trial.said), "none was left")
             raise UserError(f"no trial of {self.folder} came to an end; the last one: {said}")
         self._lane.finish(f"best of {len(self.record.trials)}: {in_words(best)}")
-        comparison = self._pipeline(self._recipe.with_values(best.values), self._first.splits).run(executor)
+        comparison = self._pipeline_of(best).run(executor)
         self.record.chosen, self.record.comparison = best.number, comparison.path.name
         self.record.write(self.folder)
         return comparison
@@ -138,6 +138,11 @@ class Sweep:
         return Pipeline(
             recipe, self._out, device=self._device, progress=self._progress, command=self._command, splits=splits
         )
+
+    def _pipeline_of(self, trial: Trial) -> Pipeline:
+        """Of a trial's recipe, with the images that were read already unless it reads others."""
+        recipe = self._recipe.with_values(trial.values)
+        return self._pipeline(recipe, self._first.splits if recipe.data == self._recipe.data else None)
 
     def _watch(self) -> None:
         if time.monotonic() - self._looked > _SECONDS:
@@ -185,7 +190,7 @@ class Sweep:
             trial = self._again.pop(0) if self._again else self._study.ask()
             self._begun += 1
             try:
-                pipeline = self._pipeline(self._recipe.with_values(trial.values), self._first.splits)
+                pipeline = self._pipeline_of(trial)
                 students = [pipeline.graph.students[self._arm, seed] for seed in pipeline.recipe.seeds]
             except UserError as error:
                 self._fail(trial, first_line(error))

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from runs_equal import differences
@@ -79,6 +80,15 @@ def test_a_stage_that_is_taken_back_is_stopped(cluster: RayCluster, tmp_path: Pa
     cluster.run(walk, watch)
     assert not student.complete(pipeline.context)
     assert (tmp_path / student.folder_name / "checkpoint.safetensors").is_file()
+
+
+def test_no_stage_asks_for_more_than_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = [(True, {"CPU": 4.0, "memory": 2e9}), (True, {"CPU": 8.0, "memory": 1e9}), (False, {"CPU": 64.0})]
+    nodes = [{"Alive": alive, "Resources": resources} for alive, resources in machines]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: nodes))
+    assert RayCluster(2, "cpu")._needs(2) == {"num_cpus": 2}
+    assert RayCluster(2, "cpu", memory=10**9)._needs(16) == {"num_cpus": 8, "memory": 10**9}
+    assert RayCluster(2, "cpu", memory=10**10)._needs(16) == {"num_cpus": 8, "memory": 2e9}
 
 
 def test_where_ray_is_not_installed_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,16 +131,21 @@ class RayCluster:
             reference, threads = self._job(task.context)
             remote = self._ray.remote(work_at).options(
                 name=f"persistill {task.name}",
-                num_cpus=threads,
                 num_gpus=self._gpus,
                 max_retries=ATTEMPTS - 1,
-                **({} if self._memory is None else {"memory": self._memory}),
+                **self._needs(threads),
             )
             lane = self._lanes.pop() if self._lanes else beside(task.context.progress)
             lane.start(f"{task.stage.kind} {task.stage.name}", 1)
             # A task sees its own GPUs alone, whichever they are.
             device = "cuda" if self._gpus else self._device
             self._running[remote.remote(reference, task.name, device)] = task, lane
+
+    def _needs(self, threads: int) -> dict[str, float]:
+        """What a task asks for, and no more than the largest machine has: for that it would wait forever, unsaid."""
+        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        wanted = {"num_cpus": ("CPU", threads)} | ({} if self._memory is None else {"memory": ("memory", self._memory)})
+        return {name: min(most, max(has.get(kind, 0) for has in machines)) for name, (kind, most) in wanted.items()}
 
     def _job(self, context: Context) -> Any:
         """The job of a recipe where all tasks find it, and its number of threads."""

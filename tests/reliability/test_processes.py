@@ -43,7 +43,11 @@ def processes() -> Iterator[Processes]:
         yield executor
 
 
-def test_results_are_those_of_one_process_though_a_worker_is_killed(processes: Processes, tmp_path: Path) -> None:
+def test_results_are_those_of_one_process_though_a_worker_is_killed(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise RuntimeError('not the module of this name')")
+    monkeypatch.chdir(tmp_path)
     alone = Pipeline(RECIPE, tmp_path / "one", device="cpu")
     local.run([alone.graph.comparison], alone.context)
 
@@ -224,8 +228,10 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, "run", "kd_digits", "--workers", "1", "--executor", "processes"]
     command += ["--device", "cpu", "--set", "train.epochs=10000", "--set", "data.train=128", "--out", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: epochs_logged(tmp_path, "teacher"))
-        process.kill()
+        try:
+            wait_for(lambda: epochs_logged(tmp_path, "teacher"))
+        finally:
+            process.kill()
         assert "Traceback" not in process.communicate(timeout=60)[1]
     (checkpoint,) = tmp_path.glob("*/checkpoint.safetensors")
     wait_for(lambda: not run_folder.at_work(checkpoint.parent), 30)

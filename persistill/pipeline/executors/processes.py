@@ -47,7 +47,7 @@ class _Worker:
         code = f"from persistill.pipeline.executors.worker import main; main({theirs.fileno()}, {device!r})"
         # A session of its own: ctrl-C in a terminal goes to this process alone, which asks its workers to stop once.
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and code of ours
-            [sys.executable, "-c", code],
+            [sys.executable, "-P", "-c", code],  # no file of the folder that it begins in takes the place of a module
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -52,7 +52,7 @@ def test_processes_end_with_one_that_is_lost_and_stop_with_a_signal_and_go_on(tm
     process = started(tmp_path, "--devices", "2")
     wait_for_epochs(process, tmp_path, 2)
     os.kill(rank_of(process, 1), signal.SIGKILL)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert errors.count("Error: process 2 of 2 was ended by SIGKILL. What was finished is whole; run the same") == 1
     assert errors.count("Error") == 1
     assert process.returncode == 2
@@ -62,7 +62,7 @@ def test_processes_end_with_one_that_is_lost_and_stop_with_a_signal_and_go_on(tm
     process = started(tmp_path, "--devices", "2")
     wait_for_epochs(process, tmp_path, reached + 2)
     os.kill(rank_of(process, 1), signal.SIGTERM)  # to any of them, or to the command
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert errors.count("Stopped by SIGTERM. Run the same command again, and it goes on where it stopped.\n") == 1
     assert "Error" not in errors
     assert process.returncode == 143
@@ -72,7 +72,7 @@ def test_processes_end_with_one_that_is_lost_and_stop_with_a_signal_and_go_on(tm
     process = started(tmp_path)
     wait_for_epochs(process, tmp_path, reached + 1)
     process.terminate()
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode == 143
     epochs = [line.split('"epoch": ')[1].split(",")[0] for line in log.read_text().splitlines() if '"epoch"}' in line]
     assert epochs == sorted(set(epochs), key=int)
@@ -80,7 +80,7 @@ def test_processes_end_with_one_that_is_lost_and_stop_with_a_signal_and_go_on(tm
 
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:
     process = started(tmp_path, "--devices", "2", "--set", "train.batch_size=500")
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 2, errors
     assert errors.count("no batch would be filled") == 1
     assert "Traceback" not in output + errors

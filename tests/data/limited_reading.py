@@ -5,6 +5,7 @@ python limited_reading.py MEGABYTES '[[SOURCE, BUFFER, "stream" or "hold"], ...]
 
 import faulthandler
 import json
+import os
 import re
 import resource
 import sys
@@ -49,7 +50,8 @@ def told(source: str, buffer: int, mode: str) -> str:
 
 
 if __name__ == "__main__":
-    faulthandler.dump_traceback_later(60, exit=True)
+    faulthandler.dump_traceback_later(300, exit=True)
+    os.cpu_count = lambda: 2  # type: ignore[assignment]  # more threads decode more images at a time
     threading.stack_size(2**20)  # eight times as much is reserved without, for what never uses it
     limit = data_of_process() + int(sys.argv[1]) * 1024**2
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

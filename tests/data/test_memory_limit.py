@@ -57,7 +57,7 @@ def found(tmp_path_factory):
     calm = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(2**20), "ARROW_DEFAULT_MEMORY_POOL": "system"}
     command = [sys.executable, str(script), str(HEADROOM), json.dumps([*streamed, *held])]
     environment = {**os.environ, **calm, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
     return {"tar": (results[0], results[2]), "parquet": (results[1], results[3])}

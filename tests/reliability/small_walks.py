@@ -30,7 +30,7 @@ def walk_of(pipeline: Pipeline, *stages: Stage) -> Walk:
     return walk
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -97,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _stopped(stopped.signum)
     except RankLostError as error:
         code = launch.LOST
-        if not launch.launched():
+        if launch.launched():
+            launch.note_lost(error)
+        else:
             _complain("Error:", f"{error}. Run the same command again, and it goes on where it stopped.")
     except UserError as error:
         _complain("Error:", str(error))

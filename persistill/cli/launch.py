@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NoReturn
 
-from persistill.errors import UserError
+from persistill.errors import RankLostError, UserError, first_line
 from persistill.utils.process_place import find_place
 from persistill.utils.stop_signals import Stopped
 
@@ -58,6 +58,12 @@ def in_processes(devices: int | None) -> None:
 def launched() -> bool:
     """Whether this is a process that ``--devices`` started."""
     return _LAUNCHER in os.environ
+
+
+def note_lost(error: RankLostError) -> None:
+    """In a process that ``--devices`` started: leave word of why it ends, for where no other has a better reason."""
+    if os.environ["RANK"] != "0":  # whose words go to the terminal at once
+        sys.stderr.write(f"{first_line(error)}\n")
 
 
 def end_with_launcher() -> None:
@@ -165,7 +171,8 @@ def _tell(failed: Sequence[int], processes: Sequence["subprocess.Popen[bytes]"],
     rank = 0 if codes.get(0) == codes[own[0]] else own[0]  # what the first one said is on the terminal already
     code = codes[rank]
     if code == LOST or code < 0:
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else "lost the others"
+        *_, said = ["", *(folder / str(failed[-1])).read_text(encoding="utf-8", errors="replace").splitlines()]
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"lost the others ({said})"
         raise UserError(
             f"process {rank + 1} of {len(processes)} {how}. What was finished is whole; run the same command again, "
             "and it goes on where it stopped."

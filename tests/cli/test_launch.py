@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from persistill.cli import launch
-from persistill.errors import UserError
+from persistill.cli import app, launch
+from persistill.errors import RankLostError, UserError
 
 RECIPE = """
 from persistill.config import Arm, Data, Model, Recipe, Train
@@ -97,6 +98,27 @@ def test_a_process_that_does_not_hear_a_signal_is_not_waited_for_forever(monkeyp
         deaf.kill()
         launch._await_ends([deaf, ended])
         assert deaf.returncode == -signal.SIGKILL
+
+
+def test_where_all_have_lost_the_others_it_is_said_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose(*_: object, **__: object) -> None:
+        raise RankLostError("they did not find each other (no interface lo)\nframe #0")
+
+    monkeypatch.setattr(app, "app", lose)
+    monkeypatch.setattr(launch, "end_with_launcher", lambda: None)
+    monkeypatch.setenv(launch._LAUNCHER, "99")
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        with pytest.raises(SystemExit) as left:
+            app.main(["run", "kd_digits"])
+        (tmp_path / str(rank)).write_text(capsys.readouterr().err)
+    assert left.value.code == launch.LOST
+    assert (tmp_path / "0").read_text() == ""
+    ended = [SimpleNamespace(returncode=launch.LOST)] * 2
+    with pytest.raises(UserError, match=r"process 1 of 2 lost the others \(they did not find each other \(no int"):
+        launch._tell([0, 1], ended, tmp_path)
 
 
 def test_windows_is_refused_before_anything_is_started() -> None:

@@ -1,56 +1,40 @@
-"""The command that runs a published row and prints ours beside it."""
+"""`persistill reproduce`: a published row, and ours beside it."""
 
-from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from persistill import report
-from persistill.api import recipe_files
-from persistill.config import Recipe
+from persistill.cli.console import console, quiet_start
+from persistill.cli.options import Changes, Device, Out, Seeds, Small
+from persistill.cli.run import run_named
+from persistill.errors import unknown
 
-
-def rows() -> dict[str, Recipe]:
-    """The name by which ``persistill reproduce`` knows it -> recipe, of all that name a publication."""
-    found = {}
-    for name, path in recipe_files.shipped().items():
-        defined = recipe_files.defined(path)
-        for part, recipe in defined.items():
-            if recipe.published:
-                found[name if len(defined) == 1 else f"{name}:{part}"] = recipe
-    return found
+SUMMARY = "Run a published row, and print ours beside it."
+EXAMPLES = ("persistill reproduce", "persistill reproduce tgd_cifar10_published --small --seeds 0")
 
 
-def print_rows(console: Console, known: dict[str, Recipe]) -> None:
-    """What can be reproduced, with its published figures."""
-    table = Table("Name", "Published, %", "Source", box=None, header_style="bold")
-    for name, recipe in known.items():
-        for entry in recipe.published:
-            figures = ", ".join(f"{arm} {100 * value:.2f}" for arm, value in entry.figures.items())
-            table.add_row(name, figures, entry.source)
-    console.print(table)
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="A row's name; without one, all rows are listed.")] = None,
+    out: Out = Path("runs"),
+    device: Device = "auto",
+    seeds: Seeds = None,
+    changes: Changes = None,
+    small: Small = False,
+) -> None:
+    """Run a published row with its seeds, and print our figures beside the published ones.
 
-
-def print_beside(console: Console, comparison: report.Comparison, *, small: bool) -> None:
-    """Ours beside the published figures, and what keeps them apart."""
-    for shown in report.published(comparison):
-        _print(console, shown.caption, shown.header, shown.rows)
-    if small:
-        console.print(
-            "This was the small sibling of the recipe: fewer images, epochs or smaller networks. It shows that the "
-            "row runs and in which direction things move; its figures are not to be set against the published ones.",
-            style="bold",
-        )
-    for sentence in report.differences(comparison):
-        console.print(f"- {sentence}")
-
-
-def _print(console: Console, caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(box=None, header_style="bold")
-    for position, title in enumerate(header):
-        table.add_column(title, justify="right" if position else "left")
-    for row in rows:
-        table.add_row(*row)
-    console.print()
-    console.print(caption)
-    console.print(table)
+    Ours are of the last epoch, test images read once; how the published epoch was chosen, and what else differs
+    between the two protocols, is printed below. Most rows want a GPU and hours; --small shows that a row runs.
+    """
+    with quiet_start():
+        from persistill.cli import published_rows  # noqa: PLC0415 - torch is slow to import
+    known = published_rows.rows()
+    if name is None:
+        published_rows.print_rows(console, known)
+        return
+    if name not in known:
+        raise unknown("published row", name, known, "persistill reproduce lists them.")
+    result = run_named(name, f"persistill reproduce {name}", out, device, seeds, changes, small=small)
+    assert result is not None
+    published_rows.print_beside(console, result.comparison, small=small)

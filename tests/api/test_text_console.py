@@ -10,7 +10,7 @@ from rich.table import Table
 import persistill
 from persistill.api.progress_bars import Bars
 from persistill.api.text_console import text_console
-from persistill.cli.app import main
+from persistill.cli.entry_point import main
 
 PACKAGE = Path(persistill.__file__).parent
 NAMES = ("[examples]/mine.py", "a[/b]c", r"back\[slash]")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from persistill.cli import app, launch
+from persistill.cli import entry_point, launch
 from persistill.errors import RankLostError, UserError
 
 RECIPE = """
@@ -106,13 +106,13 @@ def test_where_all_have_lost_the_others_it_is_said_why(
     def lose(*_: object, **__: object) -> None:
         raise RankLostError("they did not find each other (no interface lo)\nframe #0")
 
-    monkeypatch.setattr(app, "app", lose)
+    monkeypatch.setattr(entry_point, "app", lose)
     monkeypatch.setattr(launch, "end_with_launcher", lambda: None)
     monkeypatch.setenv(launch._LAUNCHER, "99")
     for rank in range(2):
         monkeypatch.setenv("RANK", str(rank))
         with pytest.raises(SystemExit) as left:
-            app.main(["run", "kd_digits"])
+            entry_point.main(["run", "kd_digits"])
         (tmp_path / str(rank)).write_text(capsys.readouterr().err)
     assert left.value.code == launch.LOST
     assert (tmp_path / "0").read_text() == ""

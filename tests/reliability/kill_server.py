@@ -32,7 +32,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
 import torch  # noqa: E402
 from tiny_recipe import RECIPE  # noqa: E402
 
-from persistill.cli.app import main  # noqa: E402
+from persistill.cli.entry_point import main  # noqa: E402
 from persistill.errors import UserError  # noqa: E402
 from persistill.pipeline import Pipeline  # noqa: E402
 from persistill.pipeline.executors import local  # noqa: E402

@@ -17,7 +17,7 @@ from small_walks import LONG, RECIPE, epochs_logged, wait_for, walk_of
 
 from persistill import run_folder
 from persistill.api import recipe_files
-from persistill.cli.app import _own_place
+from persistill.cli.entry_point import _own_place
 from persistill.config import Train
 from persistill.errors import UserError
 from persistill.pipeline import Pipeline

@@ -1,0 +1,37 @@
+"""`persistill report`: a comparison's report, again or for a paper."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from persistill.cli.console import console, quiet_start
+from persistill.cli.options import folder
+
+SUMMARY = "Write the HTML report of a comparison again; tables and figures for a paper."
+EXAMPLES = (
+    "persistill report runs/comparison-tgd_digits-0123456789ab --out report.html",
+    "persistill report runs/comparison-tgd_digits-0123456789ab --paper paper",
+)
+
+
+def write_report(
+    comparison: Annotated[Path, typer.Argument(help="A comparison's run folder.")],
+    output: Annotated[
+        Path | None, typer.Option("--out", "--output", help="The file; by default report.html in that folder.")
+    ] = None,
+    paper: Annotated[
+        Path | None,
+        typer.Option(
+            callback=folder,
+            help="Also write tables (Markdown, LaTeX), figures (SVG, PNG) and model cards into this folder.",
+        ),
+    ] = None,
+) -> None:
+    """Write the HTML report of a comparison again, from its run folders alone."""
+    with quiet_start():
+        from persistill import report  # noqa: PLC0415 - matplotlib is slow to import
+    console.print(f"Wrote {report.write(comparison, output)}")
+    if paper is not None:
+        written = report.write_paper(report.read(comparison), paper)
+        console.print(f"Wrote {written / 'tables'}, {written / 'figures'} and {written / 'cards'}")

@@ -8,8 +8,8 @@ import torch
 
 from persistill.config import Recipe
 from persistill.pipeline.data_module import DataModule
+from persistill.ranks import Ranks
 from persistill.tasks import TASKS, Task
-from persistill.training import Ranks
 from persistill.utils.progress import Progress
 
 

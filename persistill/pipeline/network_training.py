@@ -11,8 +11,9 @@ from persistill.config import Train
 from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView, open_views
 from persistill.pipeline.network_stage import count_parameters, save
+from persistill.ranks import Ranks
 from persistill.run_folder import RunFolder
-from persistill.training import Criterion, NonFiniteLossError, Ranks, TeacherCallable, fake_quantized, fit, make_fabric
+from persistill.training import Criterion, NonFiniteLossError, TeacherCallable, fake_quantized, fit, make_fabric
 
 
 def train_network(

@@ -19,8 +19,9 @@ from persistill.pipeline.stage import Stage
 from persistill.pipeline.thread_choice import chosen_threads
 from persistill.pipeline.training_check import check_trainings
 from persistill.pipeline.validate import problems
+from persistill.ranks import Ranks
 from persistill.run_folder import RunFolder
-from persistill.training import Ranks, make_fabric
+from persistill.training import make_fabric
 from persistill.utils.memory import is_out_of_memory
 from persistill.utils.output_folder import require_folder
 from persistill.utils.progress import Progress, Silent

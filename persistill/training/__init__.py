@@ -4,7 +4,6 @@ from persistill.training.criterion import Criterion, NonFiniteGuard, NonFiniteLo
 from persistill.training.lr_schedule import SCHEDULES, learning_rate
 from persistill.training.optimizers import OPTIMIZERS, build_optimizer
 from persistill.training.qat import fake_quantized
-from persistill.training.ranks import Ranks
 from persistill.training.teachers import Frozen, OnlineTeacher, StoredTeacher, TeacherCallable
 from persistill.training.trainer import find_device, fit, make_fabric
 
@@ -16,7 +15,6 @@ __all__ = [
     "NonFiniteGuard",
     "NonFiniteLossError",
     "OnlineTeacher",
-    "Ranks",
     "StoredTeacher",
     "TeacherCallable",
     "build_optimizer",

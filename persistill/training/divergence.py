@@ -9,9 +9,9 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from persistill.ranks import Ranks
 from persistill.structures import Batch, Batches
 from persistill.training.criterion import NonFiniteLossError
-from persistill.training.ranks import Ranks
 from persistill.utils.atomic_io import atomic
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import distributed
 
 from persistill.errors import RankLostError, UserError
-from persistill.training.ranks import Ranks
+from persistill.ranks import Ranks
 from persistill.utils.process_place import Place, find_place
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from persistill.training.ranks import Ranks
+from persistill.ranks import Ranks
 
 _SIGNATURE = inspect.signature(F.batch_norm)
 

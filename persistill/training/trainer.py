@@ -14,6 +14,7 @@ from torch import nn
 from persistill.config import Train
 from persistill.errors import UserError, unknown
 from persistill.losses import full_precision
+from persistill.ranks import Ranks
 from persistill.run_folder import CHECKPOINT, DIVERGED, RunFolder
 from persistill.structures import Batch, Batches, ModelOutput
 from persistill.training import checkpoint as checkpoints
@@ -23,7 +24,6 @@ from persistill.training.logger import MetricLogger
 from persistill.training.lr_schedule import learning_rate
 from persistill.training.micro_batches import InParts, depends_on_parts, halved, join, split
 from persistill.training.optimizers import build_optimizer
-from persistill.training.ranks import Ranks
 from persistill.training.synchronized_norm import SynchronizedNorm
 from persistill.training.teachers import TeacherCallable
 from persistill.utils.progress import Progress, Silent

@@ -13,7 +13,7 @@ import torch
 from persistill import run_folder
 from persistill.pipeline.executors import local
 from persistill.pipeline.stage import Stage
-from persistill.training import Ranks
+from persistill.ranks import Ranks
 from persistill.utils.file_lock import LockHeldError
 from persistill.utils.progress import Silent
 from persistill.utils.units import counted

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 import persistill
 from persistill.errors import UserError
+from persistill.ranks import Ranks
 from persistill.run_folder import DIVERGED
-from persistill.training import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 STOPPED = {"stopped early": 2, "stopped late": 4}

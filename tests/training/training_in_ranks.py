@@ -19,10 +19,11 @@ from persistill.config import Train
 from persistill.errors import UserError
 from persistill.losses import SP, DistillationLoss
 from persistill.models import Network
+from persistill.ranks import Ranks
 from persistill.run_folder import RunFolder
 from persistill.structures import Batch, FeatureMapSpec, FeatureSpec, ModelOutput, share
 from persistill.tasks import Classification
-from persistill.training import Criterion, Ranks, StoredTeacher, fit, make_fabric
+from persistill.training import Criterion, StoredTeacher, fit, make_fabric
 from persistill.training.process_group import join
 from persistill.utils.stop_signals import Stopped
 

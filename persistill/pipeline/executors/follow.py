@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persistill.training import Ranks
+from persistill.ranks import Ranks
 from persistill.utils.thread_count import computing_with
 
 if TYPE_CHECKING:

@@ -16,12 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from persistill.evaluation.predict import evaluating
+from persistill.utils.memory import is_out_of_memory
 from persistill.utils.progress import Progress, Silent
 from persistill.utils.thread_count import computing_with
 
 BATCHES = (1, 64)
 LEAST, MOST, SECONDS = 5, 100, 0.5
 """Calls that are timed in one setting: as many as fit into the seconds, but no fewer and no more than these."""
+LONGEST = 10.0
+"""Seconds: more than one image at a time are not measured where a call would take longer by the time of one image."""
 _WARM = 2  # calls before the first that is timed
 _RAPL = Path("/sys/class/powercap")
 
@@ -106,7 +109,8 @@ def measure_cost(
     Returns:
         ``{"parameters", "macs", "bytes", "memory": {"1": bytes, "64": bytes}, "latency": [{"batch", "threads",
         "median", "low", "high", "calls"}, ...], "joules": per image, or None where the machine does not tell}``.
-        Threads are None on a GPU.
+        Threads are None on a GPU. 64 images are missing where a call would take longer than ``LONGEST`` seconds, or
+        there is no memory for them.
     """
     progress = progress or Silent()
     network.to(device)
@@ -117,8 +121,15 @@ def measure_cost(
     timed: list[dict[str, Any]] = []
     with evaluating(network), torch.no_grad():
         for batch in BATCHES:
+            if timed and batch * timed[-1]["median"] > LONGEST:
+                break
             images = torch.rand(batch, *image, generator=torch.Generator().manual_seed(batch)).to(device)
-            memory[str(batch)] = peak_bytes(network, images)
+            try:
+                memory[str(batch)] = peak_bytes(network, images)
+            except RuntimeError as error:
+                if batch == BATCHES[0] or not is_out_of_memory(error):
+                    raise
+                break
             for count in threads:
                 meter = Energy()
                 with computing_with(count or all_threads):
@@ -127,7 +138,7 @@ def measure_cost(
                 timed.append({"batch": batch, "threads": count, **found})
                 progress.advance(1)
     # That of the last setting, the largest batch on all threads, whose calls fill the time best.
-    joules = None if joules is None else joules / (BATCHES[-1] * (timed[-1]["calls"] + _WARM))
+    joules = None if joules is None else joules / (timed[-1]["batch"] * (timed[-1]["calls"] + _WARM))
     progress.finish()
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),

@@ -12,6 +12,8 @@ from persistill.utils.thread_count import computing_with
 BATCHES = (1, 64)
 LEAST, MOST, SECONDS = 3, 100, 0.1
 """Calls that are timed, for each size of batch: as many as fit into the seconds."""
+LONGEST = 10.0
+"""Seconds: more than one image at a time are not timed where a call would take longer by the time of one image."""
 
 
 def milliseconds(
@@ -32,15 +34,18 @@ def milliseconds(
         batches: numbers of images that are timed at once.
 
     Returns:
-        Number of images in the batch, as text -> milliseconds a batch.
+        Number of images in the batch, as text -> milliseconds a batch; without batches that would take longer than
+        ``LONGEST`` seconds.
     """
     with computing_with(1):
         return _timed(model, shape, (1,) if one_by_one else batches)
 
 
 def _timed(model: OutputsFunction, shape: tuple[int, int, int], batches: Sequence[int]) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for size in batches:
+        if found and size * found[str(batches[0])] / batches[0] > 1000 * LONGEST:
+            break
         images = torch.rand(size, *shape, generator=torch.Generator().manual_seed(size))
         model(images)
         times: list[float] = []

@@ -44,7 +44,8 @@ def export_seconds(context: Context) -> float:
     written = [name for name, file in known.items() if name in chosen and not file.missing()]
     splits, files = context.data.splits, {"safetensors", *written}
     compared = (1 + len(files)) * count_compared(splits.test, context.task.export)
-    timed = sum(max(latency.SECONDS, (1 + latency.LEAST) * batch * answer) for batch in kind.timed)
+    sizes = [batch for batch in kind.timed if batch == 1 or batch * answer <= latency.LONGEST]
+    timed = sum(max(latency.SECONDS, (1 + latency.LEAST) * batch * answer) for batch in sizes)
     calibrated = _CALIBRATION * count_calibrating(splits.train) if "int8" in written else 0.0
     return (_LIBRARIES + _GRAPH * follow if written else 0.0) + answer * (compared + calibrated) + len(files) * timed
 
@@ -57,4 +58,5 @@ def running_seconds(answer: float, counts: int) -> float:
         counts: numbers of threads with which it is timed.
     """
     calls = 2 + efficiency.LEAST
-    return counts * sum(max(efficiency.SECONDS, calls * batch * answer) for batch in efficiency.BATCHES)
+    measured = [batch for batch in efficiency.BATCHES if batch == 1 or batch * answer <= efficiency.LONGEST]
+    return counts * sum(max(efficiency.SECONDS, calls * batch * answer) for batch in measured)

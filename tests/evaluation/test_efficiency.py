@@ -129,6 +129,36 @@ def test_everything_about_a_network(monkeypatch, recorder):
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.parametrize("slow", [False, True])
+def test_batches_that_take_too_long_or_too_much_memory_are_left_out(monkeypatch, slow):
+    monkeypatch.setattr(cost_module, "SECONDS", 0.0)
+    if slow:
+        monkeypatch.setattr(cost_module, "LONGEST", 0.0)
+    network, sizes = Small(), []
+
+    def look(_, inputs):
+        sizes.append(len(inputs[0]))
+        if len(inputs[0]) > 1 and not slow:
+            raise torch.OutOfMemoryError
+
+    network.register_forward_pre_hook(look)
+    found = measure_cost(network, (3, 8, 8), torch.device("cpu"))
+    assert found["memory"].keys() == {"1"}
+    assert {row["batch"] for row in found["latency"]} == {1}
+    assert sizes.count(64) == (0 if slow else 1)
+
+
+def test_memory_that_does_not_suffice_for_one_image_is_an_error(monkeypatch):
+    network = Small()
+
+    def fail(*_):
+        raise torch.OutOfMemoryError
+
+    network.register_forward_pre_hook(fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        measure_cost(network, (3, 8, 8), torch.device("cpu"))
+
+
 def test_threads_are_set_and_brought_back(monkeypatch):
     if torch.get_num_threads() == 1:
         set_to = []

@@ -31,13 +31,34 @@ def readable_images(paths):
 
 
 """
+_BESIDE = """\
+written = set()
+
+
+def place_beside(path):
+    image = pathlib.Path(path)
+    place = image.with_suffix("SUFFIX")
+    if place in written:  # street.jpg and street.png
+        place = image.with_name(image.name + "SUFFIX")
+    written.add(place)
+    return place
+
+
+own = [path for path in sys.argv[1:] if path.endswith("SUFFIX")]
+if own:
+    print(f"Passed over, as written by this script: {', '.join(own)}", file=sys.stderr)
+    sys.argv[1:] = [path for path in sys.argv[1:] if path not in own]
+
+"""
 _CLOSE = """\
 if unreadable:
     sys.exit(2 if len(unreadable) == len(sys.argv) - 1 else 3)
 """
 
 
-def standalone_script(docstring: str, work: str, *, file: str = "model.onnx", imports: str = "") -> str:
+def standalone_script(
+    docstring: str, work: str, *, file: str = "model.onnx", imports: str = "", writes: str = ""
+) -> str:
     """A script for an ONNX file that reads images by the code with which they were read in training.
 
     Args:
@@ -47,6 +68,8 @@ def standalone_script(docstring: str, work: str, *, file: str = "model.onnx", im
             ``sys``, ``np``, ``Image`` and ``ImageOps``.
         file: that it runs.
         imports: lines of further imports of Pillow's.
+        writes: how the names of files end that it writes, where ``place_beside(path)`` says. Such files are passed
+            over.
 
     Returns:
         Its text. It ends with exit code 3 where some images could not be read, as ``persistill predict``, and with 2
@@ -58,5 +81,5 @@ def standalone_script(docstring: str, work: str, *, file: str = "model.onnx", im
         f"{first}\n\nNeeds Python 3.11 or newer. Images are read by the code with which they were read in training, "
         'which follows.\n"""\n\nimport json\nimport pathlib\nimport sys\n\nimport onnxruntime\n'
         f"{imports}{source.strip()}\n\n\n"
-        f"{_OPEN.replace('MODEL', file)}{work}{_CLOSE}"
+        f"{_OPEN.replace('MODEL', file)}{_BESIDE.replace('SUFFIX', writes) if writes else ''}{work}{_CLOSE}"
     )

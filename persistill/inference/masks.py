@@ -13,10 +13,9 @@ from persistill.inference.image_files import UnreadableImage, read_batches
 from persistill.inference.predictor import Predictor
 from persistill.utils.atomic_io import atomic
 from persistill.utils.class_colors import class_colors
+from persistill.utils.image_files import DRAWN_MASKS
 from persistill.utils.progress import Progress
 from persistill.utils.units import first_few
-
-SUFFIX = ".mask.png"
 
 
 class MaskPrediction(NamedTuple):
@@ -48,7 +47,7 @@ def write_masks(
     Raises:
         UserError: if a mask is there already. Nothing is written then.
     """
-    files = [file for file in files if not file.name.endswith(SUFFIX)]
+    files = [file for file in files if not file.name.endswith(DRAWN_MASKS)]
     there = [str(mask) for mask in map(_mask_of, files) if mask.exists()]
     if there:
         raise UserError(f"{first_few(there, 1)} exist already and were not overwritten; move them away.")
@@ -73,4 +72,4 @@ def _write(classes: Sequence[str], files: Sequence[Path], masks: NDArray[np.uint
 
 
 def _mask_of(file: Path) -> Path:
-    return file.with_name(file.stem + SUFFIX)
+    return file.with_name(file.stem + DRAWN_MASKS)

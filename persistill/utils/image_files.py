@@ -19,8 +19,8 @@ OTHER_FORMATS = frozenset(
 )
 """Endings of images in formats that are not read."""
 
-DRAWN_BOXES = ".boxes.png"
-"""Ending of the images that ``detect.py`` draws beside others."""
+DRAWN_MASKS, DRAWN_BOXES = ".mask.png", ".boxes.png"
+"""Endings of what ``segment.py``, ``predict`` and ``detect.py`` draw beside images."""
 
 Place = tuple[int, int]
 

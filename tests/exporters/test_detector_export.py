@@ -210,6 +210,24 @@ def test_the_script_finds_and_draws_objects_without_persistill(delivered, photo)
         assert drawn.getpixel((min(111, round(x1)), min(59, round(y1)))) == (255, 0, 0)
 
 
+def test_the_script_passes_over_what_it_wrote_and_overwrites_no_drawing_of_another_image(delivered, photo, tmp_path):
+    one, other = tmp_path / "a.png", tmp_path / "a.bmp"
+    with Image.open(photo) as image:
+        image.save(one)
+        Image.new("RGB", (40, 30)).save(other)
+    command = [sys.executable, "-I", "-W", "error", delivered.folder / "detect.py"]
+    subprocess.run([*command, one, other], check=True, capture_output=True)
+    drawn = {path.name for path in tmp_path.iterdir()} - {"a.png", "a.bmp"}
+    assert drawn == {"a.boxes.png", "a.bmp.boxes.png"}
+    with Image.open(tmp_path / "a.boxes.png") as image:
+        assert image.size == (112, 60)
+    again = subprocess.run(
+        [*command, one, other, *(tmp_path / name for name in drawn)], check=True, capture_output=True, text=True
+    )
+    assert all(name in again.stderr for name in drawn)
+    assert {path.name for path in tmp_path.iterdir()} == drawn | {"a.png", "a.bmp"}
+
+
 def test_a_detector_is_not_asked_for_classes_of_images(delivered, photo):
     student = Predictor.load(delivered.folder)
     with pytest.raises(UserError, match="ask find_objects"):

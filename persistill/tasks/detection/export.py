@@ -9,6 +9,7 @@ from persistill import metrics
 from persistill.exporters import ExportTask, standalone_script
 from persistill.exporters.boxes import BOXES
 from persistill.structures import Detections, unpack_objects
+from persistill.utils.image_files import DRAWN_BOXES
 
 _SCRIPT = standalone_script(
     "Find objects with model.nms.onnx, and draw them beside each image:   pip install numpy pillow onnxruntime;   "
@@ -23,10 +24,11 @@ for path, pixels in readable_images(sys.argv[1:]):
         if score >= 0.3:
             print(path, about["classes"][label], f"{score:.1%}", *(f"{corner:.1f}" for corner in box))
             ImageDraw.Draw(image).rectangle(box, outline="red", width=2)
-    image.save(pathlib.Path(path).with_suffix(".boxes.png"))
+    image.save(place_beside(path))
 """,
     file="model.nms.onnx",
     imports="from PIL import ImageDraw\n",
+    writes=DRAWN_BOXES,
 )
 
 

@@ -19,9 +19,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.functional import pad
 
 from persistill.errors import RankLostError, UserError
-from persistill.structures import Batch, ModelOutput, OutputField
+from persistill.structures import IGNORE_INDEX, Batch, ModelOutput, OutputField
 from persistill.utils.units import counted
 
 _PATIENCE = dt.timedelta(days=30)
@@ -115,18 +116,19 @@ class Ranks:
         Args:
             output: to the own rows.
             counts: of all ranks.
-            fields: that anybody reads; the others are empty in the result.
+            fields: that anybody reads; the others are empty in the result. Losses that networks compute themselves
+                are always read: of each rank as many as its network was called times, which are the same everywhere.
         """
         if self.size == 1:
             return output
-        nothing, read = torch.zeros(0, device=self.device), set(fields)
-        return ModelOutput(
-            self.gather(output.logits, counts) if "logits" in read else nothing,
-            self.gather(output.embedding, counts) if "embedding" in read else nothing,
-            {name: self.gather(one, counts) for name, one in output.feature_maps.items()}
-            if "feature_maps" in read
-            else {},
-        )
+        nothing, read = torch.zeros(0, device=self.device), set[str](fields)
+
+        def gathered(field: str, rows: Tensor) -> Tensor:
+            if field == "losses":
+                return self.gather(rows, [len(rows)] * self.size)
+            return self.gather(rows, counts) if field in read else nothing
+
+        return output.map(gathered)
 
     def gather_batch(self, batch: Batch, counts: Sequence[int]) -> Batch:
         """The whole batch. Its inputs are gathered only if somebody looks at them, which all ranks do or none."""
@@ -135,9 +137,16 @@ class Ranks:
         return replace(
             batch,
             inputs=_OnDemand(lambda view: self.gather(batch.inputs[view], counts)),
-            target=self.gather(batch.target, counts),
+            target=self.gather(self._as_long_everywhere(batch.target), counts),
             index=self.gather(batch.index, counts),
         )
+
+    def _as_long_everywhere(self, target: Tensor) -> Tensor:
+        """Targets with rows for as many objects as an image of any rank has; others as they are."""
+        if target.ndim == 1:
+            return target
+        missing = [most - own for most, own in zip(self.largest(*target.shape[1:]), target.shape[1:], strict=True)]
+        return pad(target, [side for more in reversed(missing) for side in (0, more)], value=IGNORE_INDEX)
 
     def exchange(self, values: Tensor) -> Tensor:
         """Equally large values of all ranks, stacked: (size, ...). The gradient is that of all ranks' losses together.

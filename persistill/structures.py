@@ -1,8 +1,8 @@
 """The vocabulary that all rooms share: what a network returns, and what a batch holds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,19 @@ class ModelOutput(NamedTuple):
     logits: Tensor
     embedding: Tensor
     feature_maps: dict[str, Tensor]
+
+    def map(self, change: Callable[[str, Tensor], Tensor]) -> Self:
+        """The same output with every tensor changed, in an order that is always the same.
+
+        Args:
+            change: is given the name of the field by which losses say that they read a tensor, and the tensor, whose
+                rows are images.
+        """
+        return self._replace(
+            logits=change("logits", self.logits),
+            embedding=change("embedding", self.embedding),
+            feature_maps={name: change("feature_maps", one) for name, one in self.feature_maps.items()},
+        )
 
 
 OutputField = Literal["logits", "embedding", "feature_maps"]

@@ -9,6 +9,7 @@ from persistill.models.cifar.shufflenet import ShuffleNetV1, ShuffleNetV2
 from persistill.models.cifar.vgg import VGG
 from persistill.models.cifar.wide_resnet import WideResNet
 from persistill.models.detection.detector import Detector, skip_detections
+from persistill.models.detection.drawn_samples import samples_by_image
 from persistill.models.detection.image_batch import batch_images
 from persistill.models.detection.inherit import inherit_head
 from persistill.models.detection.output import DenseLevel, DetectionOutput
@@ -66,6 +67,7 @@ __all__ = [
     "read_checkpoint",
     "read_trained",
     "refuse_pickle",
+    "samples_by_image",
     "save",
     "skip_detections",
     "stored_format",

@@ -26,14 +26,10 @@ def check_trainings(context: Context) -> None:
     Code of one's own (optimizers, schedules, augmentations, corruptions, evaluators) is called once, on a few images.
 
     Raises:
-        UserError: if batches or crops are larger than the images allow, batches of the task cannot be taken in parts
-            and that is wanted, or code of one's own does not do what it must.
+        UserError: if batches or crops are larger than the images allow, batches are to be taken in parts and a network
+            cannot be shown parts, or code of one's own does not do what it must.
     """
-    if context.auto_batch and not context.task.divisible:
-        raise UserError(
-            f"batches of the task {context.task.name!r} cannot be taken in parts (auto_batch, --auto-batch), since its "
-            "networks compute their losses of the whole batch. Choose a smaller train.batch_size."
-        )
+    _check_parts(context)
     for where, settings in _trainings(context):
         _check_batches(context, where, settings)
         _check_crops(context, where, settings)
@@ -52,6 +48,23 @@ def _trainings(context: Context) -> Iterator[tuple[str, Train]]:
             if getattr(part, "weights", None) is None and settings not in seen:
                 seen.append(settings)
                 yield f"{kind}.{name}.train" if part.train else "train", settings
+
+
+def _check_parts(context: Context) -> None:
+    recipe = context.recipe
+    shared = "several devices" if context.ranks.size > 1 else "auto_batch, --auto-batch" if context.auto_batch else ""
+    trained = [(one.model.name, one.view, one.train) for one in recipe.teachers.values() if one.weights is None]
+    trained += [(recipe.student.name, IMAGE, arm.train) for arm in recipe.arms.values()]
+    wanted = {
+        (name, view): shared or "train.accumulate"
+        for name, view, train in trained
+        if shared or (train or recipe.train).accumulate > 1
+    }
+    for (name, view), how in wanted.items():
+        if why := context.task.indivisible(build(context, name, view)):
+            raise UserError(
+                f"batches of {name} cannot be taken in parts ({how}): {why}. Choose a smaller train.batch_size."
+            )
 
 
 def _check_batches(context: Context, where: str, settings: Train) -> None:

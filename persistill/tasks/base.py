@@ -16,7 +16,7 @@ from persistill.data import AUGMENTATIONS, ImageDataset, OpenView, Splits
 from persistill.errors import UserError
 from persistill.evaluation import EvaluationLoaders, EvaluationStep
 from persistill.exporters import ExportTask
-from persistill.structures import Batch, ModelOutput
+from persistill.structures import Batch, ModelOutput, OutputField
 from persistill.tasks.evaluation_loaders import evaluation_loaders
 from persistill.tasks.look import Look
 from persistill.tasks.measure import Measure
@@ -39,8 +39,7 @@ class Task(ABC):
         suggestions: methods that are worth a try where others did not help, by their names in ``--method``.
         sections: of the report, names in ``report.sections.SECTIONS``; their order is the report's.
         augmentations: what ``train.augment`` may name.
-        divisible: whether a batch that does not fit into memory may be taken in parts: all that losses read of a
-            network is in ``ModelOutput``, and nothing is computed of the whole batch inside it.
+        required_outputs: what ``criterion`` and ``accuracy`` read of outputs; several devices gather no more.
     """
 
     name: ClassVar[str]
@@ -52,7 +51,7 @@ class Task(ABC):
     suggestions: ClassVar[tuple[str, ...]] = ()
     sections: ClassVar[tuple[str, ...]]
     augmentations: ClassVar[Registry[Callable[..., Any]]] = AUGMENTATIONS
-    divisible: ClassVar[bool] = True
+    required_outputs: ClassVar[frozenset[OutputField]] = frozenset({"logits"})
 
     @property
     def figure(self) -> Measure:
@@ -125,6 +124,20 @@ class Task(ABC):
         """
         output: ModelOutput = network(inputs)
         return output
+
+    def indivisible(self, network: nn.Module) -> str | None:  # noqa: ARG002 - for detectors
+        """Why a batch can be shown to a network only as a whole; None if parts, and processes, may each be shown some.
+
+        They may where all that ``criterion`` and losses read of a network is of images by themselves, or can be joined
+        over the parts of a batch by ``ModelOutput.map``.
+
+        Args:
+            network: in training.
+
+        Returns:
+            A clause that begins with the network's name.
+        """
+        return None
 
     @abstractmethod
     def criterion(self, output: ModelOutput, batch: Batch, *, label_smoothing: float = 0.0) -> dict[str, Tensor]:

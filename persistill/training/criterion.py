@@ -30,7 +30,7 @@ class Criterion(nn.Module):
     Attributes:
         weights: term name -> weight, without the factors of a schedule. Where two losses share a term's name,
             the loss's name stands before it ("KD.kd").
-        required_outputs: what is read of outputs by any of the losses; logits always are.
+        required_outputs: what is read of outputs by the task or any of the losses.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Criterion(nn.Module):
                 if names[name] in self.weights:
                     raise UserError(f"two methods of one arm are both {names[name]!r}; use one, with the sum of both.")
                 self.weights[names[name]] = weight
-        self.required_outputs = frozenset[OutputField]({"logits"}).union(*(_read(loss) for loss in losses))
+        self.required_outputs = task.required_outputs.union(*(_read(loss) for loss in losses))
 
     def weights_at(self, step: int, epoch: int) -> dict[str, float]:
         """The weights times the factors of the losses' schedules.

@@ -37,11 +37,8 @@ def split(batch: Batch, parts: int) -> list[Batch]:
 
 def join(outputs: Sequence[ModelOutput]) -> ModelOutput:
     """What was answered to parts of a batch, in one."""
-    return ModelOutput(
-        torch.cat([output.logits for output in outputs]),
-        torch.cat([output.embedding for output in outputs]),
-        {name: torch.cat([output.feature_maps[name] for output in outputs]) for name in outputs[0].feature_maps},
-    )
+    columns = zip(*(_tensors(output) for output in outputs), strict=True)
+    return outputs[0].map(lambda _, __: torch.cat(next(columns)))
 
 
 class InParts:
@@ -65,25 +62,21 @@ class InParts:
             for part in self._parts:
                 self._states.append(_random_state(batch))
                 outputs.append(forward(part))
-        whole = join(outputs)
-        self.output = ModelOutput(
-            whole.logits.requires_grad_(),
-            whole.embedding.requires_grad_(),
-            {name: value.requires_grad_() for name, value in whole.feature_maps.items()},
-        )
+        self.output = join(outputs).map(lambda _, rows: rows.requires_grad_(rows.is_floating_point()))
 
     def backward(self) -> None:
         """Ask once more, with the same random numbers, and hand on the gradients that ``output`` has got."""
-        after, start = _random_state(self._parts[0]), 0
+        after, leaves = _random_state(self._parts[0]), _tensors(self.output)
+        starts = [0] * len(leaves)
         for part, state in zip(self._parts, self._states, strict=True):
             _set_random_state(part, state)
-            rows = slice(start, start + len(part.index))
-            start = rows.stop
+            answers = _tensors(self._forward(part))
             pairs = [
-                (answer, leaf.grad[rows])
-                for answer, leaf in zip(_tensors(self._forward(part)), _tensors(self.output), strict=True)
+                (answer, leaf.grad[start : start + len(answer)])
+                for answer, leaf, start in zip(answers, leaves, starts, strict=True)
                 if leaf.grad is not None and answer.requires_grad
             ]
+            starts = [start + len(answer) for start, answer in zip(starts, answers, strict=True)]
             torch.autograd.backward([answer for answer, _ in pairs], [gradient for _, gradient in pairs])
         _set_random_state(self._parts[0], after)
 
@@ -118,7 +111,14 @@ def _slices(size: int, parts: int) -> list[slice]:
 
 
 def _tensors(output: ModelOutput) -> list[Tensor]:
-    return [output.logits, output.embedding, *output.feature_maps.values()]
+    found: list[Tensor] = []
+
+    def note(_: str, rows: Tensor) -> Tensor:
+        found.append(rows)
+        return rows
+
+    output.map(note)
+    return found
 
 
 @contextlib.contextmanager

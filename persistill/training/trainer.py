@@ -109,17 +109,17 @@ def fit(
     Raises:
         NonFiniteLossError: if the loss stops being finite. The batch at which it did lies in ``diverged.safetensors``.
         UserError: if the checkpoint is not of this training, or cannot be read by all ranks; or if batches are to be
-            taken in parts that the task cannot divide.
+            taken in parts, and this network cannot be shown parts.
         RankLostError: if another rank has ended.
         Stopped: after ctrl-C, SIGTERM or SIGUSR1, once the checkpoint is written.
     """
     progress, task, ranks = progress or Silent(), criterion.task, ranks or Ranks()
     if auto_batch and ranks.size > 1:
         raise UserError("--auto-batch is for one device; on several ones set train.accumulate, the parts of a batch.")
-    if (auto_batch or ranks.size > 1 or settings.accumulate > 1) and not task.divisible:
+    if (auto_batch or ranks.size > 1 or settings.accumulate > 1) and (why := task.indivisible(network)):
         raise UserError(
-            "the networks of this task compute their losses of the whole batch, so that it cannot be taken in parts, "
-            "by several processes, --auto-batch or train.accumulate. Choose a smaller train.batch_size."
+            f"{why}; so its batches cannot be taken in parts, by several processes, --auto-batch or train.accumulate. "
+            "Choose a smaller train.batch_size."
         )
     steps, layout = len(loader), torch.channels_last if settings.channels_last else torch.contiguous_format
     network.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from persistill.structures import Batch, ModelOutput
+from persistill.structures import Batch, ModelOutput, OutputField
 
 
 class TrainingTask(Protocol):
@@ -12,7 +12,7 @@ class TrainingTask(Protocol):
 
     Attributes:
         terms: names of the supervised terms, in the order in which ``criterion`` gives them.
-        divisible: whether a batch may be taken in parts; see ``tasks.Task``.
+        required_outputs: what ``criterion`` and ``accuracy`` read of outputs.
     """
 
     @property
@@ -20,8 +20,11 @@ class TrainingTask(Protocol):
         """Names of the supervised terms."""
 
     @property
-    def divisible(self) -> bool:
-        """Whether a batch may be taken in parts."""
+    def required_outputs(self) -> frozenset[OutputField]:
+        """What is read of outputs."""
+
+    def indivisible(self, network: nn.Module) -> str | None:
+        """Why a batch cannot be taken in parts; see ``tasks.Task``."""
 
     def forward(self, network: nn.Module, inputs: Tensor, batch: Batch) -> ModelOutput:
         """Call a network, once."""

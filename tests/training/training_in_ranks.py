@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "losses"))
+sys.path += [str(Path(__file__).resolve().parents[1] / "losses"), str(Path(__file__).resolve().parent)]
 
+import detectors_in_ranks as detectors
 import test_every_loss as every
 
 from persistill.config import Train
@@ -63,8 +64,9 @@ class SmallNet(Network):
 class Shared:
     """Batches of uneven sizes, of which each rank has its rows; where it diverges, one number is not finite."""
 
-    def __init__(self, ranks: Ranks, stop_after: int | None = None, *, diverges: bool = False) -> None:
-        self.ranks, self.left, self.diverges = ranks, stop_after, diverges
+    def __init__(self, ranks: Ranks, name: str, stop_after: int | None = None) -> None:
+        self.ranks, self.left, self.diverges = ranks, stop_after, name == "diverges"
+        self.batch = detectors.batch if name in detectors.cases() else batch
 
     def __len__(self) -> int:
         return len(SIZES)
@@ -76,10 +78,14 @@ class Shared:
                 signal.raise_signal(signal.SIGTERM)  # the others are not told
             self.left = None if self.left is None else self.left - 1
             own = index[share(len(index), self.ranks.rank, self.ranks.size)]
-            images = IMAGES[own]
+            found = self.batch(own)
             if self.diverges:
-                images[own == 3] = torch.inf
-            yield Batch({"image": images}, every.TARGETS[own], own)
+                found.inputs["image"][own == 3] = torch.inf
+            yield found
+
+
+def batch(index: torch.Tensor) -> Batch:
+    return Batch({"image": IMAGES[index]}, every.TARGETS[index], index)
 
 
 def teacher(seed: int) -> StoredTeacher:
@@ -107,8 +113,31 @@ def train(
     name: str, root: Path, ranks: Ranks, *, stop_after: int | None = None, run: str = "", auto_batch: bool = False
 ) -> dict:
     """The first weights, the last ones, those of the loss's parts, and the last epoch's record."""
-    losses, norm, changes = (cases() | FAULTS)[name]
     torch.manual_seed(1)
+    network, criterion, teachers, changes = (detectors.training if name in detectors.cases() else training)(name)
+    criterion.double()
+    network.double()
+    before = copy.deepcopy(network.state_dict())
+    settings = SETTINGS.model_copy(update=changes)
+    folder = RunFolder.create(root, "student", run or name, {"name": run or name})
+    torch.manual_seed(2 + ranks.rank)  # the first rank's counts
+    record = fit(
+        network,
+        Shared(ranks, name, stop_after),
+        criterion=criterion,
+        settings=settings,
+        folder=folder,
+        fabric=make_fabric("cpu", settings),
+        teachers=teachers,
+        ranks=ranks,
+        auto_batch=auto_batch,
+    )
+    return {"before": before, "network": network.state_dict(), "criterion": criterion.state_dict(), "record": record}
+
+
+def training(name: str) -> tuple[nn.Module, Criterion, list[StoredTeacher], dict]:
+    """Network, loss and teachers of a case of classification, and its settings."""
+    losses, norm, changes = (cases() | FAULTS)[name]
     network = SmallNet(norm=norm)
     teachers = [teacher(seed) for seed in range(1, 1 + max(1, *(loss.num_teachers for loss in losses), 1))]
     example = Batch({}, every.TARGETS[:4], torch.arange(4))
@@ -120,24 +149,8 @@ def train(
         network = loss.student_network(network, contexts[position])
         with torch.no_grad():
             contexts = [replace(one, student=network.eval()(IMAGES[:4].float())) for one in contexts]
-    criterion = Criterion(losses, task=Classification(), cross_entropy=0.5, contexts=contexts).double()
-    network.double()
-    before = copy.deepcopy(network.state_dict())
-    settings = SETTINGS.model_copy(update=changes)
-    folder = RunFolder.create(root, "student", run or name, {"name": run or name})
-    torch.manual_seed(2 + ranks.rank)  # the first rank's counts
-    record = fit(
-        network,
-        Shared(ranks, stop_after, diverges=name == "diverges"),
-        criterion=criterion,
-        settings=settings,
-        folder=folder,
-        fabric=make_fabric("cpu", settings),
-        teachers=teachers,
-        ranks=ranks,
-        auto_batch=auto_batch,
-    )
-    return {"before": before, "network": network.state_dict(), "criterion": criterion.state_dict(), "record": record}
+    criterion = Criterion(losses, task=Classification(), cross_entropy=0.5, contexts=contexts)
+    return network, criterion, teachers, changes
 
 
 def work(root: Path, plan: list[dict]) -> None:

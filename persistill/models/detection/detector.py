@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from persistill.errors import UserError
 from persistill.models.base import Network
 from persistill.models.detection.image_batch import GivenImages, NoTransform, check_images, to_image_list
+from persistill.models.detection.loss_counts import counted_losses, has_known_losses
 from persistill.models.detection.mixed_precision import exact_boxes
-from persistill.models.detection.output import DenseLevel, DetectionOutput
+from persistill.models.detection.output import DenseLevel, DetectionOutput, join_levels
 from persistill.models.detection.parts import (
     competes_with_background,
     has_regions,
@@ -58,6 +59,7 @@ class Detector(Network):
         detecting: False to leave out the detections in evaluation mode, where only levels and heads are read, as of a
             teacher: proposals and the suppression of overlapping boxes take more time than small networks themselves.
             Detectors of another form than torchvision's make them all the same.
+        has_known_losses: whether outputs tell over what each loss is a mean, ``DetectionOutput.loss_counts``.
 
     Raises:
         UserError: if the module has no backbone, or that fails on such images.
@@ -85,6 +87,7 @@ class Detector(Network):
         if hasattr(module, "transform"):
             module.transform = NoTransform()
         self.detecting = True
+        self.has_known_losses = has_known_losses(module)
         self._softmax = competes_with_background(module)
 
     @property
@@ -123,10 +126,14 @@ class Detector(Network):
         inside = self._targets(targets() if callable(targets) else targets, count) if self.training else None
         seen: dict[str, Any]
         result: Any = ()
+        counts = dict[str, Tensor]()
         halved = torch.is_autocast_enabled(batch.tensors.device.type)
         with exact_boxes(self.module) if halved else contextlib.nullcontext():
             if self.training or self.detecting or not (self.two_stage or is_dense(self.module)):
-                with self._watched() as seen:
+                counting = (
+                    counted_losses(self.module, batch.tensors) if self.training else contextlib.nullcontext(counts)
+                )
+                with self._watched() as seen, counting as counts:
                     result = self.module(GivenImages(batch), inside)
             else:
                 seen = self._undecided(batch.tensors)
@@ -135,7 +142,7 @@ class Detector(Network):
         if self.two_stage:
             logits, embedding = self._classify(seen["backbone"], regions, batch)
         elif levels:
-            logits = torch.cat([level.logits.flatten(1, 3) for level in levels], 1).transpose(1, 2)
+            logits = join_levels(levels)
             embedding = _last(features).mean((2, 3))
         else:
             logits, embedding = batch.tensors.new_zeros(count, self.spec.num_classes, 0), _last(features).mean((2, 3))
@@ -147,6 +154,7 @@ class Detector(Network):
             result if self.training else None,
             () if self.training else [_outside(found) for found in result],
             (batch.tensors.shape[2], batch.tensors.shape[3]),
+            counts,
         )
 
     def _targets(self, targets: Sequence[Objects] | None, count: int) -> list[dict[str, Tensor]]:

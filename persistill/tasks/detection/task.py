@@ -15,8 +15,8 @@ from persistill.data import BOX_AUGMENTATIONS, BoxAugmentation, ImageDataset, Sp
 from persistill.errors import UserError
 from persistill.evaluation import EvaluationLoaders, EvaluationStep, corruption_steps, noise_step
 from persistill.exporters import ExportTask
-from persistill.models import DetectionOutput, Detector, inherit_head, skip_detections
-from persistill.structures import Batch, ModelOutput, unpack_objects
+from persistill.models import DetectionOutput, Detector, inherit_head, samples_by_image, skip_detections
+from persistill.structures import Batch, ModelOutput, OutputField, unpack_objects
 from persistill.tasks.base import Task
 from persistill.tasks.detection.clean import clean_step
 from persistill.tasks.detection.examples import keep_examples
@@ -68,7 +68,7 @@ class Detection(Task):
         "reproducibility",
     )
     augmentations: ClassVar[Registry[Callable[..., Any]]] = BOX_AUGMENTATIONS
-    divisible = False
+    required_outputs: ClassVar[frozenset[OutputField]] = frozenset()
 
     def load(self, settings: Data, progress: Progress) -> Splits:
         """Images with boxes; splits are drawn so that the objects of every class are shared out evenly."""
@@ -117,8 +117,20 @@ class Detection(Task):
         """Detectors compute their losses themselves, and are given the objects: by a function, so that a wrapper for
         half precision cannot round the boxes.
         """
-        output: ModelOutput = network(inputs, lambda: unpack_objects(batch.target))
+        with samples_by_image(batch.step, batch.index):
+            output: ModelOutput = network(inputs, lambda: unpack_objects(batch.target))
         return output
+
+    def indivisible(self, network: nn.Module) -> str | None:
+        """Detectors whose losses may be means over anything."""
+        detector = next((module for module in network.modules() if isinstance(module, Detector)), None)
+        if detector is not None and detector.has_known_losses:
+            return None
+        return (
+            f"{type(network if detector is None else detector.module).__name__} computes its losses itself, and over "
+            "which objects of a batch each of them is a mean is known of torchvision's FCOS, RetinaNet, SSD and Faster "
+            "R-CNN alone"
+        )
 
     def criterion(self, output: ModelOutput, batch: Batch, *, label_smoothing: float = 0.0) -> dict[str, Tensor]:  # noqa: ARG002 - refused in ``problems``
         """The detector's own losses, added up by ``terms``; 0 where it has none of a kind."""
@@ -180,11 +192,6 @@ class Detection(Task):
         if any(train is not None and train.label_smoothing for train in trainings):
             found.append(
                 "train.label_smoothing: detectors compute their losses themselves, of labels as they are; leave it out."
-            )
-        if any(train is not None and train.accumulate > 1 for train in trainings):
-            found.append(
-                "train.accumulate: detectors compute their losses of the whole batch, which cannot be taken in parts; "
-                "leave it out, and choose a smaller train.batch_size."
             )
         if any(train is not None and train.crop_size is not None for train in trainings):
             found.append(

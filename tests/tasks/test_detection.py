@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from lightning_utilities import apply_to_collection
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from persistill import metrics, models, report
 from persistill.config import Arm, Data, Evaluate, Model, Quantize, Recipe, Teacher, Train
@@ -196,9 +198,7 @@ def test_settings_that_detectors_cannot_follow_are_refused(squares):
     found = problems(
         recipe(
             squares,
-            train=TRAIN.model_copy(
-                update={"label_smoothing": 0.1, "augment": ("crop", "rotate"), "crop_size": (8, 8), "accumulate": 2}
-            ),
+            train=TRAIN.model_copy(update={"label_smoothing": 0.1, "augment": ("crop", "rotate"), "crop_size": (8, 8)}),
             evaluate=Evaluate(ood="digits"),
             quantize=Quantize(),
         )
@@ -207,7 +207,6 @@ def test_settings_that_detectors_cannot_follow_are_refused(squares):
     for word in (
         "label_smoothing",
         "crop_size",
-        "accumulate",
         "evaluate.ood",
         "quantize",
         "augmentation of boxes: 'rotate'",
@@ -223,9 +222,26 @@ def test_a_network_of_whole_images_is_refused_before_training(squares, tmp_path)
         Pipeline(digits, tmp_path, device="cpu").probe()
 
 
-def test_batches_are_not_taken_in_parts(squares, tmp_path):
-    with pytest.raises(UserError, match=r"smaller train\.batch_size"):
-        Pipeline(recipe(squares), tmp_path, device="cpu", auto_batch=True).probe()
+class OwnRetinaNet(RetinaNet):
+    """Whose losses may be means over anything."""
+
+
+def own_detector(in_channels, num_classes):
+    module = models.build("retinanet:resnet-8", in_channels, num_classes).module
+    module.__class__ = OwnRetinaNet
+    module.transform = GeneralizedRCNNTransform(48, 48, [0.5] * 3, [0.5] * 3)
+    return module
+
+
+def test_only_batches_of_known_detectors_are_taken_in_parts(squares, tmp_path):
+    Pipeline(recipe(squares), tmp_path, device="cpu", auto_batch=True).probe()
+    own = recipe(squares, student=Model(name="test_detection:own_detector"), arms={"alone": Arm()})
+    said = (
+        r"test_detection:own_detector cannot be taken in parts \(train\.accumulate\): OwnRetinaNet computes its losses"
+    )
+    with pytest.raises(UserError, match=said):
+        Pipeline(own.with_value("train.accumulate", 2), tmp_path, device="cpu").probe()
+    assert Detection().indivisible(torch.nn.Identity()).startswith("Identity computes")
 
 
 def test_a_column_of_classes_is_refused(squares):

@@ -95,11 +95,14 @@ HEADS = {"FCOS": fcos, "RetinaNet": retinanet, "SSD": ssd, "Faster R-CNN": faste
 
 
 def losses() -> Iterator[tuple[str, DistillationLoss]]:
-    """Every loss of the package; one that takes another is given each that it can."""
+    """Every loss of the package; one that takes another takes one with trained parts and one without."""
     inner = [
-        loss
-        for loss in every.EVERY
-        if loss.required_outputs == {"feature_maps"} and loss.num_teachers == 1 and loss.preparation is None
+        next(
+            loss
+            for loss in some
+            if loss.required_outputs == {"feature_maps"} and loss.num_teachers == 1 and loss.preparation is None
+        )
+        for some in (every.BUILT, every.PURE)
     ]
     for name in detection.__all__:
         value = getattr(detection, name)

@@ -97,12 +97,12 @@ def differs(found: dict, expected: dict) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_several_processes_do_what_one_does(found, alone, name, size):
     expected, ranks = alone(name), [rank[f"{name} by {size}"] for rank in found[size]]
+    # torchvision compares what is an object with labels in single precision, and rounds the gradient so.
+    most = 1e-7 if name.startswith("Faster R-CNN") else 1e-9
     for rank in ranks:
-        assert differs(rank, expected) < 1e-9
+        assert differs(rank, expected) < most
     assert ranks[0]["record"]["terms"] == pytest.approx(expected["record"]["terms"])
-    assert ranks[0]["record"]["train_accuracy"] == pytest.approx(
-        expected["record"]["train_accuracy"], nan_ok=True
-    )
+    assert ranks[0]["record"]["train_accuracy"] == pytest.approx(expected["record"]["train_accuracy"], nan_ok=True)
 
 
 @pytest.mark.parametrize("run", STOPPED)

@@ -20,7 +20,7 @@ def correlated_difference(student: Tensor, teacher: Tensor) -> Tensor:
     """Half the mean squared difference of two maps whose channels have mean 0 and deviation 1 over the batch.
 
     It is (n - 1) / n times one minus the mean Pearson correlation of the channels, with n = B H W: scale and shift of a
-    channel do not matter. The statistics are those of the whole batch, and on several devices of each device's part.
+    channel do not matter. The statistics are those of the whole batch, on several devices as well.
 
     Args:
         student: (B, C, H, W).

@@ -97,7 +97,10 @@ class DetectionOutput(ModelOutput):
             embedding=change("embedding", self.embedding) if of_images else self.embedding,
             feature_maps={name: change("feature_maps", one) for name, one in self.feature_maps.items()},
             levels=levels,
-            losses={name: change("losses", torch.atleast_1d(loss)) for name, loss in self.losses.items()},
+            losses={
+                name: change("losses", loss.reshape(1) if loss.ndim == 0 else loss)
+                for name, loss in self.losses.items()
+            },
             loss_counts={name: change("losses", count) for name, count in self.loss_counts.items()},
         )
 

@@ -14,6 +14,7 @@ from persistill.config import CLASSIFICATION, Data
 from persistill.data.detection.outline import box_layout, outline_boxes
 from persistill.data.sources.inspect import Outline, outline, outline_masks
 from persistill.data.sources.parquet import read_schema
+from persistill.data.sources.shard_file import LocalShard
 from persistill.data.sources.shards import shard_files
 from persistill.errors import UserError, unknown
 from persistill.losses import CWD, KD, Suggestion
@@ -174,7 +175,7 @@ def _has_masks(folder: Path) -> bool:
         return False
     if files := shard_files(folder, ".parquet"):
         with contextlib.suppress(UserError):  # of a damaged file, whose reader says so
-            return sum("bytes" in str(field.type) for field in read_schema(files[0])[0]) == 2
+            return sum("bytes" in str(field.type) for field in read_schema(LocalShard(files[0], folder))[0]) == 2
         return False
     roots = [folder, *(path for path in folder.iterdir() if path.is_dir())]
     return any((root / "images").is_dir() and (root / "masks").is_dir() for root in roots)

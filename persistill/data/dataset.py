@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persistill.data.sources.base import Blocks, EncodedRows, ImageRows, InBlocks, IntArray, MaskRows
+from persistill.data.sources.base import Blocks, EncodedRows, ImageRows, IntArray, MaskRows, in_blocks, threads_of
 from persistill.errors import UserError
 from persistill.structures import IGNORE_INDEX
 from persistill.utils.image_reader import IGNORED, read_mask
@@ -50,6 +50,13 @@ class ImageDataset(ABC):
     def blocks(self) -> Blocks | None:
         """Which images are read together, where single ones cannot be; the order of training goes by them."""
         return None
+
+    def expect(self, index: Tensor) -> None:  # noqa: B027 - most have nothing to do
+        """Fetch meanwhile what images that are asked for next need, where they are far away.
+
+        Args:
+            index: (n,) int64 positions, in the order in which they are asked for, on the CPU.
+        """
 
     @property
     @abstractmethod
@@ -166,7 +173,13 @@ class StreamedImages(ImageDataset, Generic[Rows]):
     @property
     def blocks(self) -> Blocks | None:
         """Those of the source, if it is read in blocks."""
-        return self._source.blocks(self._rows) if isinstance(self._source, InBlocks) else None
+        source = in_blocks(self._source)
+        return None if source is None else source.blocks(self._rows)
+
+    def expect(self, index: Tensor) -> None:
+        """Fetch meanwhile what images at ``index`` need."""
+        if (source := in_blocks(self._source)) is not None:
+            source.expect(self._rows[index.numpy()])
 
     def hash_names(self, digest: "hashlib._Hash") -> str:
         """The hash, hexadecimal, of what ``digest`` holds and of the images' names and encoded lengths, in order.
@@ -387,4 +400,4 @@ def decode_all(decode: Callable[[int], None], source: EncodedRows, rows: Sequenc
                 f"{source.name(rows[position])} cannot be decoded ({error}). Mend it or move it away, and run again."
             ) from error
 
-    in_threads(one, len(rows))
+    in_threads(one, len(rows), threads=threads_of(source))

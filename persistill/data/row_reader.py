@@ -5,7 +5,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from persistill.config import Data
@@ -17,8 +16,9 @@ from persistill.data.dataset import (
     StreamedMaskDataset,
 )
 from persistill.data.sources.base import EncodedRows, IntArray, MaskSource, Source
-from persistill.utils.image_reader import IGNORED, Header, read_header, read_mask
-from persistill.utils.preprocessing import DEFAULT, Preprocessing, read_pixels, require_range
+from persistill.data.sources.known_headers import KnowsMaskHeaders, header_of, keep_headers, known_of
+from persistill.utils.image_reader import IGNORED, Header, read_mask
+from persistill.utils.preprocessing import Preprocessing, read_pixels
 
 
 class Each(Protocol):
@@ -45,6 +45,9 @@ class RowReader(Protocol):
     def header(self, part: str, row: int) -> Header:
         """Of an image, once it was seen that its target belongs to it."""
 
+    def keep_headers(self) -> None:
+        """Keep what was learned of images far away, once all headers were read."""
+
     def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
         """Of image and target in memory."""
 
@@ -69,8 +72,12 @@ class ClassReader:
 
     def header(self, part: str, row: int) -> Header:
         """Of an image."""
-        with self._parts[part].open(row) as image:
-            return usable_header(image, range_known=self._range_known)
+        rows = self._parts[part]
+        return header_of(known_of(rows), row, rows.open, range_known=self._range_known)
+
+    def keep_headers(self) -> None:
+        """Of all parts."""
+        keep_headers(self._parts)
 
     def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
         """Of its pixels."""
@@ -109,18 +116,26 @@ class MaskReader:
 
     def header(self, part: str, row: int) -> Header:
         """Of an image, once it was seen that its mask has its size."""
-        with self._parts[part].open(row) as image:
-            header = usable_header(image, range_known=self._range_known)
-        with self._parts[part].open_mask(row) as mask:
-            size = usable_header(mask, range_known=False)[:2]
-            if size != header[:2]:
-                raise ValueError(
-                    f"its mask is {size[0]} x {size[1]} (height x width) and the image {header[0]} x {header[1]}"
-                )
-            if self._names is None:
+        rows = self._parts[part]
+        header = header_of(known_of(rows), row, rows.open, range_known=self._range_known)
+        known = rows.mask_headers if isinstance(rows, KnowsMaskHeaders) else None
+        size = header_of(known, row, rows.open_mask, range_known=False)[:2]
+        if size != header[:2]:
+            raise ValueError(
+                f"its mask is {size[0]} x {size[1]} (height x width) and the image {header[0]} x {header[1]}"
+            )
+        if self._names is None:
+            with rows.open_mask(row) as mask:
                 values = read_mask(mask, size, None, self._ignore)
-                self._largest.append(int(values[values != IGNORED].max(initial=0)))
+            self._largest.append(int(values[values != IGNORED].max(initial=0)))
         return header
+
+    def keep_headers(self) -> None:
+        """Of images and masks of all parts."""
+        keep_headers(self._parts)
+        for rows in self._parts.values():
+            if isinstance(rows, KnowsMaskHeaders):
+                rows.mask_headers.keep()
 
     def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
         """Of its pixels and its mask."""
@@ -174,14 +189,3 @@ def decode_images(
     if not good.all():
         pixels, rows = pixels[good], rows[good]
     return torch.from_numpy(pixels), rows
-
-
-def usable_header(image: Image.Image, *, range_known: bool) -> Header:
-    """The header of an image whose values have a known range.
-
-    Raises:
-        ValueError: if they have none.
-    """
-    if not range_known:
-        require_range(image, DEFAULT)
-    return read_header(image)

@@ -17,7 +17,7 @@ from persistill.data.detection.box_reader import BoxReader
 from persistill.data.detection.checked_source import CheckedSource
 from persistill.data.duplicate_check import look_for_duplicates
 from persistill.data.row_reader import ClassReader, MaskReader, RowReader
-from persistill.data.sources.base import EncodedRows, IntArray, MaskSource, Source
+from persistill.data.sources.base import EncodedRows, IntArray, MaskSource, Source, threads_of
 from persistill.data.splits import Drawn
 from persistill.data.value_range import LARGEST_LOOKED_AT, Range, describe_depth, join_ranges, measure_range
 from persistill.errors import UserError
@@ -112,7 +112,7 @@ def read_splits(
                 problems[source.parts[part].name(row)] = str(error) or type(error).__name__
                 return None
 
-        return in_threads(one, len(rows), progress)
+        return in_threads(one, len(rows), progress, threads=threads_of(source.parts[part]))
 
     progress.start("looking at images", total)
     readable: dict[str, IntArray] = {}
@@ -124,6 +124,7 @@ def read_splits(
         headers.extend(header for header in found if header is not None)
         if name == "train":
             deep = rows[[header is not None and header.deep for header in found]]
+    reader.keep_headers()
     progress.finish()
 
     train = source.parts[drawn["train"].part]

@@ -3,7 +3,7 @@
 import io
 import stat
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,11 +50,11 @@ class Header(NamedTuple):
     deep: bool = False
 
 
-def open_image(source: Path | bytes, limit: int = MAX_PIXELS) -> Image.Image:
+def open_image(source: Path | bytes | BinaryIO, limit: int = MAX_PIXELS) -> Image.Image:
     """Open an image; only its header is read.
 
     Args:
-        source: a file, or the bytes of one.
+        source: a file by its path, its bytes, or opened.
         limit: the most pixels that it may have.
 
     Raises:
@@ -64,7 +64,7 @@ def open_image(source: Path | bytes, limit: int = MAX_PIXELS) -> Image.Image:
     if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
         raise ValueError("it is no regular file")
     try:
-        image = Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS)
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except UnidentifiedImageError:
         raise ValueError("no image in a known format") from None  # Pillow's own words name an object in memory
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter where warnings are errors

@@ -12,12 +12,20 @@ _BLOCK = 256
 Result = TypeVar("Result")
 
 
-def in_threads(function: Callable[[int], Result], count: int, progress: Progress | None = None) -> list[Result]:
+def in_threads(
+    function: Callable[[int], Result], count: int, progress: Progress | None = None, threads: int | None = None
+) -> list[Result]:
     """Call ``function`` with 0, 1, ..., count - 1 in a pool of threads (decoders release the interpreter lock).
 
     An error, or ctrl-C, drops what has not begun.
+
+    Args:
+        function: is called with each number.
+        count: of numbers.
+        progress: told how many are done.
+        threads: how many; None for as many as there are cores, and 16 at most.
     """
-    threads = min(os.cpu_count() or 1, 16)
+    threads = threads or min(os.cpu_count() or 1, 16)
     block = max(1, min(_BLOCK, count // (4 * threads)))
     starts = range(0, count, block)
     results: list[Result] = []

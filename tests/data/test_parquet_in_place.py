@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from made_up_boxes import BOXES, write_table, write_yolo
 from made_up_images import encoded, make_image, write_folder, write_parquet
 
 from persistill.config import Data
@@ -15,6 +16,7 @@ from persistill.data.shuffling import shuffled
 from persistill.data.sources import row_groups
 from persistill.data.sources.base import Blocks
 from persistill.data.sources.row_groups import RowGroups
+from persistill.data.sources.shard_file import local_shards
 from persistill.errors import UserError
 from persistill.utils.progress import Silent
 
@@ -40,7 +42,7 @@ def folder(tmp_path_factory):
 def small_buffer(monkeypatch, folder):
     """Six row groups fit, of which three are shuffled, and images are streamed."""
     monkeypatch.setattr(splits_reader, "MEMORY_LIMIT", 1)
-    largest = RowGroups(sorted(folder.glob("train*")), ["img"]).largest
+    largest = RowGroups(local_shards(folder, sorted(folder.glob("train*"))), ["img"]).largest
     monkeypatch.setattr(row_groups, "BUFFER", 6 * largest)
 
 
@@ -50,7 +52,7 @@ def reads(monkeypatch):
     read = RowGroups._read
 
     def count(self, group):
-        counted[self._files[0].name, group] += 1
+        counted[str(self._files[0]), group] += 1
         return read(self, group)
 
     monkeypatch.setattr(RowGroups, "_read", count)
@@ -198,6 +200,29 @@ def test_other_sources_are_not_read_in_place(tmp_path, make):
         load(Data(source=str(make(tmp_path)), parquet="in_place"))
 
 
-def test_boxes_are_not_read_in_place(folder):
-    with pytest.raises(UserError, match=r"those with boxes are read through a copy"):
-        load_boxes(Data(source=str(folder), parquet="in_place"), Silent())
+@pytest.mark.parametrize("limit", [splits_reader.MEMORY_LIMIT, 1])
+def test_boxes(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(splits_reader, "MEMORY_LIMIT", limit)
+    boxes = {f"{name}{i}": found for i in range(5) for name, found in BOXES.items()}
+    write_table(tmp_path, boxes, box_format="xywh", difficult=(("a.png1", 0),))
+    pq.write_table(pq.read_table(tmp_path / "train.parquet"), tmp_path / "train.parquet", row_group_size=3)
+    copied, in_place = (
+        load_boxes(Data(source=str(tmp_path), parquet=how, validation=4, test=4), Silent())
+        for how in ("copied", "in_place")
+    )
+    assert copied.counts == in_place.counts
+    for name in ("train", "validation", "test"):
+        one, other = getattr(copied.splits, name), getattr(in_place.splits, name)
+        assert torch.equal(one.targets, other.targets)
+        assert np.array_equal(everything(one), everything(other))
+    if limit > 1:
+        assert copied.splits.fingerprint == in_place.splits.fingerprint
+    else:
+        assert copied.splits.train.blocks is None
+        assert in_place.splits.train.blocks.numbers.max() == 6
+    assert "read in place" in in_place.splits.notes[0]
+
+
+def test_boxes_of_other_layouts_are_not_read_in_place(tmp_path):
+    with pytest.raises(UserError, match=r"data\.parquet=in_place says how Parquet files are read, and .* has none"):
+        load_boxes(Data(source=str(write_yolo(tmp_path)), parquet="in_place"), Silent())

@@ -7,8 +7,9 @@ from persistill.config import Data
 from persistill.data.dataset import ImageDataset
 from persistill.data.detection.checked_source import CheckedSource
 from persistill.data.detection.dataset import InMemoryBoxDataset, StreamedBoxDataset, framed_targets
-from persistill.data.row_reader import Decoded, Each, decode_images, usable_header
+from persistill.data.row_reader import Decoded, Each, decode_images
 from persistill.data.sources.base import IntArray
+from persistill.data.sources.known_headers import header_of, keep_headers
 from persistill.utils.image_reader import Header
 from persistill.utils.preprocessing import Preprocessing
 
@@ -23,9 +24,13 @@ class BoxReader:
 
     def header(self, part: str, row: int) -> Header:
         """Of an image, once it was seen that its boxes make sense."""
-        self._parts[part].objects(row)
-        with self._parts[part].open(row) as image:
-            return usable_header(image, range_known=self._range_known)
+        rows = self._parts[part]
+        rows.objects(row)
+        return header_of(rows.headers, row, rows.open, range_known=self._range_known)
+
+    def keep_headers(self) -> None:
+        """Of all parts."""
+        keep_headers(self._parts)
 
     def bytes_per_image(self, shape: tuple[int, int, int]) -> int:
         """Of its pixels."""

@@ -57,11 +57,13 @@ class BoxSource(NamedTuple):
         classes: class names; labels are positions in it.
         parts: "train" and, where the source has them, "validation" and "test".
         origins: part -> where its images come from, in words.
+        notes: what a user should know of how the source was understood, a sentence each.
     """
 
     classes: tuple[str, ...]
     parts: dict[str, BoxRows]
     origins: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def raw_objects(boxes: object, labels: object, difficult: object = None, crowd: object = None) -> RawObjects:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from persistill.data.detection.box_source import BoxRows, BoxSource, RawObjects
 from persistill.data.detection.check_objects import Checked, ObjectCounts, check_objects
-from persistill.data.sources.base import IntArray
-from persistill.utils.image_reader import read_header
+from persistill.data.sources.base import Blocks, IntArray, in_blocks
+from persistill.data.sources.known_headers import KnownHeaders, header_of, keep_headers, known_of
 from persistill.utils.progress import Progress
 from persistill.utils.threads import in_threads
 
@@ -51,6 +51,21 @@ class CheckedRows:
     def length(self, row: int) -> int:
         """Bytes of the encoded image."""
         return self._rows.length(row)
+
+    @property
+    def headers(self) -> KnownHeaders | None:
+        """What is known of images without opening them."""
+        return known_of(self._rows)
+
+    def blocks(self, rows: IntArray) -> Blocks | None:
+        """Those of the source, if it is read in blocks."""
+        source = in_blocks(self._rows)
+        return None if source is None else source.blocks(rows)
+
+    def expect(self, rows: IntArray) -> None:
+        """Fetch what is needed next."""
+        if (source := in_blocks(self._rows)) is not None:
+            source.expect(rows)
 
     def size(self, row: int) -> tuple[int, int]:
         """Height and width of an image as displayed."""
@@ -114,14 +129,14 @@ def check_source(source: BoxSource, progress: Progress) -> CheckedSource:
         def look(row: int, rows: BoxRows = rows) -> _Image:
             size = (0, 0)
             try:
-                with rows.open(row) as image:
-                    size = read_header(image)[:2]
+                size = header_of(known_of(rows), row, rows.open, range_known=True)[:2]
                 return _Image(size, check_objects(rows.objects(row, size), size, num_classes))
             except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
                 return _Image(size, str(error) or type(error).__name__)
 
         parts[part] = CheckedRows(rows, in_threads(look, len(rows), progress), num_classes)
+    keep_headers(parts)
     progress.finish()
     whole = {part: rows.counts(np.arange(len(rows))) for part, rows in parts.items()}
     notes = tuple(f"The {part} part: {counts.in_words()}." for part, counts in whole.items() if counts.odd)
-    return CheckedSource(source.classes, parts, source.origins, notes)
+    return CheckedSource(source.classes, parts, source.origins, (*source.notes, *notes))

@@ -11,14 +11,17 @@ from persistill.data.detection.box_source import BoxSource
 from persistill.data.detection.check_objects import ObjectCounts
 from persistill.data.detection.checked_source import check_source
 from persistill.data.detection.coco import is_coco, read_coco
-from persistill.data.detection.table import BoxFormat, read_box_hub, read_box_parquet
+from persistill.data.detection.table import BoxFormat, read_box_hub, read_box_parquet, read_boxes_in_place
 from persistill.data.detection.voc import is_voc, read_voc
 from persistill.data.detection.yolo import is_yolo, read_yolo
+from persistill.data.sources.remote_source import RemoteFiles, find_on_hub, find_remote
+from persistill.data.sources.shard_file import local_shards
 from persistill.data.sources.shards import shard_files
 from persistill.data.splits import draw_splits
 from persistill.data.splits_reader import Splits, read_splits
 from persistill.errors import UserError
 from persistill.utils.progress import Progress
+from persistill.utils.remote_filesystem import is_url
 from persistill.utils.units import counted
 
 FORMATS = {"COCO": (is_coco, read_coco), "Pascal VOC": (is_voc, read_voc), "YOLO": (is_yolo, read_yolo)}
@@ -47,21 +50,30 @@ class BoxSplits:
         }
 
 
-def open_box_source(place: str, box_format: BoxFormat | None = None) -> BoxSource:
+def open_box_source(place: str, box_format: BoxFormat | None = None, *, in_place: bool = False) -> BoxSource:
     """Find images with boxes, without decoding any.
 
     Args:
         place: a folder in the layout of COCO, Pascal VOC or YOLO, a folder of Parquet files in the Hugging Face layout,
-            or the name of such a data set on the hub ("owner/name").
+            the name of such a data set on the hub ("owner/name"), or the URL of Parquet files.
         box_format: what the four numbers of a box are in Parquet files and on the hub, where nothing tells it.
+        in_place: whether Parquet files are read where they lie, without a copy; those behind URLs always are.
 
     Raises:
         UserError: if there is no such place, or it has none of these layouts.
     """
+    if is_url(place):
+        return _read_remote(find_remote(place), box_format)
     folder = Path(place).expanduser()
     if folder.is_dir():
         if files := shard_files(folder, ".parquet"):
+            if in_place:
+                return read_boxes_in_place(str(folder), local_shards(folder, files), box_format)
             return read_box_parquet(folder, files, box_format)
+        if in_place:
+            raise UserError(
+                f"data.parquet=in_place says how Parquet files are read, and {place} has none. Leave data.parquet out."
+            )
         for fits, read in FORMATS.values():
             if fits(folder):
                 return read(folder)
@@ -72,7 +84,16 @@ def open_box_source(place: str, box_format: BoxFormat | None = None) -> BoxSourc
         )
     if folder.exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
         raise UserError(f"there is no folder {place}, and it is no name of the hub (owner/name) either.")
-    return read_box_hub(place, box_format)
+    return _read_remote(find_on_hub(place, ()), box_format) if in_place else read_box_hub(place, box_format)
+
+
+def _read_remote(found: RemoteFiles, box_format: BoxFormat | None) -> BoxSource:
+    if found.are_tar:
+        raise UserError(
+            f"{found.where} names tar files, and images with boxes are read from Parquet files behind URLs."
+        )
+    source = read_boxes_in_place(found.where, found.files, box_format)
+    return source._replace(notes=(*found.notes, *source.notes))
 
 
 def load_boxes(settings: Data, progress: Progress, box_format: BoxFormat | None = None) -> BoxSplits:
@@ -100,12 +121,8 @@ def load_boxes(settings: Data, progress: Progress, box_format: BoxFormat | None 
             f"data.labels={settings.labels!r} is a CSV file of the classes of whole images, and images with boxes are "
             "read here. Leave data.labels out."
         )
-    if settings.parquet != "copied":
-        raise UserError(
-            f"data.parquet={settings.parquet} is for images with a class or a mask; those with boxes are read through "
-            "a copy. Leave data.parquet out."
-        )
-    source = check_source(open_box_source(settings.source, box_format), progress)
+    in_place = settings.parquet == "in_place"
+    source = check_source(open_box_source(settings.source, box_format, in_place=in_place), progress)
     counts = {part: rows.class_counts for part, rows in source.parts.items()}
     drawn = draw_splits(counts, settings, source.classes)
     splits = read_splits(source, drawn, settings, progress)

@@ -9,6 +9,7 @@ from persistill.data.detection.checked_source import check_source
 from persistill.data.detection.load import FORMATS, open_box_source
 from persistill.data.sources.inspect import Outline, read_headers
 from persistill.data.sources.parquet import read_schema
+from persistill.data.sources.shard_file import LocalShard
 from persistill.data.sources.shards import shard_files
 from persistill.data.splits import draw_splits
 from persistill.errors import UserError
@@ -25,7 +26,7 @@ def box_layout(folder: Path) -> str | None:
         return None
     if files := shard_files(folder, ".parquet"):
         with contextlib.suppress(UserError):  # of a damaged file, whose reader says so
-            return "Hugging Face" if "objects" in read_schema(files[0])[0].names else None
+            return "Hugging Face" if "objects" in read_schema(LocalShard(files[0], folder))[0].names else None
         return None
     return next((name for name, (fits, _) in FORMATS.items() if fits(folder)), None)
 
@@ -41,7 +42,7 @@ def outline_boxes(settings: Data) -> Outline:
     """
     if not isinstance(settings.source, str):
         raise UserError(f"{settings.where} is code of your own, and no folder or data set of the hub with boxes.")
-    source = check_source(open_box_source(settings.source), Silent())
+    source = check_source(open_box_source(settings.source, in_place=settings.parquet == "in_place"), Silent())
     parts = {part: rows.class_counts for part, rows in source.parts.items()}
     for share in _SHARES:
         drawn = draw_splits(parts, settings.model_copy(update={"validation": share, "test": None}), source.classes)

@@ -1,14 +1,16 @@
 """Data sets as tables with columns of images and of objects: folders of Parquet files, and names on the hub."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from persistill.data.detection.box_source import BoxRows, BoxSource, RawObjects, raw_objects
+from persistill.data.sources.base import Blocks, EncodedColumn, IntArray, in_blocks
+from persistill.data.sources.known_headers import KnownHeaders, known_of
 from persistill.data.sources.parquet import (
     TableColumn,
     by_part,
@@ -18,6 +20,9 @@ from persistill.data.sources.parquet import (
     open_tables,
     read_schema,
 )
+from persistill.data.sources.parquet_in_place import ShardColumn, open_in_place, told_of
+from persistill.data.sources.row_groups import RowGroups
+from persistill.data.sources.shard_file import LocalShard, ShardFile
 from persistill.errors import UserError
 
 BoxFormat = Literal["xyxy", "xywh"]
@@ -39,7 +44,7 @@ class BoxTableRows:
     """
 
     def __init__(
-        self, images: TableColumn, objects: Sequence[Mapping[str, Any]], category: str, box_format: BoxFormat
+        self, images: EncodedColumn, objects: Sequence[Mapping[str, Any]], category: str, box_format: BoxFormat
     ) -> None:
         self._images, self._objects, self._category, self._format = images, objects, category, box_format
 
@@ -58,6 +63,21 @@ class BoxTableRows:
             boxes = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
         crowd = found.get("iscrowd", found.get("is_crowd"))
         return raw_objects(boxes, found[self._category], found.get("difficult"), crowd)
+
+    @property
+    def headers(self) -> KnownHeaders | None:
+        """What is known of images without reading them."""
+        return known_of(self._images)
+
+    def blocks(self, rows: IntArray) -> Blocks | None:
+        """The row groups of some rows, where the table is read in place."""
+        images = in_blocks(self._images)
+        return None if images is None else images.blocks(rows)
+
+    def expect(self, rows: IntArray) -> None:
+        """Fetch what is needed next."""
+        if (images := in_blocks(self._images)) is not None:
+            images.expect(rows)
 
     def name(self, row: int) -> str:
         """Row, part and, where it is kept, the file name of the image."""
@@ -85,11 +105,38 @@ def read_box_parquet(folder: Path, files: Sequence[Path], box_format: BoxFormat 
         UserError: if a file is damaged, files disagree, there are no such columns, or nothing tells what the numbers
             are.
     """
-    metadata = read_schema(files[0])[0].metadata or {}
+    stated, known = _stated(LocalShard(files[0], folder))
+    return _from_tables(open_tables(folder, files), str(folder), box_format or known, stated, (folder,))
+
+
+def read_boxes_in_place(where: str, files: Sequence[ShardFile], box_format: BoxFormat | None = None) -> BoxSource:
+    """Read what ``read_box_parquet`` reads, where it lies, a row group at a time.
+
+    Args:
+        where: what to call the data set.
+        files: its files, at least one.
+        box_format: as of ``read_box_parquet``.
+
+    Raises:
+        UserError: as of ``read_box_parquet``, and if a file is far away and cannot be reached.
+    """
+    stated, known = _stated(files[0])
+    tables = open_in_place(where, files)
+    columns = _columns(tables["train"].features, where)
+    groups = {part: RowGroups(table.files, [columns.image]) for part, table in tables.items()}
+    parts = {
+        part: _Part(ShardColumn(table, groups[part], columns.image), table.values) for part, table in tables.items()
+    }
+    source = _from_parts(parts, columns, where, box_format or known, stated)
+    return source._replace(notes=(told_of(groups["train"], where),))
+
+
+def _stated(file: ShardFile) -> tuple[list[str] | None, BoxFormat | None]:
+    """Names of classes and format of boxes, as far as the metadata of a file's schema says them."""
+    metadata = read_schema(file)[0].metadata or {}
     stated = next((json.loads(metadata[key]) for key in _NAMES if key in metadata), None)
     said = metadata.get(b"bbox_format", b"").decode()[:4]
-    known: BoxFormat | None = "xyxy" if said == "xyxy" else "xywh" if said == "xywh" else None
-    return _from_tables(open_tables(folder, files), str(folder), box_format or known, stated, (folder,))
+    return stated, "xyxy" if said == "xyxy" else "xywh" if said == "xywh" else None
 
 
 def read_box_hub(name: str, box_format: BoxFormat | None = None) -> BoxSource:
@@ -105,6 +152,36 @@ def read_box_hub(name: str, box_format: BoxFormat | None = None) -> BoxSource:
     return _from_tables(download_tables(name, ()), name, box_format, None, cache_folders())
 
 
+class _Columns(NamedTuple):
+    """What the columns of a table are called.
+
+    Attributes:
+        image: of the images.
+        objects: of the lists of objects.
+        category: their field of classes.
+        names: of the classes, where the columns say them.
+        sized: whether width and height of the images stand beside them.
+    """
+
+    image: str
+    objects: str
+    category: str
+    names: list[str] | None
+    sized: bool
+
+
+class _Part(NamedTuple):
+    """One part of a table.
+
+    Attributes:
+        images: its column of images.
+        values: what a column that is no image holds, row after row.
+    """
+
+    images: EncodedColumn
+    values: Callable[[str], Sequence[Any]]
+
+
 def _from_tables(
     tables: Mapping[str, Any],
     where: str,
@@ -112,8 +189,24 @@ def _from_tables(
     stated: list[str] | None,
     roots: Sequence[Path],
 ) -> BoxSource:
-    parts = by_part(tables, where)
-    features = parts["train"].features
+    found = by_part(tables, where)
+    columns = _columns(found["train"].features, where)
+    parts = {
+        part: _Part(
+            TableColumn(table, columns.image, part, roots),
+            lambda name, table=table: table.select_columns([name])[name],  # type: ignore[misc]
+        )
+        for part, table in found.items()
+    }
+    return _from_parts(parts, columns, where, box_format, stated)
+
+
+def _columns(features: Mapping[str, Any], where: str) -> _Columns:
+    """The columns of images and objects.
+
+    Raises:
+        UserError: if there are none.
+    """
     images = image_columns(features)
     column = next((name for name in _OBJECTS if name in features), None)
     fields = _fields(features[column]) if column else {}
@@ -123,14 +216,24 @@ def _from_tables(
             f"{where} must have one column of images and a column objects, a struct of the lists bbox and category; it "
             f"has {', '.join(features)}."
         )
-    raw = {part: table.select_columns([column])[column] for part, table in parts.items()}
-    found = {part: [_as_lists(entry) for entry in rows] for part, rows in raw.items()}
-    told = box_format or _tell_format(parts, found, where)
+    sized = {"width", "height"} <= features.keys()
+    return _Columns(images[0], column, category, _class_names(fields[category]), sized)
+
+
+def _from_parts(
+    parts: Mapping[str, _Part],
+    columns: _Columns,
+    where: str,
+    box_format: BoxFormat | None,
+    stated: list[str] | None,
+) -> BoxSource:
+    category = columns.category
+    found = {part: [_as_lists(entry) for entry in table.values(columns.objects)] for part, table in parts.items()}
+    told = box_format or _tell_format(parts, found, where, sized=columns.sized)
     rows: dict[str, BoxRows] = {
-        part: BoxTableRows(TableColumn(table, images[0], part, roots), found[part], category, told)
-        for part, table in parts.items()
+        part: BoxTableRows(table.images, found[part], category, told) for part, table in parts.items()
     }
-    names = stated or _class_names(fields[category])
+    names = stated or columns.names
     if names is None:
         largest = max((max(entry[category], default=0) for entries in found.values() for entry in entries), default=0)
         names = [f"class {number}" for number in range(largest + 1)]
@@ -156,12 +259,13 @@ def _class_names(feature: Any) -> list[str] | None:
     return names
 
 
-def _tell_format(parts: Mapping[str, Any], found: Mapping[str, Sequence[Mapping[str, Any]]], where: str) -> BoxFormat:
+def _tell_format(
+    parts: Mapping[str, _Part], found: Mapping[str, Sequence[Mapping[str, Any]]], where: str, *, sized: bool
+) -> BoxFormat:
     """What the four numbers are, if one of both would leave a box turned round, or out of its image."""
-    sized = {"width", "height"} <= parts["train"].features.keys()
     corners = widths = True
     for part, table in parts.items():
-        sizes = [table[name] for name in ("width", "height")] if sized else None
+        sizes = [table.values(name) for name in ("width", "height")] if sized else None
         for row, entry in enumerate(found[part]):
             boxes = np.array(entry["bbox"], dtype=np.float64).reshape(-1, 4)
             corners &= bool((boxes[:, 2:] >= boxes[:, :2]).all())

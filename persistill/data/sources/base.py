@@ -31,6 +31,12 @@ class EncodedRows(Protocol):
         """Bytes of the encoded image."""
 
 
+class EncodedColumn(EncodedRows, Protocol):
+    """A column of encoded images, or masks."""
+
+    def __len__(self) -> int: ...
+
+
 class Blocks(NamedTuple):
     """Images that are read together, since any of them costs as much as all.
 
@@ -47,8 +53,30 @@ class Blocks(NamedTuple):
 class InBlocks(Protocol):
     """Encoded images that are read in blocks."""
 
-    def blocks(self, rows: IntArray) -> Blocks:
-        """The blocks of some rows, ((n,) int64)."""
+    def blocks(self, rows: IntArray) -> Blocks | None:
+        """The blocks of some rows, ((n,) int64); None if each is read by itself after all."""
+
+    def expect(self, rows: IntArray) -> None:
+        """Fetch meanwhile what some rows ((n,) int64), which are asked for next, in this order, need."""
+
+
+def in_blocks(rows: object) -> InBlocks | None:
+    """Encoded images, if they are read in blocks."""
+    return rows if isinstance(rows, InBlocks) else None
+
+
+@runtime_checkable
+class ReadInThreads(Protocol):
+    """Encoded images that say in how many threads to read them, as those do that are waited for."""
+
+    @property
+    def threads(self) -> int | None:
+        """How many; None for as many as elsewhere."""
+
+
+def threads_of(rows: object) -> int | None:
+    """In how many threads to read encoded images; None where they do not say."""
+    return rows.threads if isinstance(rows, ReadInThreads) else None
 
 
 class ImageRows(EncodedRows, Protocol):

@@ -14,10 +14,21 @@ def read_class_names(folder: Path) -> tuple[str, ...] | None:
         UserError: if it is no text in UTF-8, or does not hold two or more names, each once.
     """
     file = folder / CLASS_NAMES
-    if not file.exists():
-        return None
+    return parse_class_names(file.read_bytes(), str(file)) if file.exists() else None
+
+
+def parse_class_names(data: bytes, file: str) -> tuple[str, ...]:
+    """The lines of such a file.
+
+    Args:
+        data: what it holds.
+        file: what to call it.
+
+    Raises:
+        UserError: as of ``read_class_names``.
+    """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{file} is no text in UTF-8: save it so, with the name of one class a line.") from None
     names = tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from persistill.config import Data
-from persistill.data.sources.base import EncodedRows, IntArray, MaskRows
+from persistill.data.sources.base import EncodedRows, IntArray, MaskRows, threads_of
+from persistill.data.sources.known_headers import header_of, keep_headers, known_of
 from persistill.data.sources.registry import open_mask_source, open_source
 from persistill.data.splits import DEFAULT_TEST_SHARE, draw_splits
 from persistill.errors import UserError
-from persistill.utils.image_reader import Header, read_header
+from persistill.utils.image_reader import Header
 from persistill.utils.preprocessing import Resize
 from persistill.utils.threads import in_threads
 from persistill.utils.units import counted
@@ -167,13 +168,13 @@ def read_headers(settings: Data, rows: EncodedRows, total: int) -> list[Header]:
     def read(position: int) -> Header | None:
         row = int(positions[position])
         try:
-            with rows.open(row) as image:
-                return read_header(image)
+            return header_of(known_of(rows), row, rows.open, range_known=True)
         except Exception as error:  # noqa: BLE001  decoders raise whatever comes to hand on damaged files
             problems.append(f"{rows.name(row)} ({error})")
             return None
 
-    found = [header for header in in_threads(read, count) if header is not None]
+    found = [header for header in in_threads(read, count, threads=threads_of(rows)) if header is not None]
+    keep_headers({"": rows})
     if not found:
         raise UserError(f"none of {count} images of {settings.where} can be read: {'; '.join(sorted(problems)[:3])}.")
     return found

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
-from persistill.data.sources.base import Blocks, IntArray, MaskRows, MaskSource
+from persistill.data.sources.base import Blocks, EncodedColumn, IntArray, MaskRows, MaskSource
 from persistill.data.sources.parquet import (
     TableColumn,
     by_part,
@@ -19,31 +19,17 @@ from persistill.data.sources.parquet import (
 )
 from persistill.data.sources.parquet_in_place import ShardColumn, ShardTable, open_in_place, told_of
 from persistill.data.sources.row_groups import RowGroups
+from persistill.data.sources.shard_file import LocalShard, ShardFile
 from persistill.errors import UserError, unknown
 
 _MASK_NAMES = ("mask", "label", "annotation", "segmentation")
 """What the name of a column of masks holds, by which it is told from the column of images."""
 
 
-class _Column(Protocol):
-    """Encoded images, or masks."""
-
-    def __len__(self) -> int: ...
-
-    def open(self, row: int) -> Image.Image:
-        """Open an image."""
-
-    def name(self, row: int) -> str:
-        """What to call it."""
-
-    def length(self, row: int) -> int:
-        """Its bytes."""
-
-
 class MaskTableRows:
     """The images and masks of one part of a table."""
 
-    def __init__(self, images: _Column, masks: _Column) -> None:
+    def __init__(self, images: EncodedColumn, masks: EncodedColumn) -> None:
         self._images = images
         self._masks = masks
 
@@ -74,18 +60,27 @@ class MaskShardRows(MaskTableRows):
         images: the column of images.
         masks: the column of masks.
         groups: their row groups.
+
+    Attributes:
+        headers: what is known of images without reading them.
+        mask_headers: likewise of masks.
     """
 
     def __init__(self, images: ShardColumn, masks: ShardColumn, groups: RowGroups) -> None:
         super().__init__(images, masks)
         self._groups = groups
+        self.headers, self.mask_headers = images.headers, masks.headers
 
     def blocks(self, rows: IntArray) -> Blocks:
         """The row groups of some rows."""
         return self._groups.blocks(rows)
 
+    def expect(self, rows: IntArray) -> None:
+        """Fetch what is needed next."""
+        self._groups.expect(rows)
 
-def read_mask_parquet(folder: Path, files: Sequence[Path], label: str | None, *, in_place: bool = False) -> MaskSource:
+
+def read_mask_parquet(folder: Path, files: Sequence[Path], label: str | None) -> MaskSource:
     """Read a folder of Parquet files in the Hugging Face image layout with two columns, of images and of masks.
 
     Files belong to parts as those with classes do. Names of classes are a JSON list under "classes" in the metadata of
@@ -95,24 +90,45 @@ def read_mask_parquet(folder: Path, files: Sequence[Path], label: str | None, *,
         folder: what to call the data set.
         files: its files, at least one.
         label: the column of masks; None if its name says so.
-        in_place: whether no copy is made, and row groups are read as they are needed.
 
     Raises:
         UserError: if a file is damaged, files disagree, or there are no two such columns.
     """
-    metadata = read_schema(files[0])[0].metadata or {}
+    return _from_tables(
+        open_tables(folder, files), label, str(folder), _class_names(LocalShard(files[0], folder)), (folder,)
+    )
+
+
+def read_masks_in_place(where: str, files: Sequence[ShardFile], label: str | None) -> MaskSource:
+    """Read what ``read_mask_parquet`` reads, where it lies, a row group at a time.
+
+    Args:
+        where: what to call the data set.
+        files: its files, at least one.
+        label: the column of masks; None if its name says so.
+
+    Raises:
+        UserError: as of ``read_mask_parquet``, and if a file is far away and cannot be reached.
+    """
+    return _from_shards(open_in_place(where, files), label, where, _class_names(files[0]))
+
+
+def _class_names(file: ShardFile) -> tuple[str, ...] | None:
+    """The names of classes in the metadata of a file's schema, if they are there.
+
+    Raises:
+        UserError: if they are none.
+    """
+    metadata = read_schema(file)[0].metadata or {}
     try:
         names = json.loads(metadata.get(b"classes", b"null"))
     except ValueError:
         names = ""
     if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise UserError(f'"classes" in the schema of {files[0]} must be a JSON list of names.')
+        raise UserError(f'"classes" in the schema of {file} must be a JSON list of names.')
     if names is not None and len(set(names)) < len(names):
-        raise UserError(f'"classes" in the schema of {files[0]} names a class twice: {", ".join(names)}.')
-    classes = None if names is None else tuple(names)
-    if in_place:
-        return _from_shards(open_in_place(folder, files), label, str(folder), classes)
-    return _from_tables(open_tables(folder, files), label, str(folder), classes, (folder,))
+        raise UserError(f'"classes" in the schema of {file} names a class twice: {", ".join(names)}.')
+    return None if names is None else tuple(names)
 
 
 def read_mask_hub(name: str, label: str | None) -> MaskSource:

@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from persistill.data.sources.base import LABEL_NAMES, ImageRows, IntArray, Source, part_of
 from persistill.data.sources.class_column import number_classes
-from persistill.data.sources.shards import shards_by_part
+from persistill.data.sources.shard_file import ShardFile, local_shards, threads_for
+from persistill.data.sources.shards import Shard, shards_by_part
 from persistill.errors import UserError, first_line, unknown
 from persistill.utils.image_reader import open_image
+from persistill.utils.threads import in_threads
 
 _SECONDS = 5
 """In which the hub has to answer."""
@@ -113,13 +114,17 @@ def file_of_row(path: str | None, roots: Sequence[Path]) -> Path:
 
     Args:
         path: as the row has it.
-        roots: in one of them it must lie; a relative path begins in the first.
+        roots: in one of them it must lie; a relative path begins in the first. There are none of a table far away.
 
     Raises:
         ValueError: if there is none, or it lies elsewhere: somebody else's data set must not have other files read.
     """
     if path is None:
         raise ValueError("the row holds no image")
+    if not roots:
+        raise ValueError(
+            f"the row names a file, {path!r}, in place of its bytes, and files behind URLs are not looked for"
+        )
     file = Path(os.path.normpath(roots[0].absolute() / path))
     if not any(file.is_relative_to(os.path.normpath(root.absolute())) for root in roots):
         raise ValueError(f"its path, {path!r}, leads out of {roots[0]}")
@@ -151,7 +156,7 @@ def open_tables(folder: Path, files: Sequence[Path]) -> Mapping[str, Any]:
     from datasets import load_dataset  # noqa: PLC0415  half a second that other sources need not pay
     from datasets.exceptions import DatasetsError  # noqa: PLC0415
 
-    shards, _ = filled_shards(folder, files)
+    shards, _ = filled_shards(str(folder), local_shards(folder, files))
     named = {part: [glob.escape(str(file)) for file in of_part] for part, of_part in shards.items()}
     try:
         tables: Mapping[str, Any] = load_dataset("parquet", data_files=named)
@@ -164,18 +169,20 @@ def open_tables(folder: Path, files: Sequence[Path]) -> Mapping[str, Any]:
     return tables
 
 
-def filled_shards(folder: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], Any]:
+def filled_shards(where: str, files: Sequence[Shard]) -> tuple[dict[str, list[Shard]], Any]:
     """Parquet files with rows, by the names of their parts, and their columns as ``datasets`` knows them.
 
     Raises:
         UserError: if a file is damaged, files disagree, or a part has no rows.
     """
-    parts = shards_by_part(folder, files, "Parquet files")
+    parts = shards_by_part(where, files, "Parquet files")
+    found_in = in_threads(lambda i: _schema(files[i]), len(files), threads=threads_for(files))
+    schemas = dict(zip(map(str, files), found_in, strict=True))
     features = None
-    filled: dict[str, list[Path]] = {}
+    filled: dict[str, list[Shard]] = {}
     for part, shards in parts.items():
         for file in shards:
-            found, rows = _schema(file)
+            found, rows = schemas[str(file)]
             if not rows:
                 continue
             if features is not None and found != features:
@@ -187,20 +194,20 @@ def filled_shards(folder: Path, files: Sequence[Path]) -> tuple[dict[str, list[P
     return filled, features
 
 
-def read_schema(file: Path) -> tuple[pa.Schema, int]:
+def read_schema(file: ShardFile) -> tuple[pa.Schema, int]:
     """The columns of a Parquet file, and the number of its rows.
 
     Raises:
         UserError: if the file is damaged.
     """
     try:
-        with pq.ParquetFile(file) as opened:
+        with file.parquet() as opened:
             return opened.schema_arrow, opened.metadata.num_rows
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from None
 
 
-def _schema(file: Path) -> tuple[Any, int]:
+def _schema(file: ShardFile) -> tuple[Any, int]:
     """The columns of a Parquet file as ``datasets`` knows them, and the number of its rows.
 
     Raises:

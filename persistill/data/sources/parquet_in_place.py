@@ -1,16 +1,16 @@
 """Data sets in Parquet files that are read where they lie, without a copy, a row group at a time."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
 from PIL import Image
 
 from persistill.data.sources.base import Blocks, ImageRows, IntArray, Source
 from persistill.data.sources.class_column import number_classes
 from persistill.data.sources.parquet import by_part, filled_shards, image_column, label_column, open_value
 from persistill.data.sources.row_groups import RowGroups
+from persistill.data.sources.shard_file import ShardFile, threads_for
+from persistill.utils.threads import in_threads
 from persistill.utils.units import counted, file_size
 
 
@@ -19,21 +19,23 @@ class ShardTable(NamedTuple):
 
     Attributes:
         features: its columns, as ``datasets`` knows them.
-        folder: which names are told from, and in which files must lie that rows name by their paths.
         files: Parquet files of these columns.
     """
 
     features: Mapping[str, Any]
-    folder: Path
-    files: Sequence[Path]
+    files: Sequence[ShardFile]
 
     def values(self, column: str) -> list[Any]:
         """What a column that is no image holds, row after row."""
-        found: list[Any] = []
-        for file in self.files:
-            with pq.ParquetFile(file) as opened:
-                found += opened.read(columns=[column], use_threads=False)[column].to_pylist()
-        return found
+
+        def read(number: int) -> list[Any]:
+            with self.files[number].parquet() as opened:
+                found: list[Any] = opened.read(columns=[column], use_threads=False)[column].to_pylist()
+            return found
+
+        return [
+            value for of_file in in_threads(read, len(self.files), threads=threads_for(self.files)) for value in of_file
+        ]
 
 
 class ShardColumn:
@@ -43,20 +45,24 @@ class ShardColumn:
         table: the part.
         groups: its row groups.
         column: the image column.
+
+    Attributes:
+        headers: what is known of images without reading them.
     """
 
     def __init__(self, table: ShardTable, groups: RowGroups, column: str) -> None:
-        self._folder = table.folder
-        self._names = [file.relative_to(table.folder).as_posix() for file in table.files]
+        self._folder = table.files[0].beside
+        self._names = [file.inside.as_posix() for file in table.files]
         self._groups = groups
         self._column = column
+        self.headers = groups.headers[column]
 
     def __len__(self) -> int:
         return len(self._groups)
 
     def open(self, row: int) -> Image.Image:
         """Open an image, from its bytes, or from the file that its path names."""
-        return open_value(self._groups.value(row, self._column), self._column, (self._folder,))
+        return open_value(self._groups.value(row, self._column), self._column, (self._folder,) if self._folder else ())
 
     def name(self, row: int) -> str:
         """File, and row in it."""
@@ -70,6 +76,10 @@ class ShardColumn:
     def blocks(self, rows: IntArray) -> Blocks:
         """The row groups of some rows."""
         return self._groups.blocks(rows)
+
+    def expect(self, rows: IntArray) -> None:
+        """Fetch what is needed next."""
+        self._groups.expect(rows)
 
 
 class ShardRows(ShardColumn):
@@ -87,28 +97,28 @@ class ShardRows(ShardColumn):
         self.targets = targets
 
 
-def open_in_place(folder: Path, files: Sequence[Path]) -> dict[str, ShardTable]:
+def open_in_place(where: str, files: Sequence[ShardFile]) -> dict[str, ShardTable]:
     """The parts of a folder of Parquet files, by their names; training is among them.
 
     Raises:
         UserError: if a file is damaged, files disagree, or none is for training.
     """
-    shards, features = filled_shards(folder, files)
-    return by_part({part: ShardTable(features, folder, of_part) for part, of_part in shards.items()}, str(folder))
+    shards, features = filled_shards(where, files)
+    return by_part({part: ShardTable(features, of_part) for part, of_part in shards.items()}, where)
 
 
-def read_parquet_in_place(folder: Path, files: Sequence[Path], label: str | None) -> Source:
+def read_parquet_in_place(where: str, files: Sequence[ShardFile], label: str | None) -> Source:
     """Read what ``read_parquet`` reads, where it lies.
 
     Args:
-        folder: what to call the data set.
+        where: what to call the data set.
         files: its files, at least one.
         label: the class column; None if there is only one that can be it.
 
     Raises:
         UserError: if a file is damaged, files disagree, or no column holds images or classes.
     """
-    where, parts = str(folder), open_in_place(folder, files)
+    parts = open_in_place(where, files)
     features = parts["train"].features
     images, column = image_column(features, where), label_column(features, label, where)
     values = {part: table.values(column) for part, table in parts.items()}

@@ -10,14 +10,17 @@ import numpy as np
 
 from persistill.config import Data
 from persistill.data.sources.base import MaskSource, Source
+from persistill.data.sources.class_names import read_class_names
 from persistill.data.sources.digits import read_digits
 from persistill.data.sources.image_folder import has_class_folders, read_folder
 from persistill.data.sources.label_table import TABLE_SUFFIXES, label_tables, read_label_table
 from persistill.data.sources.mask_folder import read_mask_folder
-from persistill.data.sources.mask_parquet import read_mask_hub, read_mask_parquet
+from persistill.data.sources.mask_parquet import read_mask_hub, read_mask_parquet, read_masks_in_place
 from persistill.data.sources.medmnist import read_npz
 from persistill.data.sources.parquet import read_hub, read_parquet
 from persistill.data.sources.parquet_in_place import read_parquet_in_place
+from persistill.data.sources.remote_source import RemoteFiles, find_on_hub, find_remote
+from persistill.data.sources.shard_file import local_shards
 from persistill.data.sources.shards import shard_files
 from persistill.data.sources.tar_shards import TAR, read_tar_shards, shard_pattern
 from persistill.data.splits import draw_splits
@@ -25,6 +28,7 @@ from persistill.data.splits_reader import Splits, read_splits
 from persistill.errors import UserError, unknown
 from persistill.utils.progress import Progress, Silent
 from persistill.utils.registry import Registry, is_own_code, named
+from persistill.utils.remote_filesystem import is_url
 
 Found = TypeVar("Found", Source, MaskSource)
 
@@ -83,6 +87,9 @@ def open_source(settings: Data) -> Source:
         _no_parquet(settings)
         return _made(settings.source, Source)
     name, known = settings.source, (*SOURCES, *_HUB_NAMES)
+    if is_url(name):
+        _no_labels(settings)
+        return _read_remote(find_remote(name), settings)
     folder = Path(name).expanduser()
     if folder.is_file() and folder.suffix.lower() in TABLE_SUFFIXES and settings.labels is None:
         _no_parquet(settings)
@@ -93,24 +100,53 @@ def open_source(settings: Data) -> Source:
             return read_label_table(folder, table, settings.label)
         files = shard_files(folder, ".parquet")
         if files:
-            read = read_parquet_in_place if settings.parquet == "in_place" else read_parquet
-            return read(folder, files, settings.label)
+            if settings.parquet == "in_place":
+                return read_parquet_in_place(str(folder), local_shards(folder, files), settings.label)
+            return read_parquet(folder, files, settings.label)
         _no_parquet(settings)
         if (shards := shard_files(folder, TAR)) and not has_class_folders(folder):
-            return read_tar_shards(folder, shards, settings.label, name)
+            return read_tar_shards(local_shards(folder, shards), read_class_names(folder), settings.label, name)
         _no_label(settings)
         return read_folder(folder)
     _no_labels(settings)
-    _no_parquet(settings)
     if (named_shards := shard_pattern(name)) is not None:
-        return read_tar_shards(*named_shards, settings.label, name)
+        _no_parquet(settings)
+        place, shards = named_shards
+        return read_tar_shards(local_shards(place, shards), read_class_names(place), settings.label, name)
     if folder.is_file() and folder.suffix.lower() == ".npz":
+        _no_parquet(settings)
         _no_label(settings)
         return read_npz(folder)
     _look_for(
         name, folder, known, "an .npz file, a folder of Parquet files or of class folders, tar files, or a CSV file"
     )
+    if settings.parquet == "in_place":
+        return _read_remote(find_on_hub(name, known), settings)
     return read_hub(name, settings.label, known)
+
+
+def _read_remote(found: RemoteFiles, settings: Data) -> Source:
+    """Images with classes behind a URL."""
+    if found.are_tar:
+        _no_parquet(settings)
+        source = read_tar_shards(found.files, found.class_names(), settings.label, found.where)
+    else:
+        source = read_parquet_in_place(found.where, found.files, settings.label)
+    return source._replace(notes=(*found.notes, *source.notes))
+
+
+def _read_remote_masks(found: RemoteFiles, settings: Data) -> MaskSource:
+    """Images with masks behind a URL.
+
+    Raises:
+        UserError: if they are tar files.
+    """
+    if found.are_tar:
+        raise UserError(
+            f"{found.where} names tar files, and images with masks are read from Parquet files behind URLs."
+        )
+    source = read_masks_in_place(found.where, found.files, settings.label)
+    return source._replace(notes=(*found.notes, *source.notes))
 
 
 def open_mask_source(settings: Data) -> MaskSource:
@@ -125,16 +161,21 @@ def open_mask_source(settings: Data) -> MaskSource:
         _no_parquet(settings)
         return _made(settings.source, MaskSource)
     name = settings.source
+    if is_url(name):
+        return _read_remote_masks(find_remote(name), settings)
     folder = Path(name).expanduser()
     if folder.is_dir():
         files = shard_files(folder, ".parquet")
+        if files and settings.parquet == "in_place":
+            return read_masks_in_place(str(folder), local_shards(folder, files), settings.label)
         if files:
-            return read_mask_parquet(folder, files, settings.label, in_place=settings.parquet == "in_place")
+            return read_mask_parquet(folder, files, settings.label)
         _no_label(settings)
         _no_parquet(settings)
         return read_mask_folder(folder)
-    _no_parquet(settings)
     _look_for(name, folder, (), "a folder of Parquet files, or of the folders images and masks")
+    if settings.parquet == "in_place":
+        return _read_remote_masks(find_on_hub(name, ()), settings)
     return read_mask_hub(name, settings.label)
 
 

@@ -2,22 +2,26 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
-from threading import Lock
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from persistill.data.sources.base import Blocks, IntArray
+from persistill.data.sources.known_headers import KnownHeaders, kept_headers
+from persistill.data.sources.shard_file import ShardFile, threads_for
 from persistill.errors import UserError
+from persistill.utils.threads import in_threads
 
 BUFFER = 256 * 1024**2
 """Bytes of encoded images that are kept in memory, or three row groups if these are larger. The order of training
 follows from it, so that another number gives other trainings."""
+AHEAD = 2
+"""Row groups behind URLs that are fetched before they are needed, beside those that are kept."""
 
 
 class RowGroups:
@@ -30,16 +34,17 @@ class RowGroups:
     Attributes:
         window: among how many row groups images are shuffled.
         largest: bytes of the largest row group, as far as these columns go.
+        headers: column -> what is known of its images without reading them.
     """
 
-    def __init__(self, files: Sequence[Path], columns: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[ShardFile], columns: Sequence[str]) -> None:
         self._files = files
         self._columns = list(columns)
         self._groups: list[tuple[int, int]] = []
         self._starts = [0]
         bounds, sizes = [0], [0]
-        for number, file in enumerate(files):
-            metadata = pq.read_metadata(file)
+        threads = threads_for(files)
+        for number, metadata in enumerate(in_threads(lambda i: _metadata(files[i]), len(files), threads=threads)):
             for group in range(metadata.num_row_groups):
                 about = metadata.row_group(group)
                 self._groups.append((number, group))
@@ -51,9 +56,16 @@ class RowGroups:
         # A few more are kept than are shuffled: rows of a batch lie on both sides of where one goes and the next comes.
         self.window = max(1, (BUFFER // max(1, self.largest) - 2) * 8 // 9)
         self._capacity = self.window + self.window // 8 + 2
-        self._held: OrderedDict[int, pa.Table] = OrderedDict()
-        self._lengths = {column: np.full(len(self), -1, dtype=np.int64) for column in columns}
+        self._ahead: list[Future[pa.Table]] = []
+        self._pool: ThreadPoolExecutor | None = None
+        if threads is not None:
+            self._capacity += AHEAD
+            self._pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="persistill-ahead")
+        self._held: OrderedDict[int, Future[pa.Table]] = OrderedDict()
+        self.headers: dict[str, KnownHeaders] = {column: kept_headers(files, column, len(self)) for column in columns}
         self._lock = Lock()
+        # Of those that are near, one is read at a time: ten threads must not read ten.
+        self._reading = BoundedSemaphore(1 if threads is None else AHEAD + 1)
 
     def __len__(self) -> int:
         """Rows in all files."""
@@ -63,7 +75,7 @@ class RowGroups:
         """What a column holds in a row: bytes and path, or None.
 
         Raises:
-            UserError: if the file is damaged or was changed.
+            UserError: if the file is damaged or was changed, or cannot be reached.
         """
         group = self._group_of(row)
         return self._table(group)[column][row - int(self._bounds[group])].as_py()
@@ -72,11 +84,12 @@ class RowGroups:
         """Bytes of an encoded image; 0 where the table holds a path only. Known without reading once it was read.
 
         Raises:
-            UserError: if the file is damaged or was changed.
+            UserError: as of ``value``.
         """
-        if self._lengths[column][row] < 0:
+        lengths = self.headers[column].lengths
+        if lengths[row] < 0:
             self._table(self._group_of(row))
-        return int(self._lengths[column][row])
+        return int(lengths[row])
 
     def place(self, row: int) -> tuple[int, int]:
         """Of a row, the position of its file, and its number there."""
@@ -85,28 +98,59 @@ class RowGroups:
 
     def blocks(self, rows: IntArray) -> Blocks:
         """Which rows are read together."""
-        return Blocks(np.searchsorted(self._bounds, rows, side="right").astype(np.int64) - 1, self.window)
+        return Blocks(self._groups_of(rows), self.window)
+
+    def expect(self, rows: IntArray) -> None:
+        """Fetch the next row groups that are not there meanwhile, if they are far away.
+
+        Args:
+            rows: (n,) that will be asked for next, in this order.
+        """
+        if self._pool is None:
+            return
+        self._ahead = [future for future in self._ahead if not future.done()]
+        with self._lock:
+            missing = [group for group in dict.fromkeys(self._groups_of(rows).tolist()) if group not in self._held]
+        for group in missing[: AHEAD - len(self._ahead)]:
+            self._ahead.append(self._pool.submit(self._table, group))
 
     def _group_of(self, row: int) -> int:
         return int(np.searchsorted(self._bounds, row, side="right")) - 1
 
+    def _groups_of(self, rows: IntArray) -> IntArray:
+        return np.searchsorted(self._bounds, rows, side="right").astype(np.int64) - 1
+
     def _table(self, group: int) -> pa.Table:
-        # One is read at a time: two threads that want one row group must not both read it, nor ten threads ten.
+        # Two threads that want one row group must not both read it, and those that want others need not wait.
         with self._lock:
-            if group in self._held:
+            held = self._held.get(group)
+            if held is None:
+                while len(self._held) >= self._capacity:
+                    self._held.popitem(last=False)
+                wanted: Future[pa.Table] = Future()
+                self._held[group] = wanted
+            else:
                 self._held.move_to_end(group)
-                return self._held[group]
-            while len(self._held) >= self._capacity:
-                self._held.popitem(last=False)
-            found = self._held[group] = self._read(group)
-            return found
+        if held is not None:
+            return held.result()
+        try:
+            with self._reading:
+                table = self._read(group)
+        except BaseException as error:
+            with self._lock:
+                if self._held.get(group) is wanted:
+                    del self._held[group]
+            wanted.set_exception(error)
+            raise
+        wanted.set_result(table)
+        return table
 
     def _read(self, group: int) -> pa.Table:
         number, inside = self._groups[group]
         low, high = int(self._bounds[group]), int(self._bounds[group + 1])
         file = self._files[number]
         try:
-            with pq.ParquetFile(file, memory_map=True, pre_buffer=False) as opened:
+            with file.parquet() as opened:
                 table = opened.read_row_group(inside, columns=self._columns, use_threads=False)
         except pa.ArrowMemoryError:
             raise
@@ -114,9 +158,14 @@ class RowGroups:
             raise UserError(f"{file} cannot be read as Parquet ({error}); it may be cut short.") from error
         if table.num_rows != high - low:
             raise UserError(f"{file} was changed while it was read. Run the command again.")
-        for column, lengths in self._lengths.items():
-            lengths[low:high] = _lengths(table[column])
+        for column, headers in self.headers.items():
+            headers.lengths[low:high] = _lengths(table[column])
         return table
+
+
+def _metadata(file: ShardFile) -> Any:
+    with file.parquet() as opened:
+        return opened.metadata
 
 
 def _size(group: Any, columns: Sequence[str]) -> int:

@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from persistill.data.sources.base import part_of
+from persistill.data.sources.shard_file import ShardFile
 from persistill.errors import UserError
 from persistill.utils.image_files import leads_back
+
+Shard = TypeVar("Shard", bound=ShardFile)
 
 
 def shard_files(folder: Path, ending: str) -> list[Path]:
@@ -34,41 +38,42 @@ def shard_files(folder: Path, ending: str) -> list[Path]:
     return sorted(found)
 
 
-def shards_by_part(folder: Path, files: Sequence[Path], what: str) -> dict[str, list[Path]]:
+def shards_by_part(where: str, files: Sequence[Shard], what: str) -> dict[str, list[Shard]]:
     """Files by the part that they belong to, each in the order given.
 
     Files belong to a part by the beginning of their name (train, val, dev, test) or of a folder's above them; where no
     file has such a name, all are training images.
 
     Args:
-        folder: holds them, at some depth.
+        where: what to call the data set in messages, and in the names of its folders.
         files: at least one.
         what: to call them in messages.
 
     Raises:
         UserError: if some have such a name and others have not, or folders of several configurations hold them.
     """
-    _require_one_configuration(folder, files, what)
-    parts: dict[str, list[Path]] = {}
+    _require_one_configuration(where, files, what)
+    parts: dict[str, list[Shard]] = {}
     for file in files:
-        above = [part_of(name) for name in file.parent.relative_to(folder).parts]
-        part = part_of(file.name) or next(filter(None, reversed(above)), "")
+        above = [part_of(name) for name in file.inside.parent.parts]
+        part = part_of(file.inside.name) or next(filter(None, reversed(above)), "")
         parts.setdefault(part, []).append(file)
     nameless = parts.pop("", [])
     if nameless and parts:
         raise UserError(
             f"{nameless[0]} belongs to no part: the names of {what} begin with train, val or test, "
-            f"as those of others in {folder} do."
+            f"as those of others in {where} do."
         )
     return parts or {"train": nameless}
 
 
-def _require_one_configuration(folder: Path, files: Sequence[Path], what: str) -> None:
+def _require_one_configuration(where: str, files: Sequence[ShardFile], what: str) -> None:
     """See that files lie in one folder, but for folders that are named by parts."""
-    found = {Path(*(n for n in file.parent.relative_to(folder).parts if part_of(n) is None)) for file in files}
+    found = {PurePosixPath(*(n for n in file.inside.parent.parts if part_of(n) is None)) for file in files}
     if len(found) > 1:
         names = sorted(path.as_posix() for path in found)
         raise UserError(
-            f"{folder} has {what} of several data sets or configurations: {', '.join(names[:5])}"
-            f"{', ...' if len(names) > 5 else ''}. Name the folder of one: --set data.source={folder / names[-1]}"
+            f"{where} has {what} of several data sets or configurations: {', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''}. Name the folder of one: "
+            f"--set data.source={where.rstrip('/')}/{names[-1]}"
         )

@@ -1,9 +1,9 @@
 """What lies where in a tar file, so that any of its files is read by itself, without the others."""
 
+import io
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from persistill.errors import UserError
 
@@ -22,17 +22,21 @@ class TarMember(NamedTuple):
     size: int
 
 
-def tar_members(file: Path) -> Iterator[TarMember]:
+def tar_members(opened: BinaryIO, length: int, file: object) -> Iterator[TarMember]:
     """The regular files in a tar file, in order; only headers are read, and one is in memory.
 
     Hidden files, links and what has holes (sparse files) are passed over.
 
+    Args:
+        opened: the tar file; what was found may be read of it in between.
+        length: its bytes.
+        file: what to call it in messages.
+
     Raises:
         UserError: if it is no tar file, compressed, or cut short.
     """
-    length = file.stat().st_size
     try:
-        with tarfile.open(file, "r:") as archive:
+        with tarfile.open(fileobj=opened, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # or it would hold the headers of all
                 if member.offset_data + member.size > length:
@@ -54,10 +58,56 @@ def read_member(opened: BinaryIO, offset: int, size: int) -> bytes:
         OSError: if it cannot be read.
     """
     opened.seek(offset)
-    data = opened.read(size)
+    return whole(opened.read(size), size)
+
+
+def whole(data: bytes, size: int) -> bytes:
+    """What was read of a tar file.
+
+    Raises:
+        ValueError: if it is less than was to be read.
+    """
     if len(data) < size:
         raise ValueError("the tar file has become shorter since its index was read")
     return data
+
+
+class MemberFile(io.RawIOBase):
+    """A file in a tar file, as a file of its own: what is not asked for is not read.
+
+    Args:
+        opened: the tar file. Nobody else may read it meanwhile.
+        member: the file in it.
+    """
+
+    def __init__(self, opened: BinaryIO, member: TarMember) -> None:
+        self._opened, self._member, self._place = opened, member, 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Where the next read shall begin."""
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._member.size}[whence]
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, as far as the file goes."""
+        size = max(0, min(len(buffer), self._member.size - self._place))
+        self._opened.seek(self._member.offset + self._place)
+        data = self._opened.read(size)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
 
 
 def _hidden(name: str) -> bool:

@@ -3,51 +3,60 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from persistill.data.sources.base import LABEL_NAMES, ImageRows, IntArray, Source
 from persistill.data.sources.class_column import number_classes
-from persistill.data.sources.class_names import read_class_names
+from persistill.data.sources.known_headers import KnownHeaders
+from persistill.data.sources.shard_file import ShardFile, threads_for
 from persistill.data.sources.shards import shards_by_part
-from persistill.data.sources.tar_index import TarMember, read_member, tar_members
+from persistill.data.sources.tar_index import whole
+from persistill.data.sources.tar_samples import ClassValue, tar_samples
 from persistill.errors import UserError
 from persistill.utils.image_reader import SUFFIXES, open_image
-from persistill.utils.strict_json import decode_json
+from persistill.utils.threads import in_threads
 from persistill.utils.units import first_few
 
 TAR = ".tar"
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_SHARDS = 100_000
-_LARGEST_LABEL = 2**20  # bytes
-_WHOLE = re.compile(r"-?\d{1,18}")
 
 
 class TarRows:
     """The images of one part, in tar files.
 
     Args:
-        root: the folder that names are told from.
         part: the tar files, and the images in them.
         targets: (N,) class numbers.
+
+    Attributes:
+        targets: likewise.
+        headers: what is known of images without opening them.
+        threads: in how many to read.
     """
 
-    def __init__(self, root: Path, part: "_Part", targets: IntArray) -> None:
+    def __init__(self, part: "_Part", targets: IntArray) -> None:
         self._files = part.files
-        self._shown = [file.relative_to(root).as_posix() for file in part.files]
+        self._shown = [file.inside.as_posix() for file in part.files]
         # Plain arrays: a million named tuples would take ten times as much memory.
         self._shards = np.array(part.shards, dtype=np.int32)
-        self._names = [member.name for member in part.images]
-        self._offsets = np.array([member.offset for member in part.images], dtype=np.int64)
-        self._sizes = np.array([member.size for member in part.images], dtype=np.int64)
+        self._names = [sample.image.name for sample in part.samples]
+        self._offsets = np.array([sample.image.offset for sample in part.samples], dtype=np.int64)
+        self._sizes = np.array([sample.image.size for sample in part.samples], dtype=np.int64)
+        self.headers = KnownHeaders(len(part.samples))
+        for row, sample in enumerate(part.samples):
+            if sample.header is not None:
+                self.headers.remember(row, sample.header)
         self.targets = targets
+        self.threads = threads_for(part.files)
 
     def open(self, row: int) -> Image.Image:
         """Open an image; its bytes are read, and those of no other."""
-        with self._files[self._shards[row]].open("rb") as opened:
-            return open_image(read_member(opened, int(self._offsets[row]), self.length(row)))
+        size = self.length(row)
+        return open_image(whole(self._files[self._shards[row]].read(int(self._offsets[row]), size), size))
 
     def name(self, row: int) -> str:
         """The tar file's path inside the folder, and the image's inside the tar file."""
@@ -69,15 +78,7 @@ def shard_pattern(source: str) -> tuple[Path, list[Path]] | None:
     """
     if not source.lower().endswith(TAR):
         return None
-    names = [source]
-    while found := _RANGE.search(names[0]):
-        low, high = int(found[1]), int(found[2])
-        if not low <= high < low + _MOST_SHARDS:
-            raise UserError(
-                f"{found[0]} in {source} is no range of at most {_MOST_SHARDS:,} numbers, the lower one first."
-            )
-        numbers = [str(number).zfill(len(found[1])) for number in range(low, high + 1)]
-        names = [_RANGE.sub(number, name, count=1) for name in names for number in numbers]
+    names = expand_ranges(source)
     files = [Path(name).expanduser() for name in names]
     gone = [str(file) for file in files if not file.is_file()]
     if gone and len(files) == 1:
@@ -90,17 +91,34 @@ def shard_pattern(source: str) -> tuple[Path, list[Path]] | None:
     return common, files
 
 
-def read_tar_shards(folder: Path, files: Sequence[Path], label: str | None, where: str) -> Source:
+def expand_ranges(source: str) -> list[str]:
+    """The names that one with ranges stands for, ``train-{000..009}.tar`` for ten.
+
+    Raises:
+        UserError: if a range is none.
+    """
+    names = [source]
+    while found := _RANGE.search(names[0]):
+        low, high = int(found[1]), int(found[2])
+        if not low <= high < low + _MOST_SHARDS:
+            raise UserError(
+                f"{found[0]} in {source} is no range of at most {_MOST_SHARDS:,} numbers, the lower one first."
+            )
+        numbers = [str(number).zfill(len(found[1])) for number in range(low, high + 1)]
+        names = [_RANGE.sub(number, name, count=1) for name in names for number in numbers]
+    return names
+
+
+def read_tar_shards(files: Sequence[ShardFile], names: Sequence[str] | None, label: str | None, where: str) -> Source:
     """Find the images in tar files in the layout of WebDataset.
 
     Files of one name, up to the first dot, belong together: ``0001.jpg`` and ``0001.cls``, which holds the number or
     the name of the class, or ``0001.json``, which holds it under label, class, category or target, or under the key
-    ``label``. Names of numbered classes stand in ``classes.txt`` beside the tar files, one a line. Tar files belong to
-    parts as ``shards_by_part`` says.
+    ``label``. Tar files belong to parts as ``shards_by_part`` says.
 
     Args:
-        folder: which names are told from.
         files: the tar files, at least one.
+        names: of numbered classes, from ``classes.txt`` beside the tar files; None if there is no such file.
         label: the key of the JSON files that holds the class; None to take ``.cls`` files, where there are some.
         where: what to call the data set in messages.
 
@@ -108,12 +126,9 @@ def read_tar_shards(folder: Path, files: Sequence[Path], label: str | None, wher
         UserError: if a tar file is damaged, an image has no class, or a class no image.
     """
     found: dict[str, _Part] = {}
-    alone: list[str] = []
-    for part, shards in shards_by_part(folder, files, "tar files").items():
-        found[part] = _Part(shards)
-        for number, file in enumerate(shards):
-            alone += found[part].add(number, file, label)
-        if not found[part].images:
+    for part, shards in shards_by_part(where, files, "tar files").items():
+        found[part] = _Part(shards, label)
+        if not found[part].samples:
             raise UserError(
                 f"there are no images in {first_few([str(file) for file in shards])}: a tar file in the layout of "
                 f"WebDataset holds images ({', '.join(sorted(SUFFIXES))}), each beside a file of the same name that "
@@ -121,94 +136,43 @@ def read_tar_shards(folder: Path, files: Sequence[Path], label: str | None, wher
             )
     if "train" not in found:
         raise UserError(f"{where} has no training images: its tar files belong to {' and '.join(found)}.")
-    if all(value is None for value in found["train"].values):
+    if all(sample.value is None for sample in found["train"].samples):
         raise UserError(
             f"no training image of {where} has a class: beside 0001.jpg the layout of WebDataset has 0001.cls with the "
             f"class, or 0001.json that holds it under {label or ', '.join(LABEL_NAMES)}."
             f"{'' if label is None else ' Or leave data.label out.'}"
         )
-    names = read_class_names(folder)
-    values = _by_name({part: one.values for part, one in found.items()}, names)
+    values = _by_name({part: [sample.value for sample in one.samples] for part, one in found.items()}, names)
     numbered = number_classes(values, names, label or "class", where)
-    rows: dict[str, ImageRows] = {
-        part: TarRows(folder, found[part], targets) for part, targets in numbered.targets.items()
-    }
+    rows: dict[str, ImageRows] = {part: TarRows(found[part], targets) for part, targets in numbered.targets.items()}
     notes = [*numbered.notes]
-    if alone:
+    if alone := [name for one in found.values() for name in one.alone]:
         notes.append(f"{len(alone):,} files of {where} say the class of no image: {first_few(alone)}.")
     origins = {part: first_few([str(file) for file in found[part].files]) for part in rows}
     return Source(numbered.classes, rows, origins, tuple(notes))
 
 
 class _Part:
-    """The images of one part that were found so far.
+    """The images of one part.
 
     Attributes:
         files: the tar files.
         shards: for each image the position of its tar file in ``files``.
-        images: where they lie.
-        values: what is said of the class of each.
+        samples: the images.
+        alone: files that say the class of no image.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[ShardFile], label: str | None) -> None:
         self.files = files
-        self.shards: list[int] = []
-        self.images: list[TarMember] = []
-        self.values: list[int | str | None] = []
-
-    def add(self, number: int, file: Path, label: str | None) -> list[str]:
-        """Take the images of one tar file; what belongs to no image is returned.
-
-        Raises:
-            UserError: if several images have one name, or a class cannot be read.
-        """
-        images: dict[str, TarMember] = {}
-        labels: dict[str, TarMember] = {}
-        for member in tar_members(file):
-            folder, slash, name = member.name.rpartition("/")
-            stem, _, ending = name.partition(".")
-            key = f"{folder}{slash}{stem}"
-            if f".{ending.rpartition('.')[2].lower()}" in SUFFIXES:
-                if key in images:
-                    raise UserError(
-                        f"{file} holds two images of one name, {images[key].name} and {member.name}: of each name, up "
-                        "to the first dot, one image with its class is read."
-                    )
-                images[key] = member
-            elif (label is None and ending.lower() == "cls") or (ending.lower() == "json" and key not in labels):
-                labels[key] = member
-        with file.open("rb") as opened:
-            for key, image in images.items():
-                self.shards.append(number)
-                self.images.append(image)
-                self.values.append(_value(opened, file, labels[key], label) if key in labels else None)
-        return [f"{file.name}/{member.name}" for key, member in labels.items() if key not in images]
-
-
-def _value(opened: BinaryIO, file: Path, member: TarMember, label: str | None) -> int | str | None:
-    """What a .cls or .json file says of a class."""
-    if member.size > _LARGEST_LABEL:
-        raise UserError(f"{file}/{member.name} does not say a class: it has {member.size:,} bytes.")
-    try:
-        data = read_member(opened, member.offset, member.size)
-        if member.name.lower().endswith(".cls"):
-            text = data.decode("utf-8").strip()
-            return int(text) if _WHOLE.fullmatch(text) else text or None
-        content = decode_json(data)
-    except ValueError as error:
-        raise UserError(f"{file}/{member.name} does not say a class ({error}).") from None
-    if not isinstance(content, dict):
-        return None
-    keys = LABEL_NAMES if label is None else (label,)
-    value = next((content[key] for key in keys if key in content), None)
-    if value is None or type(value) in (int, str):
-        return value
-    raise UserError(f"{file}/{member.name} does not say a class: it is {value!r}, and a class is a number or a name.")
+        found = in_threads(lambda number: tar_samples(files[number], label), len(files), threads=threads_for(files))
+        self.shards = [number for number, of_file in enumerate(found) for _ in of_file.samples]
+        self.samples = [sample for of_file in found for sample in of_file.samples]
+        self.alone = [name for of_file in found for name in of_file.alone]
 
 
 def _by_name(
-    values: Mapping[str, Sequence[int | str | None]], names: Sequence[str] | None
-) -> Mapping[str, Sequence[int | str | None]]:
+    values: Mapping[str, Sequence[ClassValue]], names: Sequence[str] | None
+) -> Mapping[str, Sequence[ClassValue]]:
     """Classes alike: numbers where names are those of a list, and all names where some are."""
     if names is not None:
         number: Mapping[Any, int] = {name: i for i, name in enumerate(names)}

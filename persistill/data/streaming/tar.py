@@ -31,10 +31,11 @@ class TarStream(EncodedStream):
         places: list[tuple[int, int, int]] = []
         for number, file in enumerate(files):
             shown = file.relative_to(root).as_posix()
-            for member in tar_members(file):
-                if is_image_name(member.name.rpartition("/")[2]):
-                    self._names.append(f"{shown}/{member.name}")
-                    places.append((number, member.offset, member.size))
+            with file.open("rb") as opened:
+                for member in tar_members(opened, file.stat().st_size, file):
+                    if is_image_name(member.name.rpartition("/")[2]):
+                        self._names.append(f"{shown}/{member.name}")
+                        places.append((number, member.offset, member.size))
         if not places:
             where = files[0] if len(files) == 1 else root
             raise UserError(f"{where} holds no images ({', '.join(sorted(SUFFIXES))}) in tar files.")

@@ -49,7 +49,7 @@ EVERYTHING = {"api", "autoconfig", "cli", "pipeline"}
 
 LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
-    "utils": {"PIL", "filelock", "numba", "numpy", "scipy", "torch"},
+    "utils": {"PIL", "filelock", "fsspec", "numba", "numpy", "scipy", "torch"},
     "run_folder": set(),
     "schemas": {"pydantic"},
     "settings": {"pydantic"},

@@ -19,9 +19,10 @@ class Data(Settings):
     Attributes:
         source: "digits" (ships with scikit-learn), a hub name ("uoft-cs/cifar10"), a folder of class folders, or a
             folder of Parquet files in the Hugging Face image layout, tar files in the layout of WebDataset (a folder of
-            them, or "train-{000..009}.tar"), an .npz file in the layout of MedMNIST, or your own (see
-            ``data.SOURCES``). For segmentation: a folder with ``images`` and ``masks``, Parquet files or a hub
-            name with a column of masks.
+            them, or "train-{000..009}.tar"), an .npz file in the layout of MedMNIST, the URL of tar or Parquet files
+            ("s3://bucket/train-{000..146}.tar", "hf://datasets/owner/name"), or your own (see ``data.SOURCES``).
+            For segmentation: a folder with ``images`` and ``masks``, Parquet files or a hub name with a column of
+            masks.
         labels: a CSV file of file names and classes, in the folder ``source`` or elsewhere; None to take class folders,
             or the only CSV file of a folder that has none.
         train: number of training images before validation is taken from them; None for all.
@@ -44,9 +45,10 @@ class Data(Settings):
             where the other is a test image, and all training images of two classes.
         label: column of a Parquet, hub or CSV source, or key of the JSON files in tar files, that holds the class or
             the mask; None if there is only one that can.
-        parquet: how a folder of Parquet files is read: "copied", through a copy of its images in the cache of
-            ``datasets``, from which any is read at once; or "in_place", where they lie, a row group at a time. The
-            order of training then goes by row groups, unless all of them fit into memory.
+        parquet: how a folder of Parquet files, or a data set of the hub, is read: "copied", through a copy of its
+            images in the cache of ``datasets``, from which any is read at once; or "in_place", where they lie, a row
+            group at a time, as those behind URLs always are. The order of training then goes by row groups, unless all
+            of them fit into memory.
         cache: "resized" decodes images that do not fit into memory once, brings them to the size of training and keeps
             them so, beside the run folders: no epoch costs decoding. "off" decodes them in every epoch. Pixels and
             results are the same, bit for bit.

@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": {"errors", "models", "schemas", "settings", "structures", "topology", "utils"},
     "perturbations": {"errors", "utils"},
     "data": {"config", "errors", "ranks", "settings", "structures", "topology", "utils"},
+    "extraction": {"data", "errors", "run_folder", "topology", "utils"},
     "metrics": {"errors", "losses", "structures", "topology"},
     "training": {"config", "data", "errors", "losses", "ranks", "run_folder", "structures", "utils"},
     "evaluation": {"config", "errors", "perturbations", "ranks", "schemas", "structures", "utils"},
@@ -49,7 +50,7 @@ EVERYTHING = {"api", "autoconfig", "cli", "pipeline"}
 
 LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
-    "utils": {"PIL", "filelock", "fsspec", "numba", "numpy", "scipy", "torch"},
+    "utils": {"PIL", "filelock", "fsspec", "numba", "numpy", "ray", "scipy", "torch"},
     "run_folder": set(),
     "schemas": {"pydantic"},
     "settings": {"pydantic"},

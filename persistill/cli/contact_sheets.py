@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from persistill.cli.sheet_parts import SIDE, framed, save, shortened
-from persistill.cli.topology_outputs import Pixels, ScanConfig
+from persistill.extraction.outputs import Pixels, ScanConfig
 from persistill.topology import PersistenceImageConfig, scan_persistence_images
 from persistill.topology.persistence_image.fields import Scan
 from persistill.topology.plotting import contact_sheet, explain

@@ -4,15 +4,15 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
+from persistill.cli import topology_values
 from persistill.cli.console import console
-from persistill.errors import UserError, unknown
+from persistill.errors import UserError
 from persistill.topology.persistence_image import fields
 from persistill.topology.persistence_image.fields import FieldDeclaration
 
@@ -22,12 +22,7 @@ EXAMPLES = (
     "persistill topology digits.npy --out diagrams --to diagrams",
     "persistill topology --explain cat.png",
 )
-_OUTPUT, _INPUT = "Persistence images", "Images"
-_PIXELS = "x".join(map(str, fields.PIXELS.default))
-_WINDOW = ",".join(f"{bound:g}" for bound in fields.BIRTHS.default)
-_ALL_SCANS = ",".join(fields.SCANS.default)
-
-Value = TypeVar("Value")
+_OUTPUT, _INPUT, _SCALE = "Persistence images", "Images", "Many images"
 
 
 class To(StrEnum):
@@ -81,7 +76,9 @@ def topology(
         ),
     ] = None,
     to: Annotated[To, typer.Option("--to", help="What the images become.")] = To.IMAGES,
-    scans: Annotated[str, typer.Option(metavar=_ALL_SCANS, help=fields.SCANS.help)] = _ALL_SCANS,
+    scans: Annotated[
+        str, typer.Option(metavar=topology_values.ALL_SCANS, help=fields.SCANS.help)
+    ] = topology_values.ALL_SCANS,
     min_persistence: Annotated[
         float | None,
         typer.Option(
@@ -108,10 +105,10 @@ def topology(
             "paper's code.",
         ),
     ] = None,
-    pixels: Annotated[str | None, _setting(fields.PIXELS, _PIXELS)] = None,
+    pixels: Annotated[str | None, _setting(fields.PIXELS, topology_values.PIXELS)] = None,
     bandwidth: Annotated[float | None, _setting(fields.BANDWIDTH)] = None,
-    births: Annotated[str | None, _setting(fields.BIRTHS, _WINDOW)] = None,
-    persistences: Annotated[str | None, _setting(fields.PERSISTENCES, _WINDOW)] = None,
+    births: Annotated[str | None, _setting(fields.BIRTHS, topology_values.WINDOW)] = None,
+    persistences: Annotated[str | None, _setting(fields.PERSISTENCES, topology_values.WINDOW)] = None,
     weight: Annotated[str | None, _setting(fields.WEIGHT)] = None,
     grid: Annotated[str | None, _setting(fields.GRID)] = None,
     scaling: Annotated[str | None, _setting(fields.SCALING)] = None,
@@ -129,6 +126,22 @@ def topology(
         str | None,
         typer.Option(rich_help_panel=_INPUT, help="The Parquet column or .npz array, where several could be it."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", rich_help_panel=_SCALE, help="So many processes; results lie in shards."),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|processes|ray",
+            rich_help_panel=_SCALE,
+            help="Where shards are made; by default as --workers.",
+        ),
+    ] = None,
+    images_per_shard: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", rich_help_panel=_SCALE, help="Results in files of so many images each."),
+    ] = None,
 ) -> None:
     """Turn images into persistence images, diagrams or Betti curves.
 
@@ -144,13 +157,14 @@ def topology(
     if output is None:
         if explain is None:
             raise UserError(f"say where results go: persistill topology {source} --out topology")
-        results = {"to": to if to is not To.IMAGES else None, "dtype": dtype, "levels": levels}
-        _refuse(results, "is about results in a folder; give that folder with --out")
+        results: dict[str, Any] = {"to": to if to is not To.IMAGES else None, "dtype": dtype, "levels": levels}
+        results |= {"workers": workers, "executor": executor, "images_per_shard": images_per_shard}
+        topology_values.refuse(results, "is about results in a folder; give that folder with --out")
     given = {
-        "pixels": _parsed("--pixels", pixels, _pixels),
+        "pixels": topology_values.parsed("--pixels", pixels, topology_values.pixels),
         "bandwidth": bandwidth,
-        "births": _parsed("--births", births, _pair),
-        "persistences": _parsed("--persistences", persistences, _pair),
+        "births": topology_values.parsed("--births", births, topology_values.pair),
+        "persistences": topology_values.parsed("--persistences", persistences, topology_values.pair),
         "weight": weight,
         "grid": grid,
         "scaling": scaling,
@@ -158,18 +172,18 @@ def topology(
     }
     settings = {name: value for name, value in given.items() if value is not None}
     if to is To.IMAGES:
-        _refuse({"levels": levels}, "tells the levels of curves; it goes with --to curves")
+        topology_values.refuse({"levels": levels}, "tells the levels of curves; it goes with --to curves")
         if preset is not Preset.TGD:
             fitted = {name: settings.get(name) for name in ("births", "persistences", "grid", "scale")}
-            _refuse(
+            topology_values.refuse(
                 fitted, "is fitted to the images; to set it, add --preset tgd, whose settings then stand for the rest"
             )
         if min_persistence is not None:
             settings["min_persistence"] = min_persistence
     else:
         images = {"dtype": dtype, "preset": preset, **settings}
-        _refuse(images, f"is of persistence images; --to {to} makes none")
-        _refuse(
+        topology_values.refuse(images, f"is of persistence images; --to {to} makes none")
+        topology_values.refuse(
             {"levels": levels if to is To.DIAGRAMS else None}, "tells the levels of curves; it goes with --to curves"
         )
         if min_persistence is not None and not (
@@ -180,28 +194,36 @@ def topology(
     with console.status("starting"):
         from persistill.api.progress_bars import Bars  # noqa: PLC0415
         from persistill.cli.topology_messages import print_outcome  # noqa: PLC0415 - torch is slow to import
-        from persistill.cli.topology_run import Extraction, Wishes, require_folder  # noqa: PLC0415
+        from persistill.cli.topology_run import Extraction, require_folder  # noqa: PLC0415
+        from persistill.cli.topology_wishes import Wishes  # noqa: PLC0415
         from persistill.data.streaming.files import open_stream  # noqa: PLC0415
+        from persistill.extraction.task_pool import open_pool  # noqa: PLC0415
     preset = preset or Preset.FITTED
     _check_images(preset, settings, dtype)
     if output is not None:
         require_folder(output, source)
     wishes = Wishes(
         to=to.value,
-        scans=_scans(scans),
+        scans=topology_values.scans(scans),
         preset=preset.value,
         given=settings,
         dtype="float32" if dtype is None else dtype.value,
-        levels=_parsed("--levels", levels, _levels) or Wishes.levels,
+        levels=topology_values.parsed("--levels", levels, topology_values.levels) or Wishes.levels,
         min_persistence=min_persistence or 0.0,
         grayscale=grayscale,
         skip_unreadable=skip_unreadable,
         explain=explain,
         channel=channel,
         threads=threads or min(os.cpu_count() or 1, 16),
+        images_per_shard=images_per_shard,
+        sharded=workers is not None or executor is not None,
     )
-    with contextlib.closing(open_stream(source, field)) as stream, Bars(console) as bars:
-        extraction = Extraction(stream, source, output or Path(), wishes, bars)
+    with (
+        contextlib.closing(open_stream(source, field)) as stream,
+        open_pool(executor, workers, threads) as pool,
+        Bars(console) as bars,
+    ):
+        extraction = Extraction(stream, source, output or Path(), wishes, pool, bars)
         outcome = extraction.run() if output is not None else extraction.explain_alone(str(explain))
     print_outcome(console, outcome, output)
 
@@ -212,58 +234,12 @@ def _check_images(preset: Preset, settings: dict[str, Any], dtype: Dtype | None)
     try:
         checked = PersistenceImageConfig(**settings)
     except (TypeError, ValueError) as error:
-        raise UserError(re.sub(r"PersistenceImageConfig\.(\w+)", lambda found: _option(found[1]), str(error))) from None
+        raise UserError(
+            re.sub(r"PersistenceImageConfig\.(\w+)", lambda found: topology_values.option(found[1]), str(error))
+        ) from None
     scaling = settings.get("scaling", fields.FITTED_SCALING.default) if preset is Preset.FITTED else checked.scaling
     if dtype is Dtype.UINT8 and scaling != "max":
         raise UserError(
             f"--dtype uint8 holds intensities from 0 to 1, which --scaling {scaling} does not give. "
             "Add --scaling max, or take --dtype float16."
         )
-
-
-def _refuse(options: dict[str, Any], why: str) -> None:
-    given = [name for name, value in options.items() if value is not None]
-    if given:
-        raise UserError(f"{_option(given[0])} {why}.")
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _parsed(option: str, text: str | None, parse: Callable[[str], Value]) -> Value | None:
-    if text is None:
-        return None
-    try:
-        return parse(text)
-    except ValueError:
-        form = {"--pixels": f"{_PIXELS} (rows x columns)", "--levels": "0,1,64 (first, last, number)"}
-        raise UserError(f"{option} {text!r} is not of the form {form.get(option, f'{_WINDOW} (low, high)')}.") from None
-
-
-def _pixels(text: str) -> tuple[int, int]:
-    rows, columns = text.lower().split("x") if "x" in text.lower() else (text, text)
-    return int(rows), int(columns)
-
-
-def _pair(text: str) -> tuple[float, float]:
-    low, high = map(float, text.split(","))
-    return low, high
-
-
-def _levels(text: str) -> tuple[float, float, int]:
-    first, last, number = text.split(",")
-    low, high, count = float(first), float(last), int(number)
-    if not (-float("inf") < low < high < float("inf")) or count < 2:
-        raise ValueError
-    return low, high, count
-
-
-def _scans(text: str) -> tuple[Any, ...]:
-    scans = tuple(part.strip() for part in text.split(","))
-    for scan in scans:
-        if scan not in fields.SCANS.choices:
-            raise unknown("scan", scan, fields.SCANS.choices)
-    if len(set(scans)) < len(scans):
-        raise UserError(f"--scans {text} names a scan twice.")
-    return scans

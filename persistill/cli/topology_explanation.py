@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from persistill.cli.topology_outputs import Pixels
 from persistill.data.streaming.base import ImageStream, Unreadable
 from persistill.data.streaming.files import open_stream
 from persistill.errors import UserError
+from persistill.extraction.outputs import Pixels
 from persistill.utils.image_reader import SUFFIXES
 
 _LONGEST_SEARCH = 10_000  # names among which near ones are looked for

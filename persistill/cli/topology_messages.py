@@ -5,8 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from persistill.cli.topology_run import Outcome
-from persistill.cli.topology_window import WindowShare
+from persistill.cli.topology_wishes import Outcome
+from persistill.extraction.window import WindowShare
 from persistill.topology import PersistenceImageConfig
 
 _SHOWN = 3  # left-out images that are named
@@ -49,6 +49,8 @@ def _sentences(outcome: Outcome) -> list[str]:
             f"Left out, because they cannot be read ({len(outcome.skipped):,} of {outcome.images:,}): {named}"
             f"{f'; and {more} more, all in settings.json' if more > 0 else ''}."
         )
+    if outcome.damaged:
+        found.append(f"Files that had changed were made again: {'; '.join(outcome.damaged)}.")
     low, high = outcome.values
     if outcome.floats and (low < 0 or high > 1):
         found.append(

@@ -1,96 +1,39 @@
 """From a source of images to a folder of persistence images, diagrams or Betti curves."""
 
-import hashlib
 import itertools
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from persistill.cli.contact_sheets import draw_explanation, draw_sheet
 from persistill.cli.topology_explanation import ExplainedImage, find_image
-from persistill.cli.topology_outputs import (
+from persistill.cli.topology_wishes import Outcome, Wishes
+from persistill.data.streaming.base import ImageStream, Unreadable
+from persistill.errors import UserError
+from persistill.extraction.outputs import (
     BettiCurveOutput,
     DiagramOutput,
     Output,
     PersistenceImageOutput,
-    Pixels,
     ScanConfig,
 )
-from persistill.cli.topology_window import WindowSample, WindowShare, fit_window, measure_share, take_sample
-from persistill.cli.topology_writer import SETTINGS, ResumableWriter, require_ours
-from persistill.data.streaming.base import ImageStream, Survey, Unreadable
-from persistill.errors import UserError
+from persistill.extraction.reading import ImageReader
+from persistill.extraction.result_folder import INDEX, SETTINGS, Reached, noted_parameters, require_ours
+from persistill.extraction.resumable_writer import ResumableWriter
+from persistill.extraction.sharded_writer import ShardedWriter
+from persistill.extraction.shards import Shard, default_images
+from persistill.extraction.surveying import survey_images
+from persistill.extraction.task_pool import TaskPool
+from persistill.extraction.window import WindowSample, fit_window, measure_share, take_sample
 from persistill.topology import PersistenceImageConfig
-from persistill.topology.persistence_image.fields import MIN_PERSISTENCE, SCANS, Scan
+from persistill.topology.persistence_image.fields import MIN_PERSISTENCE
 from persistill.utils.atomic_io import atomic
 from persistill.utils.progress import Progress
 from persistill.version import __version__
 
 SHEET_IMAGES = 10
 """Images on the contact sheet."""
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user asked for.
-
-    Attributes:
-        to: what images become.
-        scans: how they are read.
-        preset: "fitted" fits window, bandwidth and scale to the images, "tgd" takes those of the TGD paper's code.
-        given: settings that differ from the preset's, by their names in ``PersistenceImageConfig``.
-        dtype: of stored persistence images.
-        levels: (low, high, count) of Betti curves.
-        min_persistence: of diagrams and curves.
-        grayscale: read images with one channel.
-        skip_unreadable: go on without images that cannot be read.
-        explain: an image to draw with its bars, diagram and persistence image.
-        channel: its channel.
-        threads: how many threads.
-    """
-
-    to: Literal["images", "diagrams", "curves"] = "images"
-    scans: tuple[Scan, ...] = SCANS.default
-    preset: Literal["fitted", "tgd"] = "fitted"
-    given: Mapping[str, Any] = field(default_factory=dict)
-    dtype: str = "float32"
-    levels: tuple[float, float, int] = (0.0, 1.0, 64)
-    min_persistence: float = 0.0
-    grayscale: bool = False
-    skip_unreadable: bool = False
-    explain: str | None = None
-    channel: int = 0
-    threads: int = 1
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of it.
-
-    Attributes:
-        files: what was written and what each is, the result first.
-        images: how many images the source has.
-        channels: of each.
-        gray: how many of them were read as RGB though they have no color.
-        skipped: (name, why) of images left out.
-        before: whether the result was there already.
-        values: the least and the largest value of the images that were looked at, as they are stored.
-        floats: whether these are floating point numbers.
-        settings: of the persistence images.
-        share: how much of the bars their window holds; None for diagrams and curves.
-    """
-
-    files: tuple[tuple[Path, str], ...]
-    images: int
-    channels: int
-    gray: int
-    skipped: tuple[tuple[str, str], ...]
-    before: bool
-    values: tuple[float, float]
-    floats: bool
-    settings: PersistenceImageConfig
-    share: WindowShare | None
 
 
 class Extraction:
@@ -101,20 +44,31 @@ class Extraction:
         source: where they lie.
         folder: where results are written, or the explanation alone.
         wishes: what to make.
+        pool: who makes shards, if there are to be any.
         progress: told how far it is.
 
     Raises:
         UserError: if images of the source cannot be read.
     """
 
-    def __init__(self, stream: ImageStream, source: Path, folder: Path, wishes: Wishes, progress: Progress) -> None:
+    def __init__(
+        self, stream: ImageStream, source: Path, folder: Path, wishes: Wishes, pool: TaskPool, progress: Progress
+    ) -> None:
         self._source = source
         self._folder = folder
         self._wishes = wishes
+        self._pool = pool
         self._progress = progress
         self._stream = stream
-        self._survey: Survey = stream.survey(progress, grayscale=wishes.grayscale, threads=wishes.threads)
-        self._require_readable(self._survey.problems)
+        self._survey = survey_images(stream, pool, progress, grayscale=wishes.grayscale, threads=wishes.threads)
+        self._reader = ImageReader(
+            stream,
+            self._survey,
+            str(source),
+            len(stream),
+            threads=wishes.threads,
+            skip_unreadable=wishes.skip_unreadable,
+        )
         self._scan_config = ScanConfig(wishes.scans, self._survey.channels, wishes.threads)
 
     def run(self) -> Outcome:
@@ -126,17 +80,40 @@ class Extraction:
         """
         sample = self._sample()
         settings, output = self._settings(sample)
-        with ResumableWriter(self._folder, self._parameters(output), output.files) as writer:
-            before = writer.complete
-            mark = self._require_same_images(writer)
-            explained = None if self._wishes.explain is None else self._find(self._wishes.explain)
-            if not before:
-                self._extract(output, writer, mark)
-                self._finish(output, writer, settings)
+        images = self._images_per_shard()
+        parameters = self._parameters(output) | ({} if images is None else {"images_per_shard": images})
+        total = len(self._stream)
+        damaged: Sequence[str] = ()
+        writer: ResumableWriter | ShardedWriter
+        if images is None:
+            with ResumableWriter(self._folder, parameters, output.files) as writer:
+                before = writer.complete
+                mark = self._require_same_images(writer)
+                explained = self._explained()
+                if not before:
+                    self._extract(output, writer, mark)
+                    writer.close()
+                    output.finish(writer)
+                    about = self._describe(output, settings, writer.reached)
+                    writer.finish(output.keep, about)
+            shards = 0
+        else:
+            with ShardedWriter(self._folder, parameters, output, total, images) as writer:
+                before = writer.complete
+                writer.require_same_images(self._reader, self._source)
+                explained = self._explained()
+                if not before:
+                    writer.fill(self._pool, partial(self._shard, output), self._progress)
+                    self._require_any(writer.reached)
+                    writer.finish(self._describe(output, settings, writer.reached))
+            damaged, shards = writer.damaged, writer.shards
         reached = writer.reached
         points = f", {reached.tally['points']:,} points" if "points" in reached.tally else ""
+        what = " x ".join(map(str, output.shape(reached.rows))) + points
+        result = self._folder / output.result
         files = [
-            (self._folder / output.result, " x ".join(map(str, output.shape(reached.rows))) + points),
+            *([(result, what)] if not shards else [(result.with_suffix(""), f"{what}, in {shards:,} files")]),
+            *([(self._folder / INDEX, "the files of results, with their hashes")] if shards else []),
             (self._folder / "names.txt", f"{reached.rows:,} names, one a line"),
             (self._folder / "contact_sheet.png", "the first images"),
             (self._folder / SETTINGS, "all parameters"),
@@ -144,7 +121,7 @@ class Extraction:
         if explained is not None:
             files.append((self._explain(explained, settings), "one image explained"))
         skipped = [(name, why) for name, why in reached.skipped]
-        return self._outcome(files, sample, settings, skipped=skipped, before=before)
+        return self._outcome(files, sample, settings, skipped=skipped, damaged=damaged, before=before)
 
     def explain_alone(self, wanted: str) -> Outcome:
         """Write the figure of one image, with the settings that all images of the source would get.
@@ -167,6 +144,7 @@ class Extraction:
         settings: PersistenceImageConfig,
         *,
         skipped: Sequence[tuple[str, str]] = (),
+        damaged: Sequence[str] = (),
         before: bool = False,
     ) -> Outcome:
         return Outcome(
@@ -175,6 +153,7 @@ class Extraction:
             channels=self._scan_config.channels,
             gray=self._survey.gray,
             skipped=tuple(skipped),
+            damaged=tuple(damaged),
             before=before,
             values=(sample.low, sample.high),
             floats=self._stream.dtype.kind == "f",
@@ -184,24 +163,24 @@ class Extraction:
 
     def _sample(self) -> WindowSample:
         least = self._wishes.given.get("min_persistence", MIN_PERSISTENCE.default)
-        return take_sample(self._read, self._survey, self._scan_config, least, self._progress)
+        return take_sample(self._reader.read, self._survey, self._scan_config, least, self._progress)
 
     def _settings(self, sample: WindowSample) -> tuple[PersistenceImageConfig, Output]:
-        wishes = self._wishes
+        wishes, config = self._wishes, self._scan_config._replace(threads=self._pool.threads)
         if wishes.to == "images":
             settings = (
                 fit_window(sample, self._source, **wishes.given)
                 if wishes.preset == "fitted"
                 else PersistenceImageConfig(**wishes.given)
             )
-            return settings, PersistenceImageOutput(self._scan_config, settings, wishes.dtype)
+            return settings, PersistenceImageOutput(config, settings, wishes.dtype)
         try:
             settings = fit_window(sample, self._source)
         except UserError:  # for the contact sheet alone, whose persistence images may be blank
             settings = PersistenceImageConfig()
         if wishes.to == "curves":
-            return settings, BettiCurveOutput(self._scan_config, wishes.levels, wishes.min_persistence)
-        return settings, DiagramOutput(self._scan_config, self._stream.dtype, wishes.min_persistence)
+            return settings, BettiCurveOutput(config, wishes.levels, wishes.min_persistence)
+        return settings, DiagramOutput(config, self._stream.dtype, wishes.min_persistence)
 
     def _parameters(self, output: Output) -> dict[str, Any]:
         images = {"channels": self._scan_config.channels, "dtype": self._stream.dtype.name}
@@ -214,27 +193,31 @@ class Extraction:
             "images": images,
         }
 
-    def _read(self, positions: Sequence[int]) -> list[Pixels | Unreadable]:
-        """Images; those that cannot be read are an error unless they were to be left out."""
-        found = self._stream.read(positions, self._scan_config.channels, self._scan_config.threads)
-        self._require_readable(
-            {position: one.why for position, one in zip(positions, found, strict=True) if isinstance(one, Unreadable)}
-        )
-        return found
+    def _images_per_shard(self) -> int | None:
+        """How many images a shard holds: as asked for, or as in what is there already; None for results in one file."""
+        if self._wishes.images_per_shard is not None:
+            return self._wishes.images_per_shard
+        there = (noted_parameters(self._folder) or {}).get("images_per_shard")
+        if there is None and self._wishes.sharded:
+            return default_images(len(self._stream))
+        return there
 
-    def _require_readable(self, problems: Mapping[int, str]) -> None:
-        total = len(self._stream)
-        if not problems or (self._wishes.skip_unreadable and len(problems) < total):
-            return
-        first = "; ".join(f"{self._stream.name(position)} ({problems[position]})" for position in sorted(problems)[:3])
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        advice = "" if self._wishes.skip_unreadable else " Mend or remove them, or leave them out: --skip-unreadable"
-        raise UserError(f"{len(problems)} of {total} images of {self._source} cannot be read: {first}{more}.{advice}")
+    def _shard(self, output: Output, positions: range) -> Shard:
+        return Shard(
+            path=Path(),
+            stream=self._stream.part(positions),
+            survey=self._survey.part(positions),
+            output=output,
+            source=str(self._source),
+            total=len(self._stream),
+            threads=self._pool.threads,
+            skip_unreadable=self._wishes.skip_unreadable,
+        )
 
     def _require_same_images(self, writer: ResumableWriter) -> str:
         """Raise unless the results are of these images; gives the mark of those that were dealt with."""
         position, total = writer.reached.position, len(self._stream)
-        mark = self._marked("", range(min(position, total)))
+        mark = self._reader.mark("", range(min(position, total)))
         enough = position == total if writer.complete else position <= total
         if position and not (enough and mark == writer.reached.mark):
             which = f"{position} images" if writer.complete else f"the first {position} images"
@@ -244,44 +227,31 @@ class Extraction:
             )
         return mark
 
-    def _marked(self, mark: str, positions: range) -> str:
-        """A hash of all images up to the last of ``positions``, ``mark`` being that of those before."""
-        for position in positions:
-            text = f"{mark}\n{self._stream.name(position)}\n{self._survey.marks[position]}"
-            mark = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-        return mark
-
     def _extract(self, output: Output, writer: ResumableWriter, mark: str) -> None:
-        total, position = len(self._stream), writer.reached.position
-        self._progress.start(output.title, total, position)
-        while position < total:
-            chunk = self._survey.chunk(position, output.samples, output.images)
-            found = self._read(chunk)
-            good = [one for one in found if not isinstance(one, Unreadable)]
-            skipped = [
-                [self._stream.name(place), one.why]
-                for place, one in zip(chunk, found, strict=True)
-                if isinstance(one, Unreadable)
-            ]
-            tally = output.write(good, writer)
-            position = chunk.stop
-            mark = self._marked(mark, chunk)
-            writer.advance(position, writer.reached.rows + len(good), mark, skipped, tally)
-            self._progress.advance(len(chunk))
-        if writer.reached.rows == 0:
-            raise UserError(f"none of the {total} images of {self._source} can be read.")
+        start = writer.reached.position
+        self._progress.start(output.title, len(self._stream), start)
+        for chunk in self._reader.chunks(output, start):
+            tally = output.write(chunk.images, writer)
+            mark = self._reader.mark(mark, chunk.positions)
+            rows = writer.reached.rows + len(chunk.images)
+            writer.advance(chunk.positions.stop, rows, mark, chunk.skipped, tally)
+            self._progress.advance(len(chunk.positions))
+        self._require_any(writer.reached)
         self._progress.finish()
 
-    def _finish(self, output: Output, writer: ResumableWriter, settings: PersistenceImageConfig) -> None:
-        writer.close()
-        output.finish(writer)
-        skipped = {name for name, _ in writer.reached.skipped}
+    def _require_any(self, reached: Reached) -> None:
+        if reached.rows == 0:
+            raise UserError(f"none of the {len(self._stream)} images of {self._source} can be read.")
+
+    def _describe(self, output: Output, settings: PersistenceImageConfig, reached: Reached) -> dict[str, Any]:
+        """Write names and contact sheet; gives what the settings tell beside parameters and progress."""
+        skipped = {name for name, _ in reached.skipped}
         shown = list(itertools.islice(self._kept(skipped), SHEET_IMAGES))
-        images = [one for one in self._read(shown) if not isinstance(one, Unreadable)]
+        images = [one for one in self._reader.read(shown) if not isinstance(one, Unreadable)]
         names = [self._stream.name(position) for position in shown]
-        draw_sheet(writer.folder / "contact_sheet.png", images, names, settings, self._scan_config)
+        draw_sheet(self._folder / "contact_sheet.png", images, names, settings, self._scan_config)
         with (
-            atomic(writer.folder / "names.txt") as temporary,
+            atomic(self._folder / "names.txt") as temporary,
             temporary.open("w", encoding="utf-8", newline="\n", errors="surrogateescape") as file,
         ):
             for position in self._kept(skipped):
@@ -289,15 +259,16 @@ class Extraction:
         about: dict[str, Any] = {
             "source": str(self._source.resolve()),
             "result": output.result,
-            "shape": list(output.shape(writer.reached.rows)),
+            "shape": list(output.shape(reached.rows)),
         }
-        if self._wishes.to != "images":
-            about["sheet"] = settings.to_json()
-        writer.finish(output.keep, about)
+        return about if self._wishes.to == "images" else about | {"sheet": settings.to_json()}
 
     def _kept(self, skipped: Container[str]) -> Iterator[int]:
         """Positions of the images that have results, in order."""
         return (position for position in range(len(self._stream)) if self._stream.name(position) not in skipped)
+
+    def _explained(self) -> ExplainedImage | None:
+        return None if self._wishes.explain is None else self._find(self._wishes.explain)
 
     def _find(self, wanted: str) -> ExplainedImage:
         return find_image(wanted, self._stream, self._source, self._scan_config.channels, self._wishes.channel)

@@ -9,10 +9,15 @@ import typer
 from persistill import run_folder
 from persistill.api.text_console import text_console
 from persistill.errors import UserError
+from persistill.extraction import shard_hashes
 from persistill.run_folder import DamagedRunError, RunFolder
 
 SUMMARY = "Compare every file of run folders with the hash that was noted when it was written."
-EXAMPLES = ("persistill verify runs", "persistill verify runs/student-tgd-seed0-0123456789ab")
+EXAMPLES = (
+    "persistill verify runs",
+    "persistill verify runs/student-tgd-seed0-0123456789ab",
+    "persistill verify topology",
+)
 DAMAGED = 1
 """Exit code where something is damaged or missing."""
 
@@ -20,19 +25,27 @@ console = text_console(soft_wrap=True)
 
 
 def verify(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of run folders (as of --out), or run folders.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of run folders (as of --out), run folders, or shards of persistill topology."),
+    ],
 ) -> None:
     """Compare every file of run folders with the hash that was noted when its stage ended.
 
-    Names what is damaged, missing or extra, and what was made of files that have changed since. Nothing is changed. It
-    ends with exit code 0 if all is as it was written, and with 1 if something is damaged or missing; files that were
-    added, and stages that are not finished, are named and damage nothing.
+    Shards of persistill topology are compared likewise. Names what is damaged, missing or extra, and what was made of
+    files that have changed since. Nothing is changed. It ends with exit code 0 if all is as it was written, and with 1
+    if something is damaged or missing; files that were added, and stages that are not finished, are named and damage
+    nothing.
     """
     folders: list[RunFolder] = []
     broken: list[Path] = []
+    damaged_shards = 0
     for place in runs:
         if not place.is_dir():
             raise UserError(f"{place} is no folder: name one that holds run folders, or a run folder.")
+        if shard_hashes.is_sharded(place):
+            damaged_shards += _damaged_shards(place)
+            continue
         if (place / "run.json").exists():
             folders.append(RunFolder.open(place))
             continue
@@ -48,15 +61,29 @@ def verify(
         console.print(
             f"{path}: damaged: its run.json is missing or cannot be read, or another version of persistill wrote it"
         )
+    if damaged_shards:
+        console.print("Remove damaged shards, and run the same persistill topology again: it makes what is missing.")
     damaged = len(broken) + sum(_damaged(folder) for folder in folders)
     finished = sum(folder.complete for folder in folders)
-    console.print(
-        f"{len(folders) + len(broken)} run folders, {finished} of them finished: "
-        f"{f'{damaged} damaged' if damaged else 'nothing is damaged'}."
-    )
+    if folders or broken:
+        console.print(
+            f"{len(folders) + len(broken)} run folders, {finished} of them finished: "
+            f"{f'{damaged} damaged' if damaged else 'nothing is damaged'}."
+        )
     if damaged:
         console.print("Run the recipe again: damaged stages are moved to .damaged, and computed again.")
+    if damaged or damaged_shards:
         raise typer.Exit(DAMAGED)
+
+
+def _damaged_shards(folder: Path) -> int:
+    """Print what is wrong with results of `persistill topology` in shards; how many are damaged."""
+    found = dict(shard_hashes.differences(folder))
+    wrong = {path: problem for path, problem in found.items() if problem}
+    for path, problem in wrong.items():
+        console.print(f"{path}: {'missing' if problem == 'it is gone' else f'damaged: {problem}'}")
+    console.print(f"{folder}: {len(found)} shards: {f'{len(wrong)} damaged' if wrong else 'nothing is damaged'}.")
+    return len(wrong)
 
 
 def _damaged(folder: RunFolder) -> bool:

@@ -2,7 +2,7 @@
 
 * ``homology``: the diagrams of 1-D signals, of images (cubical complexes) and of point clouds (Vietoris-Rips).
 * ``diagrams``: the container that holds those of a whole batch. ``io`` converts it from and to other libraries' layouts
-  and files.
+  and files; ``stored`` reads what ``persistill topology`` wrote.
 * ``scans``: orders in which images are read as signals.
 * ``persistence_image``: the settings and how they are fitted, persistence images of diagrams, persistence images
   straight from images, and those that are sums of densities at points, as GUDHI's are.
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from persistill.topology.persistence_image.from_images import scan_persistence_images
     from persistill.topology.persistence_image.gaussian_density import point_persistence_images
     from persistill.topology.scans import columns, rows, serpentine
+    from persistill.topology.stored import StoredArray, StoredDiagrams
     from persistill.topology.vectorization.betti_curves import betti_curves, euler_curves
     from persistill.topology.vectorization.landscapes import landscapes, silhouettes
     from persistill.topology.vectorization.statistics import persistence_entropy, sorted_lifetimes, total_persistence
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Diagrams",
     "PersistenceImageConfig",
+    "StoredArray",
+    "StoredDiagrams",
     "betti_curves",
     "bottleneck",
     "columns",
@@ -89,6 +92,8 @@ __all__ = [
 _HOMES = {
     "Diagrams": "persistill.topology.diagrams",
     "PersistenceImageConfig": "persistill.topology.persistence_image.config",
+    "StoredArray": "persistill.topology.stored",
+    "StoredDiagrams": "persistill.topology.stored",
     "betti_curves": "persistill.topology.vectorization.betti_curves",
     "bottleneck": "persistill.topology.distances.wasserstein",
     "columns": "persistill.topology.scans",

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from persistill.cli import contact_sheets, main, topology_outputs, topology_run, topology_window, topology_writer
+from persistill.cli import contact_sheets, main, topology_run
 from persistill.cli.topology_explanation import figure_name
-from persistill.cli.topology_window import WindowSample
+from persistill.extraction import outputs, reading, result_folder, resumable_writer, window
+from persistill.extraction.window import WindowSample
 from persistill.topology import (
     Diagrams,
     PersistenceImageConfig,
@@ -63,12 +64,12 @@ def _small_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three images at a time, each chunk saved."""
     for output in (
-        topology_outputs.PersistenceImageOutput,
-        topology_outputs.BettiCurveOutput,
-        topology_outputs.DiagramOutput,
+        outputs.PersistenceImageOutput,
+        outputs.BettiCurveOutput,
+        outputs.DiagramOutput,
     ):
         monkeypatch.setattr(output, "samples", 3 * 3 * 8 * 9)
-    monkeypatch.setattr(topology_writer, "_SECONDS", 0.0)
+    monkeypatch.setattr(resumable_writer, "_SECONDS", 0.0)
 
 
 def pixels(seed: int, *shape: int) -> np.ndarray:
@@ -253,7 +254,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
     options = ["--to", to, *(SMALL if to == "images" else ["--min-persistence", "0.05"])]
     assert topology(source, "--output", tmp_path / "whole", *options).code == 0
 
-    plain = topology_run.Extraction._read
+    plain = reading.ImageReader.read
     asked: list[int] = []
 
     def pressed(self, positions):
@@ -263,7 +264,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
         asked.extend(positions)
         return plain(self, positions)
 
-    monkeypatch.setattr(topology_run.Extraction, "_read", pressed)
+    monkeypatch.setattr(reading.ImageReader, "read", pressed)
     monkeypatch.setattr(
         topology_run.Extraction, "_sample", lambda self: WindowSample(sublevel_persistence(np.zeros((1, 2))), 0, 0, 0)
     )
@@ -303,7 +304,7 @@ def test_stopped_between_the_last_two_files_it_goes_on(topology, tmp_path: Path,
         plain(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(topology_writer, "write_json", full)
+        patch.setattr(result_folder, "write_json", full)
         answer = topology(source, "--output", tmp_path / "out", *SMALL)
     assert answer.code == 1
     assert "the disk is full" in answer.err
@@ -314,7 +315,7 @@ def test_stopped_between_the_last_two_files_it_goes_on(topology, tmp_path: Path,
 
 def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> None:
     source, images = ten(tmp_path)
-    plain = topology_writer.ResumableWriter.append
+    plain = resumable_writer.ResumableWriter.append
 
     def full(self, name: str, data) -> None:
         if self.reached.position == 6:
@@ -323,7 +324,7 @@ def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, mo
         plain(self, name, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(topology_writer.ResumableWriter, "append", full)
+        patch.setattr(resumable_writer.ResumableWriter, "append", full)
         answer = topology(source, "--output", tmp_path / "out", *SMALL)
     assert answer.code == 1
     assert "the disk is full" in answer.err
@@ -336,7 +337,7 @@ def test_a_full_disk_loses_nothing(topology, tmp_path: Path, in_small_chunks, mo
 def stopped(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> tuple[Path, Path]:
     """A source and a folder with the results of its first three images."""
     source, _ = ten(tmp_path)
-    plain = topology_outputs.PersistenceImageOutput.write
+    plain = outputs.PersistenceImageOutput.write
 
     def pressed(self, images, writer):
         if writer.reached.position == 3:
@@ -344,7 +345,7 @@ def stopped(topology, tmp_path: Path, in_small_chunks, monkeypatch) -> tuple[Pat
         return plain(self, images, writer)
 
     with monkeypatch.context() as patch:
-        patch.setattr(topology_outputs.PersistenceImageOutput, "write", pressed)
+        patch.setattr(outputs.PersistenceImageOutput, "write", pressed)
         assert topology(source, "--output", tmp_path / "out", *SMALL).code == 130
     return source, tmp_path / "out"
 
@@ -450,7 +451,7 @@ def test_an_unreadable_image_is_an_error_or_left_out(topology, tmp_path: Path) -
 def test_damage_behind_a_header_stops_it_where_it_is_and_nothing_is_lost(
     topology, tmp_path: Path, in_small_chunks, monkeypatch
 ) -> None:
-    monkeypatch.setattr(topology_window, "SAMPLE_IMAGES", 1)
+    monkeypatch.setattr(window, "SAMPLE_IMAGES", 1)
     source, images = ten(tmp_path)
     whole = (source / "7.png").read_bytes()
     (source / "7.png").write_bytes(whole[: len(whole) // 2])
@@ -525,7 +526,7 @@ def test_bars_outside_the_window_are_told(topology, tmp_path: Path) -> None:
 
 
 def test_the_share_is_that_of_the_images_looked_at(topology, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(topology_window, "SAMPLE_IMAGES", 2)
+    monkeypatch.setattr(window, "SAMPLE_IMAGES", 2)
     source, images = ten(tmp_path)
     answer = topology(source, "--output", tmp_path / "out", "--preset", "tgd", "--births", "0,0.5")
     values = np.concatenate(
@@ -731,10 +732,10 @@ def test_the_page_runs(topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("to", ["images", "diagrams"])
 def test_memory_does_not_grow_with_the_number_of_images(topology, tmp_path: Path, monkeypatch, to: str) -> None:
-    monkeypatch.setattr(topology_outputs, "_OUTPUT", 1 << 18)
-    for output in (topology_outputs.PersistenceImageOutput, topology_outputs.DiagramOutput):
+    monkeypatch.setattr(outputs, "_OUTPUT", 1 << 18)
+    for output in (outputs.PersistenceImageOutput, outputs.DiagramOutput):
         monkeypatch.setattr(output, "samples", 1 << 15)
-    monkeypatch.setattr(topology_window, "SAMPLE_IMAGES", 10)
+    monkeypatch.setattr(window, "SAMPLE_IMAGES", 10)
     options = ["--to", to, *(["--pixels", "30x30"] if to == "images" else [])]
     peaks = []
     for count in (10, 500, 4_000):

@@ -28,14 +28,23 @@ class ArrayStream:
         array: the part of it that is read comes into memory; all of ``array[i]`` must be there.
         path: its file.
         name: its name in the file, if that holds several.
+        part: which of the images; None for all.
 
     Raises:
         UserError: if shape or dtype are not those of images, or if it cannot be told where the channels are.
     """
 
-    def __init__(self, array: "npt.NDArray[Any] | ZippedArray", path: Path, name: str | None = None) -> None:
+    def __init__(
+        self,
+        array: "npt.NDArray[Any] | ZippedArray",
+        path: Path,
+        name: str | None = None,
+        part: range | None = None,
+    ) -> None:
         self._array = array
         self._path = path
+        self._name = name
+        self._positions = range(array.shape[0]) if part is None else part
         self._title = path.name if name is None else f"{path.name}:{name}"
         where, shape = self._where, array.shape
         if array.dtype.name not in _DTYPES:
@@ -51,11 +60,11 @@ class ArrayStream:
         return str(self._path.with_name(self._title))
 
     def __len__(self) -> int:
-        return self._array.shape[0]
+        return len(self._positions)
 
     def name(self, position: int) -> str:
         """File and index."""
-        return f"{self._title}[{position}]"
+        return f"{self._title}[{self._positions[position]}]"
 
     def survey(self, progress: Progress, *, grayscale: bool, threads: int) -> Survey:  # noqa: ARG002  told at once
         """Shape and time of the last change, without reading an image.
@@ -82,7 +91,15 @@ class ArrayStream:
         Raises:
             UserError: if the file is damaged.
         """
-        return [self._read(position, gray=channels < self._channels) for position in positions]
+        return [self._read(self._positions[place], gray=channels < self._channels) for place in positions]
+
+    def part(self, positions: range) -> "ArrayStream":
+        """Some of the images."""
+        return ArrayStream(self._array, self._path, self._name, self._positions[positions.start : positions.stop])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the file by itself; no pixels are copied to it."""
+        return _reopened, (self._path, self._name, self._positions)
 
     def close(self) -> None:
         """Close the file."""
@@ -161,6 +178,10 @@ def open_array_stream(file: Path, field: str | None) -> ImageStream:
         return ArrayStream(np.load(file, mmap_mode="r", allow_pickle=False), file)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{file} cannot be read as {file.suffix[1:]}: {error}.") from error
+
+
+def _reopened(file: Path, field: str | None, positions: range) -> ImageStream:
+    return open_array_stream(file, field).part(positions)
 
 
 def _open_zipped(file: Path, field: str | None) -> ArrayStream:

@@ -1,7 +1,7 @@
 """What a stream of images tells before and while it is read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -39,6 +39,15 @@ class Survey:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def part(self, positions: range) -> "Survey":
+        """What is known of some images, whose positions then begin at 0; ``channels`` stay those of all."""
+        return replace(
+            self,
+            sizes=self.sizes[positions.start : positions.stop],
+            marks=self.marks[positions.start : positions.stop],
+            problems={at - positions.start: self.problems[at] for at in positions if at in self.problems},
+        )
 
     def chunk(self, start: int, samples: int, images: int) -> range:
         """The positions from ``start`` on that are read in one go.
@@ -93,5 +102,25 @@ class ImageStream(Protocol):
             UserError: if the source itself is damaged.
         """
 
+    def part(self, positions: range) -> "ImageStream":
+        """Some of the images, with the names that they have here; a copy for another process, which reads no others."""
+
     def close(self) -> None:
         """Close the files that are open; they are opened again when they are needed."""
+
+
+def join_surveys(parts: Sequence[Survey]) -> Survey:
+    """The survey of all images from those of its parts, in order; at least one."""
+    channels = max(part.channels for part in parts)
+    starts = np.cumsum([0, *map(len, parts)]).tolist()
+    # A part without any color counts no gray images: there they are as they are read.
+    gray = (part.gray if part.channels == channels else len(part) - len(part.problems) for part in parts)
+    return Survey(
+        channels=channels,
+        sizes=np.concatenate([part.sizes for part in parts]),
+        marks=np.concatenate([part.marks for part in parts]),
+        gray=sum(gray),
+        problems={
+            start + at: why for start, part in zip(starts, parts, strict=False) for at, why in part.problems.items()
+        },
+    )

@@ -79,6 +79,14 @@ class EncodedStream(ABC):
         """Decode images; see ``utils.preprocessing.read_pixels`` for how."""
         return list(self._each(partial(_decode, channels), positions, threads))
 
+    def part(self, positions: range) -> "EncodedStream":
+        """Some of the images."""
+        return _Part(self, positions)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the files that are open."""
+
     def _each(self, function: Callable[[Encoded], Result], positions: Iterable[int], threads: int) -> Iterator[Result]:
         """Call ``function`` in threads; only a few images at a time are in memory."""
         tasks: deque[Future[list[Result]]] = deque()
@@ -92,6 +100,26 @@ class EncodedStream(ABC):
                 yield from tasks.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+class _Part(EncodedStream):
+    """Some of the images of another stream."""
+
+    def __init__(self, stream: EncodedStream, positions: range) -> None:
+        self._stream = stream
+        self._positions = positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def name(self, position: int) -> str:
+        return self._stream.name(self._positions[position])
+
+    def encoded(self, positions: Iterable[int]) -> Iterator[Encoded]:
+        return self._stream.encoded(self._positions[position] for position in positions)
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def encoded_file(path: Path) -> Encoded:

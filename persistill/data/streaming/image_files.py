@@ -31,5 +31,9 @@ class FileStream(EncodedStream):
             path = self._root / self._names[position]
             yield encoded_file(path)
 
+    def part(self, positions: range) -> "FileStream":
+        """Some of the files."""
+        return FileStream(self._root, self._names[positions.start : positions.stop])
+
     def close(self) -> None:
         """Nothing stays open."""

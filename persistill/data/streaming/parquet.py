@@ -70,6 +70,10 @@ class ParquetStream(EncodedStream):
             self._reader[1].close()
             self._reader = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process opens the files by itself."""
+        return {**vars(self), "_reader": None}
+
     def _file_of(self, position: int) -> int:
         return int(np.searchsorted(self._starts, position, side="right")) - 1
 

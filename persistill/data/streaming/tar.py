@@ -1,5 +1,6 @@
 """The images in tar files, read a few at a time."""
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,15 @@ class TarStream(EncodedStream):
         for position in positions:
             number, offset, size = self._places[position].tolist()
             yield Encoded(partial(_open, self._files[number], offset, size), partial(int, size))
+
+    def part(self, positions: range) -> "TarStream":
+        """Some of the images."""
+        some = copy.copy(self)
+        some._names, some._places = (  # noqa: SLF001 - of this class
+            self._names[positions.start : positions.stop],
+            self._places[positions.start : positions.stop],
+        )
+        return some
 
     def close(self) -> None:
         """Nothing stays open."""

@@ -1,7 +1,5 @@
 """Stages as tasks of Ray, on this machine or on the machines of a cluster."""
 
-import logging
-import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,7 +12,8 @@ from persistill.pipeline.executors.local import tell_of_waiting
 from persistill.pipeline.executors.walk import Task, Walk
 from persistill.pipeline.executors.worker import Workplace
 from persistill.utils.progress import Progress, Silent, beside
-from persistill.utils.stop_signals import handlers_kept, stop_at_once, stop_if_asked
+from persistill.utils.ray_connection import RayConnection
+from persistill.utils.stop_signals import stop_at_once, stop_if_asked
 
 ATTEMPTS = 3
 """How often a stage is begun whose worker is lost."""
@@ -38,9 +37,8 @@ def _place(device: str) -> Workplace:
 class RayCluster:
     """Has stages worked at by Ray; a context manager.
 
-    The cluster is the one that ``RAY_ADDRESS`` names, or else one that was started on this machine (``ray start``), or
-    else one that begins and ends with the block, on all cores of this machine. The folder of the run folders must be
-    the same on all its machines, and so must persistill.
+    Which cluster it is, ``RayConnection`` says. The folder of the run folders must be the same on all its machines, and
+    so must persistill.
 
     Args:
         workers: stages at the same time at most; None for as many as the cluster has processors.
@@ -52,47 +50,25 @@ class RayCluster:
     """
 
     def __init__(self, workers: int | None = None, device: str = "auto", memory: int | None = None) -> None:
-        try:
-            import ray  # noqa: PLC0415 - an extra
-        except ImportError:
-            raise UserError(
-                'the executor "ray" needs Ray, which is not installed: pip install "persistill[ray]". Without it, '
-                "--workers has stages worked at by processes on this machine."
-            ) from None
-        self._ray: Any = ray
+        self._connection = RayConnection()
+        self._ray = self._connection.ray
         self._asked, self._device, self._memory = workers, device, memory
         self._running: dict[Any, tuple[Task, Progress]] = {}
         self._lanes: list[Progress] = []
         self._jobs: dict[int, tuple[Context, Any]] = {}
-        self._started = False
 
     def __enter__(self) -> Self:
-        ray = self._ray
-        if not ray.is_initialized():
-            with handlers_kept():  # Ray would have SIGTERM end the process before its stages are stopped
-                self._connect()
-            self._started = True
-        self._gpus = 0 if self._device == "cpu" or not ray.cluster_resources().get("GPU") else 1
+        self._connection.__enter__()
+        self._gpus = 0 if self._device == "cpu" or not self._ray.cluster_resources().get("GPU") else 1
         return self
 
-    def _connect(self) -> None:
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-        address = os.environ.get("RAY_ADDRESS")
-        try:
-            self._ray.init(address=address or "auto", **quiet)
-        except ConnectionError as error:
-            if address:
-                raise UserError(f"RAY_ADDRESS={address}: {first_line(error)}") from error
-            self._ray.init(include_dashboard=False, **quiet)
-
-    def __exit__(self, *_: object) -> None:
-        if self._started:
-            self._ray.shutdown()
+    def __exit__(self, *details: object) -> None:
+        self._connection.__exit__(*details)
 
     @property
     def workers(self) -> int:
         """Stages that are worked at at the same time at most."""
-        return self._asked or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        return self._asked or self._connection.processors
 
     def run(self, walk: Walk, watch: Callable[[], None] = lambda: None) -> None:
         """As ``Executor.run`` says.

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from persistill.cli.topology_outputs import Pixels, ScanConfig
 from persistill.data.streaming.base import Survey, Unreadable
 from persistill.errors import UserError
+from persistill.extraction.outputs import Pixels, ScanConfig
 from persistill.topology import Diagrams, PersistenceImageConfig, fit_persistence_images
 from persistill.utils.progress import Progress
 

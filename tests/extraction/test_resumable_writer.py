@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from persistill.cli.topology_writer import ResumableWriter
 from persistill.errors import UserError
+from persistill.extraction.resumable_writer import ResumableWriter
 from persistill.utils.atomic_io import atomic
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from persistill.cli.topology_writer import ResumableWriter
+from persistill.extraction.growing_files import GrowingFiles
 from persistill.topology import Diagrams, PersistenceImageConfig, scan_persistence_images, sublevel_persistence
 from persistill.topology.persistence_image.fields import Scan
 from persistill.topology.scans import SCANS
@@ -44,13 +44,13 @@ class Output(Protocol):
     def parameters(self) -> dict[str, Any]:
         """All that the results depend on, plain JSON."""
 
-    def write(self, images: Sequence[Pixels], writer: ResumableWriter) -> Mapping[str, int]:
+    def write(self, images: Sequence[Pixels], writer: GrowingFiles) -> Mapping[str, int]:
         """Append the results of images (C, H, W), of any sizes; gives numbers to tell them with."""
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """The shape of the results of so many images."""
 
-    def finish(self, writer: ResumableWriter) -> None:
+    def finish(self, writer: GrowingFiles) -> None:
         """Bring the files that have grown into their last form."""
 
 
@@ -105,7 +105,7 @@ class PersistenceImageOutput:
         """Settings and dtype."""
         return {"settings": self._settings.to_json(), "dtype": self._dtype.name}
 
-    def write(self, images: Sequence[Pixels], writer: ResumableWriter) -> Mapping[str, int]:
+    def write(self, images: Sequence[Pixels], writer: GrowingFiles) -> Mapping[str, int]:
         """Append persistence images."""
         drawn = np.empty((len(images), *self._shape), np.uint8 if self._dtype == np.uint8 else np.float32)
         for places, block in _by_size(images):
@@ -121,7 +121,7 @@ class PersistenceImageOutput:
         """(N, scans * C, rows, columns)."""
         return rows, *self._shape
 
-    def finish(self, writer: ResumableWriter) -> None:
+    def finish(self, writer: GrowingFiles) -> None:
         """Write the number of images into the header."""
         writer.begin_with(self.result, _header(self.shape(writer.reached.rows), self._dtype))
 
@@ -146,7 +146,7 @@ class BettiCurveOutput:
         """Levels and shortest bar."""
         return {"levels": list(self._levels), "min_persistence": self._min_persistence}
 
-    def write(self, images: Sequence[Pixels], writer: ResumableWriter) -> Mapping[str, int]:
+    def write(self, images: Sequence[Pixels], writer: GrowingFiles) -> Mapping[str, int]:
         """Append curves."""
         grid = np.linspace(*self._levels)
         curves = np.empty((len(images), *self._shape), np.float32)
@@ -161,7 +161,7 @@ class BettiCurveOutput:
         """(N, scans * C, steps)."""
         return rows, *self._shape
 
-    def finish(self, writer: ResumableWriter) -> None:
+    def finish(self, writer: GrowingFiles) -> None:
         """Write the number of curves into the header."""
         writer.begin_with(self.result, _header(self.shape(writer.reached.rows), np.dtype(np.float32)))
 
@@ -185,7 +185,7 @@ class DiagramOutput:
         """Shortest bar."""
         return {"min_persistence": self._min_persistence}
 
-    def write(self, images: Sequence[Pixels], writer: ResumableWriter) -> Mapping[str, int]:
+    def write(self, images: Sequence[Pixels], writer: GrowingFiles) -> Mapping[str, int]:
         """Append points and their numbers; tells how many points there are."""
         values: list[Pixels] = [np.empty((0, 2), self._dtype)] * len(images)
         counts = np.empty((len(images), self._scan_config.signals), np.int64)
@@ -204,7 +204,7 @@ class DiagramOutput:
         """(N, scans * C)."""
         return rows, self._scan_config.signals
 
-    def finish(self, writer: ResumableWriter) -> None:
+    def finish(self, writer: GrowingFiles) -> None:
         """Put points and bounds into one file."""
         shape = self.shape(writer.reached.rows)
         points, total = writer.reached.tally.get("points", 0), shape[0] * shape[1]
@@ -235,7 +235,7 @@ def _by_size(images: Sequence[Pixels]) -> Iterator[tuple[list[int], Pixels]]:
         yield found, np.stack([images[place] for place in found])
 
 
-def _append_array(writer: ResumableWriter, file: str, array: npt.NDArray[Any]) -> None:
+def _append_array(writer: GrowingFiles, file: str, array: npt.NDArray[Any]) -> None:
     if writer.reached.sizes[file] == 0:
         writer.append(file, _header((0, *array.shape[1:]), array.dtype))
     writer.append(file, array.data)

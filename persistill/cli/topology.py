@@ -197,7 +197,7 @@ def topology(
         from persistill.cli.topology_run import Extraction, require_folder  # noqa: PLC0415
         from persistill.cli.topology_wishes import Wishes  # noqa: PLC0415
         from persistill.data.streaming.files import open_stream  # noqa: PLC0415
-        from persistill.extraction.task_pool import open_pool  # noqa: PLC0415
+        from persistill.extraction.chosen_pool import open_pool  # noqa: PLC0415
     preset = preset or Preset.FITTED
     _check_images(preset, settings, dtype)
     if output is not None:

@@ -14,9 +14,10 @@ import pytest
 from extraction_inputs import call
 
 from persistill.errors import UserError
+from persistill.extraction.chosen_pool import open_pool
 from persistill.extraction.process_pool import ProcessPool
 from persistill.extraction.ray_pool import RayPool
-from persistill.extraction.task_pool import LocalPool, TaskPool, open_pool
+from persistill.extraction.task_pool import LocalPool, TaskPool
 from persistill.topology import Diagrams, StoredDiagrams, load_diagrams
 
 

@@ -715,15 +715,16 @@ def test_an_empty_folder_and_a_missing_one(topology, tmp_path: Path) -> None:
 def test_the_page_runs(topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     page = (Path(__file__).parents[2] / "docs" / "topology_command.md").read_text(encoding="utf-8")
     commands = re.findall(r"^persistill topology (.*)$", page, re.MULTILINE)
-    (snippet,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    assert len(commands) == 10
+    snippets = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert (len(commands), len(snippets)) == (11, 2)
     write(tmp_path / "photos", {"cat.png": pixels(1, 3, 20, 30), "b.png": pixels(2, 3, 31, 17)})
     np.save(tmp_path / "digits.npy", np.stack([pixels(k, 8, 8) for k in range(5)]))
     monkeypatch.chdir(tmp_path)
     for command in commands:
         assert topology(*shlex.split(command)).code == 0, command
     assert (tmp_path / "topology" / "explain-cat.png").is_file()
-    exec(compile(snippet, "docs/topology_command.md", "exec"), {})
+    for snippet in snippets:
+        exec(compile(snippet, "docs/topology_command.md", "exec"), {})
     assert "(2, 6, 32, 32)" in capsys.readouterr().out
 
 

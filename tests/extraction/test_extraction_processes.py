@@ -1,17 +1,17 @@
 """Shards made by processes of this machine and by Ray, some of which are killed."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from extraction_inputs import call
+from pool_tasks import always_killed, full_disk, square_once_killed, until_stopped
 
 from persistill.errors import UserError
 from persistill.extraction.chosen_pool import open_pool
@@ -19,34 +19,6 @@ from persistill.extraction.process_pool import ProcessPool
 from persistill.extraction.ray_pool import RayPool
 from persistill.extraction.task_pool import LocalPool, TaskPool
 from persistill.topology import Diagrams, StoredDiagrams, load_diagrams
-
-
-def square_once_killed(task: tuple[int, Path], stopped: Callable[[], bool]) -> int:
-    """The square of a number; the first process that is given 3 is killed, and 7 is a mistake."""
-    number, note = task
-    if number == 3 and not note.exists():
-        note.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    if number == 7:
-        raise UserError("7 cannot be squared")
-    return number**2
-
-
-def always_killed(task: int, stopped: Callable[[], bool]) -> int:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return task
-
-
-def until_stopped(task: Path, stopped: Callable[[], bool]) -> None:
-    """Say so when it begins, and when it was stopped."""
-    task.touch()
-    while not stopped():
-        time.sleep(0.01)
-    task.with_suffix(".stopped").touch()
-
-
-def full_disk(task: int, stopped: Callable[[], bool]) -> None:
-    raise OSError(28, "No space left on device")
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +91,9 @@ def test_pools_are_chosen_by_name() -> None:
 
 
 def test_a_killed_command_is_gone_on_with_by_another_number_of_workers(tmp_path: Path, python_path) -> None:
-    batch = np.random.default_rng(0).integers(0, 256, (300, 160, 160), np.uint8)
+    batch = np.random.default_rng(0).integers(0, 256, (120, 96, 96), np.uint8)
     np.save(tmp_path / "x.npy", batch)
-    arguments = [tmp_path / "x.npy", "--to", "diagrams", "--out", tmp_path / "out", "--images-per-shard", "10"]
+    arguments = [tmp_path / "x.npy", "--to", "diagrams", "--out", tmp_path / "out", "--images-per-shard", "4"]
     command = [sys.executable, "-m", "persistill", "topology", *map(str, arguments), "--workers", "2"]
     place = tmp_path / "out" / "diagrams"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:

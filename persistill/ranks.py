@@ -1,10 +1,13 @@
-"""The processes that train one network together: which one this is, and what they tell each other.
+"""The processes that work at one thing together: which one this is, and what they tell each other.
 
-Every rank asks the network about its own rows of a batch. What was answered is gathered, and every rank computes the
-same whole loss, so that losses which compare images with each other mean the same on any number of devices. Each rank
-then has the gradient of the whole loss for its own rows, and the gradients of the weights are sums over rows: they are
-added up over ranks, and nothing is scaled. Parts of losses that are trained along see the whole batch on every rank,
-and have their whole gradient everywhere already.
+In a training every rank asks the network about its own rows of a batch. What was answered is gathered, and every rank
+computes the same whole loss, so that losses which compare images with each other mean the same on any number of
+devices. Each rank then has the gradient of the whole loss for its own rows, and the gradients of the weights are sums
+over rows: they are added up over ranks, and nothing is scaled. Parts of losses that are trained along see the whole
+batch on every rank, and have their whole gradient everywhere already.
+
+Elsewhere each rank takes whole batches, or whole steps of an evaluation, and the first one gets what came of them in
+order: a batch is never made of other images than on one device, so that results are the same, bit for bit.
 
 torch's DistributedDataParallel is not used: it averages instead of adding, overwrites buffers, and waits forever for
 gradients of weights that a loss leaves out at some steps.
@@ -13,6 +16,8 @@ gradients of weights that a loss leaves out at some steps.
 import contextlib
 import datetime as dt
 import hashlib
+import io
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -22,11 +27,11 @@ from torch import Tensor, distributed, nn
 from torch.nn.functional import pad
 
 from persistill.errors import RankLostError, UserError
-from persistill.structures import IGNORE_INDEX, Batch, ModelOutput, OutputField
+from persistill.structures import IGNORE_INDEX, Batch, Batches, ModelOutput, OutputField
 from persistill.utils.units import counted
 
 _PATIENCE = dt.timedelta(days=30)
-"""For which ranks wait while the first one evaluates. One that ends is noticed at once."""
+"""For which ranks wait while the first one works alone. One that ends is noticed at once."""
 
 Value = TypeVar("Value")
 
@@ -68,6 +73,51 @@ class Ranks:
             distributed.broadcast_object_list(held, src=0, group=self._small)
         found: Any = held[0]
         return found  # type: ignore[no-any-return]
+
+    def to_leader(self, value: Value) -> list[Value]:
+        """What all ranks gave, in order, anything that can be pickled, for the first one; the others get nothing."""
+        if self.size == 1:
+            return [value]
+        held: list[Any] | None = [None] * self.size if self.leads else None
+        with _told_if_lost():
+            distributed.gather_object(_pickled(value), held, dst=0, group=self._small)
+        return [pickle.loads(one) for one in held or ()]  # noqa: S301 - of our own processes
+
+    def share(self, count: int, work: Callable[[Sequence[int]], Iterable[Value]]) -> Iterator[Value]:
+        """Have every rank work at every size-th of some items, and give all that came of it to the first one, in order.
+
+        In the last round, ranks for which nothing is left take the last item again, so that all do equally much: what
+        asks all ranks for something, such as weights of which each holds a part, may be done inside.
+
+        Args:
+            count: of the items.
+            work: numbers of items -> what comes of each of them, one after the other.
+
+        Yields:
+            What came of each item, for the first rank. The others must go through all of it too, and get nothing.
+        """
+        if self.size == 1:
+            yield from work(range(count))
+            return
+        rounds = range(0, count, self.size)
+        own = iter(work([min(first + self.rank, count - 1) for first in rounds]))
+        for first in rounds:
+            found: Any = next(own)
+            if self.leads:  # what it has done itself is kept, whatever becomes of the others
+                yield found
+            others: list[Any] = self.to_leader(None if self.leads else found)
+            yield from others[1 : count - first]
+
+    def share_batches(self, loader: Batches, work: Callable[[Batch], Value]) -> Iterator[Value]:
+        """Have every rank work at every size-th batch of an epoch in a fixed order; see ``share``.
+
+        Args:
+            loader: of all batches, the same for all ranks.
+            work: a batch -> what comes of it, on the CPU.
+        """
+        if self.size == 1:
+            return map(work, loader.epoch(0))
+        return self.share(len(loader), lambda steps: map(work, loader.epoch(0, steps=steps)))
 
     def largest(self, *numbers: int) -> list[int]:
         """Each number's largest value of all ranks."""
@@ -221,6 +271,21 @@ class Ranks:
         return [part[:count] for part, count in zip(parts, counts, strict=True)]
 
 
+class _Pickler(pickle.Pickler):
+    """Takes of a tensor its own values alone, and not all of the memory of which it is a part."""
+
+    def reducer_override(self, given: Any) -> Any:
+        if not isinstance(given, Tensor):
+            return NotImplemented
+        return given.detach().clone().__reduce_ex__(pickle.HIGHEST_PROTOCOL)  # type: ignore[no-untyped-call]
+
+
+def _pickled(value: object) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
+    return file.getvalue()
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, ranks: Ranks, counts: Sequence[int]) -> Tensor:
@@ -263,4 +328,4 @@ def _told_if_lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RankLostError(f"another process of this training has ended ({error})") from error
+        raise RankLostError(f"another process of this run has ended ({error})") from error

@@ -175,5 +175,11 @@ class Batches(Protocol):
     def __len__(self) -> int:
         """Batches in an epoch."""
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of epoch ``number``, from batch ``start`` on, which alone decide order and augmentation."""
+    def epoch(self, number: int, start: int = 0, steps: Sequence[int] | None = None) -> Iterator[Batch]:
+        """The batches of epoch ``number``, which alone decides order and augmentation.
+
+        Args:
+            number: of the epoch.
+            start: batches to pass over.
+            steps: numbers of batches, in place of all from ``start`` on; asked for where several ranks share them.
+        """

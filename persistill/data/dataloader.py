@@ -126,7 +126,7 @@ class Loader:
         count, size = len(self._images), self._batch_size
         return count // size if self._drop_last else -(-count // size)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0, steps: Sequence[int] | None = None) -> Iterator[Batch]:
         """The batches of one epoch.
 
         Streamed images are decoded and views fetched or computed two batches ahead by a thread, which ends with the
@@ -135,9 +135,10 @@ class Loader:
         Args:
             number: of the epoch.
             start: batches to pass over, because they were seen before.
+            steps: numbers of batches, in place of all from ``start`` on.
         """
         order = self._order(number)
-        steps = range(start, len(self))
+        steps = range(start, len(self)) if steps is None else steps
         if self._images.in_memory and not self._views and not self._online:
             for step in steps:
                 yield self._batch(order, number, step)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from persistill.data.buffer_pool import BufferPool
 from persistill.data.views.memmap import array_writer, open_array
+from persistill.ranks import Ranks
 from persistill.structures import Batch, Batches, ModelOutput, OutputField
 from persistill.utils.progress import Progress, Silent
 
@@ -60,6 +62,7 @@ def write_features(
     parts: frozenset[OutputField],
     precision: Precision,
     progress: Progress = _SILENT,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Ask a teacher once about every image, and store what is needed.
 
@@ -74,6 +77,7 @@ def write_features(
         parts: what to store.
         precision: of the maps.
         progress: told of every batch.
+        ranks: among which the batches are shared out, each of which has called this; the first one writes.
 
     Returns:
         Plain JSON: names, shapes and types of the arrays, and the bytes they take.
@@ -81,18 +85,24 @@ def write_features(
     Raises:
         UserError: if the disk is full.
     """
+
+    def asked(batch: Batch) -> dict[str, npt.NDArray[Any]]:
+        return {
+            name: value.float().cpu().numpy().astype(_dtype(name, precision), copy=False)
+            for name, value in _selected(answer(batch), parts).items()
+        }
+
     arrays: dict[str, dict[str, Any]] = {}
     progress.start("teacher, once for all", len(batches))
     with contextlib.ExitStack() as stack:
         append: dict[str, Callable[[Any], None]] = {}
-        for batch in batches.epoch(0):
-            for name, value in _selected(answer(batch), parts).items():
+        for found in (ranks or Ranks()).share_batches(batches, asked):
+            for name, values in found.items():
                 if name not in append:
-                    dtype = "float16" if precision == "half" and name.startswith("map.") else "float32"
-                    shape = (count, *value.shape[1:])
+                    shape, dtype = (count, *values.shape[1:]), values.dtype.name
                     arrays[name] = {"shape": list(shape), "dtype": dtype}
                     append[name] = stack.enter_context(array_writer(folder / f"{name}.npy", shape, dtype))
-                append[name](value.float().cpu().numpy())
+                append[name](values)
             progress.advance(1)
     progress.finish()
     size = sum(math.prod(array["shape"]) * np.dtype(array["dtype"]).itemsize for array in arrays.values())
@@ -110,6 +120,10 @@ def open_features(folder: Path, result: Mapping[str, Any], device: torch.device)
         for name, about in result["arrays"].items()
     }
     return StoredFeatures(arrays, device)
+
+
+def _dtype(name: str, precision: Precision) -> str:
+    return "float16" if precision == "half" and name.startswith("map.") else "float32"
 
 
 def _selected(features: ModelOutput, parts: frozenset[OutputField]) -> dict[str, Tensor]:

@@ -1,10 +1,8 @@
 """Steps of an evaluation: images under each corruption at each severity, and what the errors add up to."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from persistill.config import Evaluate
@@ -34,12 +32,12 @@ def corruption_steps(
     if not found or sample is None:
         return []
     names = tuple(corruption.name for corruption in found)
-    steps = [_step(scoring, sample, settings, folder, one, severity) for one in found for severity in SEVERITIES]
+    steps = [_step(scoring, sample, settings, one, severity) for one in found for severity in SEVERITIES]
     return [*steps, EvaluationStep("corruptions", 0, lambda _: _summary(scoring, names, folder))]
 
 
 def _step(
-    scoring: Scoring, sample: Sample, settings: Evaluate, folder: Path, corruption: NamedCorruption, severity: int
+    scoring: Scoring, sample: Sample, settings: Evaluate, corruption: NamedCorruption, severity: int
 ) -> EvaluationStep:
     name = corruption.name
 
@@ -54,9 +52,9 @@ def _step(
         found = scoring.score(loader, progress)
         answers = {"rows": sample.rows.numpy(), str(severity): found.answers}
         metrics = {scoring.name: {name: {str(severity): found.figure}}}
-        return StepResult({"corruptions": metrics}, {_file(name): {**_others(folder / _file(name)), **answers}})
+        return StepResult({"corruptions": metrics}, additions={_file(name): answers})
 
-    return EvaluationStep(f"corruption-{name}-{severity}", len(loader), measure)
+    return EvaluationStep(f"corruption-{name}-{severity}", len(loader), measure, "any")
 
 
 def _summary(scoring: Scoring, names: tuple[str, ...], folder: Path) -> StepResult:
@@ -71,11 +69,3 @@ def _summary(scoring: Scoring, names: tuple[str, ...], folder: Path) -> StepResu
 
 def _file(name: str) -> str:
     return f"corruption-{name}.npz"
-
-
-def _others(path: Path) -> dict[str, NDArray[Any]]:
-    """What the steps before have left in a file that several write: theirs, or what will be written over."""
-    if not path.exists():
-        return {}
-    with np.load(path) as file:
-        return {name: file[name] for name in file}

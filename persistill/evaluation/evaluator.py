@@ -49,7 +49,7 @@ def evaluate(
 
     Args:
         network: returns ``ModelOutput``; it is left as it was.
-        material: what it is measured on.
+        material: what it is measured on, and by which ranks, each of which has called this with the same network.
         view: what the network sees.
         settings: what is measured.
         folder: exists, and receives the files.
@@ -60,14 +60,18 @@ def evaluate(
     Returns:
         ``{"metrics": {...}, "images": N, "seconds": s}``, the metrics as ``docs/evaluation.md`` lists them:
         accuracies, calibration errors and areas are fractions, nll is in nats. None stands for what is not finite.
+        Nothing for ranks but the first, which alone writes.
 
     Raises:
         UserError: if there are no images, or if the network's logits are not finite.
     """
+    ranks = material.ranks
     steps = task.evaluation_steps(network, material, view, settings, folder)
     steps += own_steps(network, material, view, settings)
     made_of = {"network": _weights(network), "view": view, "settings": settings.to_json()}
-    found, seconds = measure_steps(steps, folder, made_of, progress or Silent(), label, task.summary)
+    found, seconds = measure_steps(steps, folder, made_of, progress or Silent(), label, task.summary, ranks)
+    if not ranks.leads:
+        return {}
     images = found.pop("images")
     # What a network was not asked is there too, and empty.
     metrics = {"noise": {}, "attacks": {}, "ood": None, "corruptions": {}, **found}

@@ -1,12 +1,13 @@
 """What a network is measured on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from persistill.perturbations.gaussian_noise import Transform
+from persistill.ranks import Ranks
 from persistill.structures import Batches
 
 
@@ -35,6 +36,7 @@ class EvaluationLoaders:
         std: channel standard deviations, likewise.
         ood: loader of images of other things; None to measure no detection of them.
         corruptible: test images that are corrupted; None to measure no robustness against that.
+        ranks: among which the evaluation is shared out.
     """
 
     test: Callable[[Transform | None], Batches]
@@ -43,6 +45,7 @@ class EvaluationLoaders:
     std: tuple[float, ...]
     ood: Batches | None = None
     corruptible: Sample | None = None
+    ranks: Ranks = field(default_factory=Ranks)
 
     def normalized(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1] as a network sees them."""

@@ -20,4 +20,4 @@ def noise_step(scoring: Scoring, material: EvaluationLoaders, settings: Evaluate
             raise ValueError("the test loader gave the images in two orders; it must not shuffle them.")
         return StepResult({"noise": {str(sigma): noisy.figure}}, {f"noise-{sigma}.npz": {"answer": noisy.answers}})
 
-    return EvaluationStep(f"noise-{sigma}", len(loader), measure)
+    return EvaluationStep(f"noise-{sigma}", len(loader), measure, "any")

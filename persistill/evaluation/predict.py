@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from persistill.errors import UserError, unknown
+from persistill.ranks import Ranks
 from persistill.structures import Batch, Batches, ModelOutput
 from persistill.utils.progress import Progress, Silent
 
 Observe = Callable[[ModelOutput, Batch], Mapping[str, Any]]
 """What a network says of a batch -> what is kept of each of its images: under every name a tensor (B, ...), or a list
-of B things, such as boxes, of which each image has its own number."""
+of things, such as boxes, of which each image has its own number. Called for whole batches, in any order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,6 @@ def predict(
     loader: Batches,
     view: str,
     progress: Progress | None = None,
-    watch: Callable[[Batch, ModelOutput], None] | None = None,
 ) -> Predictions:
     """Ask a network for its logits on all images of a loader; ``collect`` where they need not all be kept.
 
@@ -46,22 +46,24 @@ def predict(
         loader: gives the images.
         view: name of the view that the network sees.
         progress: advanced by one for each batch. The caller starts and finishes the stage.
-        watch: called with each batch and all that the network says of it, for those who want more than logits.
 
     Raises:
         UserError: if the batches do not hold the view, or if there are no batches.
     """
 
     def observe(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
-        if watch is not None:
-            watch(batch, output)
         return {"logits": output.logits.float(), "target": batch.target, "index": batch.index}
 
     return Predictions(**collect(network, loader, view, observe, progress))
 
 
 def collect(
-    network: nn.Module, loader: Batches, view: str, observe: Observe, progress: Progress | None = None
+    network: nn.Module,
+    loader: Batches,
+    view: str,
+    observe: Observe,
+    progress: Progress | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Ask a network about all images of a loader, and keep what is to be kept of each.
 
@@ -74,25 +76,33 @@ def collect(
         view: name of the view that the network sees.
         observe: called with what the network says of each batch, and the batch.
         progress: advanced by one for each batch. The caller starts and finishes the stage.
+        ranks: among which the batches are shared out, each of which has called this with the same network.
 
     Returns:
         What ``observe`` gave, joined over the batches: under every name a tensor (N, ...) on the CPU, or a list of N.
+        Nothing for ranks but the first.
 
     Raises:
         UserError: if the batches do not hold the view, or if there are no batches.
     """
-    progress = progress or Silent()
+    progress, ranks = progress or Silent(), ranks or Ranks()
     kept: dict[str, list[Any]] = {}
+
+    def asked(batch: Batch) -> dict[str, Any]:
+        if view not in batch.inputs:
+            raise unknown("view:", view, batch.inputs)
+        # Around the network alone: what the loader makes and keeps must stay fit for training.
+        with torch.inference_mode():
+            observed = observe(network(batch.inputs[view]), batch)
+        return {name: values.cpu() if isinstance(values, Tensor) else values for name, values in observed.items()}
+
     with evaluating(network):
-        for batch in loader.epoch(0):
-            if view not in batch.inputs:
-                raise unknown("view:", view, batch.inputs)
-            # Around the network alone: what the loader makes and keeps must stay fit for training.
-            with torch.inference_mode():
-                observed = observe(network(batch.inputs[view]), batch)
+        for observed in ranks.share_batches(loader, asked):
             for name, values in observed.items():
-                kept.setdefault(name, []).append(values.cpu() if isinstance(values, Tensor) else values)
+                kept.setdefault(name, []).append(values)
             progress.advance(1)
+    if not ranks.leads:
+        return {}
     if not kept:
         raise UserError("there are no images to evaluate: the loader gave no batch. Is the split empty?")
     # Joined outside inference mode, which makes them ordinary tensors.

@@ -74,7 +74,9 @@ class StageGraph:
     def preparations(self) -> dict[tuple[str, int], PreparationStage]:
         """Arm name and position of a method in it -> stage, for methods that need one before any student."""
         return {
-            (name, position): PreparationStage(self._context, arm, method.preparation, self._teachers_of(arm))
+            (name, position): PreparationStage(
+                self._context, arm, method.preparation, method.required_outputs, self._teachers_of(arm)
+            )
             for name, arm in self._recipe.arms.items()
             for position, method in enumerate(arm.methods)
             if method.preparation is not None

@@ -57,7 +57,8 @@ def train_network(
     )
 
     def validate(trained: nn.Module) -> Mapping[str, float]:
-        return context.task.validate(evaluation.collect(trained, held_out, view.name, context.task.observe))
+        observed = evaluation.collect(trained, held_out, view.name, context.task.observe, ranks=ranks)
+        return context.task.validate(observed) if ranks.leads else {}
 
     with fake_quantized(network) if quantized else nullcontext(), _told_how_to_replay(context, folder):
         record = fit(

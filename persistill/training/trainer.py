@@ -95,8 +95,8 @@ def fit(
         fabric: from ``make_fabric``.
         view: what the network sees.
         teachers: frozen, on the device, asked or read once a batch.
-        validate: called after each epoch by the first rank, on the network in evaluation mode; its numbers go into the
-            log.
+        validate: called after each epoch by all ranks, on the network in evaluation mode, of the same weights; the
+            numbers that the first one gets go into the log.
         progress: told of every step.
         label: the stage's name there.
         auto_batch: take batches in parts, halved until they fit, where memory runs out. The update stays that of the
@@ -220,11 +220,14 @@ def fit(
         ranks.copy_leader(one.grad for one in criterion.parameters() if one.grad is not None)
         return Step(output, whole, loss, terms)
 
+    def copy_leader() -> None:
+        ranks.copy_leader(value for module in trained.values() for value in module.state_dict().values())
+
     progress.start(label, settings.epochs * steps, first)
     with stop_between_steps() as stopped_by:
         step = first
+        copy_leader()
         for epoch in range(first // steps, settings.epochs):
-            ranks.copy_leader(value for module in trained.values() for value in module.state_dict().values())
             model.train()
             criterion.train()
             for loaded in loader.epoch(epoch, start=step - epoch * steps):
@@ -265,6 +268,7 @@ def fit(
                     if stopped:
                         raise Stopped(stopped)
             check(f"{label}, epoch {epoch + 1}, step {step}", weights=True)
+            copy_leader()
             record = {
                 "epoch": epoch + 1,
                 "epochs": settings.epochs,
@@ -273,7 +277,7 @@ def fit(
                 "weights": criterion.weights_at(step - 1, epoch),
                 "lr": lr,
                 "train_accuracy": right.item() / seen,
-                "validation": ranks.from_leader(dict(validate(network)) if validate and ranks.leads else {}),
+                "validation": ranks.from_leader(dict(validate(network)) if validate else {}),
                 "seconds": time.perf_counter() - began,
                 **({"parts": state["parts"]} if state["parts"] > 1 else {}),
             }

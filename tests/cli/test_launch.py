@@ -8,10 +8,18 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
+from shared_stages import content, worked
 
+from persistill.api import recipe_files
 from persistill.cli import entry_point, launch
 from persistill.errors import RankLostError, UserError
+from persistill.pipeline import Pipeline
+from persistill.run_folder import RunFolder
+from persistill.tasks import Classification
+from persistill.utils.thread_count import computing_with
 
 RECIPE = """
 from persistill.config import Arm, Data, Model, Recipe, Train
@@ -77,6 +85,26 @@ def test_processes_end_with_one_that_is_lost_and_stop_with_a_signal_and_go_on(tm
     assert process.returncode == 143
     epochs = [line.split('"epoch": ')[1].split(",")[0] for line in log.read_text().splitlines() if '"epoch"}' in line]
     assert epochs == sorted(set(epochs), key=int)
+
+
+def test_evaluation_and_validation_by_two_processes_are_those_of_one(tmp_path: Path) -> None:
+    changes = {"train.epochs": "2", "evaluate.corruptions": "contrast", "evaluate.batch_size": "8", "formats": "()"}
+    options = [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
+    process = started(tmp_path, *options, "--devices", "2")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    (student,) = (RunFolder.open(path) for path in tmp_path.glob("runs/student-*"))
+    (evaluation,) = (RunFolder.open(path) for path in tmp_path.glob("runs/evaluation-*"))
+    with np.load(evaluation.file("predictions.npz")) as predictions:
+        logits, target = (torch.from_numpy(predictions[f"validation_{name}"]) for name in ("logits", "target"))
+    assert student.result()["validation"] == Classification().validate({"logits": logits, "target": target})
+
+    recipe = recipe_files.read(str(tmp_path / "alone.py"), changes)
+    pipeline = Pipeline(recipe, tmp_path / "runs", device="cpu")
+    (stage,) = pipeline.graph.evaluations.values()
+    with computing_with(1):
+        alone, _ = worked(pipeline.context, stage, 1, tmp_path / "alone")
+    assert content(alone.path) == content(evaluation.path)
 
 
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from sklearn.metrics import (
 
 from persistill.config import Evaluate
 from persistill.errors import UserError
-from persistill.evaluation import Predictions, predict
 from persistill.evaluation import evaluate as evaluate_for
 from persistill.metrics import aurc, classwise_ece, ece, ece_equal_mass, fit_temperature, v_measure
 from persistill.perturbations import fgsm, gaussian_noise
@@ -349,10 +348,3 @@ def test_a_loader_that_shuffles_is_found_out(tiny, material, tmp_path):
 
     with pytest.raises(ValueError, match="two orders"):
         evaluate(tiny, replace(given, test=make), "image", Evaluate(), tmp_path)
-
-
-def test_whoever_watches_sees_all_features(tiny, loader):
-    seen = []
-    found = predict(tiny, loader(), "image", watch=lambda batch, features: seen.append(features.embedding))
-    assert isinstance(found, Predictions)
-    assert torch.cat(seen).shape == (21, 5)

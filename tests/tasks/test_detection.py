@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_utilities import apply_to_collection
+from shared_stages import assert_same_in_ranks
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
@@ -115,6 +116,11 @@ def test_differences_and_the_margin_are_told_of_draws_of_images(comparison):
         assert found["kd"].low <= gain <= found["kd"].high
     margin = validation_margin(comparison)
     assert margin.images == 6
+
+
+def test_several_ranks_measure_what_one_measures(finished, tmp_path):
+    *_, stage = finished.graph.evaluations.values()
+    assert_same_in_ranks(finished.context, stage, 3, tmp_path)
 
 
 def test_noise_and_corruptions_are_measured_by_ap(comparison):

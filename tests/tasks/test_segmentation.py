@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shared_stages import assert_same_in_ranks
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from persistill import models, report
@@ -27,6 +28,7 @@ from persistill.pipeline.standalone import evaluate_network, export_network
 from persistill.report.sections import sections_of
 from persistill.report.validation_margin import validation_margin
 from persistill.run_folder import RunFolder
+from persistill.tasks.segmentation.clean import _stride
 from persistill.utils.progress import Silent
 
 CLASSES = ("ground", "square", "disk")
@@ -113,6 +115,18 @@ def test_files_of_an_evaluation_hold_what_figures_are_made_of(comparison, finish
     with np.load(run.evaluation / "predictions.npz") as file:
         assert file["logits"].shape == (8 * 256, 3)
         assert set(file["target"]) <= {0, 1, 2}
+
+
+def test_several_ranks_measure_what_one_measures(finished, scenes, tmp_path):
+    pipeline = Pipeline(recipe(scenes), finished.path.parent, device="cpu")
+    *_, stage = pipeline.graph.evaluations.values()
+    assert_same_in_ranks(pipeline.context, stage, 3, tmp_path)
+
+
+def test_masks_are_kept_of_evenly_spaced_images():
+    for count, stride in ((1, 1), (48, 1), (49, 2), (96, 2), (97, 4), (1000, 32)):
+        assert _stride(count) == stride
+        assert all(row % _stride(row + 1) == 0 for row in range(0, count, stride))
 
 
 def test_noise_and_corruptions_are_measured_by_the_same_figure(comparison):

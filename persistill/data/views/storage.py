@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from persistill.data.views.base import Shape, View
 from persistill.data.views.memmap import StoredView, measure, open_array, unit, write_array
 from persistill.data.views.online import OnlineView, ViewTransform
 from persistill.errors import UserError
+from persistill.ranks import Ranks
 from persistill.utils.atomic_io import atomic
 from persistill.utils.progress import Progress, Silent
 
@@ -32,7 +34,9 @@ _SPLITS = ("train", "validation", "test")
 _SILENT = Silent()
 
 
-def make_view(view: View, splits: Splits, folder: Path, progress: Progress = _SILENT) -> dict[str, Any]:
+def make_view(
+    view: View, splits: Splits, folder: Path, progress: Progress = _SILENT, ranks: Ranks | None = None
+) -> dict[str, Any]:
     """Compute the view of all images, once.
 
     Writes ``train.npy``, ``validation.npy`` and ``test.npy`` ((N, C, H, W), each whole or not at all; those that are
@@ -45,36 +49,48 @@ def make_view(view: View, splits: Splits, folder: Path, progress: Progress = _SI
         splits: the images.
         folder: an existing folder, where files are written.
         progress: told how many images are done.
+        ranks: among which the images are shared out, each of which has called this; the first one writes.
 
     Returns:
         The result of the view's run folder, plain JSON: shape, mean and std per channel (of training images), groups
         of channels, what was fitted, the largest value as "peak", dtype, settings and explanation for the report,
-        count, fingerprint, seconds.
+        count, fingerprint, seconds. Nothing for ranks but the first.
 
     Raises:
         UserError: if the view cannot be fitted, a file cannot be written, or one that is there does not belong here.
     """
-    begun = time.monotonic()
+    begun, ranks = time.monotonic(), ranks or Ranks()
     shape = view.shape(splits.train.shape)
-    sample = _sample(splits.train, max(1, len(view.groups)))
-    fitted = view.fit(sample)
-    transform = ViewTransform(view, fitted, _peak(ViewTransform(view, fitted, 1.0), sample))
     images = {name: getattr(splits, name) for name in _SPLITS}
-    there = {name for name in _SPLITS if (folder / f"{name}.npy").exists()}
+    told: Any = (*_fitted(view, splits.train), _made(folder)) if ranks.leads else None
+    fitted, peak, there = ranks.from_leader(told)
+    transform = ViewTransform(view, fitted, peak)
     progress.start("computing the view", sum(map(len, images.values())), sum(len(images[name]) for name in there))
 
     def compute(split: ImageDataset) -> Iterator[npt.NDArray[Any]]:
-        for start in range(0, len(split), _CHUNK):
-            pixels = split.fetch(torch.arange(start, min(start + _CHUNK, len(split)))).cpu()
-            yield transform(pixels).numpy()
-            progress.advance(len(pixels))
+        starts = range(0, len(split), _CHUNK)
 
-    arrays = {}
+        def computed(numbers: Iterable[int]) -> Iterator[npt.NDArray[Any]]:
+            for start in (starts[number] for number in numbers):
+                pixels = split.fetch(torch.arange(start, min(start + _CHUNK, len(split)))).cpu()
+                yield transform(pixels).numpy()
+
+        for chunk in ranks.share(len(starts), computed):
+            yield chunk
+            progress.advance(len(chunk))
+
     for name, split in images.items():
-        file, full = folder / f"{name}.npy", (len(split), *shape)
         if name not in there:
-            write_array(file, compute(split), full, view.dtype)
-        arrays[name] = open_array(file, full, view.dtype)
+            chunks = compute(split)
+            if ranks.leads:
+                write_array(folder / f"{name}.npy", chunks, (len(split), *shape), view.dtype)
+            else:
+                deque(chunks, maxlen=0)
+    if not ranks.leads:
+        return {}
+    arrays = {
+        name: open_array(folder / f"{name}.npy", (len(split), *shape), view.dtype) for name, split in images.items()
+    }
     mean, std = measure(arrays["train"])
     _write_gallery(folder / "gallery.npz", view, splits.validation, arrays["validation"])
     progress.finish()
@@ -84,9 +100,9 @@ def make_view(view: View, splits: Splits, folder: Path, progress: Progress = _SI
         "std": list(std),
         "groups": list(view.groups),
         "fitted": fitted,
-        "peak": transform.peak,
+        "peak": peak,
         "dtype": view.dtype,
-        "settings": {**view.described(fitted), "peak": transform.peak, "dtype": view.dtype},
+        "settings": {**view.described(fitted), "peak": peak, "dtype": view.dtype},
         "explanation": view.explanation,
         "count": {name: len(split) for name, split in images.items()},
         "fingerprint": splits.fingerprint,
@@ -146,6 +162,17 @@ def open_view(folder: Path, result: Mapping[str, Any], splits: Splits) -> OpenVi
         full = (len(getattr(splits, name)), *shape)
         opened[name] = StoredView(open_array(folder / f"{name}.npy", full, result["dtype"]), mean, std)
     return OpenView(shape, mean, std, opened, result)
+
+
+def _fitted(view: View, images: ImageDataset) -> tuple[dict[str, Any], float]:
+    """What a view measures on training images, and the value that becomes 1."""
+    sample = _sample(images, max(1, len(view.groups)))
+    fitted = view.fit(sample)
+    return fitted, _peak(ViewTransform(view, fitted, 1.0), sample)
+
+
+def _made(folder: Path) -> set[str]:
+    return {name for name in _SPLITS if (folder / f"{name}.npy").exists()}
 
 
 def _sample(images: ImageDataset, groups: int) -> npt.NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """One network, measured on the test images."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from persistill import evaluation
@@ -32,12 +33,18 @@ class EvaluationStage(Stage):
             inputs["ood"] = context.data.ood.fingerprint
         super().__init__(trained.name, inputs, (*trained.view.stages, trained))
 
+    @property
+    def shared(self) -> bool:
+        """Batches and steps are."""
+        return True
+
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Measure."""
         network, _ = self.trained.network(context)
+        loaders = context.data.evaluation_loaders(open_views(context, [self.trained.view]))
         return evaluation.evaluate(
             network.to(context.device),
-            context.data.evaluation_loaders(open_views(context, [self.trained.view])),
+            replace(loaders, ranks=context.ranks),
             self.trained.view.name,
             context.data.evaluate,
             folder.path,

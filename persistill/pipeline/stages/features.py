@@ -32,6 +32,11 @@ class FeaturesStage(Stage):
         inputs = {"teacher": teacher.key, "parts": sorted(fields), "precision": context.recipe.teacher_cache}
         super().__init__(teacher.name, inputs, (*teacher.view.stages, teacher))
 
+    @property
+    def shared(self) -> bool:
+        """Batches are."""
+        return True
+
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Ask and store."""
         precision = context.recipe.teacher_cache
@@ -41,4 +46,6 @@ class FeaturesStage(Stage):
         train = context.data.splits.train
         size = context.task.fitting(Evaluate(batch_size=BATCH), train.shape).batch_size
         batches = context.data.loader("train", views, batch_size=size, shuffle_seed=None)
-        return write_features(folder.path, batches, len(train), teacher, self.fields, precision, context.progress)
+        return write_features(
+            folder.path, batches, len(train), teacher, self.fields, precision, context.progress, context.ranks
+        )

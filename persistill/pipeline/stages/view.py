@@ -22,6 +22,11 @@ class ViewStage(Stage):
         self.view = context.data.views[name]
         super().__init__(name, {"data": context.data.splits.fingerprint, "view": self.view.to_json()})
 
+    @property
+    def shared(self) -> bool:
+        """Images are."""
+        return True
+
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Compute the view of all images."""
-        return make_view(self.view, context.data.splits, folder.path, context.progress)
+        return make_view(self.view, context.data.splits, folder.path, context.progress, context.ranks)

@@ -1,6 +1,7 @@
 """The first step of an evaluation: images as they are, and how the network lays them out."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from persistill.config import Evaluate
-from persistill.evaluation import EvaluationLoaders, EvaluationStep, StepResult, evaluating, predict
+from persistill.evaluation import EvaluationLoaders, EvaluationStep, StepResult, collect, evaluating
 from persistill.losses import gram
 from persistill.metrics.classification import accuracy, class_scores, top_k
 from persistill.metrics.selective import risk_coverage
 from persistill.metrics.similarity import v_measure
+from persistill.ranks import Ranks
 from persistill.structures import Batch, ModelOutput
 from persistill.tasks.confidence import calibrated, confidence
 from persistill.utils.progress import Progress
@@ -29,15 +31,17 @@ SIMILAR = 100
 
 def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, settings: Evaluate) -> EvaluationStep:
     """Images as they are: all that ``docs/evaluation.md`` lists above the noise, and both npz files."""
-    test, validation = material.test(None), material.validation
+    test, validation, ranks = material.test(None), material.validation, material.ranks
 
     def measure(progress: Progress) -> StepResult:
-        seen = _Features(view)
-        held_out = predict(network, validation, view, progress)
-        found = predict(network, test, view, progress, seen)
-        logits, target = found.logits, found.target
+        held_out = collect(network, validation, view, _answers, progress, ranks)
+        found = collect(network, test, view, _Features(view), progress, ranks)
+        similar = _similarity(network, found, ranks)
+        if not ranks.leads:
+            return StepResult({})
+        logits, target = found["logits"], found["target"]
         rows = sample(len(target), settings.embeddings)
-        embedding = seen.embedding[rows]
+        embedding = found["embedding"][rows]
         metrics = {
             "images": len(target),
             "accuracy": accuracy(logits, target),
@@ -45,24 +49,22 @@ def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, setti
             **_by_class(logits, target),
             **confidence(logits, target, settings.ece_bins),
             "calibrated": {
-                "images": len(held_out.target),
-                **calibrated(logits, target, held_out.logits, held_out.target, settings.ece_bins),
+                "images": len(held_out["target"]),
+                **calibrated(logits, target, held_out["logits"], held_out["target"], settings.ece_bins),
             },
             **_selective(logits, target),
             "v_measure": v_measure(embedding, target[rows], logits.shape[1]),
         }
         predictions = {
             "target": target,
-            "index": found.index,
+            "index": found["index"],
             "logits": logits,
-            "validation_target": held_out.target,
-            "validation_index": held_out.index,
-            "validation_logits": held_out.logits,
+            **{f"validation_{name}": held_out[name] for name in ("target", "index", "logits")},
         }
-        features = {"embedding_rows": rows, "embedding": _narrow(embedding), **seen.similarity(network)}
+        features = {"embedding_rows": rows, "embedding": _narrow(embedding), **similar}
         return StepResult(metrics, {PREDICTIONS: _arrays(predictions), FEATURES: _arrays(features)})
 
-    return EvaluationStep("clean", len(validation) + len(test), measure)
+    return EvaluationStep("clean", len(validation) + len(test), measure, "all")
 
 
 def sample(size: int, most: int) -> Tensor:
@@ -70,45 +72,48 @@ def sample(size: int, most: int) -> Tensor:
     return torch.randperm(size, generator=torch.Generator().manual_seed(0))[:most].sort().values
 
 
+def _answers(output: ModelOutput, batch: Batch) -> dict[str, Any]:
+    return {"logits": output.logits.float(), "target": batch.target, "index": batch.index}
+
+
 class _Features:
-    """Watches a network: keeps all embeddings, and the first images of each class for its similarity maps."""
+    """Keeps embeddings too, and the first images of each class that it is shown: those of all test images are among
+    them, whichever batches another rank is shown.
+    """
 
     def __init__(self, view: str) -> None:
         self._view = view
-        self._embeddings: list[Tensor] = []
         self._wanted: Counter[int] | None = None
-        self._images: list[Tensor] = []
-        self._classes: list[int] = []
-        self._rows: list[int] = []
-        self._passed = 0
 
-    def __call__(self, batch: Batch, features: ModelOutput) -> None:
-        self._embeddings.append(features.embedding.float().cpu())
+    def __call__(self, output: ModelOutput, batch: Batch) -> dict[str, Any]:
         if self._wanted is None:
-            classes = features.logits.shape[1]
-            self._wanted = Counter(dict.fromkeys(range(min(classes, SIMILAR)), max(1, SIMILAR // classes)))
-        if self._wanted.total():
-            for place, number in enumerate(batch.target.tolist()):
-                if self._wanted[number]:
-                    self._wanted[number] -= 1
-                    self._images.append(batch.inputs[self._view][place])
-                    self._classes.append(number)
-                    self._rows.append(self._passed + place)
-        self._passed += len(batch.target)
+            self._wanted = _wanted(output.logits.shape[1])
+        first: list[Tensor | None] = []
+        for image, number in zip(batch.inputs[self._view], batch.target.tolist(), strict=True):
+            first.append(image.cpu() if self._wanted[number] else None)
+            self._wanted[number] -= bool(self._wanted[number])
+        return {**_answers(output, batch), "embedding": output.embedding.float(), "first": first}
 
-    @property
-    def embedding(self) -> Tensor:
-        """(N, D) float32."""
-        return torch.cat(self._embeddings)
 
-    def similarity(self, network: nn.Module) -> dict[str, Tensor]:
-        """Rows ("similarity_rows", (B,), sorted by class), and for each stage "gram_<stage>", (B, B)."""
-        order = sorted(range(len(self._rows)), key=lambda place: (self._classes[place], self._rows[place]))
-        images = torch.stack([self._images[place] for place in order])
-        with evaluating(network), torch.inference_mode():
-            maps: dict[str, Tensor] = network(images).feature_maps
-            grams = {f"gram_{stage}": gram(stage_map).cpu() for stage, stage_map in maps.items()}
-        return {"similarity_rows": torch.tensor([self._rows[place] for place in order]), **grams}
+def _wanted(classes: int) -> Counter[int]:
+    """Class number -> how many of its images are in the similarity maps."""
+    return Counter(dict.fromkeys(range(min(classes, SIMILAR)), max(1, SIMILAR // classes)))
+
+
+def _similarity(network: nn.Module, found: Mapping[str, Any], ranks: Ranks) -> dict[str, Tensor]:
+    """Rows ("similarity_rows", (B,), sorted by class), and for each stage "gram_<stage>", (B, B)."""
+    rows, images = [], None
+    if ranks.leads:
+        for number, count in _wanted(found["logits"].shape[1]).items():
+            rows += (found["target"] == number).nonzero().flatten()[:count].tolist()
+        images = torch.stack([found["first"][row] for row in rows])
+    images = ranks.from_leader(images)  # all ranks ask, for each may hold a part of the network
+    assert images is not None
+    device = next(network.parameters(), images).device
+    with evaluating(network), torch.inference_mode():
+        maps: dict[str, Tensor] = network(images.to(device)).feature_maps
+        grams = {f"gram_{stage}": gram(stage_map).cpu() for stage, stage_map in maps.items()}
+    return {"similarity_rows": torch.tensor(rows), **grams}
 
 
 def _best_answers(logits: Tensor, target: Tensor) -> dict[str, Any]:

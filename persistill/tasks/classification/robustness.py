@@ -55,7 +55,7 @@ def attack_step(
             {"attacks": {"images": count, "steps": PGD_STEPS, "accuracy": right["clean"] / count, **found}}
         )
 
-    return EvaluationStep(f"attack-{level:g}", len(loader), measure)
+    return EvaluationStep(f"attack-{level:g}", len(loader), measure, "any")
 
 
 def ood_step(network: nn.Module, loader: Batches, source: str, folder: Path) -> EvaluationStep:
@@ -68,7 +68,7 @@ def ood_step(network: nn.Module, loader: Batches, source: str, folder: Path) -> 
         metrics = {"source": source, "images": len(other.logits), **ood_metrics(inside, other.logits)}
         return StepResult({"ood": metrics}, {"ood.npz": {"logits": other.logits.numpy()}})
 
-    return EvaluationStep("ood", len(loader), measure)
+    return EvaluationStep("ood", len(loader), measure, "any")
 
 
 def _seed(seed: int, level: float, batch: int) -> int:

@@ -19,11 +19,14 @@ from persistill.utils.progress import Progress
 
 def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, settings: Evaluate) -> EvaluationStep:
     """Images as they are: all figures of ``docs/detection.md``, and both files."""
-    test, validation = material.test(None), material.validation
+    test, validation, ranks = material.test(None), material.validation, material.ranks
 
     def measure(progress: Progress) -> StepResult:
-        held_out = joined(collect(network, validation, view, observe, progress))
-        seen = joined(collect(network, test, view, observe, progress))
+        held_out_observed = collect(network, validation, view, observe, progress, ranks)
+        observed = collect(network, test, view, observe, progress, ranks)
+        if not ranks.leads:
+            return StepResult({})
+        held_out, seen = joined(held_out_observed), joined(observed)
         matches, held_out_matches = seen.matches, held_out.matches
         arrays = detection_arrays(seen.detections, seen.objects, seen.positions.numpy(), matches)
         others = detection_arrays(held_out.detections, held_out.objects, held_out.positions.numpy(), held_out_matches)
@@ -31,7 +34,7 @@ def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, setti
         files = {DETECTIONS: {**arrays, **_held_out(others)}, DRAWS: draws}
         return StepResult(_figures(seen, matches, settings.ece_bins), files)
 
-    return EvaluationStep("clean", len(validation) + len(test), measure)
+    return EvaluationStep("clean", len(validation) + len(test), measure, "all")
 
 
 def _figures(seen: Seen, matches: DetectionMatches, bins: int) -> dict[str, Any]:

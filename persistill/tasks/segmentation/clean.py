@@ -1,5 +1,7 @@
 """The first step of the evaluation of a segmentation: images as they are."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,14 +26,17 @@ PIXELS = 256
 
 def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, settings: Evaluate) -> EvaluationStep:
     """Images as they are: all figures of ``docs/segmentation.md`` above the noise, and all three files."""
-    test, validation = material.test(None), material.validation
+    test, validation, ranks = material.test(None), material.validation, material.ranks
 
     def measure(progress: Progress) -> StepResult:
-        held_out, seen = _Observer(), _Observer()
-        validated = collect(network, validation, view, held_out, progress)
-        found = collect(network, test, view, seen, progress)
-        logits, target = seen.pixels
-        held_out_logits, held_out_target = held_out.pixels
+        validated = collect(network, validation, view, _observe, progress, ranks)
+        found = collect(network, test, view, _observe, progress, ranks)
+        if not ranks.leads:
+            return StepResult({})
+        logits, target = torch.cat(found["pixel_logits"]), torch.cat(found["pixel_targets"])
+        held_out_logits = torch.cat(validated["pixel_logits"])
+        held_out_target = torch.cat(validated["pixel_targets"])
+        confusion = torch.stack(found["confusion"]).sum(0)
         values = {
             "images": len(found["index"]),
             **figures(found),
@@ -41,7 +46,7 @@ def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, setti
                 "pixels": len(held_out_target),
                 **calibrated(logits, target, held_out_logits, held_out_target, settings.ece_bins),
             },
-            "iou": metrics.class_iou(seen.confusion).tolist(),
+            "iou": metrics.class_iou(confusion).tolist(),
         }
         per_image = {name: found[name].numpy() for name in ("miou", "pixel_accuracy", "index")}
         per_image["validation_miou"] = validated["miou"].numpy()
@@ -55,56 +60,49 @@ def clean_step(network: nn.Module, material: EvaluationLoaders, view: str, setti
             values,
             {
                 PREDICTIONS: {name: tensor.numpy() for name, tensor in predictions.items()},
-                PER_IMAGE: {**per_image, "confusion": seen.confusion.numpy()},
-                MASKS: seen.masks,
+                PER_IMAGE: {**per_image, "confusion": confusion.numpy()},
+                MASKS: _kept(found["masks"]),
             },
         )
 
-    return EvaluationStep("clean", len(validation) + len(test), measure)
+    return EvaluationStep("clean", len(validation) + len(test), measure, "all")
 
 
-class _Observer:
-    """Counts all pixels of each image, keeps logits of some of them, and the masks of some images."""
+def _observe(output: ModelOutput, batch: Batch) -> dict[str, Any]:
+    """Counts of each image, logits of some of its pixels, the masks of some images; confusion counts of the batch."""
+    found, counts = image_counts(output.logits, batch.target)
+    rows = batch.index.tolist()
+    pixels = [_pick(*image) for image in zip(output.logits, batch.target, rows, strict=True)]
+    return {
+        **found,
+        "index": batch.index,
+        "pixel_logits": [logits for logits, _ in pixels],
+        "pixel_targets": [target for _, target in pixels],
+        "masks": [
+            logits.argmax(0).to(torch.uint8).cpu().numpy() if row % _stride(row + 1) == 0 else None
+            for logits, row in zip(output.logits, rows, strict=True)
+        ],
+        "confusion": [counts.sum(0).cpu()],
+    }
 
-    def __init__(self) -> None:
-        self._passed, self._stride = 0, 1
-        self._logits: list[Tensor] = []
-        self._targets: list[Tensor] = []
-        self._masks: dict[int, NDArray[np.uint8]] = {}
-        self.confusion = torch.zeros(0)
 
-    def __call__(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
-        found, counts = image_counts(output.logits, batch.target)
-        total = counts.sum(0).cpu()
-        self.confusion = self.confusion + total if self._passed else total
-        for logits, target in zip(output.logits, batch.target, strict=True):
-            self._pick(logits, target)
-            self._keep(logits)
-            self._passed += 1
-        return {**found, "index": batch.index}
+def _pick(logits: Tensor, target: Tensor, row: int) -> tuple[Tensor, Tensor]:
+    """Logits (M, K) and targets (M,) of pixels that have a class, drawn by the image's position alone."""
+    places = (target.flatten() != IGNORE_INDEX).nonzero().squeeze(1)
+    generator = torch.Generator().manual_seed(row)
+    some = torch.randperm(len(places), generator=generator)[:PIXELS].sort().values.to(places.device)
+    return logits.flatten(1)[:, places[some]].T.float().cpu(), target.flatten()[places[some]].cpu()
 
-    def _pick(self, logits: Tensor, target: Tensor) -> None:
-        """Logits of pixels that have a class, drawn by the image's position alone."""
-        places = (target.flatten() != IGNORE_INDEX).nonzero().squeeze(1)
-        generator = torch.Generator().manual_seed(self._passed)
-        some = torch.randperm(len(places), generator=generator)[:PIXELS].sort().values.to(places.device)
-        self._logits.append(logits.flatten(1)[:, places[some]].T.float().cpu())
-        self._targets.append(target.flatten()[places[some]].cpu())
 
-    def _keep(self, logits: Tensor) -> None:
-        """Masks of evenly spaced images, however many there will be: every second one goes when there are too many."""
-        if self._passed % self._stride == 0:
-            self._masks[self._passed] = logits.argmax(0).to(torch.uint8).cpu().numpy()
-        if len(self._masks) > 2 * EXAMPLES:
-            self._stride *= 2
-            self._masks = {row: mask for row, mask in self._masks.items() if row % self._stride == 0}
+def _stride(images: int) -> int:
+    """How far apart the images lie whose masks are kept, a power of two."""
+    stride = 1
+    while -(-images // stride) > 2 * EXAMPLES:
+        stride *= 2
+    return stride
 
-    @property
-    def pixels(self) -> tuple[Tensor, Tensor]:
-        """Logits (M, K) and targets (M,) of the pixels that were picked."""
-        return torch.cat(self._logits), torch.cat(self._targets)
 
-    @property
-    def masks(self) -> dict[str, NDArray[np.generic]]:
-        """Rows (n,) of the images whose masks were kept, and the masks, (n, H, W) class numbers."""
-        return {"rows": np.array(list(self._masks)), "answer": np.stack(list(self._masks.values()))}
+def _kept(masks: list[NDArray[np.uint8] | None]) -> dict[str, NDArray[np.generic]]:
+    """Rows (n,) of the images whose masks are kept of so many, and the masks, (n, H, W) class numbers."""
+    rows = range(0, len(masks), _stride(len(masks)))
+    return {"rows": np.array(rows), "answer": np.stack([mask for row in rows if (mask := masks[row]) is not None])}

@@ -34,8 +34,8 @@ def run(
 ) -> Result:
     """Run a recipe: views, teachers, students, evaluation, report, export. Finished stages are reused.
 
-    Called in several processes that torchrun or srun started, it trains every network in all of them, and does all else
-    in the first.
+    Called in several processes that torchrun or srun started, it trains every network in all of them, shares evaluation
+    and what is computed before trainings out over them, and does all else in the first.
 
     Args:
         recipe: a recipe, its file, or the name of a shipped one (``persistill ls``).

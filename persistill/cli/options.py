@@ -59,7 +59,7 @@ DryRun = Annotated[
 Devices = Annotated[
     int | None,
     typer.Option(
-        "--devices", min=1, metavar="N", help="Train each network on so many devices at once, with the same numbers."
+        "--devices", min=1, metavar="N", help="Work at each network on so many devices at once, with the same numbers."
     ),
 ]
 Workers = Annotated[

@@ -120,27 +120,25 @@ def _measured(
 ) -> dict[str, dict[str, Any]]:
     """Measure and write some steps of one kind: name -> record."""
 
-    def measured(numbers: Iterable[int]) -> Iterator[tuple[StepResult, float]]:
-        for number in numbers:
-            began = time.perf_counter()
-            result = steps[number].measure(progress)
-            yield result, time.perf_counter() - began
+    def measured(numbers: Iterable[int]) -> Iterator[StepResult]:
+        return (steps[number].measure(progress) for number in numbers)
 
     if kind == "any":
         results = ranks.share(len(steps), measured)
     else:
         results = measured(range(len(steps)) if kind == "all" or ranks.leads else ())
     records = {}
-    for number, (result, seconds) in enumerate(results):
+    began = time.perf_counter()
+    for number, result in enumerate(results):
         if ranks.leads:
-            records[steps[number].name] = _written(result, seconds, folder, steps[number], identity)
+            records[steps[number].name] = _written(result, began, folder, steps[number], identity)
         if kind == "any" and number % ranks.size:
             progress.advance(steps[number].units)  # another rank's
+        began = time.perf_counter()
     return records
 
 
-def _written(result: StepResult, seconds: float, folder: Path, step: EvaluationStep, identity: str) -> dict[str, Any]:
-    began = time.perf_counter()
+def _written(result: StepResult, began: float, folder: Path, step: EvaluationStep, identity: str) -> dict[str, Any]:
     # Until it is written again, the old file would vouch for new arrays.
     _file(folder, step).unlink(missing_ok=True)
     added = {name: {**_arrays(folder / name), **arrays} for name, arrays in result.additions.items()}
@@ -149,7 +147,7 @@ def _written(result: StepResult, seconds: float, folder: Path, step: EvaluationS
             np.savez(file, **arrays)  # type: ignore[arg-type]
     record = {
         "of": identity,
-        "seconds": seconds + time.perf_counter() - began,
+        "seconds": time.perf_counter() - began,
         "metrics": _finite(result.metrics),
     }
     with atomic(_file(folder, step)) as temporary:

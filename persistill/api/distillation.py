@@ -31,8 +31,8 @@ from persistill.data.sources.inspect import Outline
 from persistill.errors import UserError
 from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import Estimate, estimate
+from persistill.storage import check_out, open_runs
 from persistill.utils import atomic_io
-from persistill.utils.output_folder import require_folder
 from persistill.utils.progress import Progress
 from persistill.utils.units import file_size
 
@@ -45,12 +45,12 @@ class Plan:
         reasons: why it is as it is, a sentence each.
         given_teacher: what is known of a teacher that came with weights; None for one that is trained.
         command: the command line that does the same.
-        out: where run folders will be written.
+        out: where run folders will be written: a folder or a URL.
         device: on which networks will be trained.
     """
 
     def __init__(
-        self, chosen: Chosen, given_teacher: TeacherCheckpoint | None, command: str, out: Path, device: str
+        self, chosen: Chosen, given_teacher: TeacherCheckpoint | None, command: str, out: str, device: str
     ) -> None:
         self.recipe: Recipe = chosen.recipe
         self.reasons = chosen.reasons
@@ -83,13 +83,13 @@ class Plan:
         Raises:
             UserError: if it will not.
         """
-        place = self.out.resolve()
+        place = open_runs(self.out).path.resolve()
         while not place.exists():
             place = place.parent
         free = shutil.disk_usage(place).free
         if expected.bytes > free:
             raise UserError(
-                f"about {file_size(expected.bytes)} will be written below {self.out}, and {file_size(free)} are free "
+                f"about {file_size(expected.bytes)} will be written below {place}, and {file_size(free)} are free "
                 "there. Name another place with --out, or have less stored: --set teacher_cache=off asks teachers at "
                 "every step instead."
             )
@@ -191,7 +191,7 @@ def plan(
     Raises:
         UserError: if there are no such images, networks, weights or methods, or they do not fit together.
     """
-    require_folder(Path(out))
+    place = check_out(out)
     guessed, reason = guess_task(str(data)) if task is None else (task, "")
     options = Options(
         data=str(data),
@@ -213,9 +213,9 @@ def plan(
         quick=quick,
         export=export,
     )
-    changes, out = changes or {}, Path(out)
+    changes = changes or {}
     chosen, given = _choose(options, changes, reason)
-    return Plan(chosen, given, as_command(options, changes, out), out, device)
+    return Plan(chosen, given, as_command(options, changes, place), place, device)
 
 
 def distill(
@@ -272,7 +272,7 @@ def distill(
         export: whose student is exported, "alone" or a method's name, of all seeds the one best on validation images;
             "best" for that of any.
         changes: of any other field of the recipe, field path -> value: ``{"train.weight_decay": 1e-4}``.
-        out: where run folders are written.
+        out: where run folders are written: a folder, or a URL that fsspec knows.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         progress: told of everything that takes time; None for bars in a terminal or notebook.
         workers: stages that are worked at at the same time, as for ``persistill.run``.

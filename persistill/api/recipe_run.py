@@ -39,7 +39,7 @@ def run(
 
     Args:
         recipe: a recipe, its file, or the name of a shipped one (``persistill ls``).
-        out: where run folders are written and looked for.
+        out: where run folders are written and looked for: a folder, or a URL that fsspec knows (``s3://bucket/runs``).
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         small: take the recipe's sibling for two cores.
         quick: measure networks without corruptions, attacks and the similarity to the teachers.
@@ -81,11 +81,11 @@ def run(
                 "--executor. In place of the first, set train.accumulate, the parts of a batch."
             )
     if not ranks.leads:
-        return Result(follow(lambda: Pipeline(recipe, Path(out), device=device, splits=splits, ranks=ranks), ranks))
+        return Result(follow(lambda: Pipeline(recipe, out, device=device, splits=splits, ranks=ranks), ranks))
     with watched(progress) as bars, chosen_executor(executor, workers, device, memory) as chosen:
         pipeline = Pipeline(
             recipe,
-            Path(out),
+            out,
             device=device,
             progress=bars,
             command=command,

@@ -8,15 +8,17 @@ from pathlib import Path
 from persistill import report
 from persistill.errors import UserError, unknown
 from persistill.run_folder import RunFolder
+from persistill.storage import local_copy
 
 
 class Result:
     """A finished comparison; in a console and in a notebook it shows its table and what that means.
 
-    It reads run folders and computes nothing, so ``Result("runs/comparison-...")`` opens an old one.
+    It reads run folders and computes nothing, so ``Result("runs/comparison-...")`` opens an old one, and
+    ``Result("s3://bucket/runs/comparison-...")`` one that lies at a URL.
 
     Attributes:
-        folder: the comparison's run folder.
+        folder: the comparison's run folder, on this machine.
         comparison: all figures of all networks, as the report reads them.
 
     Args:
@@ -27,7 +29,7 @@ class Result:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = local_copy(folder)[0]
         self._stored = RunFolder.open(self.folder).result()
         self.comparison = report.read(self.folder)
 

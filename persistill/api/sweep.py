@@ -98,7 +98,7 @@ def sweep(
         arm: whose students are compared; None for the one that the recipe exports, or that alone is varied.
         prune: give up trials that are behind the median of the others.
         seed: of the choice of values.
-        out: where run folders are written and looked for.
+        out: where run folders are written and looked for: a folder or a URL.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         small: take the recipe's sibling for two cores.
         quick: measure networks without corruptions, attacks and the similarity to the teachers.
@@ -131,7 +131,7 @@ def sweep(
         found = Trials(
             recipe,
             space,
-            Path(out),
+            out,
             arm=arm,
             trials=trials,
             prune=prune,
@@ -145,4 +145,5 @@ def sweep(
         finally:
             if (found.folder / "sweep.json").is_file():
                 report.write_sweep(found.folder)
+                found.hand_on_page()
     return Sweep(found.folder)

@@ -11,6 +11,7 @@ from persistill.api.progress_bars import watched
 from persistill.config import Evaluate
 from persistill.errors import UserError
 from persistill.pipeline.standalone import evaluate_network, export_network
+from persistill.storage import is_url, local_copy
 from persistill.training import find_device
 from persistill.utils.progress import Progress
 
@@ -83,7 +84,7 @@ def evaluate(
     again, it goes on where it stopped.
 
     Args:
-        network: a student's or teacher's run folder.
+        network: a student's or teacher's run folder, or its URL.
         settings: what is measured; None for what a recipe measures unless told otherwise.
         changes: of these settings, field -> value: ``{"noise": (0.1, 0.2), "ece_bins": 20}``.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
@@ -94,8 +95,9 @@ def evaluate(
         UserError: if the folder is no trained network's, its data has changed since, or there is no such field.
     """
     settings = (settings or Evaluate()).with_values(changes or {})
+    path, runs = local_copy(network)
     with watched(progress) as bars:
-        result = evaluate_network(Path(network), settings, find_device(device), bars, model=model)
+        result = evaluate_network(path, settings, find_device(device), bars, model=model, runs=runs)
     return Evaluation(result["metrics"], settings)
 
 
@@ -112,7 +114,7 @@ def export(
     Each file is loaded again, compared with the checkpoint on test images, and timed.
 
     Args:
-        network: a student's or teacher's run folder.
+        network: a student's or teacher's run folder, or its URL, which needs a ``folder`` on this machine.
         folder: a new one; None for "exported" in the run folder.
         formats: some of "onnx", "int8", "program", "executorch", and of a detector "nms"; None for all. The weights,
             "safetensors", are always written.
@@ -124,9 +126,12 @@ def export(
             or a format is unknown or, among those that were asked for by name, could not be written. The others are
             there then.
     """
-    target = Path(network) / "exported" if folder is None else Path(folder)
+    if folder is None and is_url(network):
+        raise UserError(f"{network} lies at a URL: name a folder of this machine for the files, with --out.")
+    path, _ = local_copy(network)
+    target = path / "exported" if folder is None else Path(folder)
     with watched(progress) as bars:
-        result = export_network(Path(network), target, bars, model=model, formats=formats)
+        result = export_network(path, target, bars, model=model, formats=formats)
     missing = [*result["failed"].values(), *result["left_out"].values()]
     if formats is not None and missing:
         raise UserError(f"{' '.join(missing)} The other files are in {target}.")

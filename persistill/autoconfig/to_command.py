@@ -2,20 +2,19 @@
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from persistill.autoconfig.options import Options
 from persistill.config import BEST, CLASSIFICATION
 
 
-def as_command(options: Options, changes: Mapping[str, Any], out: Path) -> str:
+def as_command(options: Options, changes: Mapping[str, Any], out: str) -> str:
     """The `persistill distill` that repeats a wish, without what does not change the result.
 
     Args:
         options: the wish.
         changes: of the recipe, field path -> value.
-        out: where run folders are written.
+        out: where run folders are written: a folder or a URL.
     """
     words = ["persistill", "distill", "--data", options.data]
     words += [] if options.task == CLASSIFICATION else ["--task", options.task]
@@ -37,4 +36,4 @@ def as_command(options: Options, changes: Mapping[str, Any], out: Path) -> str:
     words += [] if options.export == BEST else ["--export", options.export]
     for path, change in changes.items():
         words += ["--set", f"{path}={change}"]
-    return shlex.join([*words, *(["--out", str(out)] if out != Path("runs") else [])])
+    return shlex.join([*words, *(["--out", out] if out != "runs" else [])])

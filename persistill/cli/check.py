@@ -18,7 +18,7 @@ EXAMPLES = ("persistill check my_recipe.py", "persistill check images")
 
 def check(
     recipe: Annotated[str, typer.Argument(help="A recipe file, the name of a shipped one, or a folder of images.")],
-    out: Out = Path("runs"),
+    out: Out = "runs",
     device: Device = "auto",
     changes: Changes = None,
     small: Small = False,

@@ -1,7 +1,5 @@
 """`persistill demo`: the whole way on handwritten digits."""
 
-from pathlib import Path
-
 from persistill.cli.options import Changes, Device, Devices, DryRun, ExecutorName, Export, Out, Quick, Seeds, Workers
 from persistill.cli.run import run_named
 
@@ -10,7 +8,7 @@ EXAMPLES = ("persistill demo", "persistill demo --seeds 0 --out /tmp/demo")
 
 
 def demo(
-    out: Out = Path("runs"),
+    out: Out = "runs",
     device: Device = "auto",
     seeds: Seeds = None,
     export: Export = None,

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from persistill.cli.console import console, quiet_start
-from persistill.cli.options import folder, parse_changes, parse_formats, parse_seeds, parse_size
+from persistill.cli.options import parse_changes, parse_formats, parse_seeds, parse_size, place_of_runs
 
 if TYPE_CHECKING:
     from persistill.api.distillation import Plan
@@ -156,8 +156,15 @@ def distill(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", callback=folder, rich_help_panel=_RUN, help="Where run folders are written.")
-    ] = Path("runs"),
+        str,
+        typer.Option(
+            "--out",
+            metavar="FOLDER|URL",
+            callback=place_of_runs,
+            rich_help_panel=_RUN,
+            help="Where run folders are written: a folder, or a URL such as s3://bucket/runs.",
+        ),
+    ] = "runs",
     device: Annotated[
         str, typer.Option("--device", rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:0 or mps.")
     ] = "auto",
@@ -240,7 +247,7 @@ def distill(
 
     with Bars(console) as bars:
         result = plan.run(bars, workers=workers, executor=executor, memory=costs.memory)
-    print_result(result)
+    print_result(result, out)
 
 
 def _print_plan(plan: "Plan") -> "Estimate":

@@ -12,7 +12,7 @@ from persistill.api.text_console import text_console
 from persistill.cli import doctor_checks
 from persistill.cli.console import quiet_start
 from persistill.cli.doctor_checks import Finding
-from persistill.cli.options import Out
+from persistill.cli.options import OutFolder
 
 SUMMARY = "Look at versions, devices, disks and extras, and check the engine."
 EXAMPLES = ("persistill doctor", "persistill doctor --out /data/runs")
@@ -23,7 +23,7 @@ _MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("bad ", "
 console = text_console(soft_wrap=True)
 
 
-def doctor(out: Out = Path("runs")) -> None:
+def doctor(out: OutFolder = Path("runs")) -> None:
     """Look at versions, devices, threads, disks, the cache of kernels and the extras, and check the engine.
 
     Functions of the topology engine are compared with slow, plain implementations of the same definitions. It takes

@@ -1,6 +1,5 @@
 """`persistill eval`: a trained network on the test images."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ EXAMPLES = (
 
 
 def evaluate(
-    network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
+    network: Annotated[str, typer.Argument(help="A student's or teacher's run folder, or its URL.")],
     noise: Annotated[str, typer.Option(metavar="0.1,0.2", help="Strengths of Gaussian noise.")] = "0.02,0.04,0.08",
     noise_seed: Annotated[int, typer.Option(help="Draws the noise.")] = 0,
     ece_bins: Annotated[int, typer.Option(help="Bins of the calibration errors.")] = 15,

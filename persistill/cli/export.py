@@ -16,7 +16,7 @@ EXAMPLES = (
 
 
 def export_run(
-    network: Annotated[Path, typer.Argument(help="A student's or teacher's run folder.")],
+    network: Annotated[str, typer.Argument(help="A student's or teacher's run folder, or its URL.")],
     output: Annotated[
         Path | None,
         typer.Option(

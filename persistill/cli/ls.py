@@ -9,14 +9,15 @@ from persistill.api import recipe_files
 from persistill.cli.console import console
 from persistill.cli.options import Out
 from persistill.cli.runs_table import runs_table
+from persistill.storage import small_files
 from persistill.utils.units import counted
 
 SUMMARY = "List recipes and runs."
 EXAMPLES = ("persistill ls", "persistill ls --out runs")
 
 
-def ls(out: Out = Path("runs")) -> None:
-    """List the recipes that come with persistill, and the runs below a folder.
+def ls(out: Out = "runs") -> None:
+    """List the recipes that come with persistill, and the runs below a folder or a URL.
 
     Of each run folder: when it was made, what its network reaches on the test images, whether it is complete, and
     whether it is the student that is exported.
@@ -25,7 +26,12 @@ def ls(out: Out = Path("runs")) -> None:
     for name, path in recipe_files.shipped().items():
         table.add_row(name, recipe_files.summary(path))
     console.print(table)
-    readable, others = run_folder.scan(out)
+    with small_files(out) as place:
+        _list_runs(place)
+
+
+def _list_runs(place: Path) -> None:
+    readable, others = run_folder.scan(place)
     if readable:
         title, *rows = runs_table(readable)
         console.print()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from persistill.errors import UserError
+from persistill.storage import check_out
 from persistill.utils.output_folder import require_folder
 
 
@@ -15,7 +16,23 @@ def folder(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
     return None if path is None else require_folder(path, parameter.opts[0])
 
 
-Out = Annotated[Path, typer.Option("--out", callback=folder, help="Where run folders are written and looked for.")]
+def place_of_runs(parameter: typer.CallbackParam, place: str) -> str:
+    """For options that name the place of run folders: see at once that it can be one."""
+    return check_out(place, parameter.opts[0])
+
+
+Out = Annotated[
+    str,
+    typer.Option(
+        "--out",
+        metavar="FOLDER|URL",
+        callback=place_of_runs,
+        help="Where run folders are written and looked for: a folder, or a URL such as s3://bucket/runs.",
+    ),
+]
+OutFolder = Annotated[
+    Path, typer.Option("--out", callback=folder, help="Where run folders are written and looked for.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:0 or mps.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")

@@ -38,8 +38,11 @@ _SIDE, _LARGE = 256, 512  # pixels of an image on a sheet, without and with boxe
 
 def predict(
     student: Annotated[
-        Path,
-        typer.Argument(help="An exported student's folder, a student's run folder, or its .safetensors or .onnx file."),
+        str,
+        typer.Argument(
+            help="An exported student's folder, a student's run folder or the URL of one, or its .safetensors or .onnx "
+            "file."
+        ),
     ],
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders that are searched for them.")],
     top: Annotated[int, typer.Option("--top", min=1, help="So many classes for each image.")] = 1,

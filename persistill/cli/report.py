@@ -7,6 +7,8 @@ import typer
 
 from persistill.cli.console import console, quiet_start
 from persistill.cli.options import folder
+from persistill.errors import UserError
+from persistill.storage import is_url, local_copy
 
 SUMMARY = "Write the HTML report of a comparison again; tables and figures for a paper."
 EXAMPLES = (
@@ -16,7 +18,7 @@ EXAMPLES = (
 
 
 def write_report(
-    comparison: Annotated[Path, typer.Argument(help="A comparison's run folder.")],
+    comparison: Annotated[str, typer.Argument(help="A comparison's run folder, or its URL.")],
     output: Annotated[
         Path | None, typer.Option("--out", "--output", help="The file; by default report.html in that folder.")
     ] = None,
@@ -31,7 +33,10 @@ def write_report(
     """Write the HTML report of a comparison again, from its run folders alone."""
     with quiet_start():
         from persistill import report  # noqa: PLC0415 - matplotlib is slow to import
-    console.print(f"Wrote {report.write(comparison, output)}")
+    read, _ = local_copy(comparison)
+    if output is None and is_url(comparison):
+        raise UserError(f"{comparison} lies at a URL: name a file of this machine for the report, with --out.")
+    console.print(f"Wrote {report.write(read, output)}")
     if paper is not None:
-        written = report.write_paper(report.read(comparison), paper)
+        written = report.write_paper(report.read(read), paper)
         console.print(f"Wrote {written / 'tables'}, {written / 'figures'} and {written / 'cards'}")

@@ -1,6 +1,5 @@
 """`persistill reproduce`: a published row, and ours beside it."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ EXAMPLES = ("persistill reproduce", "persistill reproduce tgd_cifar10_published 
 
 def reproduce(
     name: Annotated[str | None, typer.Argument(help="A row's name; without one, all rows are listed.")] = None,
-    out: Out = Path("runs"),
+    out: Out = "runs",
     device: Device = "auto",
     seeds: Seeds = None,
     changes: Changes = None,

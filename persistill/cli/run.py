@@ -1,7 +1,6 @@
 """`persistill run`: a recipe, from images to the report; and what other commands that run one share."""
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,7 +36,7 @@ EXAMPLES = (
 
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one (persistill ls).")],
-    out: Out = Path("runs"),
+    out: Out = "runs",
     device: Device = "auto",
     seeds: Seeds = None,
     export: Export = None,
@@ -72,7 +71,7 @@ def run(
 def run_named(
     name: str,
     command: str,
-    out: Path,
+    out: str,
     device: str,
     seeds: str | None,
     changes: list[str] | None,
@@ -91,7 +90,7 @@ def run_named(
     Args:
         name: of a shipped recipe, or its file.
         command: that repeats this, but for options.
-        out: where the run folders lie.
+        out: where the run folders lie: a folder or a URL.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         seeds: as typed; None for those of the recipe.
         changes: "field=value" each.

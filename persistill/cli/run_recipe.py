@@ -1,7 +1,5 @@
 """What the commands that run a recipe share: the plan, the run, and what is printed at its end."""
 
-from pathlib import Path
-
 from rich.table import Table
 
 from persistill.api.progress_bars import Bars
@@ -14,6 +12,7 @@ from persistill.pipeline import Pipeline
 from persistill.pipeline.cost_estimate import Cost, Estimate, estimate
 from persistill.report.decision import asked_for
 from persistill.report.export_text import int8_sentence, problems
+from persistill.storage import is_url
 from persistill.utils.process_place import find_place
 from persistill.utils.progress import Silent
 from persistill.utils.units import counted, duration, file_size
@@ -22,7 +21,7 @@ from persistill.utils.units import counted, duration, file_size
 def execute(
     recipe: Recipe,
     command: str,
-    out: Path,
+    out: str,
     device: str,
     *,
     auto_batch: bool = False,
@@ -34,7 +33,7 @@ def execute(
     Args:
         recipe: what to do.
         command: the command line that repeats this.
-        out: where the run folders lie.
+        out: where the run folders lie: a folder or a URL.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         auto_batch: take batches of a training in parts where memory runs out.
         workers: stages that are worked at at the same time.
@@ -54,11 +53,11 @@ def execute(
             workers=workers,
             executor=executor,
         )
-    print_result(result)
+    print_result(result, out)
     return result
 
 
-def check(recipe: Recipe, out: Path, device: str) -> int:
+def check(recipe: Recipe, out: str, device: str) -> int:
     """Find what does not fit, and print the images and the stages with their state.
 
     Returns:
@@ -77,7 +76,7 @@ def check(recipe: Recipe, out: Path, device: str) -> int:
     return len(pipeline.splits.notes)
 
 
-def plan(recipe: Recipe, out: Path, device: str) -> None:
+def plan(recipe: Recipe, out: str, device: str) -> None:
     """Measure what a recipe will cost, and print its stages with their state, time and disk."""
     with Bars(console) as bars:
         pipeline = Pipeline(recipe, out, device=device, progress=bars)
@@ -119,8 +118,13 @@ def print_totals(found: Estimate) -> None:
         console.print(f"These steps needed up to {' and '.join(reached)}.")
 
 
-def print_result(result: Result) -> None:
-    """Print what a comparison comes to: which student to take and why, six columns, and where its files lie."""
+def print_result(result: Result, out: str = "") -> None:
+    """Print what a comparison comes to: which student to take and why, six columns, and where its files lie.
+
+    Args:
+        result: the comparison.
+        out: what was given as the place of the run folders; a URL is told of.
+    """
     comparison, decision = result.comparison, result.decision
     console.print()
     console.print(decision.sentence, style="bold")
@@ -137,6 +141,8 @@ def print_result(result: Result) -> None:
             console.print(f"- {advice}")
     console.print()
     console.print(f"Report            {result.report}", soft_wrap=True)
+    if is_url(out):
+        console.print(f"Run folders       {out.rstrip('/')}", soft_wrap=True, highlight=False)
     if comparison.export is not None and (made := int8_sentence(comparison.export)):
         console.print(made)
     for problem in problems(comparison.export or {}):

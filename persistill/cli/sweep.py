@@ -1,7 +1,6 @@
 """`persistill sweep`: settings of a recipe varied, trials compared on validation images, the best one run whole."""
 
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,7 +36,7 @@ def sweep(
         bool, typer.Option("--prune/--no-prune", help="Give up trials that are behind the median of the others.")
     ] = True,
     sweep_seed: Annotated[int, typer.Option("--sweep-seed", min=0, help="Of the choice of values.")] = 0,
-    out: Out = Path("runs"),
+    out: Out = "runs",
     device: Device = "auto",
     seeds: Seeds = None,
     changes: Changes = None,
@@ -80,6 +79,6 @@ def sweep(
             workers=workers,
             executor=executor,
         )
-    print_result(found.result)
+    print_result(found.result, out)
     console.print(f"Best values       {', '.join(f'{field}={value}' for field, value in found.best.items())}")
     console.print(f"Sweep             {found.page}", soft_wrap=True)

@@ -14,6 +14,7 @@ from persistill.inference import onnx_model
 from persistill.inference.found_objects import THRESHOLD, FoundObject, found_boxes
 from persistill.inference.onnx_model import Outputs
 from persistill.run_folder import RunFolder
+from persistill.storage import local_copy
 from persistill.utils.image_reader import open_image
 from persistill.utils.preprocessing import Preprocessing, read_pixels, restore_boxes
 
@@ -99,7 +100,7 @@ class Predictor:
                 ``model.onnx``, ``model.int8.onnx``). Of an export's folder ``model.onnx``, of a detector's
                 ``model.nms.onnx``, is taken where ONNX Runtime is installed: it needs no torch, and runs no code of
                 somebody's own. The temperature is in exported files; for a student's run folder it is that of the
-                newest evaluation beside it.
+                newest evaluation beside it. Of a URL it is the folder.
             model: the network's name, which must be given for one of your own ("package.module:function"): that code
                 runs.
 
@@ -107,7 +108,7 @@ class Predictor:
             UserError: if there is no student, it is not finished or damaged, does not see images but a view of
                 them, or needs packages that are not installed.
         """
-        path = Path(path)
+        path, _ = local_copy(path)
         if not path.exists():
             raise UserError(
                 f"there is no file or folder {path}. Give an exported student's folder, a student's run folder "

@@ -9,6 +9,7 @@ import torch
 from persistill.config import Recipe
 from persistill.pipeline.data_module import DataModule
 from persistill.ranks import Ranks
+from persistill.storage import Runs
 from persistill.tasks import TASKS, Task
 from persistill.utils.progress import Progress
 
@@ -20,7 +21,7 @@ class Context:
     Attributes:
         recipe: what to do.
         data: its images.
-        out: where the run folders lie.
+        runs: where the run folders lie.
         progress: told of everything that takes time.
         command: the command line that repeats this, for the report.
         auto_batch: take batches of a training in parts where memory runs out.
@@ -29,7 +30,7 @@ class Context:
 
     recipe: Recipe
     data: DataModule
-    out: Path
+    runs: Runs
     progress: Progress
     command: str = ""
     auto_batch: bool = False
@@ -39,6 +40,11 @@ class Context:
     def task(self) -> Task:
         """What networks are to do."""
         return TASKS.find(self.recipe.task)
+
+    @property
+    def out(self) -> Path:
+        """The folder of this machine that holds the run folders that are worked at."""
+        return self.runs.path
 
     @property
     def device(self) -> torch.device:

@@ -21,9 +21,9 @@ from persistill.pipeline.training_check import check_trainings
 from persistill.pipeline.validate import problems
 from persistill.ranks import Ranks
 from persistill.run_folder import RunFolder
+from persistill.storage import Runs, open_runs
 from persistill.training import make_fabric
 from persistill.utils.memory import is_out_of_memory
-from persistill.utils.output_folder import require_folder
 from persistill.utils.progress import Progress, Silent
 
 
@@ -32,7 +32,7 @@ class Pipeline:
 
     Args:
         recipe: what to do.
-        out: where the run folders lie.
+        out: where the run folders lie: a folder or a URL.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         progress: told of everything that takes time.
         command: the command line that repeats this, for the report.
@@ -42,7 +42,7 @@ class Pipeline:
 
     Attributes:
         recipe: what to do.
-        out: where the run folders lie.
+        out: the folder of this machine that holds the run folders.
         context: what every stage is worked with.
         graph: the stages.
 
@@ -53,7 +53,7 @@ class Pipeline:
     def __init__(
         self,
         recipe: Recipe,
-        out: Path,
+        out: Path | str | Runs,
         *,
         device: str = "auto",
         progress: Progress | None = None,
@@ -62,14 +62,15 @@ class Pipeline:
         auto_batch: bool = False,
         ranks: Ranks | None = None,
     ) -> None:
-        require_folder(out)
+        runs = out if isinstance(out, Runs) else open_runs(out)
+        runs.require()
         found = problems(recipe)
         if found:
             raise UserError("\n".join(found))
-        self.recipe, self.out = recipe, out
+        self.recipe, self.out = recipe, runs.path
         progress = progress or Silent()
         data = DataModule(recipe, make_fabric(device, recipe.train).device, progress, splits)
-        self.context = Context(recipe, data, out, progress, command, auto_batch, ranks or Ranks())
+        self.context = Context(recipe, data, runs, progress, command, auto_batch, ranks or Ranks())
         self.graph = StageGraph(self.context)
 
     @property
@@ -149,6 +150,8 @@ class Pipeline:
         self.context.progress.start("report", 1)
         report.write(folder.path)
         report.write_card_of_exported(folder.path)
+        for written in (f"{folder.path.name}/report.html", f"{self.graph.exported.folder_name}/README.md"):
+            self.context.runs.put(written)
         self.context.progress.finish()
 
     def stage(self, folder_name: str) -> Stage:

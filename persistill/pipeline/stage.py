@@ -64,11 +64,13 @@ class Stage(ABC):
 
     def open(self, context: Context) -> RunFolder:
         """The run folder, which must exist."""
+        if not (context.out / self.folder_name / "done.json").is_file():
+            context.runs.fetch(self.folder_name, now=True)
         return RunFolder.open(context.out / self.folder_name)
 
     def complete(self, context: Context) -> bool:
         """Whether it finished."""
-        return (context.out / self.folder_name / "done.json").is_file()
+        return context.runs.fetch(self.folder_name)
 
     def run(self, context: Context, *, wait: bool = True) -> RunFolder:
         """Do the work, if the run folder is not complete. The stages that it depends on must be.
@@ -81,12 +83,18 @@ class Stage(ABC):
             UserError: if the folder was written by another recipe, or the user can mend what the work came upon.
             LockHeldError: if another process works at it, and ``wait`` is false.
         """
-        with run_folder.locked(context.out / self.folder_name, wait=wait):
-            return self._run(context)
+        runs, name = context.runs, self.folder_name
+        with run_folder.locked(context.out / name, wait=wait), contextlib.ExitStack() as held:
+            if not runs.fetch(name, locked=True, now=True):
+                held.enter_context(runs.leased(name, wait=wait))
+                runs.fetch(name, locked=True, now=True)  # whoever held it may have come to the end
+            self._run(context)
+            runs.publish(name)
+            return self.open(context)
 
     def finished(self, context: Context) -> RunFolder | None:
         """The run folder, if it is complete, and as the stages that it depends on left it; None if there is work."""
-        if not self.complete(context):
+        if not self.complete(context) or not context.runs.published(self.folder_name):
             return None
         folder = self.open(context)
         known = folder.key == self.key and _outdated(folder, self._built_on(context)) is None
@@ -95,28 +103,45 @@ class Stage(ABC):
     def _built_on(self, context: Context) -> dict[str, str]:
         return {stage.folder_name: stage.open(context).digest() for stage in self.depends_on}
 
-    def _run(self, context: Context) -> RunFolder:
+    def _run(self, context: Context) -> None:
         about: dict[str, Any] = {"recipe": context.recipe.to_json(), "stage": self.kind}
         about["computed"] = computed_with(context)
         if context.ranks.size > 1:
             about["ranks"] = context.ranks.size
         built_on = self._built_on(context)
+        if not (context.out / self.folder_name / "done.json").is_file():
+            context.runs.take_up(self.folder_name)
         folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
         folder.sweep()
         if folder.complete and (problem := _outdated(folder, built_on)) is not None:
             stop_if_asked()
             context.progress.start(f"{self.kind} {self.name}", 1)
-            context.progress.finish(f"{problem} Moved to {folder.move_aside()}; computed again.")
+            moved = folder.move_aside()
+            whole = self._brought_again(context, built_on)
+            context.progress.finish(f"{problem} Moved to {moved}; {'brought' if whole else 'computed'} again.")
             folder = RunFolder.create(context.out, self.kind, self.name, self.inputs, about)
         if not folder.complete:
             began = time.perf_counter()
-            with _as_begun(folder, context), told_what_to_lower(self.kind, self.name):
+            with (
+                context.runs.handing_on(self.folder_name),
+                _as_begun(folder, context),
+                told_what_to_lower(self.kind, self.name),
+            ):
                 if self.shared:
                     context.ranks.from_leader((self.folder_name, torch.get_num_threads()))
                 result = self.work(context, folder)
             folder.finish({"seconds": round(time.perf_counter() - began, 3), **result}, built_on)
             folder.sweep()
-        return folder
+
+    def _brought_again(self, context: Context, built_on: dict[str, str]) -> bool:
+        """Whether a whole one came from where run folders are handed on to; if not, none lies there any more."""
+        if context.runs.fetch(self.folder_name, locked=True, now=True):
+            folder = self.open(context)
+            if _outdated(folder, built_on) is None:
+                return True
+            folder.move_aside()
+        context.runs.retract(self.folder_name)
+        return False
 
 
 def computed_with(context: Context) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from persistill.exporters import check_formats, fitted_temperature
 from persistill.pipeline.network_stage import WEIGHTS
 from persistill.pipeline.stages.export import write_export
 from persistill.run_folder import RunFolder, find, key_of, locked, place
+from persistill.storage import Runs
 from persistill.tasks import TASKS, Task, ood_images
 from persistill.utils.atomic_folder import atomic_folder
 from persistill.utils.file_lock import LockHeldError
@@ -22,7 +23,13 @@ from persistill.utils.registry import is_own_code
 
 
 def evaluate_network(
-    path: Path, settings: Evaluate, device: torch.device, progress: Progress, *, model: str | None = None
+    path: Path,
+    settings: Evaluate,
+    device: torch.device,
+    progress: Progress,
+    *,
+    model: str | None = None,
+    runs: Runs | None = None,
 ) -> dict[str, Any]:
     """Measure a trained network on its recipe's test images.
 
@@ -32,6 +39,7 @@ def evaluate_network(
         device: where to compute.
         progress: told of loading and predicting.
         model: the network's name, which must be given for one of your own ("package.module:function"): that code runs.
+        runs: the place in which ``path`` lies, if what is left there is to be handed on.
 
     Returns:
         The result of the evaluation; it also lies in a new evaluation folder beside ``path``.
@@ -59,7 +67,10 @@ def evaluate_network(
         if not made:
             raise UserError(f"the view {about['view']!r} that {path} sees is not below {root}; run its recipe again.")
         opened[about["view"]] = open_view(made[0].path, made[0].result(), splits)
-    with locked(place(root, "evaluation", run.name, key_of("evaluation", inputs))):
+    evaluated = place(root, "evaluation", run.name, key_of("evaluation", inputs))
+    runs = runs or Runs(root)
+    with locked(evaluated):
+        runs.fetch(evaluated.name, locked=True, now=True)
         folder = RunFolder.create(root, "evaluation", run.name, inputs, run.about.get("context"))
         folder.sweep()
         if not folder.complete:
@@ -73,6 +84,7 @@ def evaluate_network(
                 task=task,
             )
             folder.finish(result)
+        runs.publish(evaluated.name)
     return folder.result()
 
 

@@ -22,7 +22,6 @@ from persistill.errors import UserError
 from persistill.pipeline.context import Context
 from persistill.pipeline.graph import StageGraph
 from persistill.pipeline.network_stage import build
-from persistill.run_folder import RunFolder
 from persistill.utils.atomic_io import read_json, write_json
 from persistill.utils.file_lock import hold
 from persistill.utils.thread_count import computing_with
@@ -75,7 +74,7 @@ def _choice(context: Context, graph: StageGraph, every: int, *, keep: bool, work
     networks = (*graph.teachers.values(), *graph.students.values())
     for stage in networks:
         with contextlib.suppress(UserError, OSError):
-            begun = RunFolder.open(context.out / stage.folder_name).computed
+            begun = stage.open(context).computed
             if begun.get("device") == "cpu" and "threads" in begun:
                 return int(begun["threads"])
     name, folder, most = graph.comparison.key, context.out / ".threads", max(1, every // workers)

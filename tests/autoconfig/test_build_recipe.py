@@ -258,8 +258,8 @@ def test_quick_measures_less_and_says_so() -> None:
     assert (quick.recipe.evaluate.corruptions, quick.recipe.evaluate.attacks) == ((), ())
     assert not quick.recipe.evaluate.similarity
     assert "As --quick says" in " ".join(quick.reasons)
-    assert "--quick" in as_command(options(quick=True), {}, Path("runs"))
-    assert "--quick" not in as_command(options(), {}, Path("runs"))
+    assert "--quick" in as_command(options(quick=True), {}, "runs")
+    assert "--quick" not in as_command(options(), {}, "runs")
 
 
 def test_how_many_images_are_corrupted_is_said() -> None:

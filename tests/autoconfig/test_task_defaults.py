@@ -164,4 +164,4 @@ def test_plans_of_boxes_and_masks_say_what_they_saw_and_come_back_as_recipes(
 def test_unknown_tasks_are_named() -> None:
     with pytest.raises(UserError, match=r"unknown task \(--task\): 'detectoin'. Did you mean 'detection'"):
         plan("digits", "fcos:resnet-8", "fcos:resnet-8", task="detectoin")
-    assert "--task" not in as_command(options(task="classification"), {}, Path("runs"))
+    assert "--task" not in as_command(options(task="classification"), {}, "runs")

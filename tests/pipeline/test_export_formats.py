@@ -22,4 +22,4 @@ def test_keys_of_recipes_that_name_no_formats_are_as_before():
 
 def test_the_command_names_them(tmp_path):
     options = Options(data="digits", teacher="resnet-20", student="resnet-8", formats=("onnx", "int8"))
-    assert "--formats onnx,int8" in as_command(options, {}, tmp_path)
+    assert "--formats onnx,int8" in as_command(options, {}, str(tmp_path))

@@ -14,6 +14,7 @@ from persistill import run_folder
 from persistill.pipeline.executors import local
 from persistill.pipeline.stage import Stage
 from persistill.ranks import Ranks
+from persistill.storage import Runs
 from persistill.utils.file_lock import LockHeldError
 from persistill.utils.progress import Silent
 from persistill.utils.units import counted
@@ -48,7 +49,8 @@ class Counting(Stage):
 @pytest.fixture
 def context(tmp_path: Path) -> SimpleNamespace:
     recipe = SimpleNamespace(to_json=dict)
-    return SimpleNamespace(out=tmp_path, device=torch.device("cpu"), progress=Told(), recipe=recipe, ranks=Ranks())
+    about = {"device": torch.device("cpu"), "progress": Told(), "recipe": recipe, "ranks": Ranks()}
+    return SimpleNamespace(out=tmp_path, runs=Runs(tmp_path), **about)
 
 
 def test_a_stage_at_which_another_process_works_is_left_for_later(context: SimpleNamespace) -> None:

@@ -11,6 +11,7 @@ import torch
 from persistill.config import Recipe
 from persistill.errors import UserError
 from persistill.pipeline.context import Context
+from persistill.storage import is_url
 from persistill.utils.remote_fault import RemoteFaultError
 from persistill.utils.thread_count import all_threads
 
@@ -21,7 +22,7 @@ class Job:
 
     Attributes:
         recipe: what to do.
-        out: where the run folders lie, from the root of the file system.
+        out: where the run folders lie: a folder, from the root of the file system, or a URL.
         folder: in which relative paths of the recipe begin.
         threads: to compute with.
         all_threads: that there are without that choice, which is kept where times are measured.
@@ -31,7 +32,7 @@ class Job:
     """
 
     recipe: Recipe
-    out: Path
+    out: str
     folder: str
     threads: int
     all_threads: int
@@ -41,10 +42,17 @@ class Job:
 
     @classmethod
     def of(cls, context: Context) -> "Job":
-        """The job of a recipe on its way, with as many threads as torch computes with now."""
+        """The job of a recipe on its way, with as many threads as torch computes with now.
+
+        Raises:
+            UserError: if the run folders lie where no other process finds them.
+        """
+        place = context.runs.place if is_url(context.runs.place) else str(context.out.resolve())
+        if place.startswith("memory:"):
+            raise UserError(f"{place} is the memory of one process: leave out --workers and --executor.")
         return cls(
             recipe=context.recipe,
-            out=context.out.resolve(),
+            out=place,
             folder=str(Path.cwd()),
             threads=torch.get_num_threads(),
             all_threads=all_threads(),

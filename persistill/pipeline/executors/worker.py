@@ -122,7 +122,7 @@ class Workplace:
                 f"({job.fingerprint}): its data has changed meanwhile, or is not what the recipe names. Run it again, "
                 "or without --workers and --executor."
             )
-        pipeline.context.data.keep_resized(job.out)
+        pipeline.context.data.keep_resized(pipeline.out)
         return pipeline
 
 

@@ -15,11 +15,12 @@ from persistill.pipeline.executors.walk import Task, Walk
 from persistill.pipeline.runner import Pipeline
 from persistill.pipeline.stage import in_order
 from persistill.pipeline.stages.student import StudentStage
-from persistill.pipeline.sweep.record import Record, Trial
+from persistill.pipeline.sweep.record import RECORD, Record, Trial
 from persistill.pipeline.sweep.space import Space, check_space
 from persistill.pipeline.sweep.study import Study
 from persistill.pipeline.thread_choice import chosen_threads
 from persistill.run_folder import RunFolder, fingerprint
+from persistill.storage import open_runs
 from persistill.utils.file_lock import LockHeldError, hold
 from persistill.utils.progress import Progress, beside
 
@@ -35,7 +36,7 @@ class Sweep:
     Args:
         recipe: what is varied.
         space: field path -> values.
-        out: where run folders lie, and the sweep's own.
+        out: where run folders lie, and the sweep's own: a folder or a URL.
         arm: whose students are compared; None for the one that the recipe exports, or that alone is varied.
         trials: in all, those of earlier calls included.
         prune: give up trials that are behind the median of the others, by validation images alone.
@@ -56,7 +57,7 @@ class Sweep:
         self,
         recipe: Recipe,
         space: Space,
-        out: Path,
+        out: Path | str,
         *,
         arm: str | None = None,
         trials: int = 20,
@@ -67,7 +68,7 @@ class Sweep:
         command: str = "",
     ) -> None:
         check_space(recipe, space)
-        self._recipe, self._out, self._trials, self._seed = recipe, out, trials, seed
+        self._recipe, self._runs, self._trials, self._seed = recipe, open_runs(out), trials, seed
         self._device, self._progress, self._command = device, progress, command
         self._arm = chosen_arm(recipe, space, arm)
         self._first = self._pipeline(recipe, None)
@@ -77,7 +78,8 @@ class Sweep:
             raise UserError("a sweep chooses by validation images, and this recipe has none: set data.validation.")
         over = {name: str(dimension) for name, dimension in space.items()}
         key = fingerprint({"recipe": recipe.to_json(), "over": over, "arm": self._arm, "seed": seed})
-        self.folder = out / f"sweep-{recipe.name}-{key}"
+        self.folder = self._runs.path / f"sweep-{recipe.name}-{key}"
+        self._runs.get(self._file(RECORD))
         figure = self._first.context.task.figure
         self.record = Record(
             recipe.name,
@@ -107,7 +109,10 @@ class Sweep:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with hold(self._out / ".locks" / f"{self.folder.name}.lock"):
+            with (
+                hold(self._runs.path / ".locks" / f"{self.folder.name}.lock"),
+                self._runs.leased(self.folder.name, wait=False),
+            ):
                 return self._run(executor)
         except LockHeldError:
             raise UserError(f"another process works at {self.folder}: wait for it, or name another --out.") from None
@@ -131,12 +136,23 @@ class Sweep:
         self._lane.finish(f"best of {len(self.record.trials)}: {in_words(best)}")
         comparison = self._pipeline_of(best).run(executor)
         self.record.chosen, self.record.comparison = best.number, comparison.path.name
-        self.record.write(self.folder)
+        self._keep()
         return comparison
+
+    def _keep(self) -> None:
+        self.record.write(self.folder)
+        self._runs.put(self._file(RECORD))
+
+    def hand_on_page(self) -> None:
+        """Hand on the page that was written into the folder, where run folders lie elsewhere."""
+        self._runs.put(self._file("sweep.html"))
+
+    def _file(self, name: str) -> str:
+        return f"{self.folder.name}/{name}"
 
     def _pipeline(self, recipe: Recipe, splits: Splits | None) -> Pipeline:
         return Pipeline(
-            recipe, self._out, device=self._device, progress=self._progress, command=self._command, splits=splits
+            recipe, self._runs, device=self._device, progress=self._progress, command=self._command, splits=splits
         )
 
     def _pipeline_of(self, trial: Trial) -> Pipeline:
@@ -163,7 +179,8 @@ class Sweep:
         figure = self.record.figure["name"]
         epochs = pipeline.recipe.training_of(pipeline.recipe.arms[self._arm]).epochs
         for position, student in enumerate(students):
-            if position < len(trial.seeds) or not (self._out / student.folder_name / "run.json").is_file():
+            begun = (self._runs.path / student.folder_name / "run.json").is_file()
+            if position < len(trial.seeds) or (student.folder_name in self._walk and not begun):
                 continue
             folder = student.open(pipeline.context)
             finished = student.folder_name not in self._walk and folder.complete
@@ -197,14 +214,14 @@ class Sweep:
                 continue
             self._running[trial.number] = trial, pipeline, students
             self._walk.add(students, pipeline.context)
-            self.record.write(self.folder)
+            self._keep()
 
     def _end(self, trial: Trial, state: Literal["complete", "pruned", "failed"]) -> None:
         trial.state = state
         self._running.pop(trial.number, None)
         self._walk.keep([student for _, _, students in self._running.values() for student in students])
         self._study.tell(trial)
-        self.record.write(self.folder)
+        self._keep()
         self._lane.advance(1, f"trial {trial.number} {state}")
 
     def _fail(self, trial: Trial, said: str) -> None:

@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"config", "errors", "ranks", "settings", "structures", "topology", "utils"},
     "extraction": {"data", "errors", "run_folder", "topology", "utils"},
     "metrics": {"errors", "losses", "structures", "topology"},
-    "training": {"config", "data", "errors", "losses", "ranks", "run_folder", "structures", "utils"},
+    "training": {"config", "data", "errors", "losses", "models", "ranks", "run_folder", "structures", "utils"},
     "evaluation": {"config", "errors", "perturbations", "ranks", "schemas", "structures", "utils"},
     "report": {"errors", "run_folder", "schemas", "utils"},
     "exporters": {"errors", "models", "run_folder", "schemas", "structures", "utils"},

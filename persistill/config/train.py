@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from persistill.config.fields import Named, Positive, Weight
 from persistill.settings import Settings
 
+Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
+"""Modes of ``torch.compile``, or none."""
+
 
 class Train(Settings):
     """How a network is trained.
@@ -24,6 +27,10 @@ class Train(Settings):
         precision: of forward and backward passes; losses are computed in fp32 whatever it is.
         clip_norm: largest norm of the gradient; None for no limit.
         label_smoothing: share of the target that is spread over all classes in the cross-entropy.
+        channels_last: keep images and feature maps as (B, H, W, C) in memory, which most convolutions prefer.
+        compile: networks by ``torch.compile`` while they learn or teach: "off", or its mode "default",
+            "reduce-overhead" (on an NVIDIA GPU with CUDA graphs, for small networks) or "max-autotune" (also tries
+            which kernels are fastest). Sums are rounded otherwise, and dropout draws other numbers.
         accumulate: parts in which a batch is taken, one after the other, so that less memory is needed. The update is
             that of the whole batch, but for what a BatchNorm or a dropout does: the one sees the parts, the other draws
             for each.
@@ -49,14 +56,15 @@ class Train(Settings):
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     channels_last: bool = False
+    compile: Compile = "off"
     accumulate: Positive = 1
     sync_batchnorm: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """As for all settings; ``accumulate`` and ``sync_batchnorm`` are left out where they are the default, as before
-        there were such fields.
+        """As for all settings; ``compile``, ``accumulate`` and ``sync_batchnorm`` are left out where they are the
+        default, as before there were such fields.
         """
-        defaults = (("accumulate", 1), ("sync_batchnorm", True))
+        defaults = (("compile", "off"), ("accumulate", 1), ("sync_batchnorm", True))
         return {name: value for name, value in super().to_json().items() if (name, value) not in defaults}
 
     @model_validator(mode="after")
@@ -81,7 +89,7 @@ class Quantize(Settings):
     A copy of it goes on learning what its arm learns, from the same teachers, with weights and activations rounded as
     the int8 file will round them. The int8 file is made of this copy, all other files of the student itself. Where not
     stated here, training is that of the arm; the learning rate falls from its first value to 0 as half a cosine, so
-    that weights come to rest on one side of a step. Parts of methods that learn begin anew.
+    that weights come to rest on one side of a step. Parts of methods that learn begin anew. It is not compiled.
 
     Attributes:
         epochs: how long.
@@ -94,4 +102,5 @@ class Quantize(Settings):
     def training(self, train: Train) -> Train:
         """The settings of a training, changed as said here."""
         changes = {"epochs": self.epochs, "lr": self.rate * train.lr, "schedule": "cosine", "warmup_epochs": 0.0}
+        changes |= {"compile": "off"}
         return train.model_copy(update=changes)

@@ -55,15 +55,16 @@ class OnlineTeacher:
     Args:
         network: the frozen network.
         view: the name of the view that it sees.
+        asked: what is asked in its place, compiled for instance; None for itself.
     """
 
-    def __init__(self, network: Frozen, view: str = "image") -> None:
+    def __init__(self, network: Frozen, view: str = "image", *, asked: nn.Module | None = None) -> None:
         self.network: Frozen | None = network
-        self._network, self.view = network, view
+        self._asked, self.view = network if asked is None else asked, view
 
     def __call__(self, batch: Batch) -> ModelOutput:
         """The network's features of its view."""
-        features: ModelOutput = self._network(batch.inputs[self.view])
+        features: ModelOutput = self._asked(batch.inputs[self.view])
         return features
 
 

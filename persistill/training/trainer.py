@@ -18,6 +18,7 @@ from persistill.ranks import Ranks
 from persistill.run_folder import CHECKPOINT, DIVERGED, RunFolder
 from persistill.structures import Batch, Batches, ModelOutput
 from persistill.training import checkpoint as checkpoints
+from persistill.training.compilation import Compilation
 from persistill.training.criterion import Criterion, NonFiniteGuard, NonFiniteLossError
 from persistill.training.divergence import keep_batch
 from persistill.training.logger import MetricLogger
@@ -90,7 +91,7 @@ def fit(
         network: returns ``ModelOutput``; trained in place. It keeps the weights of the last epoch.
         loader: yields batches that hold ``view`` and the views of all teachers; of each the rank's own rows.
         criterion: the loss, of the task that is trained for; its own parameters are trained along.
-        settings: optimizer, schedule, precision.
+        settings: optimizer, schedule, precision, compilation.
         folder: receives ``log.jsonl`` and, until the training ends, ``checkpoint.safetensors``.
         fabric: from ``make_fabric``.
         view: what the network sees.
@@ -109,7 +110,8 @@ def fit(
     Raises:
         NonFiniteLossError: if the loss stops being finite. The batch at which it did lies in ``diverged.safetensors``.
         UserError: if the checkpoint is not of this training, or cannot be read by all ranks; or if batches are to be
-            taken in parts, and this network cannot be shown parts.
+            taken in parts, and this network cannot be shown parts; or if ``settings.compile`` is not possible, see
+            ``Compilation``.
         RankLostError: if another rank has ended.
         Stopped: after ctrl-C, SIGTERM or SIGUSR1, once the checkpoint is written.
     """
@@ -121,6 +123,7 @@ def fit(
             f"{why}; so its batches cannot be taken in parts, by several processes, --auto-batch or train.accumulate. "
             "Choose a smaller train.batch_size."
         )
+    compilation = Compilation(settings, ranks, fabric.device)
     steps, layout = len(loader), torch.channels_last if settings.channels_last else torch.contiguous_format
     network.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
     criterion.to(fabric.device)
@@ -129,7 +132,8 @@ def fit(
         [parameter for module in trained.values() for parameter in module.parameters() if parameter.requires_grad],
         settings,
     )
-    model, optimizer = fabric.setup(network, plain)
+    asked, teachers = compilation.of(network), compilation.of_teachers(teachers)
+    model, optimizer = fabric.setup(asked, plain)
 
     state: dict[str, Any] = {
         "key": folder.key,
@@ -190,11 +194,12 @@ def fit(
         with ranks.own_draws(step), SynchronizedNorm(ranks) if synchronized else contextlib.nullcontext():
             yield
 
-    def ask(batch: Batch, asked: nn.Module = network) -> ModelOutput:
+    def ask(batch: Batch, asked: nn.Module = asked) -> ModelOutput:
         return task.forward(asked, _in_layout(batch.inputs[view], layout), batch)
 
     def attempt(batch: Batch, parts: int) -> Step:
         optimizer.zero_grad(set_to_none=True)
+        compilation.begin_step()
         counts, read = ranks.counts(len(batch.index), least=parts), criterion.required_outputs
         with fabric.autocast(), torch.no_grad():
             taught = [
@@ -224,7 +229,7 @@ def fit(
         ranks.copy_leader(value for module in trained.values() for value in module.state_dict().values())
 
     progress.start(label, settings.epochs * steps, first)
-    with stop_between_steps() as stopped_by:
+    with stop_between_steps() as stopped_by, compilation:
         step = first
         copy_leader()
         for epoch in range(first // steps, settings.epochs):

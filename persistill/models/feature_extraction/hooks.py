@@ -1,11 +1,13 @@
-"""Captures inputs and outputs of modules by hooks during one forward pass, and removes the hooks."""
+"""Captures inputs and outputs of modules by hooks, for one forward pass or for many."""
 
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from persistill.models.feature_extraction.trace import first_tensor
 
@@ -56,3 +58,44 @@ def capture(module: nn.Module, outputs: Sequence[str], inputs: Sequence[str]) ->
             )
             hooks.callback(before.remove)
         yield captured
+
+
+class KeptHooks:
+    """The hooks of ``capture``, which stay for many forward passes, so that a compiler can trace what they do.
+
+    They capture in every thread; ``take`` before and after a forward pass.
+
+    Args:
+        module: the network.
+        outputs: paths of modules whose results are kept.
+        inputs: paths of modules whose first arguments are kept.
+    """
+
+    def __init__(self, module: nn.Module, outputs: Sequence[str], inputs: Sequence[str]) -> None:
+        self._captured = Captured({}, {})
+        self._handles: list[RemovableHandle] = []
+        for path in outputs:
+            self._handles.append(module.get_submodule(path).register_forward_hook(partial(self._record_output, path)))
+        for path in inputs:
+            before = partial(self._record_input, path)
+            self._handles.append(module.get_submodule(path).register_forward_pre_hook(before, with_kwargs=True))
+
+    def take(self) -> Captured:
+        """What was captured since this was called last."""
+        captured, self._captured = self._captured, Captured({}, {})
+        return captured
+
+    def remove(self) -> None:
+        """Leave the module as it was before."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _record_output(self, path: str, _module: nn.Module, _positional: tuple[Any, ...], output: Any) -> None:
+        if (tensor := first_tensor(output)) is not None:
+            self._captured.outputs[path] = tensor
+
+    def _record_input(
+        self, path: str, _module: nn.Module, positional: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> None:
+        if (tensor := first_tensor([*positional, *named.values()])) is not None:
+            self._captured.inputs[path] = tensor

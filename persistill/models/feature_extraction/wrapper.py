@@ -1,6 +1,7 @@
 """Wraps any ``nn.Module`` that classifies images, or their pixels, as a ``Network``, without changing it."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from persistill.models.base import Network
 from persistill.models.feature_extraction import timm_metadata
 from persistill.models.feature_extraction.default_layers import default_layers
 from persistill.models.feature_extraction.feature_layout import Layout, Size, channels_and_size, stride, to_feature_map
-from persistill.models.feature_extraction.hooks import capture
+from persistill.models.feature_extraction.hooks import KeptHooks, capture
 from persistill.models.feature_extraction.trace import BATCH, Call, first_tensor, trace
 from persistill.structures import FeatureMapSpec, FeatureSpec, ModelOutput
 
@@ -19,7 +20,7 @@ class AdaptedNetwork(Network):
     """Any classifier as a network that returns ``ModelOutput``. Made by ``adapt``.
 
     Attributes:
-        module: the classifier itself. It carries no hooks outside of a forward pass.
+        module: the classifier itself. It carries no hooks outside of a forward pass, but for those of ``keep_hooks``.
         image_size: height and width of the images for which the spec was measured.
     """
 
@@ -33,6 +34,7 @@ class AdaptedNetwork(Network):
         self.image_size = image_size
         self._layers = dict(layers)
         self._head = head
+        self._kept: KeptHooks | None = None
 
     @property
     def head(self) -> str:
@@ -56,8 +58,13 @@ class AdaptedNetwork(Network):
         Raises:
             UserError: if a tapped module was not called this time, or its tokens form no grid for this image.
         """
-        with capture(self.module, list(self._layers), [self._head]) as captured:
+        if self._kept is None:
+            with capture(self.module, list(self._layers), [self._head]) as captured:
+                output = self.module(x)
+        else:
+            self._kept.take()
             output = self.module(x)
+            captured = self._kept.take()
         if absent := [path for path in self._layers if path not in captured.outputs] + [self._head] * (
             not captured.inputs
         ):
@@ -75,6 +82,19 @@ class AdaptedNetwork(Network):
         logits = find_logits(output)
         assert logits is not None
         return ModelOutput(logits, _embedding(captured.inputs[self._head], self.module.get_submodule(self._head)), maps)
+
+    @contextlib.contextmanager
+    def keep_hooks(self) -> Iterator[None]:
+        """Leave the hooks on the module for as long as the block lasts, as ``torch.compile`` needs it.
+
+        Inside, the network is for one thread.
+        """
+        self._kept = KeptHooks(self.module, list(self._layers), [self._head])
+        try:
+            yield
+        finally:
+            self._kept.remove()
+            self._kept = None
 
 
 def adapt(

@@ -90,10 +90,10 @@ class Compilation:
     def __enter__(self) -> Self:
         if self._networks:
             self._stack.enter_context(torch._dynamo.config.patch(cache_size_limit=_GRAPHS))  # noqa: SLF001 - documented
-        for network in self._networks:
-            for module in network.modules():
-                if isinstance(module, AdaptedNetwork):
-                    self._stack.enter_context(module.keep_hooks())
+        modules = dict.fromkeys(module for network in self._networks for module in network.modules())
+        for module in modules:
+            if isinstance(module, AdaptedNetwork):
+                self._stack.enter_context(module.keep_hooks())
         return self
 
     def __exit__(

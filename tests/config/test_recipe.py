@@ -96,7 +96,7 @@ def test_parts_of_a_batch_hold_two_images_at_least() -> None:
     with pytest.raises(UserError, match=r"accumulate=5 takes a batch in so many parts.*it can be 4 at most"):
         Train(batch_size=8, accumulate=5)
     # Left out where they change nothing, so that run folders of before keep their keys.
-    assert not {"accumulate", "sync_batchnorm"} & Train().to_json().keys()
+    assert not {"accumulate", "compile", "sync_batchnorm"} & Train().to_json().keys()
 
 
 def test_a_share_or_a_count_of_images_is_held_out() -> None:

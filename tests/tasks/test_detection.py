@@ -204,7 +204,14 @@ def test_settings_that_detectors_cannot_follow_are_refused(squares):
     found = problems(
         recipe(
             squares,
-            train=TRAIN.model_copy(update={"label_smoothing": 0.1, "augment": ("crop", "rotate"), "crop_size": (8, 8)}),
+            train=TRAIN.model_copy(
+                update={
+                    "label_smoothing": 0.1,
+                    "augment": ("crop", "rotate"),
+                    "crop_size": (8, 8),
+                    "compile": "default",
+                }
+            ),
             evaluate=Evaluate(ood="digits"),
             quantize=Quantize(),
         )
@@ -213,6 +220,7 @@ def test_settings_that_detectors_cannot_follow_are_refused(squares):
     for word in (
         "label_smoothing",
         "crop_size",
+        "compile",
         "evaluate.ood",
         "quantize",
         "augmentation of boxes: 'rotate'",

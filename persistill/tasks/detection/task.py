@@ -193,6 +193,11 @@ class Detection(Task):
             found.append(
                 "train.label_smoothing: detectors compute their losses themselves, of labels as they are; leave it out."
             )
+        if any(train is not None and train.compile != "off" for train in trainings):
+            found.append(
+                "train.compile: detectors compute with objects whose number differs from image to image, and are not "
+                "compiled; leave it out."
+            )
         if any(train is not None and train.crop_size is not None for train in trainings):
             found.append(
                 "train.crop_size: the crops of images with boxes are brought to the size of the images; leave it out."

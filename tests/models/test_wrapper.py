@@ -287,6 +287,25 @@ def test_no_hooks_are_left_even_by_failures():
     assert hooks(module) == 0
 
 
+def test_hooks_may_be_kept_for_many_passes():
+    module = ConvNet().eval()
+    network = adapt(module, 3, 5, image_size=(8, 8))
+    images = [torch.randn(2, 3, 8, 8) for _ in range(2)]
+    expected = [network(x) for x in images]
+    with network.keep_hooks():
+        kept = hooks(module)
+        with pytest.raises(RuntimeError):
+            network(torch.randn(2, 4, 8, 8))
+        found = [network(x) for x in images]
+        assert hooks(module) == kept == 4
+    assert hooks(module) == 0
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.embedding, other.embedding)
+        assert [*one.feature_maps] == [*other.feature_maps]
+        assert all(torch.equal(one.feature_maps[name], value) for name, value in other.feature_maps.items())
+    assert torch.equal(network(images[0]).logits, expected[0].logits)
+
+
 def test_a_copy_sees_its_own_modules():
     network = adapt(ConvNet(), 3, 5, image_size=(8, 8)).eval()
     other = copy.deepcopy(network)

@@ -1,6 +1,20 @@
 """`persistill demo`: the whole way on handwritten digits."""
 
-from persistill.cli.options import Changes, Device, Devices, DryRun, ExecutorName, Export, Out, Quick, Seeds, Workers
+from persistill.cli.options import (
+    Changes,
+    Device,
+    Devices,
+    DryRun,
+    ExecutorName,
+    Export,
+    NodeRank,
+    Nodes,
+    Out,
+    Quick,
+    Rendezvous,
+    Seeds,
+    Workers,
+)
 from persistill.cli.run import run_named
 
 SUMMARY = "Distill a topology-guided student on handwritten digits, in minutes."
@@ -16,6 +30,9 @@ def demo(
     quick: Quick = False,
     dry_run: DryRun = False,
     devices: Devices = None,
+    nodes: Nodes = None,
+    node_rank: NodeRank = None,
+    rendezvous: Rendezvous = None,
     workers: Workers = None,
     executor: ExecutorName = None,
 ) -> None:
@@ -35,7 +52,7 @@ def demo(
         export=export,
         quick=quick,
         dry_run=dry_run,
-        devices=devices,
+        processes=(devices, nodes, node_rank, rendezvous),
         workers=workers,
         executor=executor,
     )

@@ -1,9 +1,11 @@
-"""``--devices N``: the same command in N processes, which train together. Nothing here imports torch."""
+"""``--devices N`` and ``--nodes M``: the same command in N processes on M machines, which train together.
+
+Nothing here imports torch.
+"""
 
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NoReturn
 
+from persistill.cli.machine import Machine, find_machine
 from persistill.errors import RankLostError, UserError, first_line
 from persistill.utils.process_place import find_place
 from persistill.utils.stop_signals import Stopped
@@ -29,30 +32,44 @@ _LAUNCHER = "PERSISTILL_LAUNCHER"
 _SECONDS, _GRACE, _PATIENCE = 0.1, 20.0, 120.0
 
 
-def in_processes(devices: int | None) -> None:
+def in_processes(
+    devices: int | None = None, nodes: int | None = None, node_rank: int | None = None, rendezvous: str | None = None
+) -> None:
     """Start the command once more for each device, and leave with its exit code; do nothing in one of these processes.
 
     Args:
-        devices: how many; None or 1 for this process alone.
+        devices: how many of this machine; None for 1.
+        nodes: on how many machines the command is given; None for 1.
+        node_rank: which of them this is, from 0.
+        rendezvous: where their processes meet, HOST:PORT of the first one.
 
     Raises:
-        UserError: if this command was started by torchrun or srun for another number, or a process was lost; and on
-            Windows, where a process cannot be handed what it is watched by.
+        UserError: if this command was started by torchrun or srun for other numbers, what is said of several machines
+            does not fit together, or a process was lost; and on Windows, where a process cannot be handed what it is
+            watched by.
         Stopped: if a signal ended them.
     """
     place = find_place()
     if place is not None:
+        if launched():
+            return
+        started = f"was started as {place.size} processes, {place.local_size} on this machine"
         if devices not in (None, place.local_size):
             raise UserError(
-                f"--devices {devices} was given to a command that was started as {place.size} processes, "
-                f"{place.local_size} on this machine; leave --devices away where torchrun or srun starts them."
+                f"--devices {devices} was given to a command that {started}; leave --devices away where torchrun or "
+                "srun starts them."
+            )
+        if nodes not in (None, place.size // place.local_size) or node_rank is not None or rendezvous is not None:
+            raise UserError(
+                f"--nodes {nodes} was given to a command that {started}; leave --nodes, --node-rank and --rendezvous "
+                "away where torchrun or srun starts them."
             )
         return
-    if devices not in (None, 1):
-        assert devices is not None
+    machine = find_machine(devices or 1, nodes or 1, node_rank, rendezvous)
+    if machine.size > 1:
         if os.name == "nt":
-            raise UserError("--devices needs Linux or macOS; without it, this process trains alone.")
-        raise SystemExit(_launch(devices, ARGUMENTS.get()))
+            raise UserError("--devices and --nodes need Linux or macOS; without them, this process trains alone.")
+        raise SystemExit(_launch(machine, ARGUMENTS.get()))
 
 
 def launched() -> bool:
@@ -78,9 +95,14 @@ def _watch(file: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _launch(count: int, arguments: Sequence[str]) -> int:
+def _launch(machine: Machine, arguments: Sequence[str]) -> int:
     """Run a command line in several processes: the exit code of the one that ended first for a reason of its own."""
-    with tempfile.TemporaryDirectory() as folder, _started(count, arguments, Path(folder)) as processes:
+    if machine.nodes > 1:
+        tells = (
+            "waits for the others" if machine.number == 0 else "trains along with machine 1, which tells how it goes"
+        )
+        sys.stderr.write(f"machine {machine.number + 1} of {machine.nodes} {tells}\n")
+    with tempfile.TemporaryDirectory() as folder, _started(machine, arguments, Path(folder)) as processes:
         failed: list[int] = []
         since = 0.0
         while any(process.poll() is None for process in processes):
@@ -93,24 +115,25 @@ def _launch(count: int, arguments: Sequence[str]) -> int:
             time.sleep(_SECONDS)
         failed += [rank for rank, process in enumerate(processes) if process.returncode and rank not in failed]
         if failed:
-            _tell(failed, processes, Path(folder))
+            _tell(failed, processes, Path(folder), machine)
     return 0
 
 
 @contextlib.contextmanager
-def _started(count: int, arguments: Sequence[str], folder: Path) -> Iterator[list["subprocess.Popen[bytes]"]]:
+def _started(machine: Machine, arguments: Sequence[str], folder: Path) -> Iterator[list["subprocess.Popen[bytes]"]]:
     """The processes; a signal that comes is handed to all of them, a second one ends them."""
     reads, writes = os.pipe()
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        environment = {**os.environ, **_environment(count), _LAUNCHER: str(reads)}
-        for rank in range(count):
+        environment = {**os.environ, **_environment(machine), _LAUNCHER: str(reads)}
+        for local in range(machine.devices):
+            rank = machine.first + local
             first = rank == 0
-            with (folder / str(rank)).open("wb") as said:
+            with (folder / str(local)).open("wb") as said:
                 processes.append(
                     subprocess.Popen(  # noqa: S603 - this interpreter, and our own command line
                         [sys.executable, "-P", "-m", "persistill", *arguments],
-                        env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                        env={**environment, "RANK": str(rank), "LOCAL_RANK": str(local)},
                         stdin=None if first else subprocess.DEVNULL,
                         stdout=None if first else subprocess.DEVNULL,
                         stderr=None if first else said,
@@ -147,36 +170,36 @@ def _await_ends(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
         time.sleep(_SECONDS)
 
 
-def _environment(count: int) -> dict[str, str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def _environment(machine: Machine) -> dict[str, str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Where the name of a machine leads nowhere, as in some containers, gloo looks for its address, and warns.
+    inside = sys.platform == "linux" and machine.nodes == 1
     return {
-        "WORLD_SIZE": str(count),
-        "LOCAL_WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        # Where the name of a machine leads nowhere, as in some containers, gloo looks for its address, and warns.
-        **({"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo")} if sys.platform == "linux" else {}),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // count))),
+        "WORLD_SIZE": str(machine.size),
+        "LOCAL_WORLD_SIZE": str(machine.devices),
+        "MASTER_ADDR": machine.address,
+        "MASTER_PORT": str(machine.port),
+        **({"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo")} if inside else {}),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // machine.devices))),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
 
 
-def _tell(failed: Sequence[int], processes: Sequence["subprocess.Popen[bytes]"], folder: Path) -> NoReturn:
+def _tell(
+    failed: Sequence[int], processes: Sequence["subprocess.Popen[bytes]"], folder: Path, machine: Machine
+) -> NoReturn:
     """Leave as the process did that ended first for a reason of its own, after saying what it said."""
-    codes = {rank: processes[rank].returncode for rank in failed}
-    own = [rank for rank in failed if codes[rank] != LOST] or failed
-    rank = 0 if codes.get(0) == codes[own[0]] else own[0]  # what the first one said is on the terminal already
-    code = codes[rank]
+    codes = {local: processes[local].returncode for local in failed}
+    own = [local for local in failed if codes[local] != LOST] or failed
+    local = 0 if codes.get(0) == codes[own[0]] else own[0]  # what the first one said is on the terminal already
+    code = codes[local]
     if code == LOST or code < 0:
         *_, said = ["", *(folder / str(failed[-1])).read_text(encoding="utf-8", errors="replace").splitlines()]
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"lost the others ({said})"
         raise UserError(
-            f"process {rank + 1} of {len(processes)} {how}. What was finished is whole; run the same command again, "
-            "and it goes on where it stopped."
+            f"process {machine.first + local + 1} of {machine.size} {how}. What was finished is whole; run the same "
+            "command again, and it goes on where it stopped."
         )
-    if rank > 0:
-        sys.stderr.write((folder / str(rank)).read_text(encoding="utf-8", errors="replace"))
+    if machine.first + local > 0:
+        sys.stderr.write((folder / str(local)).read_text(encoding="utf-8", errors="replace"))
     raise SystemExit(code)

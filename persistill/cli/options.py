@@ -79,6 +79,17 @@ Devices = Annotated[
         "--devices", min=1, metavar="N", help="Work at each network on so many devices at once, with the same numbers."
     ),
 ]
+Nodes = Annotated[
+    int | None,
+    typer.Option("--nodes", min=1, metavar="N", help="Train on so many machines, on each of which this is started."),
+]
+NodeRank = Annotated[
+    int | None, typer.Option("--node-rank", min=0, metavar="0..", help="Which of --nodes this machine is, from 0.")
+]
+Rendezvous = Annotated[
+    str | None,
+    typer.Option("--rendezvous", metavar="HOST:PORT", help="Where --nodes meet: the first of them, and a free port."),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, metavar="N", help="Work at so many stages at a time, each in a process."),

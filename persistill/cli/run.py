@@ -16,8 +16,11 @@ from persistill.cli.options import (
     DryRun,
     ExecutorName,
     Export,
+    NodeRank,
+    Nodes,
     Out,
     Quick,
+    Rendezvous,
     Seeds,
     Small,
     Workers,
@@ -46,6 +49,9 @@ def run(
     auto_batch: AutoBatch = False,
     dry_run: DryRun = False,
     devices: Devices = None,
+    nodes: Nodes = None,
+    node_rank: NodeRank = None,
+    rendezvous: Rendezvous = None,
     workers: Workers = None,
     executor: ExecutorName = None,
 ) -> None:
@@ -62,7 +68,7 @@ def run(
         quick=quick,
         auto_batch=auto_batch,
         dry_run=dry_run,
-        devices=devices,
+        processes=(devices, nodes, node_rank, rendezvous),
         workers=workers,
         executor=executor,
     )
@@ -81,7 +87,7 @@ def run_named(
     quick: bool = False,
     auto_batch: bool = False,
     dry_run: bool = False,
-    devices: int | None = None,
+    processes: tuple[int | None, int | None, int | None, str | None] = (None, None, None, None),
     workers: int | None = None,
     executor: str | None = None,
 ) -> "Result | None":
@@ -99,13 +105,13 @@ def run_named(
         quick: measure without corruptions, attacks and the similarity to the teachers.
         auto_batch: take batches of a training in parts where memory runs out.
         dry_run: print the plan; nothing is returned.
-        devices: on which each network is trained at once.
+        processes: in which each network is trained at once, the arguments of ``launch.in_processes``.
         workers: stages that are worked at at the same time.
         executor: of ``executors.choose``.
     """
     changed = recipe_changes(changes, seeds, export)
     if not dry_run:
-        launch.in_processes(devices)
+        launch.in_processes(*processes)
     with quiet_start():
         from persistill.cli import run_recipe  # noqa: PLC0415 - torch is slow to import
     recipe = recipe_files.read(name, changed, small=small, quick=quick)

@@ -1,11 +1,17 @@
 """From the place of a process among others to ranks that can talk to each other."""
 
+import datetime as dt
+
 import torch
 from torch import distributed
 
-from persistill.errors import RankLostError, UserError
+from persistill.errors import RankLostError, UserError, first_line
 from persistill.ranks import Ranks
 from persistill.utils.process_place import Place, find_place
+from persistill.utils.stop_signals import ended_at_once
+
+_MEETING = dt.timedelta(minutes=10)
+"""For which the processes of one machine wait for those of another to be started."""
 
 
 def own_device(device: str, place: Place | None) -> str:
@@ -52,11 +58,21 @@ def join(device: str) -> Ranks:
         raise UserError("this build of torch has no torch.distributed, which several devices need; install another.")
     if own.type == "cuda":
         torch.cuda.set_device(own)
-    if not distributed.is_initialized():
-        try:
-            distributed.init_process_group(
-                "gloo", init_method=f"tcp://{place.address}:{place.port}", rank=place.rank, world_size=place.size
-            )
-        except RuntimeError as error:
-            raise RankLostError(f"the processes of this training did not find each other ({error})") from error
-    return Ranks(place.rank, place.size, own)
+    with ended_at_once():
+        if not distributed.is_initialized():
+            _meet(place)
+        return Ranks(place.rank, place.size, own)
+
+
+def _meet(place: Place) -> None:
+    url = f"tcp://{place.address}:{place.port}"
+    try:
+        distributed.init_process_group(
+            "gloo", init_method=url, rank=place.rank, world_size=place.size, timeout=_MEETING
+        )
+    except (RuntimeError, ValueError) as error:  # the latter of a host that nobody knows
+        raise RankLostError(
+            f"{place.size} processes were to meet at {place.address}:{place.port}, and did not within "
+            f"{_MEETING.total_seconds() / 60:.0f} minutes, or could not ({first_line(error)}). Where several machines "
+            "train together, all need the same --nodes, --devices and --rendezvous, and must reach that address"
+        ) from error

@@ -93,6 +93,13 @@ def stop_between_steps() -> Iterator[Callable[[], int]]:
 
 
 @contextlib.contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Let a signal end the process inside, where nothing can be lost and compiled code waits, which hears nothing."""
+    with _handlers(signal.SIG_DFL):
+        yield
+
+
+@contextlib.contextmanager
 def handlers_kept() -> Iterator[None]:
     """Give the handlers of before back at the end, whatever a library puts in their place meanwhile."""
     before: dict[int, Any] = {}
@@ -107,7 +114,7 @@ def handlers_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[dict[int, Any]]:
+def _handlers(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[dict[int, Any]]:
     """Put a handler in place of the usual ones, and give those back at the end: a program's own are left alone."""
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():

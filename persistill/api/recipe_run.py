@@ -75,11 +75,7 @@ def run(
     ranks = join(device)
     if ranks.size > 1:
         device = str(ranks.device)
-        if auto_batch or executor not in (None, "local") or (workers or 1) > 1:
-            raise UserError(
-                f"{ranks.size} processes train together here, which goes with neither --auto-batch nor --workers nor "
-                "--executor. In place of the first, set train.accumulate, the parts of a batch."
-            )
+        refuse_beside_ranks(ranks.size, executor, workers, auto_batch=auto_batch)
     if not ranks.leads:
         return Result(follow(lambda: Pipeline(recipe, out, device=device, splits=splits, ranks=ranks), ranks))
     with watched(progress) as bars, chosen_executor(executor, workers, device, memory) as chosen:
@@ -96,3 +92,22 @@ def run(
         folder = pipeline.run(chosen)
         ranks.from_leader(folder.path)
     return Result(folder.path)
+
+
+def refuse_beside_ranks(size: int, executor: str | None, workers: int | None, *, auto_batch: bool = False) -> None:
+    """See that nothing is asked for beside processes that train together and does not go with them.
+
+    Args:
+        size: how many processes there are.
+        executor: as of ``run``.
+        workers: likewise.
+        auto_batch: likewise.
+
+    Raises:
+        UserError: if it does not.
+    """
+    if auto_batch or executor not in (None, "local") or (workers or 1) > 1:
+        raise UserError(
+            f"{size} processes train together here, which goes with neither --auto-batch nor --workers nor --executor. "
+            "In place of the first, set train.accumulate, the parts of a batch."
+        )

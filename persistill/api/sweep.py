@@ -9,10 +9,19 @@ from persistill.api import recipe_files
 from persistill.api.progress_bars import watched
 from persistill.api.result import Result
 from persistill.errors import UserError
+from persistill.utils.process_place import find_place
 
 if TYPE_CHECKING:
     from persistill.config import Recipe
     from persistill.utils.progress import Progress
+
+
+SHARED = (
+    "A sweep trains many networks, each on one device: start it once, with --workers N for several at a time, or with "
+    "--executor ray for several machines. To train one network on several devices, give values that were found to "
+    "persistill run with --set, and --devices N."
+)
+"""What to do in place of a sweep on several devices."""
 
 
 class Sweep:
@@ -109,7 +118,8 @@ def sweep(
         executor: "processes" or "ray".
 
     Raises:
-        UserError: if the recipe does not take the values, or no trial comes to an end.
+        UserError: if the recipe does not take the values, no trial comes to an end, or this is one of several processes
+            that torchrun or srun started.
     """
     from persistill import report  # noqa: PLC0415 - matplotlib is slow to import
     from persistill.config import Recipe  # noqa: PLC0415 - torch is slow to import
@@ -117,6 +127,10 @@ def sweep(
     from persistill.pipeline.sweep.space import parse_dimension  # noqa: PLC0415
     from persistill.pipeline.sweep.trials import Sweep as Trials  # noqa: PLC0415
 
+    if (place := find_place()) is not None:
+        raise UserError(
+            f"this is one of {place.size} processes that torchrun or srun started, each for a sweep. {SHARED}"
+        )
     if isinstance(recipe, Recipe):
         recipe = recipe_files.changed(recipe, changes or {}, small=small, quick=quick)
     else:

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from persistill.cli import launch
 from persistill.cli.console import console, quiet_start
 from persistill.cli.options import parse_changes, parse_formats, parse_seeds, parse_size, place_of_runs
 
 if TYPE_CHECKING:
     from persistill.api.distillation import Plan
+    from persistill.config import Recipe
     from persistill.pipeline.cost_estimate import Estimate
+    from persistill.ranks import Ranks
 
 SUMMARY = "Distill a student from a folder of images and the names of two networks."
 EXAMPLES = (
@@ -20,6 +23,7 @@ EXAMPLES = (
         "--student timm/mobilenetv3_small_100 --student-initial pretrained"
     ),
     "persistill distill --data digits --teacher wrn-16-2 --student resnet-8 --method kd --method sp --dry-run",
+    "persistill distill --data images --teacher timm/resnet50 --student resnet-8 --devices 8",
     "persistill distill --data boxes --teacher retinanet:timm/resnet18 --student retinanet:resnet-8 --method sekd",
 )
 _CHOICES, _RUN = "Choices", "Run"
@@ -168,6 +172,45 @@ def distill(
     device: Annotated[
         str, typer.Option("--device", rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:0 or mps.")
     ] = "auto",
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            "--devices",
+            min=1,
+            metavar="N",
+            rich_help_panel=_RUN,
+            help="Train each network on so many devices at once, with the same numbers.",
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--nodes",
+            min=1,
+            metavar="N",
+            rich_help_panel=_RUN,
+            help="Train on so many machines, on each of which this is started.",
+        ),
+    ] = None,
+    node_rank: Annotated[
+        int | None,
+        typer.Option(
+            "--node-rank",
+            min=0,
+            metavar="0..",
+            rich_help_panel=_RUN,
+            help="Which of --nodes this machine is, from 0.",
+        ),
+    ] = None,
+    rendezvous: Annotated[
+        str | None,
+        typer.Option(
+            "--rendezvous",
+            metavar="HOST:PORT",
+            rich_help_panel=_RUN,
+            help="Where --nodes meet: the first of them, and a free port.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -207,8 +250,18 @@ def distill(
     time, memory and disk that is measured on a few steps; nothing is asked. What is not stated is chosen, and the plan
     says what and why. Interrupted and run again, it goes on where it stopped.
     """
+    if not dry_run:
+        launch.in_processes(devices, nodes, node_rank, rendezvous)
     with quiet_start():
         from persistill.api import distillation  # noqa: PLC0415 - torch is slow to import
+        from persistill.api.recipe_run import refuse_beside_ranks  # noqa: PLC0415
+        from persistill.training.process_group import join  # noqa: PLC0415
+    ranks = join(device)
+    if ranks.size > 1:
+        refuse_beside_ranks(ranks.size, executor, workers)
+    if not ranks.leads:  # the first one plans, and says all that is to be said
+        _run_along(ranks, out, device)
+        return
     if save_recipe is not None:
         distillation.new_file(save_recipe)
     with console.status("looking at the images and the networks"):
@@ -233,14 +286,18 @@ def distill(
             export=export,
             changes=parse_changes(changes),
             out=out,
-            device=device,
+            device=str(ranks.device) if ranks.size > 1 else device,
         )
     costs = _print_plan(plan)
+    if ranks.size > 1:
+        console.print(f"That is for one device. Each network is trained by {ranks.size} together.")
     if save_recipe is not None:
         console.print(f"Wrote {plan.save(save_recipe)}. Edit it, then: persistill run {save_recipe}")
     if dry_run:
+        ranks.from_leader(None)
         return
     plan.require_space(costs)
+    ranks.from_leader(plan.recipe)
     console.print()
     from persistill.api.progress_bars import Bars  # noqa: PLC0415
     from persistill.cli.run_recipe import print_result  # noqa: PLC0415
@@ -248,6 +305,16 @@ def distill(
     with Bars(console) as bars:
         result = plan.run(bars, workers=workers, executor=executor, memory=costs.memory)
     print_result(result, out)
+
+
+def _run_along(ranks: "Ranks", out: Path, device: str) -> None:
+    """Train what the first process has planned, together with it; nothing if it only plans."""
+    from persistill.api.recipe_run import run  # noqa: PLC0415
+    from persistill.utils.progress import Silent  # noqa: PLC0415
+
+    recipe: Recipe | None = ranks.from_leader(None)
+    if recipe is not None:
+        run(recipe, out=out, device=device, progress=Silent())
 
 
 def _print_plan(plan: "Plan") -> "Estimate":

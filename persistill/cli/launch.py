@@ -29,6 +29,8 @@ LOST = 76
 """Exit code of a process that ends because another one did, which is the one to be told of."""
 _LAUNCHER = "PERSISTILL_LAUNCHER"
 """The variable that holds, in each of the processes, the file that ends with the command that started them."""
+_LAST_WORD = "PERSISTILL_LAST_WORD"
+"""The variable that holds the path of a file for why a process has lost the others."""
 _SECONDS, _GRACE, _PATIENCE = 0.1, 20.0, 120.0
 
 
@@ -79,8 +81,8 @@ def launched() -> bool:
 
 def note_lost(error: RankLostError) -> None:
     """In a process that ``--devices`` started: leave word of why it ends, for where no other has a better reason."""
-    if os.environ["RANK"] != "0":  # whose words go to the terminal at once
-        sys.stderr.write(f"{first_line(error)}\n")
+    with Path(os.environ[_LAST_WORD]).open("a", encoding="utf-8") as word:
+        word.write(f"{first_line(error)}\n")
 
 
 def end_with_launcher() -> None:
@@ -133,7 +135,12 @@ def _started(machine: Machine, arguments: Sequence[str], folder: Path) -> Iterat
                 processes.append(
                     subprocess.Popen(  # noqa: S603 - this interpreter, and our own command line
                         [sys.executable, "-P", "-m", "persistill", *arguments],
-                        env={**environment, "RANK": str(rank), "LOCAL_RANK": str(local)},
+                        env={
+                            **environment,
+                            "RANK": str(rank),
+                            "LOCAL_RANK": str(local),
+                            _LAST_WORD: str(folder / f"{local}.lost"),
+                        },
                         stdin=None if first else subprocess.DEVNULL,
                         stdout=None if first else subprocess.DEVNULL,
                         stderr=None if first else said,
@@ -194,8 +201,11 @@ def _tell(
     local = 0 if codes.get(0) == codes[own[0]] else own[0]  # what the first one said is on the terminal already
     code = codes[local]
     if code == LOST or code < 0:
-        *_, said = ["", *(folder / str(failed[-1])).read_text(encoding="utf-8", errors="replace").splitlines()]
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"lost the others ({said})"
+        how = (
+            f"was ended by {signal.Signals(-code).name}"
+            if code < 0
+            else f"lost the others ({(folder / f'{local}.lost').read_text(encoding='utf-8').strip()})"
+        )
         raise UserError(
             f"process {machine.first + local + 1} of {machine.size} {how}. What was finished is whole; run the same "
             "command again, and it goes on where it stopped."

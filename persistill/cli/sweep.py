@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from persistill.api.sweep import SHARED
 from persistill.cli.console import console, quiet_start
 from persistill.cli.options import Changes, Device, Out, Quick, Seeds, Small, Workers, recipe_changes
+from persistill.errors import UserError
 
 SUMMARY = "Vary settings of a recipe, and run the best on validation images whole."
 EXAMPLES = (
@@ -46,6 +48,8 @@ def sweep(
     executor: Annotated[
         str | None, typer.Option("--executor", metavar="processes|ray", help="Where stages are worked at.")
     ] = None,
+    devices: Annotated[int | None, typer.Option("--devices", hidden=True)] = None,
+    nodes: Annotated[int | None, typer.Option("--nodes", hidden=True)] = None,
 ) -> None:
     """Vary settings of a recipe, compare trials on validation images, and run the best one whole.
 
@@ -54,6 +58,8 @@ def sweep(
     report and export included. Interrupted and run again, the sweep goes on where it stopped; with more --trials it
     adds some.
     """
+    if devices is not None or nodes is not None:
+        raise UserError(f"--devices and --nodes are not for sweeps. {SHARED}")
     with quiet_start():
         from persistill.api.progress_bars import Bars  # noqa: PLC0415 - torch is slow to import
         from persistill.api.sweep import sweep as run_sweep  # noqa: PLC0415

@@ -1,7 +1,9 @@
 """--devices: real processes that train together, stop together, and end with one of them."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,9 @@ from shared_stages import content, worked
 
 from persistill.api import recipe_files
 from persistill.cli import entry_point, launch
+from persistill.cli.distill import distill
+from persistill.cli.machine import Machine, find_machine
+from persistill.cli.sweep import sweep
 from persistill.errors import RankLostError, UserError
 from persistill.pipeline import Pipeline
 from persistill.run_folder import RunFolder
@@ -30,9 +35,14 @@ recipe = Recipe(
 """
 
 
-def started(root: Path, *options: str) -> subprocess.Popen:
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return found.getsockname()[1]
+
+
+def started(root: Path, *options: str, command: str = "run alone.py") -> subprocess.Popen:
     (root / "alone.py").write_text(RECIPE)
-    command = [sys.executable, "-m", "persistill", "run", "alone.py", "--device", "cpu", "--out", "runs", *options]
+    command = [sys.executable, "-m", "persistill", *command.split(), "--device", "cpu", "--out", "runs", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     return subprocess.Popen(
         command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -137,22 +147,20 @@ def test_where_all_have_lost_the_others_it_is_said_why(
     monkeypatch.setattr(entry_point, "app", lose)
     monkeypatch.setattr(launch, "end_with_launcher", lambda: None)
     monkeypatch.setenv(launch._LAUNCHER, "99")
-    for rank in range(2):
-        monkeypatch.setenv("RANK", str(rank))
-        with pytest.raises(SystemExit) as left:
-            entry_point.main(["run", "kd_digits"])
-        (tmp_path / str(rank)).write_text(capsys.readouterr().err)
+    monkeypatch.setenv(launch._LAST_WORD, str(tmp_path / "0.lost"))
+    with pytest.raises(SystemExit) as left:
+        entry_point.main(["run", "kd_digits"])
     assert left.value.code == launch.LOST
-    assert (tmp_path / "0").read_text() == ""
+    assert capsys.readouterr().err == ""
     ended = [SimpleNamespace(returncode=launch.LOST)] * 2
-    with pytest.raises(UserError, match=r"process 1 of 2 lost the others \(they did not find each other \(no int"):
-        launch._tell([0, 1], ended, tmp_path)
+    with pytest.raises(UserError, match=r"process 3 of 4 lost the others \(they did not find each other \(no int"):
+        launch._tell([0, 1], ended, tmp_path, Machine(2, 2, 1, "node1", 29500))
 
 
 def test_windows_is_refused_before_anything_is_started() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "name", "nt")
-        with pytest.raises(UserError, match="--devices needs Linux or macOS"):
+        with pytest.raises(UserError, match="--devices and --nodes need Linux or macOS"):
             launch.in_processes(2)
 
 
@@ -164,5 +172,100 @@ def test_devices_are_those_that_torchrun_started(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MASTER_ADDR", "there")
     launch.in_processes(None)
     launch.in_processes(2)
+    launch.in_processes(2, 2)
     with pytest.raises(UserError, match=r"--devices 4 was given to a command that was started as 4 processes, 2 on"):
         launch.in_processes(4)
+    for nodes, node_rank in ((4, None), (2, 0)):
+        with pytest.raises(UserError, match=rf"--nodes {nodes} was given to a command that was started as 4 processes"):
+            launch.in_processes(None, nodes, node_rank)
+
+
+def test_machines_are_told_apart_and_know_where_they_meet() -> None:
+    assert find_machine(8, 2, 1, "[::1]:29500") == Machine(8, 2, 1, "::1", 29500)
+    assert (find_machine(8, 2, 1, "node1:29500").first, find_machine(8, 2, 1, "node1:29500").size) == (8, 16)
+    for given, said in (
+        ((2, 1, 1, None), "add --nodes N"),
+        ((2, 1, None, "node1:29500"), "add --nodes N"),
+        ((1, 2, None, "node1:29500"), "--node-rank 0 on the first to --node-rank 1 on the last"),
+        ((1, 2, 0, None), "--rendezvous HOST:PORT"),
+        ((1, 2, 2, "node1:29500"), "counted from 0 to 1"),
+        ((1, 2, 0, "node1"), "is no address"),
+        ((1, 2, 0, "node1:0"), "is no address"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            find_machine(*given)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="asks /proc who was started")
+def test_two_machines_train_together_and_end_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+
+    meet = f"--nodes=2 --rendezvous=127.0.0.1:{free_port()}".split()
+    machines = [started(tmp_path, *meet, f"--node-rank={number}") for number in (0, 1)]
+    wait_for_epochs(machines[0], tmp_path, 2)
+    os.kill(rank_of(machines[1], 1), signal.SIGKILL)
+    said = [machine.communicate(timeout=300)[1] for machine in machines]
+    assert "process 2 of 2 was ended by SIGKILL" in said[1]
+    assert "process 1 of 2 lost the others (another process of this training has ended" in said[0]
+    assert [machine.returncode for machine in machines] == [2, 2]
+    assert [errors.splitlines()[0] for errors in said] == [
+        "machine 1 of 2 waits for the others",
+        "machine 2 of 2 trains along with machine 1, which tells how it goes",
+    ]
+
+
+def test_a_process_that_waits_for_the_others_ends_with_the_command(tmp_path: Path) -> None:
+    """Its wait is in compiled code, which hears no Python handler."""
+    (tmp_path / "alone.py").write_text(RECIPE)
+    reads, writes = os.pipe()
+    with socket.create_server(("127.0.0.1", 0)) as meeting:
+        place = {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2, "MASTER_PORT": meeting.getsockname()[1]}
+        environment = {
+            **os.environ,
+            **{name: str(value) for name, value in place.items()},
+            "MASTER_ADDR": "127.0.0.1",
+            launch._LAUNCHER: str(reads),
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        }
+        command = [sys.executable, "-m", "persistill", "run", "alone.py", "--device", "cpu"]
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, pass_fds=[reads]) as process:
+            meeting.settimeout(300)
+            asked, _ = meeting.accept()  # and never answered
+            os.close(reads)
+            os.close(writes)
+            assert process.wait(30) == -signal.SIGTERM
+            asked.close()
+
+
+def test_a_distillation_is_planned_once_and_trained_by_all(tmp_path: Path) -> None:
+    what = "--data digits --teacher resnet-8 --student resnet-8 --seeds 0 --set data.train=120 --set data.test=30"
+    options = f"{what} --epochs 200 --batch-size 33 --devices 2 --quick".split()
+    process = started(tmp_path, *options, command="distill")
+    wait_for_epochs(process, tmp_path, 2)
+    process.terminate()
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 143, errors
+    assert output.count("In all about") == 1
+    assert output.count("Each network is trained by 2 together") == 1
+
+
+def test_processes_beside_one_that_only_plans_do_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = []
+    ranks = SimpleNamespace(size=2, leads=False, from_leader=told.append)
+    monkeypatch.setattr("persistill.training.process_group.join", lambda _: ranks)
+    distill("digits", "resnet-8", "resnet-8", out=tmp_path, dry_run=True)
+    assert told == [None]
+    with pytest.raises(UserError, match="2 processes train together here, which goes with neither"):
+        distill("digits", "resnet-8", "resnet-8", out=tmp_path, workers=2, dry_run=True)
+    assert not any(tmp_path.iterdir())
+
+
+def test_sweeps_are_for_one_device_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--devices and --nodes are not for sweeps.*--workers N"):
+        sweep("kd_digits", ["train.lr=log(0.01, 0.3)"], devices=2, out=tmp_path)
+    for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "MASTER_ADDR": "there", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(
+        UserError, match=r"one of 4 processes that torchrun or srun started, each for a sweep.*--workers"
+    ):
+        sweep("kd_digits", ["train.lr=log(0.01, 0.3)"], out=tmp_path)

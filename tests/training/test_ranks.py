@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from persistill.ranks import Ranks
 from persistill.run_folder import DIVERGED
 
 ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 1200
+"""For all trainings of one number of processes; they take one, on two idle cores."""
 STOPPED = {"stopped early": 2, "stopped late": 4}
 
 
@@ -49,9 +52,29 @@ def in_processes(root: Path, size: int, plan: list[dict]) -> list[dict]:
         )
         for rank in range(size)
     ]
-    said = [process.communicate()[1] for process in started]
+    said = await_ends(started, SECONDS)
     assert [process.returncode for process in started] == [0] * size, said[0] + said[-1]
     return [torch.load(root / f"{size}-{rank}.pt", weights_only=False) for rank in range(size)]
+
+
+def await_ends(started: list[subprocess.Popen], seconds: float) -> list[str]:
+    """What processes said, once all have ended; those that wait for each other forever are ended."""
+    deadline = time.monotonic() + seconds
+    try:
+        return [process.communicate(timeout=max(0.0, deadline - time.monotonic()))[1] for process in started]
+    except subprocess.TimeoutExpired:
+        running = [rank for rank, process in enumerate(started) if process.poll() is None]
+        for process in started:
+            process.kill()
+        said = "\n".join(process.communicate()[1] for process in started)
+        pytest.fail(f"after {seconds:g} s ranks {running} of {len(started)} were still at work; they said: {said}")
+
+
+def test_processes_that_wait_for_each_other_are_not_waited_for_forever():
+    waiting = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], stderr=subprocess.PIPE, text=True)
+    with pytest.raises(pytest.fail.Exception, match=r"after 0\.1 s ranks \[0\] of 1 were still at work"):
+        await_ends([waiting], 0.1)
+    assert waiting.returncode == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")

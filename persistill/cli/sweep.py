@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from persistill.api.sweep import SHARED
 from persistill.cli.console import console, quiet_start
 from persistill.cli.options import Changes, Device, Out, Quick, Seeds, Small, Workers, recipe_changes
 from persistill.errors import UserError
@@ -59,6 +58,8 @@ def sweep(
     adds some.
     """
     if devices is not None or nodes is not None:
+        from persistill.api.sweep import SHARED  # noqa: PLC0415 - numpy is slow to import
+
         raise UserError(f"--devices and --nodes are not for sweeps. {SHARED}")
     with quiet_start():
         from persistill.api.progress_bars import Bars  # noqa: PLC0415 - torch is slow to import

@@ -71,7 +71,8 @@ def await_ends(started: list[subprocess.Popen], seconds: float) -> list[str]:
 
 
 def test_processes_that_wait_for_each_other_are_not_waited_for_forever():
-    waiting = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], stderr=subprocess.PIPE, text=True)
+    code = "import time; time.sleep(300)"
+    waiting = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     with pytest.raises(pytest.fail.Exception, match=r"after 0\.1 s ranks \[0\] of 1 were still at work"):
         await_ends([waiting], 0.1)
     assert waiting.returncode == -signal.SIGKILL

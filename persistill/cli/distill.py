@@ -307,7 +307,7 @@ def distill(
     print_result(result, out)
 
 
-def _run_along(ranks: "Ranks", out: Path, device: str) -> None:
+def _run_along(ranks: "Ranks", out: str, device: str) -> None:
     """Train what the first process has planned, together with it; nothing if it only plans."""
     from persistill.api.recipe_run import run  # noqa: PLC0415
     from persistill.utils.progress import Silent  # noqa: PLC0415

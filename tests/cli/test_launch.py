@@ -206,7 +206,7 @@ def test_two_machines_train_together_and_end_together(tmp_path: Path, monkeypatc
     os.kill(rank_of(machines[1], 1), signal.SIGKILL)
     said = [machine.communicate(timeout=300)[1] for machine in machines]
     assert "process 2 of 2 was ended by SIGKILL" in said[1]
-    assert "process 1 of 2 lost the others (another process of this training has ended" in said[0]
+    assert "process 1 of 2 lost the others (another process of this run has ended" in said[0]
     assert [machine.returncode for machine in machines] == [2, 2]
     assert [errors.splitlines()[0] for errors in said] == [
         "machine 1 of 2 waits for the others",

@@ -18,7 +18,7 @@ from persistill.structures import Batch, share
 
 _AHEAD = 2
 _EXPECTED = 8
-"""Batches, this one included, of which images far away are told before."""
+"""Batches, the next one included, of which sources far away are told before."""
 _ORDER, _AUGMENT = 0, 1
 
 Transform = Callable[[Tensor, int], Tensor]
@@ -147,7 +147,8 @@ class Loader:
         try:
             ahead: deque[Future[Batch]] = deque()
             for step in steps:
-                self._images.expect(order[step * self._batch_size : (step + _EXPECTED) * self._batch_size])
+                under_way = max(start, step - _AHEAD) * self._batch_size
+                self._images.expect(order[under_way : (step + _EXPECTED) * self._batch_size])
                 ahead.append(pool.submit(self._batch, order, number, step))
                 if len(ahead) > _AHEAD:
                     yield ahead.popleft().result()

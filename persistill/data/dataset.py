@@ -55,7 +55,7 @@ class ImageDataset(ABC):
         """Fetch meanwhile what images that are asked for next need, where they are far away.
 
         Args:
-            index: (n,) int64 positions, in the order in which they are asked for, on the CPU.
+            index: (n,) int64 positions, those asked for now included, in this order, on the CPU.
         """
 
     @property

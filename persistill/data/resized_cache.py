@@ -1,9 +1,12 @@
 """Images that were decoded once and are kept at the size in which networks see them, on disk."""
 
+import contextlib
 import hashlib
 import json
+import platform
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +33,9 @@ FOLDER = ".resized"
 
 _FORMAT = 1
 _CHUNK = 256  # images
-_IMAGES, _MASKS, _ABOUT = "images.npy", "masks.npy", "files.json"
+_IMAGES, _MASKS, _ABOUT, _CHECKED = "images.npy", "masks.npy", "files.json", "checked.json"
+_TRUSTED = 3600
+"""Seconds for which a process believes that another one of this machine has read the files through."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -151,12 +156,14 @@ def _kept(images: ImageDataset, folder: Path, name: str, progress: Progress) -> 
     if (problem := _problem(folder)) is not None:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-        (folder / _ABOUT).unlink(missing_ok=True)
+        for file in (_ABOUT, _CHECKED):
+            (folder / file).unlink(missing_ok=True)
         _require_room(folder, sum(int(np.prod(shape)) for shape in shapes.values()))
         progress.start(f"bringing {name} images to {size[0]} x {size[1]}{problem}", count * len(shapes))
         for file, shape in shapes.items():
             write_array(folder / file, _decoded(images, masks=file == _MASKS, progress=progress), shape, "uint8")
         write_json(folder / _ABOUT, {file: file_hashes.of_file(folder / file) for file in shapes})
+        _note_checked(folder, [*shapes])
         progress.finish()
     arrays = [open_array(folder / file, shape, "uint8") for file, shape in shapes.items()]
     rows = np.arange(count)
@@ -169,15 +176,42 @@ def _problem(folder: Path) -> str | None:
     """Why what is kept is not believed, in words that go on; None if it is."""
     if not (folder / _ABOUT).is_file():
         return ""
-    for file, (size, digest) in read_json(folder / _ABOUT).items():
+    about = read_json(folder / _ABOUT)
+    if _was_checked(folder, [*about]):
+        return None
+    for file, (size, digest) in about.items():
         if (difference := file_hashes.difference(folder / file, size, digest)) is not None:
             return f" again, for {folder.name}/{file} is damaged: {difference}"
+    _note_checked(folder, [*about])
     return None
+
+
+def _note_checked(folder: Path, files: Sequence[str]) -> None:
+    """Tell other processes that files are what they were: workers and ranks begin together, and each would hash all."""
+    states = {file: _state(folder / file) for file in files}
+    with contextlib.suppress(OSError):  # where nothing can be written, each looks for itself
+        write_json(folder / _CHECKED, {"machine": platform.node(), "time": time.time(), "states": states})
+
+
+def _was_checked(folder: Path, files: Sequence[str]) -> bool:
+    """Whether a process of this machine has lately found files to be what they were, and nobody wrote to them since."""
+    try:
+        noted = read_json(folder / _CHECKED)
+        lately = noted["machine"] == platform.node() and 0 <= time.time() - noted["time"] < _TRUSTED
+        return lately and all(noted["states"][file] == _state(folder / file) for file in files)
+    except (UserError, OSError, KeyError, TypeError):
+        return False
+
+
+def _state(file: Path) -> list[int]:
+    found = file.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
 
 
 def _decoded(images: ImageDataset, *, masks: bool, progress: Progress) -> Iterator[Pixels]:
     for start in range(0, len(images), _CHUNK):
         index = torch.arange(start, min(start + _CHUNK, len(images)))
+        images.expect(torch.arange(start, min(start + 2 * _CHUNK, len(images))))
         if masks:
             targets = images.fetch_targets(index)
             yield targets.masked_fill(targets == IGNORE_INDEX, IGNORED).to(torch.uint8).cpu().numpy()

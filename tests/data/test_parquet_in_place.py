@@ -1,8 +1,10 @@
 """Parquet files that are read where they lie, and the order of training that goes by their row groups."""
 
+import os
 from collections import Counter
 
 import numpy as np
+import platformdirs
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +15,7 @@ from made_up_images import encoded, make_image, write_folder, write_parquet
 from persistill.config import Data
 from persistill.data import InMemoryDataset, Loader, load, load_boxes, splits_reader
 from persistill.data.shuffling import shuffled
-from persistill.data.sources import row_groups
+from persistill.data.sources import known_headers, row_groups
 from persistill.data.sources.base import Blocks
 from persistill.data.sources.row_groups import RowGroups
 from persistill.data.sources.shard_file import local_shards
@@ -165,6 +167,21 @@ def test_masks(tmp_path, monkeypatch):
     assert torch.equal(copied.train.fetch_targets(index), in_place.train.fetch_targets(index))
     assert in_place.train.blocks.numbers.max() == 7
     assert "read in place" in in_place.notes[0]
+
+
+def test_headers_of_large_sets_are_kept_until_a_file_changes(folder, small_buffer, reads, monkeypatch, tmp_path):
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    settings = Data(source=str(folder), parquet="in_place", validation=10)
+    load(settings)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(known_headers, "LARGE", 1)
+    first = load(settings)
+    reads.clear()
+    assert load(settings).fingerprint == first.fingerprint
+    assert not reads
+    os.utime(folder / "train-0.parquet")
+    assert load(settings).fingerprint == first.fingerprint
+    assert {name.rpartition("/")[2] for name, _ in reads} == {"train-0.parquet"}  # what all of this part are called
 
 
 def test_rows_that_name_files_and_empty_rows(tmp_path):

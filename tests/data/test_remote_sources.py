@@ -279,8 +279,8 @@ def test_settings_that_do_not_go_with_urls(tars, parquet, memory):
 
 
 def test_row_groups_are_fetched_before_they_are_needed_and_memory_stays_bounded(parquet, memory, monkeypatch):
-    held, waited = [], []
-    table = RowGroups._table
+    held, waited, fetched = [], [], []
+    table, read = RowGroups._table, RowGroups._read
 
     def counted(self, group):
         ahead = threading.current_thread().name.startswith("persistill-ahead")
@@ -292,11 +292,25 @@ def test_row_groups_are_fetched_before_they_are_needed_and_memory_stays_bounded(
 
     train = load(Data(source=memory(parquet), validation=10)).train
     monkeypatch.setattr(RowGroups, "_table", counted)
+    monkeypatch.setattr(RowGroups, "_read", lambda self, group: fetched.append(group) or read(self, group))
     batches = epoch(train)
     assert len(batches) > 10
     groups = len(set(train.blocks.numbers.tolist()))
     assert max(held) <= train._source._groups._capacity
     assert len(waited) < groups  # without help each is waited for, some twice
+    assert len(fetched) <= 1.3 * groups
+
+
+def test_a_rank_fetches_its_own_images_of_tar_files(tars, server):
+    train = load(Data(source=f"{server.url}/tars/train-{{000..002}}.tar", validation=4)).train
+    sent = []
+    for share in ((0, 1), (0, 2), (1, 2)):
+        server.sent = 0
+        statistics = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+        list(Loader(train, {}, batch_size=2, shuffle_seed=0, share=share, **statistics).epoch(1))
+        sent.append(server.sent)
+    assert sent[0] == sent[1] + sent[2]
+    assert 0.4 < sent[1] / sent[0] < 0.6
 
 
 def test_large_images_in_tar_files_are_searched_and_not_read_through(tmp_path, server, monkeypatch):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from made_up_images import encoded, make_image, write_folder
@@ -8,6 +10,7 @@ from persistill.data.dataset import StreamedImages
 from persistill.data.resized_cache import ResizedDataset
 from persistill.errors import UserError
 from persistill.pipeline import Pipeline
+from persistill.utils import file_hashes
 from persistill.utils.progress import Silent
 
 SPLITS = ("train", "validation", "test")
@@ -83,6 +86,38 @@ def test_what_is_damaged_is_made_again(splits, tmp_path, damage):
     found = keep_resized(splits, tmp_path, progress)
     assert torch.equal(everything(found.test), everything(splits.test))
     assert sum("again, for" in stage and "is damaged" in stage for stage in told) == 3
+
+
+def test_files_are_hashed_by_one_of_the_processes_that_begin_together(splits, tmp_path, monkeypatch):
+    hashed = []
+    digest = file_hashes.hashlib.file_digest
+
+    def counted(file, kind):
+        hashed.append(file.name)
+        return digest(file, kind)
+
+    monkeypatch.setattr(file_hashes.hashlib, "file_digest", counted)
+
+    def in_another_process():
+        monkeypatch.setattr(file_hashes, "_known", {})
+        hashed.clear()
+        kept(splits, tmp_path)
+        return len(hashed)
+
+    assert in_another_process() == 3
+    assert in_another_process() == 0
+    monkeypatch.setattr(resized_cache, "_TRUSTED", 0)  # an hour later
+    assert in_another_process() == 3
+    monkeypatch.setattr(resized_cache, "_TRUSTED", 3600)
+    assert in_another_process() == 0
+    monkeypatch.setattr(resized_cache.platform, "node", lambda: "another machine")
+    assert in_another_process() == 3
+    for file in (tmp_path / resized_cache.FOLDER).glob("*/images.npy"):
+        os.utime(file)
+    assert in_another_process() == 3
+    for file in (tmp_path / resized_cache.FOLDER).glob("*/checked.json"):
+        file.write_text("[]")
+    assert in_another_process() == 3
 
 
 def test_an_interruption_leaves_nothing_that_is_believed(splits, tmp_path, monkeypatch):

@@ -17,6 +17,9 @@ from persistill.utils.atomic_io import atomic
 from persistill.utils.image_reader import Header, read_header
 from persistill.utils.preprocessing import DEFAULT, require_range
 
+LARGE = 2**30
+"""Bytes of Parquet files from which on what was learned of the images in them is kept."""
+
 _GRAY, _DEEP = 1, 2
 _FORMAT = 1
 
@@ -130,7 +133,10 @@ def header_of(
 
 
 def kept_headers(files: Sequence[ShardFile], column: str, count: int) -> KnownHeaders:
-    """What is known of the images in a column of Parquet files; it is kept if all of them are far away.
+    """What is known of the images in a column of Parquet files.
+
+    It is kept for other processes and the next run where all files are far away, or so large that reading them through
+    takes long.
 
     Args:
         files: at least one.
@@ -138,7 +144,8 @@ def kept_headers(files: Sequence[ShardFile], column: str, count: int) -> KnownHe
         count: of rows.
     """
     versions = [file.version for file in files]
-    if None in versions:
+    far = all(file.beside is None for file in files)
+    if None in versions or not (far or sum(file.size() for file in files) >= LARGE):
         return KnownHeaders(count)
     about = repr((_FORMAT, column, [(str(file), version) for file, version in zip(files, versions, strict=True)]))
     key = hashlib.sha256(about.encode()).hexdigest()[:32]

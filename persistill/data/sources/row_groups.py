@@ -104,14 +104,21 @@ class RowGroups:
         """Fetch the next row groups that are not there meanwhile, if they are far away.
 
         Args:
-            rows: (n,) that will be asked for next, in this order.
+            rows: (n,) that are asked for now and next, in this order.
         """
         if self._pool is None:
             return
         self._ahead = [future for future in self._ahead if not future.done()]
+        needed = dict.fromkeys(self._groups_of(rows).tolist())
         with self._lock:
-            missing = [group for group in dict.fromkeys(self._groups_of(rows).tolist()) if group not in self._held]
-        for group in missing[: AHEAD - len(self._ahead)]:
+            missing = [group for group in needed if group not in self._held]
+            # Nothing is driven out that is needed before: it would have to be fetched again.
+            done = [group for group in self._held if group not in needed]
+            room = self._capacity - len(self._held) + len(done)
+            chosen = missing[: max(0, min(AHEAD - len(self._ahead), room))]
+            for group in done[: max(0, len(self._held) + len(chosen) - self._capacity)]:
+                del self._held[group]
+        for group in chosen:
             self._ahead.append(self._pool.submit(self._table, group))
 
     def _group_of(self, row: int) -> int:

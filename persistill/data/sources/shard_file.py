@@ -24,7 +24,7 @@ class ShardFile(Protocol):
 
     @property
     def version(self) -> str | None:
-        """What changes with its content, if it is far away, so that what was learned of it is worth keeping."""
+        """What changes with its content, under which to keep what was learned of it; None if nothing is known to."""
 
     def size(self) -> int:
         """Its bytes."""
@@ -56,12 +56,10 @@ class LocalShard:
     Attributes:
         path: where it lies.
         beside: the folder of the data set.
-        version: None: what is near is looked at again.
     """
 
     path: Path
     beside: Path
-    version: None = None
 
     def __str__(self) -> str:
         return str(self.path)
@@ -70,6 +68,12 @@ class LocalShard:
     def inside(self) -> PurePosixPath:
         """Its path below the folder."""
         return PurePosixPath(self.path.relative_to(self.beside).as_posix())
+
+    @property
+    def version(self) -> str:
+        """Its bytes and the time of its last change."""
+        found = self.path.stat()
+        return f"{found.st_size} {found.st_mtime_ns}"
 
     def size(self) -> int:
         """Its bytes."""

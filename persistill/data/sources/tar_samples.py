@@ -64,8 +64,9 @@ def tar_samples(file: ShardFile, label: str | None) -> TarSamples:
     Raises:
         UserError: if it is damaged or cannot be reached, several images have one name, or a class cannot be read.
     """
-    if file.version is None:
-        return _read(file, label, headers=file.beside is None)
+    far = file.beside is None
+    if not far or file.version is None:
+        return _read(file, label, headers=far)
     about = repr((_FORMAT, str(file), file.version, label))
     key = hashlib.sha256(about.encode()).hexdigest()[:32]
     kept = Path(platformdirs.user_cache_dir("persistill")) / "tar_indexes" / f"{key}.json"

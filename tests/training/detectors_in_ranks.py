@@ -120,6 +120,7 @@ def cases() -> dict[str, tuple[str, tuple[DistillationLoss, ...], bool, dict]]:
         found[f"{head} alone, with norm"] = (head, (), True, {})
         found[f"{head} alone, in parts"] = (head, (), False, {"accumulate": 2})
     found["FCOS with DenseKD, in parts"] = ("FCOS", (detection.DenseKD(), detection.PKD()), False, {"accumulate": 2})
+    found["FCOS with DenseKD, in half precision"] = ("FCOS", (detection.DenseKD(),), True, {"precision": "bf16"})
     return found
 
 
@@ -135,4 +136,4 @@ def training(name: str) -> tuple[Detector, Criterion, list[OnlineTeacher], dict]
     with torch.no_grad():
         context = MethodContext(network.eval()(some), [teacher(some)], targets)
     criterion = Criterion(losses, task=task, contexts=[context] * len(losses))
-    return network, criterion, [OnlineTeacher(teacher.double())] * bool(losses), changes
+    return network, criterion, [OnlineTeacher(teacher)] * bool(losses), changes

@@ -18,7 +18,7 @@ import test_every_loss as every
 
 from persistill.config import Train
 from persistill.errors import UserError
-from persistill.losses import SP, DistillationLoss
+from persistill.losses import SP, DistillationLoss, FitNet
 from persistill.models import Network
 from persistill.ranks import Ranks
 from persistill.run_folder import RunFolder
@@ -67,6 +67,7 @@ class Shared:
     def __init__(self, ranks: Ranks, name: str, stop_after: int | None = None) -> None:
         self.ranks, self.left, self.diverges = ranks, stop_after, name == "diverges"
         self.batch = detectors.batch if name in detectors.cases() else batch
+        self.dtype = dtype_of(name)
 
     def __len__(self) -> int:
         return len(SIZES)
@@ -81,7 +82,12 @@ class Shared:
             found = self.batch(own)
             if self.diverges:
                 found.inputs["image"][own == 3] = torch.inf
-            yield found
+            target = found.target.to(self.dtype) if found.target.is_floating_point() else found.target
+            yield replace(found, inputs={"image": found.inputs["image"].to(self.dtype)}, target=target)
+
+
+def dtype_of(name: str) -> torch.dtype:
+    return torch.float32 if "half precision" in name else torch.float64
 
 
 def batch(index: torch.Tensor) -> Batch:
@@ -102,6 +108,8 @@ def cases() -> dict[str, tuple[tuple[DistillationLoss, ...], bool, dict]]:
         found[f"alone, {'with' if norm else 'without'} norm"] = ((), norm, {})
     found["in parts"] = ((SP(),), False, {"accumulate": 2})
     found["two epochs"] = ((SP(),), True, {"epochs": 2})
+    found["two epochs in parts"] = ((SP(),), False, {"epochs": 2, "accumulate": 2})
+    found["in half precision"] = ((SP(), FitNet()), True, {"precision": "bf16"})
     found["clipped"] = ((SP(),), True, {"clip_norm": 0.1})
     return found
 
@@ -115,8 +123,8 @@ def train(
     """The first weights, the last ones, those of the loss's parts, and the last epoch's record."""
     torch.manual_seed(1)
     network, criterion, teachers, changes = (detectors.training if name in detectors.cases() else training)(name)
-    criterion.double()
-    network.double()
+    for module in (network, criterion, *(one.network for one in teachers if one.network is not None)):
+        module.to(dtype_of(name))
     before = copy.deepcopy(network.state_dict())
     settings = SETTINGS.model_copy(update=changes)
     folder = RunFolder.create(root, "student", run or name, {"name": run or name})

@@ -11,14 +11,16 @@ from persistill.autoconfig.level_methods import Suggest, level_methods
 from persistill.autoconfig.method_defaults import all_methods
 from persistill.autoconfig.train_defaults import choose_batch_size
 from persistill.config import CLASSIFICATION, Data
-from persistill.data.detection.outline import box_layout, outline_boxes
+from persistill.data.detection.outline import box_layout, outline_boxes, table_layout
 from persistill.data.sources.inspect import Outline, outline, outline_masks
 from persistill.data.sources.parquet import read_schema
-from persistill.data.sources.shard_file import LocalShard
+from persistill.data.sources.remote_source import find_remote
+from persistill.data.sources.shard_file import LocalShard, ShardFile
 from persistill.data.sources.shards import shard_files
 from persistill.errors import UserError, unknown
 from persistill.losses import CWD, KD, Suggestion
 from persistill.utils.preprocessing import Resize
+from persistill.utils.remote_filesystem import is_url
 
 Size = tuple[int, int]
 
@@ -150,19 +152,27 @@ def defaults_of(task: str) -> TaskDefaults:
 
 
 def guess_task(data: str) -> tuple[str, str]:
-    """The task that the layout of a folder speaks for, and why; classification where none does.
+    """The task that the layout of a folder speaks for, here or behind a URL, and why; classification where none does.
 
     Args:
         data: as ``Data.source``.
 
     Returns:
         The name of the task, and a sentence, empty for classification.
+
+    Raises:
+        UserError: if nothing can be read behind a URL.
     """
-    folder = Path(data).expanduser()
+    if is_url(data):
+        found = find_remote(data)
+        layout, masks = (None, False) if found.are_tar else (table_layout(found.files[0]), _two_images(found.files[0]))
+    else:
+        folder = Path(data).expanduser()
+        layout, masks = box_layout(folder), _has_masks(folder)
     why: dict[str, Any] = {}
-    if layout := box_layout(folder):
+    if layout:
         why["detection"] = f"the images of {data} have boxes (layout of {layout})"
-    if _has_masks(folder):
+    if masks:
         why["segmentation"] = f"the images of {data} have masks"
     if len(why) != 1:
         return CLASSIFICATION, ""
@@ -174,8 +184,13 @@ def _has_masks(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     if files := shard_files(folder, ".parquet"):
-        with contextlib.suppress(UserError):  # of a damaged file, whose reader says so
-            return sum("bytes" in str(field.type) for field in read_schema(LocalShard(files[0], folder))[0]) == 2
-        return False
+        return _two_images(LocalShard(files[0], folder))
     roots = [folder, *(path for path in folder.iterdir() if path.is_dir())]
     return any((root / "images").is_dir() and (root / "masks").is_dir() for root in roots)
+
+
+def _two_images(file: ShardFile) -> bool:
+    """Whether a Parquet file has two columns of images, of which one must be of masks."""
+    with contextlib.suppress(UserError):  # of a damaged file, whose reader says so
+        return sum("bytes" in str(field.type) for field in read_schema(file)[0]) == 2
+    return False

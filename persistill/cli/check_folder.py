@@ -9,24 +9,26 @@ from persistill.cli.console import console
 from persistill.cli.images_table import images_table
 from persistill.config import CLASSIFICATION, Data
 from persistill.tasks import TASKS
+from persistill.utils.remote_filesystem import is_url
 from persistill.utils.units import counted
 
 
-def check_folder(folder: Path) -> None:
-    """Read a folder as ``persistill distill`` would, and print its images, what is odd about them, and what comes next.
+def check_folder(place: str) -> None:
+    """Read images as ``persistill distill`` would, and print its images, what is odd about them, and what comes next.
 
     Args:
-        folder: of images, with classes, masks or boxes: its layout says which.
+        place: a folder or a URL of images, with classes, masks or boxes: its layout says which.
 
     Raises:
         UserError: if it cannot be read as that.
     """
-    task, why = guess_task(str(folder))
+    place = place if is_url(place) else str(Path(place))
+    task, why = guess_task(place)
     defaults = defaults_of(task)
     with Bars(console) as bars:
-        seen = defaults.outline(Data(source=str(folder)))
+        seen = defaults.outline(Data(source=place))
         settings = Data(
-            source=str(folder),
+            source=place,
             size=defaults.choose_size(seen.sizes),
             resize=defaults.resize,
             validation=seen.validation,
@@ -39,7 +41,7 @@ def check_folder(folder: Path) -> None:
     found = f"read the {counted(len(splits.notes), 'note')} on its images above" if splits.notes else "no problem found"
     option = "" if task == CLASSIFICATION else f" --task {task}"
     console.print(
-        f"{folder}: {found}. To plan a distillation: persistill distill --data {shlex.quote(str(folder))}{option} "
+        f"{place}: {found}. To plan a distillation: persistill distill --data {shlex.quote(place)}{option} "
         "--teacher NETWORK --student NETWORK --dry-run",
         soft_wrap=True,
     )

@@ -15,7 +15,7 @@ PATIENCE = 20
 """Seconds after which nothing is tried again: some clients have tries of their own, which may take long."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
-_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
+_SECRET = re.compile(r"://[^/@]*:[^/@]*@|\?")
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError, TypeError, UserError)
 _TRY_AGAIN = {408, 425, 429}
 """HTTP statuses from 400 to 499 that pass."""
@@ -42,15 +42,15 @@ def open_filesystem(url: str, field: str) -> tuple[Any, str]:
         field: what names it, for messages.
 
     Raises:
-        UserError: if the protocol is unknown, a package for it is not installed, or the URL holds a password.
+        UserError: if the protocol is unknown, its package is not installed, or the URL holds a password or parameters.
     """
     import fsspec  # noqa: PLC0415 - a tenth of a second that others need not pay
 
     protocol = url.partition("://")[0].rpartition("::")[2].lower()
-    if _PASSWORD.search(url):
+    if _SECRET.search(url):
         raise UserError(
-            f"{field} holds a password, which would be written into run folders. Leave it out, and give it as clients "
-            f"of {protocol} take it, by their configuration or their environment variables."
+            f"{field} holds a password or parameters (?...), which would be written into run folders. Leave them out, "
+            f"and give access as clients of {protocol} take it, by their configuration or their environment variables."
         )
     try:
         filesystem, path = fsspec.core.url_to_fs(url, use_listings_cache=False)

@@ -342,7 +342,7 @@ def test_a_folder_of_images_is_checked_by_itself(persistill, tmp_path: Path, wri
     assert f"persistill distill --data {tmp_path / 'images'} --teacher NETWORK" in told
     refused = persistill("check", boxes, "--set", "data.size=8,8")
     assert refused.code == 2
-    assert "is a folder of images. Leave them out" in refused.err
+    assert "names images. Leave them out" in refused.err
 
 
 def test_all_problems_of_a_recipe_file_are_told_at_once(persistill, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import shutil
 import threading
 
@@ -19,6 +20,7 @@ from PIL import Image
 from range_server import serving
 from test_tar_shards import shards, write_tar
 
+from persistill.autoconfig import guess_task
 from persistill.config import Data
 from persistill.data import Loader, load, load_boxes, splits_reader
 from persistill.data.sources import remote_shard, row_groups, shard_file
@@ -118,6 +120,48 @@ def test_tar_files_in_a_bucket_are_the_same_as_on_a_disk(tars, memory):
     assert_same(*ranged)
 
 
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket on a server of S3's protocol on this machine."""
+    s3fs = pytest.importorskip("s3fs")
+    started = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    started.start()
+    host, port = started.get_host_and_port()
+    for name, value in (
+        ("AWS_ENDPOINT_URL", f"http://{host}:{port}"),
+        ("AWS_ACCESS_KEY_ID", "key-of-nobody"),
+        ("AWS_SECRET_ACCESS_KEY", "secret-of-nobody"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    store = fsspec.filesystem("s3")
+    store.mkdir("images")
+    yield store
+    s3fs.S3FileSystem.clear_instance_cache()
+    started.stop()
+
+
+def test_s3(tars, parquet, bucket, monkeypatch):
+    for folder in (tars, parquet):
+        for file in folder.iterdir():
+            bucket.pipe(f"images/{folder.name}/{file.name}", file.read_bytes())
+    assert_same(*(load(Data(source=place, validation=4)) for place in (str(tars), "s3://images/tars")))
+    near = load(Data(source=str(parquet), parquet="in_place", validation=4))
+    assert_same(near, load(Data(source="s3://images/parquet/", validation=4)))
+    named = load(Data(source="s3://images/tars/train-{000..002}.tar", validation=4))
+    monkeypatch.setattr(remote_shard, "LOOK_AGAIN", 0)
+    content = (tars / "train-001.tar").read_bytes()
+    bucket.pipe("images/tars/train-001.tar", content.replace(b"IDAT", b"IDAU"))
+    with pytest.raises(UserError, match=r"s3://images/tars/train-001\.tar was changed while it was read"):
+        everything(named.train)
+    with pytest.raises(UserError, match=r"there is no s3://images/tars/train-003\.tar"):
+        load(Data(source="s3://images/tars/train-{000..003}.tar"))
+    with pytest.raises(UserError, match=r"there is no s3://nobody-has-this|s3://nobody-has-this/x holds no Parquet"):
+        load(Data(source="s3://nobody-has-this/x"))
+
+
 def test_masks_and_boxes_in_a_bucket(tmp_path, memory):
     layout = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     images = [encoded(make_image(i)) for i in range(30)]
@@ -137,6 +181,8 @@ def test_masks_and_boxes_in_a_bucket(tmp_path, memory):
     assert torch.equal(near.fetch_targets(index), far.fetch_targets(index))
 
     boxes = write_table(tmp_path / "boxes")
+    assert guess_task(memory(boxes))[0] == "detection"
+    assert guess_task(memory(tmp_path / "masks"))[0] == "segmentation"
     near, far = (
         load_boxes(Data(source=place, parquet="in_place", validation=1, test=1), Silent()).splits
         for place in (str(boxes), memory(boxes))
@@ -250,6 +296,7 @@ def test_rows_that_name_files_behind_urls(tmp_path, memory):
         ("memory://bucket/train-{0..3}.tar", r"there is no memory://.*train-\d\.tar"),
         ("nosuch://bucket/x", r"a protocol that is not known, 'nosuch'\. Known are s3, gs"),
         ("https://me:secret@host/x.tar", r"data\.source holds a password"),
+        ("https://host/x.tar?signature=secret", r"data\.source holds a password or parameters \(\?"),
     ],
 )
 def test_places_that_are_none(source, message):

@@ -9,7 +9,7 @@ from persistill.data.detection.checked_source import check_source
 from persistill.data.detection.load import FORMATS, open_box_source
 from persistill.data.sources.inspect import Outline, read_headers
 from persistill.data.sources.parquet import read_schema
-from persistill.data.sources.shard_file import LocalShard
+from persistill.data.sources.shard_file import LocalShard, ShardFile
 from persistill.data.sources.shards import shard_files
 from persistill.data.splits import draw_splits
 from persistill.errors import UserError
@@ -25,10 +25,15 @@ def box_layout(folder: Path) -> str | None:
     if not folder.is_dir():
         return None
     if files := shard_files(folder, ".parquet"):
-        with contextlib.suppress(UserError):  # of a damaged file, whose reader says so
-            return "Hugging Face" if "objects" in read_schema(LocalShard(files[0], folder))[0].names else None
-        return None
+        return table_layout(LocalShard(files[0], folder))
     return next((name for name, (fits, _) in FORMATS.items() if fits(folder)), None)
+
+
+def table_layout(file: ShardFile) -> str | None:
+    """The layout of a Parquet file with boxes; None for one that has none."""
+    with contextlib.suppress(UserError):  # of a damaged file, whose reader says so
+        return "Hugging Face" if "objects" in read_schema(file)[0].names else None
+    return None
 
 
 def outline_boxes(settings: Data) -> Outline:

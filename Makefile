@@ -67,7 +67,7 @@ clean:
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet -e ".[onnx,ray,sweep,tensorboard]" --group dev --group docs
+	$(BIN)/python -m pip install --quiet -e ".[onnx,ray,slurm,sweep,tensorboard]" --group dev --group docs
 	touch $@
 
 .venv/installed-guided: .venv/installed-dev

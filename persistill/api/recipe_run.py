@@ -51,9 +51,9 @@ def run(
             batch, but for what a BatchNorm or a dropout does.
         workers: stages that are worked at at the same time, each in a process of its own; None for one after another
             in this process. Where there are several GPUs, processes share them in turn.
-        executor: "local", "processes" or "ray"; None for what suits the workers. Ray has stages worked at by the
-            machines of a cluster.
-        memory: that a stage needs, in bytes, for Ray to share out; None if it is not known.
+        executor: "local", "processes", "ray" or "slurm"; None for what suits the workers. The last two have stages
+            worked at by the machines of a cluster.
+        memory: that a stage needs, in bytes, for Ray or SLURM to share out; None if it is not known.
 
     Returns:
         The comparison.

@@ -115,7 +115,7 @@ def sweep(
         progress: told of everything that takes time; None for bars in a terminal or notebook.
         command: the command line that repeats this, for the report.
         workers: trials at the same time; each stage has a process. None for one.
-        executor: "processes" or "ray".
+        executor: "processes", "ray" or "slurm".
 
     Raises:
         UserError: if the recipe does not take the values, no trial comes to an end, or this is one of several processes
@@ -138,7 +138,9 @@ def sweep(
     if trials < 1:
         raise UserError(f"a sweep needs at least one trial; trials={trials} was given.")
     if executor == "local":
-        raise UserError("trials are worked at by processes: leave out the executor, or name 'processes' or 'ray'.")
+        raise UserError(
+            "trials are worked at by processes: leave out the executor, or name 'processes', 'ray' or 'slurm'."
+        )
     space = {field: parse_dimension(field, values) for field, values in over.items()}
     with watched(progress) as bars, chosen_executor(executor or "processes", workers, device) as chosen:
         assert chosen is not None

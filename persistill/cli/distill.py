@@ -225,7 +225,7 @@ def distill(
         str | None,
         typer.Option(
             "--executor",
-            metavar="local|processes|ray",
+            metavar="local|processes|ray|slurm",
             rich_help_panel=_RUN,
             help="Where stages are worked at; by default as --workers.",
         ),

@@ -17,7 +17,7 @@ from persistill.utils.units import file_size
 State = Literal["ok", "note", "bad"]
 _LITTLE = 2**30
 """Bytes that should be free, where runs lie."""
-_EXTRAS = ("onnx", "tensorboard", "executorch", "ray", "sweep")
+_EXTRAS = ("onnx", "tensorboard", "executorch", "ray", "slurm", "sweep")
 
 
 class Finding(NamedTuple):

@@ -97,7 +97,7 @@ Workers = Annotated[
 ExecutorName = Annotated[
     str | None,
     typer.Option(
-        "--executor", metavar="local|processes|ray", help="Where stages are worked at; by default as --workers."
+        "--executor", metavar="local|processes|ray|slurm", help="Where stages are worked at; by default as --workers."
     ),
 ]
 

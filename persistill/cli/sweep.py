@@ -45,7 +45,7 @@ def sweep(
     quick: Quick = False,
     workers: Workers = None,
     executor: Annotated[
-        str | None, typer.Option("--executor", metavar="processes|ray", help="Where stages are worked at.")
+        str | None, typer.Option("--executor", metavar="processes|ray|slurm", help="Where stages are worked at.")
     ] = None,
     devices: Annotated[int | None, typer.Option("--devices", hidden=True)] = None,
     nodes: Annotated[int | None, typer.Option("--nodes", hidden=True)] = None,

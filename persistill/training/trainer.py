@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
@@ -54,7 +55,9 @@ def make_fabric(device: str, settings: Train) -> Fabric:
         raise UserError("train.precision=fp16 needs a GPU; on a CPU use bf16 or fp32.")
     try:
         which = [int(number)] if number else 1
-        return Fabric(accelerator=kind, devices=which, precision=_PRECISION[settings.precision])  # type: ignore[arg-type]
+        precision: Any = _PRECISION[settings.precision]
+        # Ranks are our own business. Where Fabric looks for SLURM, it warns on every machine that has srun.
+        return Fabric(accelerator=kind, devices=which, precision=precision, plugins=LightningEnvironment())
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"device {device!r} cannot be used here ({error}). Use --device auto or cpu.") from None
 

@@ -9,8 +9,9 @@ from persistill.errors import UserError, unknown
 from persistill.pipeline.executors.base import Executor
 from persistill.pipeline.executors.processes import Processes
 from persistill.pipeline.executors.ray_cluster import RayCluster
+from persistill.pipeline.executors.slurm import SlurmJobs
 
-EXECUTORS = ("local", "processes", "ray")
+EXECUTORS = ("local", "processes", "ray", "slurm")
 
 
 @contextlib.contextmanager
@@ -40,6 +41,9 @@ def chosen_executor(
     if name == "ray":
         with RayCluster(workers, device, memory) as cluster:
             yield cluster
+    elif name == "slurm":
+        with SlurmJobs(workers, device, memory) as jobs:
+            yield jobs
     elif name == "processes" or (name is None and (workers or 1) > 1):
         with Processes(workers or 1, devices(device)) as executor:
             yield executor

@@ -1,0 +1,153 @@
+"""Stages as jobs that submitit starts: on this machine, and by a stand-in for SLURM's commands."""
+
+import os
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from runs_equal import differences
+from small_walks import LONG, RECIPE, epochs_logged, walk_of
+
+from persistill.errors import UserError
+from persistill.pipeline import Pipeline
+from persistill.pipeline.executors import local
+from persistill.pipeline.executors.slurm import SlurmJobs
+from persistill.utils.progress import Silent
+
+
+class Shown(Silent):
+    """Keeps what is told beside bars."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def beside(self) -> "Shown":
+        return self
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        self.calls.append((stage, total, done))
+
+    def advance(self, units: int, note: str = "", values: object = None) -> None:
+        self.calls.append((units, note))
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmJobs]:
+    submitit = pytest.importorskip("submitit", reason="submitit is an extra: pip install persistill[slurm]")
+    monkeypatch.setenv("PERSISTILL_SLURM_CLUSTER", "local")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setattr(submitit.LocalJob, "_results_timeout_s", 0)
+    with SlurmJobs(2, "cpu") as started:
+        yield started
+
+
+def children(pid: int) -> list[int]:
+    """Numbers of the processes that one has started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_results_are_those_of_one_process_though_a_job_is_killed(jobs: SlurmJobs, tmp_path: Path) -> None:
+    alone = Pipeline(RECIPE.with_value("train.epochs", 12), tmp_path / "one", device="cpu")
+    stage = alone.graph.students["alone", 0]
+    local.run([stage], alone.context)
+    shown = Shown()
+    together = Pipeline(alone.recipe, tmp_path / "two", device="cpu", progress=shown)
+    killed: list[int] = []
+
+    def watch() -> None:
+        for job in jobs.at_work.values():
+            if not killed and epochs_logged(tmp_path / "two"):
+                killed.extend(children(int(job.job_id)))
+                for pid in killed:
+                    os.kill(pid, signal.SIGKILL)
+
+    jobs.run(walk_of(together, together.stage(stage.folder_name)), watch)
+    assert killed
+    assert differences(tmp_path / "one" / stage.folder_name, tmp_path / "two" / stage.folder_name) == []
+    assert ("student alone-seed0", 12, 0) in shown.calls
+    assert any(str(note).endswith("/12") for _, note, *_ in shown.calls)
+
+
+def test_a_job_that_is_taken_back_is_stopped(jobs: SlurmJobs, tmp_path: Path) -> None:
+    pipeline = Pipeline(LONG, tmp_path, device="cpu")
+    student = pipeline.graph.students["alone", 0]
+    walk = walk_of(pipeline, student)
+
+    def watch() -> None:
+        if epochs_logged(tmp_path):
+            walk.keep([])
+
+    jobs.run(walk, watch)
+    assert not student.complete(pipeline.context)
+    assert (tmp_path / student.folder_name / "checkpoint.safetensors").is_file()
+
+
+def test_a_mistake_of_the_user_ends_the_run_with_its_message(jobs: SlurmJobs, tmp_path: Path) -> None:
+    pipeline = Pipeline(RECIPE.with_value("train.lr", 1e12), tmp_path, device="cpu")
+    with pytest.raises(UserError, match="persistill replay RECIPE"):
+        jobs.run(walk_of(pipeline, pipeline.graph.students["alone", 0]))
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with SLURM's commands: sbatch notes its script and gives a number, and all jobs fail."""
+    pytest.importorskip("submitit", reason="submitit is an extra: pip install persistill[slurm]")
+    folder = tmp_path / "commands"
+    folder.mkdir()
+    for name, text in {
+        "sbatch": f'cp "$1" "{folder}/script"; echo x >> "{folder}/submitted"; echo "Submitted batch job 7"',
+        "srun": "",
+        "scancel": "",
+        "sacct": 'echo "JobID|State|NodeList"; echo "7|FAILED|node1"',
+    }.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def test_what_a_job_asks_for_and_what_is_said_where_all_are_lost(
+    commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import submitit
+
+    monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 0)
+    monkeypatch.setattr("persistill.pipeline.executors.slurm._LOOK", 0.0)
+    pipeline = Pipeline(RECIPE, tmp_path / "runs", device="cpu")
+    teacher = pipeline.graph.teachers["image"]
+    with (
+        SlurmJobs(None, "cpu", memory=3 * 2**30 + 1) as jobs,
+        pytest.raises(UserError, match=rf"{teacher.folder_name}.*lost 3 times.*FAILED.*SBATCH_TIMELIMIT"),
+    ):
+        jobs.run(walk_of(pipeline, teacher))
+    script = (commands / "script").read_text()
+    assert "--mem=3073M" in script
+    assert "--cpus-per-task=1" in script
+    assert "--job-name=persistill-teacher-image" in script
+    assert "--time=1440" in script
+    assert "gpus" not in script
+    assert (commands / "submitted").read_text().count("x") == 3
+
+
+def test_where_there_is_no_slurm_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Path) -> None:
+    pipeline = Pipeline(RECIPE, tmp_path / "runs", device="cpu")
+    walk = walk_of(pipeline, pipeline.graph.teachers["image"])
+    (commands / "sbatch").write_text("#!/bin/sh\necho 'invalid partition' >&2\nexit 1\n")
+    with pytest.raises(UserError, match=r"did not take a job.*SBATCH_PARTITION"), SlurmJobs(1, "cpu") as jobs:
+        jobs.run(walk)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match=r"no SLURM here.*sbatch and srun"), SlurmJobs(1, "cpu") as jobs:
+        jobs.run(walk)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UserError, match=r"pip install \"persistill\[slurm\]\""):
+        SlurmJobs()

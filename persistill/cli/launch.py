@@ -107,7 +107,7 @@ def _launch(machine: Machine, arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, _started(machine, arguments, Path(folder)) as processes:
         failed: list[int] = []
         since = 0.0
-        while any(process.poll() is None for process in processes):
+        while [process for process in processes if process.poll() is None]:  # each is asked, also behind one at work
             for rank, process in enumerate(processes):
                 if process.returncode and rank not in failed:
                     failed.append(rank)

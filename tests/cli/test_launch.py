@@ -1,5 +1,6 @@
 """--devices: real processes that train together, stop together, and end with one of them."""
 
+import contextlib
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -136,6 +138,29 @@ def test_a_process_that_does_not_hear_a_signal_is_not_waited_for_forever(monkeyp
         deaf.kill()
         launch._await_ends([deaf, ended])
         assert deaf.returncode == -signal.SIGKILL
+
+
+def test_a_process_that_ends_behind_one_at_work_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where one ends while it imports, and the others wait for it to begin."""
+    monkeypatch.setattr(launch, "_GRACE", 0.1)
+    begun = time.monotonic()
+
+    @contextlib.contextmanager
+    def processes(machine: Machine, arguments: list[str], folder: Path) -> Iterator[list[subprocess.Popen]]:
+        (folder / "1").write_text("a mistake")
+        codes = ("import time; time.sleep(100)", "import sys; sys.exit(3)")
+        found = [subprocess.Popen([sys.executable, "-c", code]) for code in codes]
+        try:
+            yield found
+        finally:
+            found[0].kill()
+            found[0].wait()
+
+    monkeypatch.setattr(launch, "_started", processes)
+    with pytest.raises(SystemExit) as left:
+        launch._launch(Machine(2, 1, 0, "127.0.0.1", 29500), [])
+    assert left.value.code == 3
+    assert time.monotonic() - begun < 60
 
 
 def test_where_all_have_lost_the_others_it_is_said_why(

@@ -94,8 +94,9 @@ def batch(index: torch.Tensor) -> Batch:
     return Batch({"image": IMAGES[index]}, every.TARGETS[index], index)
 
 
-def teacher(seed: int) -> StoredTeacher:
-    said = every.each(every.drawn(seed, batch=20, channels=(6, 4), sides=(3, 2), width=7), torch.Tensor.double)
+def teacher(seed: int, dtype: torch.dtype) -> StoredTeacher:
+    drawn = every.drawn(seed, batch=20, channels=(6, 4), sides=(3, 2), width=7)
+    said = every.each(drawn, lambda one: one.to(dtype))
     return StoredTeacher(lambda index: every.each(said, lambda one: one[index]))
 
 
@@ -147,7 +148,8 @@ def training(name: str) -> tuple[nn.Module, Criterion, list[StoredTeacher], dict
     """Network, loss and teachers of a case of classification, and its settings."""
     losses, norm, changes = (cases() | FAULTS)[name]
     network = SmallNet(norm=norm)
-    teachers = [teacher(seed) for seed in range(1, 1 + max(1, *(loss.num_teachers for loss in losses), 1))]
+    count = max(1, *(loss.num_teachers for loss in losses), 1)
+    teachers = [teacher(seed, dtype_of(name)) for seed in range(1, 1 + count)]
     example = Batch({}, every.TARGETS[:4], torch.arange(4))
     with torch.no_grad():
         student = network.eval()(IMAGES[:4].float())

@@ -105,6 +105,8 @@ class Loader:
         self._drop_last = drop_last
         self._transform = transform
         self._share = share
+        # Augmentations of one's own draw for all images of a batch, so that they must see all.
+        self._augments_whole = shuffle_seed is not None and not {"crop", "flip"}.issuperset(augment)
         self._normalize = {"image": _Normalize(mean, std, images.shape[0], self.device)}
         for name, view in self._views.items():
             if len(view) != len(images):
@@ -129,8 +131,8 @@ class Loader:
     def epoch(self, number: int, start: int = 0, steps: Sequence[int] | None = None) -> Iterator[Batch]:
         """The batches of one epoch.
 
-        Streamed images are decoded and views fetched or computed two batches ahead by a thread, which ends with the
-        iterator.
+        Streamed images are decoded two batches ahead, by a thread and its helpers, while another makes batches of those
+        that are decoded, with views fetched or computed; both end with the iterator.
 
         Args:
             number: of the epoch.
@@ -143,35 +145,52 @@ class Loader:
             for step in steps:
                 yield self._batch(order, number, step)
             return
+        # Two threads, so that no core has nothing to decode while a batch is augmented and normalized.
+        fetching = ThreadPoolExecutor(1, thread_name_prefix="persistill-fetch")
         pool = ThreadPoolExecutor(1, thread_name_prefix="persistill-loader")
         try:
             ahead: deque[Future[Batch]] = deque()
-            for step in steps:
-                under_way = max(start, step - _AHEAD) * self._batch_size
-                self._images.expect(order[under_way : (step + _EXPECTED) * self._batch_size])
-                ahead.append(pool.submit(self._batch, order, number, step))
+            for position, step in enumerate(steps):
+                coming = steps[max(0, position - _AHEAD) : position + _EXPECTED]
+                self._images.expect(torch.cat([self._index(order, other) for other in coming]))
+                fetched = fetching.submit(self._fetch, order, step)
+                ahead.append(pool.submit(self._batch, order, number, step, fetched))
                 if len(ahead) > _AHEAD:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
         finally:
+            fetching.shutdown(wait=False, cancel_futures=True)
             pool.shutdown(cancel_futures=True)
+            fetching.shutdown()
 
     def _order(self, number: int) -> Tensor:
         if self._shuffle_seed is None:
             return torch.arange(len(self._images))
         return shuffled(len(self._images), self._images.blocks, _generator(self._shuffle_seed, _ORDER, number))
 
-    def _batch(self, order: Tensor, number: int, step: int) -> Batch:
+    def _share_of(self, order: Tensor, step: int) -> tuple[slice, int]:
+        """The rows of a batch that this rank has, and how many there are in all."""
+        count = len(order[step * self._batch_size : (step + 1) * self._batch_size])
+        return share(count, *self._share), count
+
+    def _index(self, order: Tensor, step: int) -> Tensor:
+        """The images that are fetched for a batch."""
         index = order[step * self._batch_size : (step + 1) * self._batch_size]
-        part = rows, _ = share(len(index), *self._share), len(index)
-        seed, augment = self._shuffle_seed, self._augment
-        # Augmentations of one's own draw for all images of a batch, so that they must see all.
-        whole = seed is not None and not {"crop", "flip"}.issuperset(augment)
-        if not whole:
-            index = index[rows]
-        pixels = self._images.fetch(index).to(self.device)
-        target = self._images.fetch_targets(index).to(self.device)
+        return index if self._augments_whole else index[self._share_of(order, step)[0]]
+
+    def _fetch(self, order: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        index = self._index(order, step)
+        return self._images.fetch(index), self._images.fetch_targets(index)
+
+    def _batch(
+        self, order: Tensor, number: int, step: int, fetched: "Future[tuple[Tensor, Tensor]] | None" = None
+    ) -> Batch:
+        index = self._index(order, step)
+        part = rows, _ = self._share_of(order, step)
+        seed, augment, whole = self._shuffle_seed, self._augment, self._augments_whole
+        pixels, target = self._fetch(order, step) if fetched is None else fetched.result()
+        pixels, target = pixels.to(self.device), target.to(self.device)
         if augment and seed is not None:
             pixels, target = augmented(
                 pixels,

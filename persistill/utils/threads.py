@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from persistill.utils.progress import Progress
 
-_BLOCK = 256
+_BLOCK, _SHARES = 256, 16
+"""Calls that a thread takes at once, at most; and parts of all calls for each, so that all end at nearly one time."""
 
 Result = TypeVar("Result")
 
@@ -26,7 +27,7 @@ def in_threads(
         threads: how many; None for as many as there are cores, and 16 at most.
     """
     threads = threads or min(os.cpu_count() or 1, 16)
-    block = max(1, min(_BLOCK, count // (4 * threads)))
+    block = max(1, min(_BLOCK, count // (_SHARES * threads)))
     starts = range(0, count, block)
     results: list[Result] = []
     pool = ThreadPoolExecutor(threads, thread_name_prefix="persistill")

@@ -133,7 +133,7 @@ def test_what_did_not_arrive_whole_is_said(url: str, tmp_path: Path, monkeypatch
     assert not (tmp_path / "there" / stage.folder_name / "done.json").exists()
 
 
-def test_damage_there_and_here(url: str, tmp_path: Path) -> None:
+def test_damage_there_and_here(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, stage = machine(url, tmp_path / "first"), Training()
     stage.run(first)
     # Here: it is brought again.
@@ -147,10 +147,22 @@ def test_damage_there_and_here(url: str, tmp_path: Path) -> None:
     # There: nobody believes it, and it is replaced.
     there = tmp_path / "there" / stage.folder_name / "deep" / "weights"
     there.write_bytes(b"damaged" * 1000)
+    monkeypatch.setenv("PERSISTILL_CACHE", str(tmp_path / "read"))
+    with pytest.raises(UserError, match="no finished run folder"):
+        local_copy(f"{url}/{stage.folder_name}")
     second = machine(url, tmp_path / "second")
     assert stage.finished(second) is None
+    upload, marked = stores.ObjectStore.upload, list[bool]()
+
+    def noted(store: stores.ObjectStore, path: Path, name: str) -> None:
+        marked.append((there.parent.parent / "done.json").exists())
+        upload(store, path, name)
+
+    monkeypatch.setattr(stores.ObjectStore, "upload", noted)
     stage.run(second)
     assert stage.epochs == [0, 1, 0, 1]
+    assert not any(marked[1:])
+    assert local_copy(f"{url}/{stage.folder_name}")[0].is_dir()
     assert there.read_bytes().startswith(b"weights")
 
 

@@ -16,7 +16,8 @@ class Options(Settings):
     """A wish. What is left out is chosen by ``make_recipe``, which says why.
 
     Attributes:
-        data: as ``Data.source``: a folder of class folders, of Parquet or of tar files, a hub name, "digits".
+        data: as ``Data.source``: a folder of class folders, of Parquet or of tar files, a hub name, a URL of such
+            files, "digits".
         task: as ``Recipe.task``: "classification", "segmentation" or "detection".
         teacher: a network's name, as in ``Model``.
         student: likewise.

@@ -35,8 +35,8 @@ def distill(
         typer.Option(
             "--data",
             metavar="FOLDER",
-            help="A folder with one folder of images a class, of Parquet or of tar files, or a hub name (owner/name); "
-            "for other tasks, images with masks or with boxes.",
+            help="A folder with one folder of images a class, of Parquet or of tar files, the URL of such, or a hub "
+            "name (owner/name); for other tasks, images with masks or with boxes.",
         ),
     ],
     teacher: Annotated[

@@ -2,11 +2,13 @@
 
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from persistill import ranks as module
+from torch import Tensor
+
 from persistill.ranks import Ranks
+from persistill.ranks.ranks import _pickled
 
 SECONDS = 120
 
@@ -28,7 +30,7 @@ class ThreadRanks(Ranks):
         self.rank, self.size, self.world = rank, world.size, world
 
     def tell_all(self, value: Any) -> list[Any]:
-        self.world.said[self.rank] = module._pickled(value)
+        self.world.said[self.rank] = _pickled(value)
         self._meet()
         heard = [pickle.loads(one) for one in self.world.said]
         self._meet()
@@ -40,6 +42,11 @@ class ThreadRanks(Ranks):
             self.world.meeting.wait(SECONDS)
         finally:
             self.world.turn.acquire()
+
+    def _gather(self, rows: Tensor, counts: Sequence[int]) -> list[Tensor]:
+        heard = self.tell_all(rows)
+        assert [len(one) for one in heard] == list(counts)
+        return heard
 
     def from_leader(self, value: Any) -> Any:
         return self.tell_all(value if self.leads else None)[0]

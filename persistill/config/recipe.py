@@ -36,6 +36,9 @@ class Teacher(Settings):
         mean: of the channels of the teacher's images, where its file does not say or says wrongly.
         std: likewise, standard deviations.
         size: likewise, (height, width).
+        shard: hold a part of the weights on each device, where several train together (``--devices``), for a teacher
+            that does not fit on one. Numbers are the same; every layer waits for the other devices' parts. Its latency
+            and memory are not measured. A teacher that is trained here is held whole meanwhile.
     """
 
     model: Model
@@ -45,10 +48,11 @@ class Teacher(Settings):
     mean: tuple[float, ...] | None = None
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     size: tuple[Positive, Positive] | None = None
+    shard: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As for all settings, without ``mean``, ``std`` and ``size`` where there are none, as before they were."""
-        left_out = (("mean", None), ("std", None), ("size", None))
+        """As for all settings, without those that are not stated and once were not there."""
+        left_out = (("mean", None), ("std", None), ("size", None), ("shard", False))
         return {name: value for name, value in super().to_json().items() if (name, value) not in left_out}
 
     @model_validator(mode="after")

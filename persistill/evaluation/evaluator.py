@@ -12,6 +12,7 @@ from persistill.config import Evaluate
 from persistill.evaluation.loaders import EvaluationLoaders
 from persistill.evaluation.own_evaluators import own_steps
 from persistill.evaluation.resumable import EvaluationStep, measure_steps
+from persistill.ranks import holds_parts, whole_weights
 from persistill.utils.progress import Progress, Silent
 
 
@@ -69,7 +70,10 @@ def evaluate(
     steps = task.evaluation_steps(network, material, view, settings, folder)
     steps += own_steps(network, material, view, settings)
     made_of = {"network": _weights(network), "view": view, "settings": settings.to_json()}
-    found, seconds = measure_steps(steps, folder, made_of, progress or Silent(), label, task.summary, ranks)
+    together = holds_parts(network)
+    found, seconds = measure_steps(
+        steps, folder, made_of, progress or Silent(), label, task.summary, ranks, together=together
+    )
     if not ranks.leads:
         return {}
     images = found.pop("images")
@@ -80,7 +84,7 @@ def evaluate(
 
 def _weights(network: nn.Module) -> str:
     digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
+    for name, tensor in whole_weights(network):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         # As bytes, because NumPy does not know bfloat16.
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

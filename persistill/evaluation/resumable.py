@@ -64,6 +64,8 @@ def measure_steps(
     label: str,
     summary: Callable[[Mapping[str, Any]], str],
     ranks: Ranks | None = None,
+    *,
+    together: bool = False,
 ) -> tuple[dict[str, Any], float]:
     """Do what has not been done, one step after the other, or several at a time by several ranks.
 
@@ -78,6 +80,7 @@ def measure_steps(
         label: the stage's name.
         summary: of the metrics in a few words, told to the progress at the end.
         ranks: among which the steps are shared out, each of which has called this; the first one writes.
+        together: all ranks measure every step, because each holds but a part of the network.
 
     Returns:
         The metrics of all steps in one mapping, and the seconds that they took, those of earlier calls included.
@@ -88,7 +91,11 @@ def measure_steps(
     known = {step.name: _read(folder, step, identity) if ranks.leads else None for step in steps}
     records = {name: record for name, record in known.items() if record is not None}
     progress.start(label, sum(step.units for step in steps), sum(step.units for step in steps if step.name in records))
-    for kind, beside in itertools.groupby(steps, lambda step: step.measured_by):
+    if together:
+        groups = [("all", [step]) for step in steps]
+    else:
+        groups = [(kind, list(some)) for kind, some in itertools.groupby(steps, lambda step: step.measured_by)]
+    for kind, beside in groups:
         # Whoever hears which ones are left knows that all before them are written.
         left = ranks.from_leader([step.name for step in beside if step.name not in records])
         records |= _measured([step for step in steps if step.name in left], kind, folder, identity, progress, ranks)

@@ -11,6 +11,7 @@ from persistill import models
 from persistill.config import Arm
 from persistill.losses import MethodContext
 from persistill.pipeline.context import Context
+from persistill.ranks import hold_whole
 from persistill.structures import Batch
 from persistill.training import Criterion, TeacherCallable
 
@@ -69,4 +70,7 @@ def _classifier(teacher: TeacherCallable, example: Batch) -> nn.Module | None:
     """A teacher's classifier, if it has one that makes its logits."""
     if teacher.network is None or not isinstance(network := teacher.network.network, models.Network):
         return None
-    return models.find_classifier(network, teacher.network(example.inputs[teacher.view]))
+    found = models.find_classifier(network, teacher.network(example.inputs[teacher.view]))
+    if found is not None:
+        hold_whole(found)  # losses take it for a layer like others: they copy it, and train with it
+    return found

@@ -242,6 +242,7 @@ def _at_the_end(real: Pipeline, dry: DryRun) -> list[Cost]:
     running = [
         Cost(graph.costs[name], seconds=running_seconds(dry.answer(small.evaluations[network.key]), counts))
         for name, network in networks.items()
+        if name in graph.costs
     ]
     return [Cost(graph.exported, seconds=export_seconds(real.context)), *running]
 

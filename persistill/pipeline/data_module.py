@@ -1,5 +1,6 @@
 """The images of a recipe, and batches of them."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +48,12 @@ class DataModule:
         self._recipe, self._progress = recipe, progress
         self._given = splits
         self.device = device
+
+    def on(self, device: torch.device) -> "DataModule":
+        """The same images, with batches on another device."""
+        found = copy.copy(self)
+        found.device, found.splits = device, self.splits.to(device)
+        return found
 
     @cached_property
     def splits(self) -> Splits:

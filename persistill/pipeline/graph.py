@@ -129,6 +129,7 @@ class StageGraph:
         return {"": student} | {
             name: CostStage(self._context, teacher.settings.model.name, teacher.view.name, teacher.own_shape)
             for name, teacher in self.teachers.items()
+            if not teacher.sharded  # it may not fit on the device where it would be measured
         }
 
     @cached_property

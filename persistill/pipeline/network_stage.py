@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from persistill import models
@@ -13,6 +14,7 @@ from persistill.config import Model, Teacher
 from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView
 from persistill.pipeline.stage import Stage
+from persistill.ranks import shard_weights
 from persistill.run_folder import RunFolder
 from persistill.utils import atomic_io
 
@@ -29,6 +31,26 @@ class NetworkStage(Stage, ABC):
     def __init__(self, name: str, inputs: dict[str, Any], depends_on: Sequence[Stage], view: InputView) -> None:
         super().__init__(name, inputs, depends_on)
         self.view = view
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each of several ranks holds a part of the network where it is asked."""
+        return False
+
+    def network_on_device(
+        self, context: Context, layout: torch.memory_format = torch.contiguous_format
+    ) -> models.Network:
+        """The trained network, in evaluation mode, on the device, of which it may hold a part alone.
+
+        Args:
+            context: of the recipe.
+            layout: of weights of convolutions in memory.
+        """
+        network, _ = self.network(context)
+        network.to(memory_format=layout)
+        if self.sharded:
+            shard_weights(network, context.ranks)
+        return network.to(context.device)
 
     def network(self, context: Context) -> tuple[models.Network, dict[str, Any]]:
         """The trained network, in evaluation mode, on the CPU, and the header of its weights file."""

@@ -11,7 +11,6 @@ from persistill.config import Train
 from persistill.pipeline.context import Context
 from persistill.pipeline.input_view import InputView, open_views
 from persistill.pipeline.network_stage import count_parameters, save
-from persistill.ranks import Ranks
 from persistill.run_folder import RunFolder
 from persistill.training import Criterion, NonFiniteLossError, TeacherCallable, fake_quantized, fit, make_fabric
 
@@ -48,8 +47,7 @@ def train_network(
     Returns:
         The result of the stage.
     """
-    # Rounded networks keep ranges of what they have seen, which ranks do not share: the first one trains them alone.
-    data, ranks = context.data, Ranks() if quantized else context.ranks
+    data, ranks = context.data, context.ranks
     views = open_views(context, (view, *teacher_views))
     loader = data.training_loader(settings, seed, views, (ranks.rank, ranks.size))
     held_out = data.loader(

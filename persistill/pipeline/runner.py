@@ -64,13 +64,14 @@ class Pipeline:
     ) -> None:
         runs = out if isinstance(out, Runs) else open_runs(out)
         runs.require()
-        found = problems(recipe)
+        ranks = ranks or Ranks()
+        found = problems(recipe, ranks.size)
         if found:
             raise UserError("\n".join(found))
         self.recipe, self.out = recipe, runs.path
         progress = progress or Silent()
         data = DataModule(recipe, make_fabric(device, recipe.train).device, progress, splits)
-        self.context = Context(recipe, data, runs, progress, command, auto_batch, ranks or Ranks())
+        self.context = Context(recipe, data, runs, progress, command, auto_batch, ranks)
         self.graph = StageGraph(self.context)
 
     @property

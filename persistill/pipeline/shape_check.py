@@ -1,6 +1,7 @@
 """Whether the networks, views and methods of a recipe fit together, before anything is trained."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -23,6 +24,8 @@ def check_shapes(context: Context) -> None:
         UserError: if networks, views and methods do not fit together.
     """
     recipe = context.recipe
+    if context.ranks.size > 1 and any(teacher.shard for teacher in recipe.teachers.values()):
+        context = replace(context, data=context.data.on(torch.device("cpu")))  # where the whole teacher fits
     networks = {name: _teacher(context, name) for name in recipe.teachers}
     for who, model, view in _networks(context):
         if models.is_user_code(model.name):

@@ -55,10 +55,9 @@ class TeacherRef:
 
 def online(context: Context, trained: NetworkStage, settings: Train) -> OnlineTeacher:
     """A teacher that is asked at every step, on the device, in the memory format of the training."""
-    network, _ = trained.network(context)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    network.to(device=context.device, memory_format=layout)  # type: ignore[call-overload]
-    return OnlineTeacher(Frozen(context.task.teaching(network)), trained.view.name)
+    network = context.task.teaching(trained.network_on_device(context, layout))
+    return OnlineTeacher(Frozen(network), trained.view.name)
 
 
 def teacher_inputs(context: Context, teachers: Sequence[TeacherRef]) -> dict[str, Any]:

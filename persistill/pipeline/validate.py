@@ -15,8 +15,13 @@ from persistill.training import OPTIMIZERS, SCHEDULES
 from persistill.utils.registry import Registry, named
 
 
-def problems(recipe: Recipe) -> list[str]:
-    """What a recipe cannot know of itself: which models exist, and what goes together."""
+def problems(recipe: Recipe, ranks: int = 1) -> list[str]:
+    """What a recipe cannot know of itself: which models exist, and what goes together.
+
+    Args:
+        recipe: is looked at.
+        ranks: how many processes are to work at it together.
+    """
     found = []
     networks = {"student": recipe.student} | {f"teacher {name!r}": t.model for name, t in recipe.teachers.items()}
     for role, model in networks.items():
@@ -53,6 +58,11 @@ def problems(recipe: Recipe) -> list[str]:
     if recipe.quantize is not None and recipe.formats is not None and "int8" not in recipe.formats:
         found.append(f"quantize trains for the int8 file, which formats={recipe.formats} leaves out: name it, too.")
     for name, teacher in recipe.teachers.items():
+        if teacher.shard and ranks > 1 and recipe.quantize is not None:
+            found.append(
+                f"teacher {name!r}: shard=True splits it over {ranks} devices, and the copy that quantize trains is "
+                "trained on one. Leave out one of the two, or add quantize in a later run on one device."
+            )
         if teacher.weights is not None and not Path(teacher.weights).is_file():
             found.append(f"teacher {name!r}: there is no file {teacher.weights!r} (weights).")
         if len(teacher.mean or ()) != len(teacher.std or ()):

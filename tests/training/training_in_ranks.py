@@ -20,11 +20,11 @@ from persistill.config import Train
 from persistill.errors import UserError
 from persistill.losses import SP, DistillationLoss, FitNet
 from persistill.models import Network
-from persistill.ranks import Ranks
+from persistill.ranks import Ranks, holds_parts, shard_weights
 from persistill.run_folder import RunFolder
 from persistill.structures import Batch, FeatureMapSpec, FeatureSpec, ModelOutput, share
 from persistill.tasks import Classification
-from persistill.training import Criterion, StoredTeacher, fit, make_fabric
+from persistill.training import Criterion, Frozen, OnlineTeacher, StoredTeacher, fit, make_fabric
 from persistill.training.process_group import join
 from persistill.utils.stop_signals import Stopped
 
@@ -100,6 +100,9 @@ def teacher(seed: int, dtype: torch.dtype) -> StoredTeacher:
     return StoredTeacher(lambda index: every.each(said, lambda one: one[index]))
 
 
+IN_PARTS = "a teacher of which each holds a part"
+
+
 def cases() -> dict[str, tuple[tuple[DistillationLoss, ...], bool, dict]]:
     """Name -> losses, whether there are batch norms, and changed settings: every loss of the package, and others."""
     found = {}
@@ -108,6 +111,7 @@ def cases() -> dict[str, tuple[tuple[DistillationLoss, ...], bool, dict]]:
             found[f"{every.named(loss)}, {'with' if norm else 'without'} norm"] = ((loss,), norm, {})
         found[f"alone, {'with' if norm else 'without'} norm"] = ((), norm, {})
     found["in parts"] = ((SP(),), False, {"accumulate": 2})
+    found[IN_PARTS] = ((SP(),), True, {})
     found["two epochs"] = ((SP(),), True, {"epochs": 2})
     found["two epochs in parts"] = ((SP(),), False, {"epochs": 2, "accumulate": 2})
     found["in half precision"] = ((SP(), FitNet()), True, {"precision": "bf16"})
@@ -118,6 +122,15 @@ def cases() -> dict[str, tuple[tuple[DistillationLoss, ...], bool, dict]]:
 FAULTS = {"diverges": ((SP(),), True, {}), "in too many parts": ((SP(),), False, {"accumulate": 3})}
 
 
+def online_teacher(ranks: Ranks) -> OnlineTeacher:
+    """A network that is asked at every step, of which each rank holds a part."""
+    torch.manual_seed(7)
+    network = SmallNet(norm=True).double()
+    shard_weights(network, ranks, smallest=4)
+    assert holds_parts(network) == (ranks.size > 1)
+    return OnlineTeacher(Frozen(network))
+
+
 def train(
     name: str, root: Path, ranks: Ranks, *, stop_after: int | None = None, run: str = "", auto_batch: bool = False
 ) -> dict:
@@ -126,6 +139,8 @@ def train(
     network, criterion, teachers, changes = (detectors.training if name in detectors.cases() else training)(name)
     for module in (network, criterion, *(one.network for one in teachers if one.network is not None)):
         module.to(dtype_of(name))
+    if name == IN_PARTS:
+        teachers = [online_teacher(ranks)]
     before = copy.deepcopy(network.state_dict())
     settings = SETTINGS.model_copy(update=changes)
     folder = RunFolder.create(root, "student", run or name, {"name": run or name})

@@ -83,7 +83,7 @@ class ComparisonStage(Stage):
             "origins": dict(splits.origins),
             "costs": {
                 "student": self.costs[""].folder_name,
-                "teachers": {name: self.costs[name].folder_name for name in self.teachers},
+                "teachers": {name: stage.folder_name for name, stage in self.costs.items() if name},
             },
             "teachers": {name: self._folders(teacher) for name, teacher in self.teachers.items()},
             "rows": [

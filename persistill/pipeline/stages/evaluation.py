@@ -40,10 +40,9 @@ class EvaluationStage(Stage):
 
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Measure."""
-        network, _ = self.trained.network(context)
         loaders = context.data.evaluation_loaders(open_views(context, [self.trained.view]))
         return evaluation.evaluate(
-            network.to(context.device),
+            self.trained.network_on_device(context),
             replace(loaders, ranks=context.ranks),
             self.trained.view.name,
             context.data.evaluate,

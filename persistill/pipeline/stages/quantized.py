@@ -1,5 +1,6 @@
 """A copy of the exported student, trained on for its int8 file."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from persistill.pipeline.context import Context
 from persistill.pipeline.network_stage import NetworkStage, network_inputs
 from persistill.pipeline.stages.choice import ChoiceStage
+from persistill.ranks import Ranks
 from persistill.run_folder import Kind, RunFolder
 
 
@@ -34,6 +36,8 @@ class QuantizedStage(NetworkStage):
 
     def work(self, context: Context, folder: RunFolder) -> dict[str, Any]:
         """Train the copy on."""
+        # Rounded networks keep ranges of what they have seen, which ranks do not share: the first one trains it alone.
+        context = replace(context, ranks=Ranks())
         student = self.choice.chosen(context)
         settings = context.recipe.int8_training(student.arm_name)
         assert settings is not None

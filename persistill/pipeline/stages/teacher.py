@@ -62,6 +62,11 @@ class TeacherStage(NetworkStage):
         return channels, *(self.settings.size or (height, width))
 
     @property
+    def sharded(self) -> bool:
+        """As the recipe says."""
+        return self.settings.shard
+
+    @property
     def shared(self) -> bool:
         """A training is; to adopt weights is not."""
         return self.settings.weights is None

@@ -4,7 +4,8 @@ import pytest
 import torch
 from ranks_in_threads import in_ranks
 
-from persistill.ranks import Ranks, _pickled
+from persistill.ranks import Ranks
+from persistill.ranks.ranks import _pickled
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 6])

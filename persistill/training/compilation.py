@@ -18,7 +18,7 @@ from torch import nn
 from persistill.config import Train
 from persistill.errors import UserError
 from persistill.models import AdaptedNetwork, Detector
-from persistill.ranks import Ranks
+from persistill.ranks import Ranks, holds_parts
 from persistill.structures import ModelOutput
 from persistill.training.teachers import OnlineTeacher, TeacherCallable
 
@@ -74,10 +74,10 @@ class Compilation:
             raise self._told(error) from error
 
     def of_teachers(self, teachers: Sequence[TeacherCallable]) -> list[TeacherCallable]:
-        """What is to be asked in place of teachers; those that are read stay as they are."""
+        """What is to be asked in place of teachers; those that are read, or held in parts, stay as they are."""
         return [
             OnlineTeacher(one.network, one.view, asked=self.of(one.network))
-            if isinstance(one, OnlineTeacher) and one.network is not None
+            if isinstance(one, OnlineTeacher) and one.network is not None and not holds_parts(one.network)
             else one
             for one in teachers
         ]

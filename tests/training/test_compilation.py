@@ -15,7 +15,7 @@ from persistill.config import Quantize, Train
 from persistill.errors import UserError
 from persistill.losses import KD, SP
 from persistill.models import Network, adapt, build
-from persistill.ranks import Ranks
+from persistill.ranks import Ranks, shard_weights
 from persistill.run_folder import CHECKPOINT, RunFolder
 from persistill.structures import Batch, ModelOutput
 from persistill.tasks import Classification
@@ -224,6 +224,14 @@ def test_answers_of_cuda_graphs_are_copied_and_their_steps_are_marked(monkeypatc
 def test_features_that_are_read_are_not_compiled() -> None:
     stored = StoredTeacher(lambda index: ModelOutput(index, index, {}), network=Frozen(tiny()))
     assert Compilation(SETTINGS, Ranks(), CPU).of_teachers([stored]) == [stored]
+
+
+def test_teachers_of_which_ranks_hold_parts_are_not_compiled() -> None:
+    several, network = Ranks(), tiny()
+    several.size = 2
+    shard_weights(network, several, smallest=1)
+    teacher = OnlineTeacher(Frozen(network))
+    assert Compilation(SETTINGS, Ranks(), CPU).of_teachers([teacher]) == [teacher]
 
 
 def test_without_it_networks_are_asked_themselves() -> None:

@@ -96,7 +96,7 @@ def trace(module: nn.Module, in_channels: int, image: Size) -> tuple[dict[str, C
 
 def first_tensor(value: Any) -> Tensor | None:
     """A tensor, or the first of a tuple or list of them; None if that is no tensor."""
-    if isinstance(value, tuple | list) and value:
+    if isinstance(value, (tuple, list)) and value:  # torch 2.5 cannot compile "tuple | list"
         value = value[0]
     return value if isinstance(value, Tensor) else None
 

@@ -20,6 +20,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -74,14 +75,16 @@ def parts(options: argparse.Namespace, images: Path) -> dict[str, Part]:
     ways = ["--device", options.device, *quick]
     throughput = str(HERE / "training_throughput.py")
     row = ["-m", "persistill", "run", "tgd_cifar10_published", "--seeds", "0", "--quick", "--device", options.device]
-    row += ["--set", f"data.source={images}", "--set", f"train.epochs={EPOCHS}", "--out", str(options.out / "runs")]
+    row += ["--set", f"data.source={images}", "--set", f"train.epochs={EPOCHS}", "--out", str(images.parent / "runs")]
     if options.quick:
         small = ["--arms", "alone", "--batch", "16", "--ways", "channels_last"]
+        for field in ("train=256", "validation=64", "test=256"):
+            row += ["--set", f"data.{field}"]
         return {
             "kernels": Part(60, [[str(HERE / "cuda.py"), *quick]]),
             "throughput": Part(60, [[throughput, *ways, *small]]),
             "sharing": Part(60, [[throughput, *ways, *small, "--processes", "2"]]),
-            "row": Part(300, [[*row, "--set", "data.train=256", "--set", "data.validation=64"]]),
+            "row": Part(300, [row]),
         }
     return {
         "kernels": Part(150, [[str(HERE / "cuda.py"), "--quick"]]),
@@ -162,15 +165,17 @@ def main() -> None:
     options = parser.parse_args()
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
-    results, images, until = Results(options.out), options.out / "images.npz", time.monotonic()
-    plan = parts(options, images)
-    for name in options.parts.split(","):
-        until += plan[name].seconds
-        if name == "row":
-            write_images(images)
-        work(name, plan[name], until, results)
-        if name == "row":
-            arithmetic(options.out / "runs", results)
+    results, until = Results(options.out), time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "images.npz"
+        plan = parts(options, images)
+        for name in options.parts.split(","):
+            until += plan[name].seconds
+            if name == "row":
+                write_images(images)
+            work(name, plan[name], until, results)
+            if name == "row":
+                arithmetic(Path(folder) / "runs", results)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class PersistenceImageOutput:
     result = "persistence_images.npy"
     files: tuple[str, ...] = (result,)
     keep: tuple[str, ...] = (result,)
-    samples = 1 << 22
+    samples = 1 << 23
 
     def __init__(self, scan_config: ScanConfig, settings: PersistenceImageConfig, dtype: str) -> None:
         self._scan_config = scan_config
@@ -133,7 +133,7 @@ class BettiCurveOutput:
     result = "betti_curves.npy"
     files: tuple[str, ...] = (result,)
     keep: tuple[str, ...] = (result,)
-    samples = 1 << 20
+    samples = 1 << 22
 
     def __init__(self, scan_config: ScanConfig, levels: tuple[float, float, int], min_persistence: float) -> None:
         self._scan_config = scan_config
@@ -173,7 +173,7 @@ class DiagramOutput:
     result = "diagrams.npz"
     files: tuple[str, ...] = ("diagrams.values", "diagrams.counts")
     keep: tuple[str, ...] = ()
-    samples = 1 << 20
+    samples = 1 << 22
     images = 1 << 12
 
     def __init__(self, scan_config: ScanConfig, dtype: np.dtype[Any], min_persistence: float) -> None:

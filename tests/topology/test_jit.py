@@ -34,9 +34,11 @@ def unwarned(monkeypatch):
 
 def test_the_stamp_covers_all_files_that_are_compiled_into_a_kernel(tmp_path):
     (tmp_path / "words.py").write_text("")
+    (tmp_path / "first.py").write_text("")
     (tmp_path / "middle.py").write_text("from persistill.topology._numba import words\n")
     (tmp_path / "a.py").write_text(
-        "import math\nfrom persistill.topology._numba.middle import (\n    thing,\n    other,\n)\n"
+        "import math\nfrom persistill.topology._numba.first import thing\n"
+        "from persistill.topology._numba.middle import (\n    thing,\n    other,\n)\n"
     )
     (tmp_path / "b.py").write_text("import math\n")
 

@@ -32,6 +32,18 @@ def hard_images():
     return np.stack([np.resize(signal, (1, 8, 32)) for signal in hard_signals().values()])
 
 
+@pytest.mark.parametrize("settings", [TGD, FITTED])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_few_images_are_drawn_as_many_are(settings, dtype):
+    images = np.concatenate([hard_images()] * 2)
+    images = images if dtype == np.uint8 else (images / 255).astype(dtype)
+    many = scan_persistence_images(images, settings)
+    for start in range(0, len(hard_images()), 3):
+        np.testing.assert_array_equal(
+            scan_persistence_images(images[start : start + 3], settings), many[start : start + 3]
+        )
+
+
 def test_golden_numbers_of_the_published_settings(cifar):
     found = scan_persistence_images(cifar([1361, 2741, 68]), TGD)
     sums = found.sum((2, 3), dtype=np.float64)

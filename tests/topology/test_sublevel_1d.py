@@ -33,6 +33,23 @@ def signal_of(values):
     return np.array(values, np.float64)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("essential", [False, True])
+@pytest.mark.parametrize("least", [0, 5])
+def test_few_signals_are_scanned_as_many_are(dtype, essential, least):
+    # Many go in step, few one after the other.
+    signals = np.stack([np.resize(signal, 1300) for signal in HARD.values()] * 2).astype(dtype)
+    options = {"min_persistence": least, "essential": essential, "indices": True}
+    many = sublevel_persistence(signals, **options)
+    bounds = many.offsets
+    for start, count in ((0, 10), (10, 1), (11, 3), (20, 10), (30, 1), (31, 2)):
+        few = sublevel_persistence(signals[start : start + count], **options)
+        taken = slice(bounds[start], bounds[start + count])
+        np.testing.assert_array_equal(few.values, many.values[taken])
+        np.testing.assert_array_equal(few.indices, many.indices[taken])
+        np.testing.assert_array_equal(few.offsets, bounds[start : start + count + 1] - bounds[start])
+
+
 @pytest.mark.parametrize("name", HARD)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_hard_signals_agree_with_gudhi(name, dtype):

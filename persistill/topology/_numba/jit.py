@@ -13,7 +13,7 @@ from numba import njit
 from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 
-_IMPORT = re.compile(r"^from persistill\.topology\._numba(?:\.(\w+))? import \(?([\w, \n]+)", re.MULTILINE)
+_IMPORT = re.compile(r"^from persistill\.topology\._numba(?:\.(\w+))? import (\([\w, \n]+\)|[\w, ]+)", re.MULTILINE)
 _logger = logging.getLogger("persistill.topology")
 
 

@@ -34,7 +34,7 @@ from persistill.topology._numba.llvm_vectors import (
     weighted_sums,
 )
 from persistill.topology._numba.persistence_image_exact import LOGARITHM, MAXIMUM
-from persistill.topology._numba.sublevel_1d_simd import to_lanes
+from persistill.topology._numba.sublevel_1d_simd import FEW, to_lanes
 
 GROUP, PANEL = 4, 4  # rows and vectors that are summed at once: 16 registers of 64 bytes
 _sums = weighted_sums(GROUP, PANEL)
@@ -72,6 +72,51 @@ def extrema(
         if not (rising >> np.uint64(lane)) & np.uint64(1):
             streams[lane, counts[lane]] = held[lane]
             counts[lane] += 1
+
+
+@kernel
+def extrema_of_few(
+    planes: NDArray[np.uint8],
+    height: int,
+    width: int,
+    by_columns: bool,
+    threshold: np.uint8,
+    limit: np.uint8,
+    streams: NDArray[np.uint8],
+    counts: NDArray[np.int64],
+) -> None:
+    """What ``extrema`` does, of planes (n, H * W) one after the other."""
+    least, most = np.int64(threshold), np.int64(limit)
+    outer, inner = (width, height) if by_columns else (height, width)
+    outer_step, inner_step = (1, width) if by_columns else (width, 1)
+    for lane in range(len(planes)):
+        plane, stream = planes[lane], streams[lane]
+        held = np.int64(255)
+        rising = True
+        count = np.uint64(0)
+        for a in range(outer):
+            for b in range(inner):
+                x = np.int64(plane[np.uint64(a * outer_step + b * inner_step)])
+                if rising:
+                    if x >= held:
+                        held = x
+                        continue
+                    if held - x <= least or x > most:
+                        continue
+                else:
+                    if x < held:
+                        held = x
+                        continue
+                    if x - held <= least:
+                        continue
+                stream[count] = held
+                count += np.uint64(1)
+                held = x
+                rising = not rising
+        if not rising:
+            stream[count] = held
+            count += np.uint64(1)
+        counts[lane] = np.int64(count)
 
 
 @kernel
@@ -284,9 +329,15 @@ def render_uint8(
     unfinished = 0
     for first in range(0, len(planes), LANES):
         block = planes[first : first + LANES]
-        to_lanes(block, 0, samples, lanes)
+        few = len(block) <= FEW
+        if not few:
+            to_lanes(block, 0, samples, lanes)
         for scan in range(len(scans)):
-            extrema(lanes, height, width, scans[scan], np.uint8(threshold), np.uint8(limit), streams, counts)
+            turned = scans[scan], np.uint8(threshold), np.uint8(limit)
+            if few:
+                extrema_of_few(block, height, width, *turned, streams, counts)
+            else:
+                extrema(lanes, height, width, *turned, streams, counts)
             for lane in range(len(block)):
                 image, channel = divmod(start + first + lane, channels)
                 found = count_bars(streams[lane], counts[lane], longest, lows, barriers, seen, bars)

@@ -19,6 +19,8 @@ from persistill.topology._numba.jit import kernel
 from persistill.topology._numba.llvm_vectors import LANES, WIDTH, trailing_zeros, transpose, turn
 
 CHUNK = 1024  # samples of all lanes that are transposed at once
+FEW = 10
+"""So few signals are scanned faster one after the other: a step of all lanes costs as much with one of them in use."""
 
 
 @kernel
@@ -49,6 +51,54 @@ def to_lanes(planes: NDArray[Any], start: int, stop: int, lanes: NDArray[Any]) -
 
 
 @kernel
+def scan_one(signal: NDArray[Any], threshold: Any, limit: Any, highest: Any, stream: Any, places: Any) -> int:
+    """The scan of a single signal: what ``llvm_vectors.turn`` does for each of its lanes.
+
+    Args:
+        signal: (N,).
+        threshold: as in ``scan``.
+        limit: as there.
+        highest: as there.
+        stream: (N + 2,), for the extrema; None if only their number is wanted.
+        places: the same, for their positions; None if they are not wanted.
+
+    Returns:
+        The number of extrema.
+    """
+    held, place = highest, np.int32(-1)
+    rising = True
+    count = np.uint64(0)
+    for t in range(len(signal)):
+        x = signal[t]
+        if rising:
+            if x >= held:
+                held, place = x, np.int32(t)
+                continue
+            if np.float64(held) - np.float64(x) <= threshold or x > limit:
+                continue
+        else:
+            if x < held:
+                held, place = x, np.int32(t)
+                continue
+            if np.float64(x) - np.float64(held) <= threshold:
+                continue
+        if stream is not None:
+            stream[count] = held
+        if places is not None:
+            places[count] = place
+        count += np.uint64(1)
+        held, place = x, np.int32(t)
+        rising = not rising
+    if not rising:
+        if stream is not None:
+            stream[count] = held
+        if places is not None:
+            places[count] = place
+        count += np.uint64(1)
+    return np.int64(count)
+
+
+@kernel
 def count_bars(
     planes: NDArray[Any], threshold: Any, highest: Any, extra: int, lanes: NDArray[Any], out: NDArray[np.int64]
 ) -> None:
@@ -60,6 +110,11 @@ def count_bars(
     turns = np.empty(LANES, np.int64)
     for first in range(0, n, LANES):
         block = planes[first : first + LANES]
+        if len(block) <= FEW:
+            for lane in range(len(block)):
+                found = scan_one(block[lane], threshold, highest, highest, None, None)
+                out[first + lane] = max(found // 2 - 1, 0) + extra
+            continue
         held[:] = highest
         rising = ~np.uint64(0)
         turns[:] = 0
@@ -102,6 +157,13 @@ def scan(
         counts: (LANES,), for their number.
     """
     samples = planes.shape[1]
+    if len(planes) <= FEW:
+        for lane in range(len(planes)):
+            if places is None:
+                counts[lane] = scan_one(planes[lane], threshold, limit, highest, streams[lane], None)
+            else:
+                counts[lane] = scan_one(planes[lane], threshold, limit, highest, streams[lane], places[lane])
+        return
     size = planes.itemsize
     held = np.empty(LANES * (size + 4), np.uint8)
     before = np.empty(LANES * (size + 4), np.uint8)

@@ -51,7 +51,7 @@ def to_lanes(planes: NDArray[Any], start: int, stop: int, lanes: NDArray[Any]) -
 
 
 @kernel
-def scan_one(signal: NDArray[Any], threshold: Any, limit: Any, highest: Any, stream: Any, places: Any) -> int:
+def scan_one(signal: NDArray[Any], threshold: Any, limit: Any, highest: Any, stream: Any, places: Any) -> Any:
     """The scan of a single signal: what ``llvm_vectors.turn`` does for each of its lanes.
 
     Args:

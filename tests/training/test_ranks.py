@@ -155,6 +155,13 @@ def test_all_processes_end_where_the_loss_is_not_finite_and_the_whole_batch_is_k
     assert len(batch["index"]) == len(batch["inputs.image"]) == len(batch["target"]) in trainings.SIZES
 
 
+def test_compiled_networks_do_not_synchronize_batch_norms(found):
+    for size in (2, 3):
+        for rank in range(size):
+            said = found[size][rank][f"compiled with norm by {size}"]["error"]
+            assert "Set train.sync_batchnorm=False" in said
+
+
 def test_a_batch_must_have_images_for_all_processes(found):
     said = found[3][0]["in too many parts by 3"]["error"]
     assert said.startswith("UserError: a batch of 7 images cannot be shared by 3 devices, each of which needs 3 images")

@@ -6,7 +6,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import nn
@@ -116,10 +118,15 @@ def cases() -> dict[str, tuple[tuple[DistillationLoss, ...], bool, dict]]:
     found["two epochs in parts"] = ((SP(),), False, {"epochs": 2, "accumulate": 2})
     found["in half precision"] = ((SP(), FitNet()), True, {"precision": "bf16"})
     found["clipped"] = ((SP(),), True, {"clip_norm": 0.1})
+    found["compiled"] = ((SP(),), False, {"compile": "default", "sync_batchnorm": False})
     return found
 
 
-FAULTS = {"diverges": ((SP(),), True, {}), "in too many parts": ((SP(),), False, {"accumulate": 3})}
+FAULTS = {
+    "compiled with norm": ((SP(),), True, {"compile": "default"}),
+    "diverges": ((SP(),), True, {}),
+    "in too many parts": ((SP(),), False, {"accumulate": 3}),
+}
 
 
 def online_teacher(ranks: Ranks) -> OnlineTeacher:
@@ -145,17 +152,19 @@ def train(
     settings = SETTINGS.model_copy(update=changes)
     folder = RunFolder.create(root, "student", run or name, {"name": run or name})
     torch.manual_seed(2 + ranks.rank)  # the first rank's counts
-    record = fit(
-        network,
-        Shared(ranks, name, stop_after),
-        criterion=criterion,
-        settings=settings,
-        folder=folder,
-        fabric=make_fabric("cpu", settings),
-        teachers=teachers,
-        ranks=ranks,
-        auto_batch=auto_batch,
-    )
+    # Traced as for torch's compiler, which would take half a minute in each process.
+    with mock.patch.object(torch, "compile", partial(torch.compile, backend="eager")):
+        record = fit(
+            network,
+            Shared(ranks, name, stop_after),
+            criterion=criterion,
+            settings=settings,
+            folder=folder,
+            fabric=make_fabric("cpu", settings),
+            teachers=teachers,
+            ranks=ranks,
+            auto_batch=auto_batch,
+        )
     return {"before": before, "network": network.state_dict(), "criterion": criterion.state_dict(), "record": record}
 
 

@@ -286,7 +286,7 @@ def distill(
             export=export,
             changes=parse_changes(changes),
             out=out,
-            device=str(ranks.device) if ranks.size > 1 else device,
+            device=ranks.device.type if ranks.size > 1 else device,  # whichever each one has of that kind
         )
     costs = _print_plan(plan)
     if ranks.size > 1:

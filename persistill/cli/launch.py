@@ -62,9 +62,11 @@ def in_processes(
                 "srun starts them."
             )
         if nodes not in (None, place.size // place.local_size) or node_rank is not None or rendezvous is not None:
+            given = {"--nodes": nodes, "--node-rank": node_rank, "--rendezvous": rendezvous}
             raise UserError(
-                f"--nodes {nodes} was given to a command that {started}; leave --nodes, --node-rank and --rendezvous "
-                "away where torchrun or srun starts them."
+                f"{' '.join(f'{name} {value}' for name, value in given.items() if value is not None)} was given to a "
+                f"command that {started}; leave --nodes, --node-rank and --rendezvous away where torchrun or srun "
+                "starts them."
             )
         return
     machine = find_machine(devices or 1, nodes or 1, node_rank, rendezvous)

@@ -8,6 +8,7 @@ from persistill.cli.console import console, quiet_start
 from persistill.cli.options import Changes, Device, Out, Seeds, Small
 from persistill.cli.run import run_named
 from persistill.errors import unknown
+from persistill.utils.process_place import find_place
 
 SUMMARY = "Run a published row, and print ours beside it."
 EXAMPLES = ("persistill reproduce", "persistill reproduce tgd_cifar10_published --small --seeds 0")
@@ -36,4 +37,6 @@ def reproduce(
         raise unknown("published row", name, known, "persistill reproduce lists them.")
     result = run_named(name, f"persistill reproduce {name}", out, device, seeds, changes, small=small)
     assert result is not None
-    published_rows.print_beside(console, result.comparison, small=small)
+    place = find_place()
+    if place is None or place.rank == 0:  # the first rank says all that is to be said
+        published_rows.print_beside(console, result.comparison, small=small)

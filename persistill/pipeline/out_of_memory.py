@@ -9,7 +9,7 @@ from persistill.utils.memory import is_out_of_memory
 
 _TRAINING = (
     "--set train.batch_size=... (half of it is a good try) or what a batch takes at a time (persistill run "
-    "--auto-batch), take smaller networks or smaller images (data.size)"
+    "--auto-batch; with --devices, --set train.accumulate=...), take smaller networks or smaller images (data.size)"
 )
 _ADVICE: dict[Kind, str] = {
     "view": "--set data.size=... or pixels of the view",

@@ -128,7 +128,7 @@ class Stage(ABC):
                 told_what_to_lower(self.kind, self.name),
             ):
                 if self.shared:
-                    context.ranks.from_leader((self.folder_name, torch.get_num_threads()))
+                    context.ranks.from_leader((self.folder_name, torch.get_num_threads(), folder.about["created"]))
                 result = self.work(context, folder)
             folder.finish({"seconds": round(time.perf_counter() - began, 3), **result}, built_on)
             folder.sweep()

@@ -218,7 +218,7 @@ class Ranks:
             if somewhere and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
-        for dtype in {gradient.dtype for gradient in gradients}:
+        for dtype in dict.fromkeys(gradient.dtype for gradient in gradients):  # in the same order everywhere
             of_one_type = [gradient for gradient in gradients if gradient.dtype == dtype]
             flat = torch.cat([gradient.reshape(-1) for gradient in of_one_type])
             self._reduce(flat)
@@ -327,5 +327,7 @@ class _OnDemand(dict[str, Tensor]):
 def _told_if_lost() -> Iterator[None]:
     try:
         yield
+    except torch.OutOfMemoryError:  # of this one
+        raise
     except RuntimeError as error:
         raise RankLostError(f"another process of this run has ended ({error})") from error

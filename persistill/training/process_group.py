@@ -35,7 +35,8 @@ def own_device(device: str, place: Place | None) -> str:
     if gpu and torch.cuda.device_count() < place.local_size:
         raise UserError(
             f"{place.local_size} processes were started on this machine, which has {torch.cuda.device_count()} GPU(s): "
-            "start as many as there are GPUs, or use --device cpu."
+            "start as many as there are GPUs, each of which sees all of them (srun --gpus-per-node, and not "
+            "--gpus-per-task), or use --device cpu."
         )
     return f"cuda:{place.local_rank}" if gpu else "cpu"
 

@@ -26,6 +26,8 @@ from persistill.errors import RankLostError, UserError
 from persistill.pipeline import Pipeline
 from persistill.run_folder import RunFolder
 from persistill.tasks import Classification
+from persistill.training.process_group import own_device
+from persistill.utils.process_place import Place
 from persistill.utils.thread_count import computing_with
 
 RECIPE = """
@@ -200,9 +202,13 @@ def test_devices_are_those_that_torchrun_started(monkeypatch: pytest.MonkeyPatch
     launch.in_processes(2, 2)
     with pytest.raises(UserError, match=r"--devices 4 was given to a command that was started as 4 processes, 2 on"):
         launch.in_processes(4)
-    for nodes, node_rank in ((4, None), (2, 0)):
-        with pytest.raises(UserError, match=rf"--nodes {nodes} was given to a command that was started as 4 processes"):
-            launch.in_processes(None, nodes, node_rank)
+    for given, said in (
+        ((4, None, None), "--nodes 4"),
+        ((2, 0, None), "--nodes 2 --node-rank 0"),
+        ((None, 0, None), "--node-rank 0"),
+    ):
+        with pytest.raises(UserError, match=rf"^{said} was given to a command that was started as 4 processes"):
+            launch.in_processes(None, *given)
 
 
 def test_machines_are_told_apart_and_know_where_they_meet() -> None:
@@ -283,6 +289,23 @@ def test_processes_beside_one_that_only_plans_do_nothing(monkeypatch: pytest.Mon
     with pytest.raises(UserError, match="2 processes train together here, which goes with neither"):
         distill("digits", "resnet-8", "resnet-8", out=tmp_path, workers=2, dry_run=True)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_distillation_is_planned_for_a_device_that_each_process_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def planned(*_: object, device: str, **__: object) -> None:
+        raise UserError(f"planned for {own_device(device, Place(1, 2, 1, 2, 'there', 1))}")
+
+    ranks = SimpleNamespace(size=2, leads=True, device=torch.device("cuda:0"))
+    monkeypatch.setattr("persistill.training.process_group.join", lambda _: ranks)
+    monkeypatch.setattr("persistill.api.distillation.plan", planned)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "there", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(UserError, match="planned for cuda:1"):
+        distill("digits", "resnet-8", "resnet-8", out=str(tmp_path))
 
 
 def test_sweeps_are_for_one_device_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from persistill.api import recipe_files
 from persistill.cli import main
+from persistill.cli.reproduce import reproduce
 from persistill.config import Published
 from persistill.errors import UserError
 
@@ -110,3 +112,17 @@ def test_ours_stand_beside_the_published_figures(
     code, _, err = call(capsys, "reproduce", "rows:eigth")
     assert code == 2
     assert "Did you mean 'rows:eight'" in re.sub(r"\s+", " ", err)
+
+
+def test_of_several_processes_the_first_alone_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr("persistill.cli.published_rows.rows", lambda: {"row": None})
+    monkeypatch.setattr("persistill.cli.published_rows.print_beside", lambda *_, **__: told.append(1))
+    monkeypatch.setattr("persistill.cli.reproduce.run_named", lambda *_, **__: SimpleNamespace(comparison=None))
+    for name, value in {"WORLD_SIZE": 2, "LOCAL_RANK": 0, "MASTER_ADDR": "there", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    for rank in (1, 0):
+        assert told == []
+        monkeypatch.setenv("RANK", str(rank))
+        reproduce("row")
+    assert told == [1]

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from ranks_in_threads import in_ranks
+from torch import nn
 
 from persistill.ranks import Ranks
-from persistill.ranks.ranks import _pickled
+from persistill.ranks.ranks import _pickled, _told_if_lost
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 6])
@@ -57,3 +58,29 @@ def test_of_a_tensor_its_own_values_alone_are_sent():
     assert [one[1] for one in found] == [0, 1]
     assert torch.equal(found[1][0], torch.tensor([0, 2, 4]))
     assert not found[1][0].is_inference()
+
+
+def test_gradients_of_several_types_are_added_up_in_the_same_order_by_all():
+    class Noting(Ranks):
+        def __init__(self) -> None:
+            super().__init__()
+            self.size, self.types = 2, []
+
+        def largest(self, *numbers: int) -> list[int]:
+            return list(numbers)
+
+        def _reduce(self, values: torch.Tensor) -> None:
+            self.types.append(values.dtype)
+
+    types = [torch.float64, torch.float32, torch.bfloat16]
+    for order in (types, types[::-1]):  # one of which the order in memory is not
+        ranks, parameters = Noting(), [nn.Parameter(torch.ones(2, dtype=dtype)) for dtype in order]
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        ranks.add_up(parameters)
+        assert ranks.types == order
+
+
+def test_memory_that_runs_out_here_is_not_another_rank_that_is_lost():
+    with pytest.raises(torch.OutOfMemoryError), _told_if_lost():
+        raise torch.OutOfMemoryError

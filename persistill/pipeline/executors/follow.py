@@ -5,7 +5,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from persistill.errors import UserError
+from persistill.pipeline.out_of_memory import told_what_to_lower
+from persistill.pipeline.stage import Stage
 from persistill.ranks import Ranks
+from persistill.run_folder import RunFolder
 from persistill.utils.thread_count import computing_with
 
 if TYPE_CHECKING:
@@ -21,6 +25,9 @@ def follow(make: Callable[[], "Pipeline"], ranks: Ranks) -> Path:
 
     Returns:
         The comparison's folder, once the first rank is done.
+
+    Raises:
+        UserError: if memory runs out, or run folders lie where this rank does not see them.
     """
 
     @cache
@@ -33,7 +40,20 @@ def follow(make: Callable[[], "Pipeline"], ranks: Ranks) -> Path:
         told: Any = ranks.from_leader(None)
         if isinstance(told, Path):
             return told
-        name, threads = told
+        name, threads, created = told
         stage = pipeline().stage(name)
-        with computing_with(threads):
-            stage.work(pipeline().context, stage.open(pipeline().context))
+        with computing_with(threads), told_what_to_lower(stage.kind, stage.name):
+            stage.work(pipeline().context, _same_folder(pipeline(), stage, created, ranks))
+
+
+def _same_folder(pipeline: "Pipeline", stage: Stage, created: str, ranks: Ranks) -> RunFolder:
+    """The run folder that the first rank works at, and not another one of that name."""
+    if (pipeline.out / stage.folder_name / "run.json").is_file():
+        folder = stage.open(pipeline.context)
+        if folder.about["created"] == created:
+            return folder
+    raise UserError(
+        f"process {ranks.rank + 1} of {ranks.size} does not see the run folder {stage.folder_name} in {pipeline.out}, "
+        "at which the first one works: name the same place with --out on all machines, on a disk that they share. With "
+        "a URL, PERSISTILL_CACHE must name such a place."
+    )

@@ -21,11 +21,12 @@ from range_server import serving
 from test_tar_shards import shards, write_tar
 
 from persistill.autoconfig import guess_task
-from persistill.config import Data
+from persistill.config import Arm, Data, Model, Recipe, Train
 from persistill.data import Loader, load, load_boxes, splits_reader
 from persistill.data.sources import remote_shard, row_groups, shard_file
 from persistill.data.sources.row_groups import RowGroups
 from persistill.errors import UserError
+from persistill.pipeline import Pipeline
 from persistill.utils import remote_filesystem
 from persistill.utils.progress import Silent
 
@@ -160,6 +161,36 @@ def test_s3(tars, parquet, bucket, monkeypatch):
         load(Data(source="s3://images/tars/train-{000..003}.tar"))
     with pytest.raises(UserError, match=r"there is no s3://nobody-has-this|s3://nobody-has-this/x holds no Parquet"):
         load(Data(source="s3://nobody-has-this/x"))
+
+
+def test_a_training_that_lost_its_server_goes_on_and_is_that_of_the_files_on_a_disk(tars, server, tmp_path):
+    def trained(place, out):
+        recipe = Recipe(
+            name="far",
+            data=Data(source=f"{place}/train-{{000..002}}.tar", validation=4, mean=(0.5,) * 3, std=(0.5,) * 3),
+            student=Model(name="resnet-8"),
+            arms={"alone": Arm()},
+            train=Train(epochs=3, batch_size=8, augment=("flip",)),
+            seeds=(0,),
+        )
+        pipeline = Pipeline(recipe, tmp_path / out, device="cpu")
+        return pipeline.run_stage(pipeline.graph.students["alone", 0].folder_name)
+
+    near = trained(tars, "near")
+    served = []
+
+    def lost_after_an_epoch(method, path):
+        served.append(path)
+        return 503 if len(served) > 40 else None
+
+    works, server.fault = server.fault, lost_after_an_epoch
+    with pytest.raises(UserError, match=r"train-00\d\.tar cannot be reached"):
+        trained(f"{server.url}/tars", "far")
+    assert (tmp_path / "far" / near.path.name / "checkpoint.safetensors").is_file()
+    server.fault = works
+    far = trained(f"{server.url}/tars", "far")
+    assert far.path.name == near.path.name
+    assert far.file("model.safetensors").read_bytes() == near.file("model.safetensors").read_bytes()
 
 
 def test_masks_and_boxes_in_a_bucket(tmp_path, memory):

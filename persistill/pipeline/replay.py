@@ -17,7 +17,7 @@ from persistill.errors import UserError
 from persistill.pipeline.runner import Pipeline
 from persistill.pipeline.stage import Stage
 from persistill.run_folder import CHECKPOINT, DIVERGED, RunFolder
-from persistill.training import NonFiniteLossError
+from persistill.training import NonFiniteLossError, without_compilation
 from persistill.utils.nested_tensors import tensors_in
 from persistill.utils.thread_count import computing_with
 
@@ -67,7 +67,7 @@ def replay(pipeline: Pipeline, folder_name: str) -> Divergence:
                 shutil.copyfile(run.file(name), copy.file(name))
         watch = _Watch()
         threads = run.computed.get("threads", torch.get_num_threads())
-        with computing_with(threads), watch.watching():
+        with computing_with(threads), watch.watching(), without_compilation():
             error = _diverged(stage, pipeline, copy)
     return Divergence(error.step + 1, error.terms, watch.layer, watch.weights, run.file(DIVERGED))
 
@@ -78,7 +78,8 @@ def _diverged(stage: Stage, pipeline: Pipeline, copy: RunFolder) -> NonFiniteLos
     except NonFiniteLossError as error:
         return error
     raise UserError(
-        f"{copy.path.name} did not diverge this time: another device, and other versions, round sums otherwise."
+        f"{copy.path.name} did not diverge this time: another device, other versions, and networks that are not "
+        "compiled, as in a replay, round sums otherwise."
     )
 
 

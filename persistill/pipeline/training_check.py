@@ -74,6 +74,13 @@ def _check_batches(context: Context, where: str, settings: Train) -> None:
             f"{where}.batch_size={settings.batch_size} is more than the {count} training images (without those for "
             f"validation): no batch would be filled. Choose at most {count}."
         )
+    size, least = context.ranks.size, context.ranks.size * settings.accumulate
+    if size > 1 and settings.batch_size < least:
+        parts = f", each in {settings.accumulate} parts" if settings.accumulate > 1 else ""
+        raise UserError(
+            f"{where}.batch_size={settings.batch_size} is less than an image for each of {size} devices{parts}. Choose "
+            f"at least {least}, or fewer devices."
+        )
 
 
 def _check_crops(context: Context, where: str, settings: Train) -> None:

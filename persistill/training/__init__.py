@@ -1,5 +1,6 @@
 """Training: ``fit`` and what it needs. It receives built objects and knows no method by name."""
 
+from persistill.training.compilation import without_compilation
 from persistill.training.criterion import Criterion, NonFiniteGuard, NonFiniteLossError
 from persistill.training.lr_schedule import SCHEDULES, learning_rate
 from persistill.training.optimizers import OPTIMIZERS, build_optimizer
@@ -23,4 +24,5 @@ __all__ = [
     "fit",
     "learning_rate",
     "make_fabric",
+    "without_compilation",
 ]

@@ -8,7 +8,8 @@ training that goes on in another process compiles what it compiled before.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,6 +30,18 @@ student and three teachers of one library, which have a ``forward`` in common, w
 _COMPILER = ("torch._dynamo", "torch._inductor", "torch._functorch")
 """Packages whose errors say that something could not be compiled."""
 
+_PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextlib.contextmanager
+def without_compilation() -> Iterator[None]:
+    """Have trainings inside compile nothing, whatever their settings say: compiled layers cannot be watched."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
 
 class Compilation:
     """What ``Train.compile`` says, carried out for one training; a context, inside which the networks are asked.
@@ -44,7 +57,7 @@ class Compilation:
     """
 
     def __init__(self, settings: Train, ranks: Ranks, device: torch.device) -> None:
-        self._mode, self._stack = settings.compile, contextlib.ExitStack()
+        self._mode, self._stack = "off" if _PLAIN.get() else settings.compile, contextlib.ExitStack()
         self._networks: list[nn.Module] = []
         self._graphs = device.type == "cuda" and self._mode in ("reduce-overhead", "max-autotune")
         if self._mode != "off" and ranks.size > 1 and settings.sync_batchnorm:

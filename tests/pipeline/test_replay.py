@@ -63,6 +63,21 @@ def test_a_training_that_diverged_is_replayed(tmp_path: Path, recipe: Recipe) ->
     assert found.layer in told.output
 
 
+def test_layers_are_those_of_the_network_itself_where_it_was_compiled(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[object] = []
+    monkeypatch.setattr(torch, "compile", lambda network, **_: compiled.append(network) or network)
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"compile": "default"})})
+    pipeline = Pipeline(recipe, tmp_path / "runs", device="cpu")
+    (student,) = pipeline.graph.students.values()
+    with pytest.raises(NonFiniteLossError):
+        student.run(pipeline.context)
+    assert len(compiled) == 1
+    assert "of ResNet" in replay(pipeline, student.folder_name).layer
+    assert len(compiled) == 1
+
+
 def test_what_did_not_diverge_is_not_replayed(tmp_path: Path, recipe: Recipe) -> None:
     pipeline = Pipeline(recipe, tmp_path, device="cpu")
     (student,) = pipeline.graph.students.values()

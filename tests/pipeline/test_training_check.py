@@ -8,6 +8,7 @@ from persistill.data import ArrayRows, Source
 from persistill.errors import UserError
 from persistill.losses import KD
 from persistill.pipeline import Pipeline
+from persistill.ranks import Ranks
 from persistill.settings import Settings
 
 
@@ -41,6 +42,24 @@ def test_a_recipe_in_order_passes(tmp_path, digits):
     check(tmp_path, digits, train__batch_size=108)
     check(tmp_path, digits, train__crop_padding=1_000_000)  # images are not cropped
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_device_has_images_for_its_parts(tmp_path, digits):
+    ranks = Ranks()
+    ranks.size = 3
+
+    def probe(**changes):
+        Pipeline(recipe(**changes), tmp_path, device="cpu", splits=digits, ranks=ranks).probe()
+
+    probe(train__batch_size=12, train__accumulate=4)
+    with pytest.raises(
+        UserError, match=r"^train\.batch_size=11 is less than an image for each of 3 devices, each in 4"
+    ):
+        probe(train__batch_size=11, train__accumulate=4)
+    with pytest.raises(
+        UserError, match=r"^arms\.kd\.train\.batch_size=2 is less .*Choose at least 3, or fewer devices\."
+    ):
+        probe(arms__kd__train=Train(batch_size=2))
 
 
 @pytest.mark.parametrize(

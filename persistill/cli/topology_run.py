@@ -29,6 +29,7 @@ from persistill.extraction.window import WindowSample, fit_window, measure_share
 from persistill.topology import PersistenceImageConfig
 from persistill.topology.persistence_image.fields import MIN_PERSISTENCE
 from persistill.utils.atomic_io import atomic
+from persistill.utils.output_folder import require_no_url
 from persistill.utils.progress import Progress
 from persistill.version import __version__
 
@@ -281,6 +282,7 @@ class Extraction:
 
 def require_folder(folder: Path, source: Path) -> None:
     """Raise a UserError unless results of a source may be written into a folder."""
+    require_no_url(folder, "--out")
     require_ours(folder)
     if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
         raise UserError(

@@ -75,20 +75,16 @@ class Leases:
         before, since, looked = self._seen.get(file, (b"", now, 0.0))
         if before and now - looked < _LOOK:
             return False
-        if self._store.write(file, content, new=True):
-            self._seen.pop(file, None)
-            return True
-        found = self._store.read(file)
-        if found is None:
-            return False
-        since = since if found == before else now
-        if _field(found, "cache") != self._cache and now - since < STALE:
-            self._seen[file] = found, since, now
-            return False
+        found = self._store.read(file)  # before it is written: not every store knows how to write new files only
+        if found is not None:
+            since = since if found == before else now
+            if _field(found, "cache") != self._cache and now - since < STALE:
+                self._seen[file] = found, since, now
+                return False
+            if self._store.read(file) == found:
+                self._store.remove(file)
         self._seen.pop(file, None)
-        if self._store.read(file) == found:
-            self._store.remove(file)
-        return self._store.write(file, content, new=True)
+        return self._store.write(file, content, new=True) and self._store.read(file) == content
 
     def _beat(self, file: str, about: dict[str, str], ended: threading.Event) -> None:
         count = 0

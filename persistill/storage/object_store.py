@@ -13,7 +13,9 @@ from persistill.utils.remote_filesystem import open_filesystem
 _Result = TypeVar("_Result")
 _PAUSES = (1.0, 5.0)
 """Seconds until what failed is tried again. Libraries of object stores have tries of their own before."""
-_FINAL = (FileNotFoundError, FileExistsError, PermissionError, NotImplementedError)
+_FINAL = (
+    FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError
+)  # fmt: skip
 
 
 class ObjectStore:
@@ -72,15 +74,27 @@ class ObjectStore:
         Args:
             name: of the file.
             content: of it.
-            new: only if there is none yet.
+            new: only if there is none yet, as far as the store can tell.
 
         Returns:
             Whether it was written.
         """
         system, _ = self._opened
-        options = {"mode": "create"} if new else {}
+        path = self._path(name)
+
+        def write() -> None:
+            if new:
+                try:
+                    system.pipe_file(path, content, mode="create")
+                except (TypeError, NotImplementedError):  # a store, or its library, that knows no such way to write
+                    if system.exists(path):
+                        raise FileExistsError(path) from None
+                else:
+                    return
+            system.pipe_file(path, content)
+
         with contextlib.suppress(FileExistsError):
-            self._written(name, lambda: system.pipe_file(self._path(name), content, **options))
+            self._written(name, write)
             return True
         return False
 
@@ -146,7 +160,9 @@ class ObjectStore:
 
     def _error(self, doing: str, error: Exception) -> UserError:
         said = f"{type(error).__name__}: {first_line(error)}"
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, NotADirectoryError):
+            advice = "There is a file where a folder is needed: name another place"
+        elif isinstance(error, FileNotFoundError):
             advice = "See that the bucket, or the folder that it is to be made in, exists"
         elif isinstance(error, PermissionError) or "redential" in said:
             advice = "See that your credentials are found and may read, write, list and remove there"

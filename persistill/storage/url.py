@@ -10,11 +10,10 @@ import platformdirs
 
 from persistill.errors import UserError
 from persistill.utils import remote_filesystem
-from persistill.utils.output_folder import require_folder
+from persistill.utils.output_folder import is_collapsed_url, require_folder
 
 CACHE_VARIABLE = "PERSISTILL_CACHE"
 """The variable that names the folder of all caches."""
-_COLLAPSED = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]")
 
 
 def is_url(place: str | Path) -> bool:
@@ -26,15 +25,17 @@ def checked_url(url: str) -> str:
     """A URL without a slash at its end.
 
     Raises:
-        UserError: if it holds a password or a key, which would end up in logs.
+        UserError: if it holds a password or a key, which would end up in logs, or names no place.
     """
-    parts = urlsplit(url)
-    if parts.password is not None or parts.query:
+    protocol, _, place = url.partition("://")
+    if remote_filesystem.holds_secret(url):
         raise UserError(
-            f"the URL {parts.scheme}://... holds a password or parameters, which would be written into logs. Name the "
+            f"the URL {protocol}://... holds a password or parameters, which would be written into logs. Name the "
             "place alone; fsspec's libraries find credentials in the environment or in files of their own "
             "(AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, ~/.config/fsspec)."
         )
+    if not place.strip("/"):
+        raise UserError(f"{url} names no place: run folders lie in a bucket or a folder, as {protocol}://bucket/runs.")
     return url.rstrip("/")
 
 
@@ -50,7 +51,7 @@ def check_out(place: str | Path, option: str = "--out") -> str:
     """
     if is_url(place):
         return checked_url(str(place))
-    if isinstance(place, Path) and _COLLAPSED.match(place.as_posix()):
+    if isinstance(place, Path) and is_collapsed_url(place):
         raise UserError(f"{option} {place}: a URL has two slashes; give it as text, and not as a Path.")
     return str(require_folder(Path(place), option))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -14,6 +15,8 @@ from persistill.topology.io import load_diagrams
 
 _SETTINGS, _INDEX, _NAMES = "settings.json", "index.json", "names.txt"
 _DIAGRAMS = ".npz"
+_OPEN = 128
+"""Files that are mapped at the same time: each takes one of the descriptors that a process has, often 1,024."""
 
 
 class _Stored:
@@ -81,7 +84,7 @@ class StoredArray(_Stored):
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         super().__init__(folder, diagrams=False)
-        self._arrays: dict[int, NDArray[Any]] = {}
+        self._arrays: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self.dtype = self._array(0).dtype
 
     @overload
@@ -92,7 +95,7 @@ class StoredArray(_Stored):
         """A copy of the results of one image, or of several (a slice, or indices in any order).
 
         Raises:
-            IndexError: if there is no such image.
+            IndexError: if there is no such image, or indices are no whole numbers (a mask).
             ValueError: if a file is missing, damaged or of another shape.
         """
         if isinstance(index, int | np.integer):
@@ -100,6 +103,10 @@ class StoredArray(_Stored):
             return np.array(self._array(number)[row])
         if isinstance(index, slice):
             index = range(len(self))[index]
+        elif not isinstance(index, range) and (kind := np.asarray(index)).size and kind.dtype.kind not in "iu":
+            raise IndexError(
+                f"results are chosen by whole numbers, not by {kind.dtype}; of a mask take np.flatnonzero."
+            )
         places = [self._place(int(one)) for one in index]
         out = np.empty((len(places), *self.shape[1:]), self.dtype)
         numbers = np.array([number for number, _ in places], np.int64)
@@ -114,20 +121,25 @@ class StoredArray(_Stored):
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process maps the files by itself."""
-        return {**vars(self), "_arrays": {}}
+        return {**vars(self), "_arrays": OrderedDict()}
 
     def _array(self, number: int) -> NDArray[Any]:
-        if number not in self._arrays:
-            file = self._files[number]
-            shape = (int(self._starts[number + 1] - self._starts[number]), *self.shape[1:])
-            try:
-                array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise ValueError(f"{file} is missing or damaged: {error}. {_ADVICE}") from error
-            if array.shape != shape:
-                raise ValueError(f"{file} has shape {array.shape} instead of {shape}. {_ADVICE}")
-            self._arrays[number] = array
-        return self._arrays[number]
+        array = self._arrays.pop(number, None)
+        self._arrays[number] = array = self._mapped(number) if array is None else array
+        while len(self._arrays) > _OPEN:
+            self._arrays.popitem(last=False)
+        return array
+
+    def _mapped(self, number: int) -> NDArray[Any]:
+        file = self._files[number]
+        shape = (int(self._starts[number + 1] - self._starts[number]), *self.shape[1:])
+        try:
+            array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{file} is missing or damaged: {error}. {_ADVICE}") from error
+        if array.shape != shape:
+            raise ValueError(f"{file} has shape {array.shape} instead of {shape}. {_ADVICE}")
+        return array
 
 
 class StoredDiagrams(_Stored):

@@ -15,7 +15,7 @@ PATIENCE = 20
 """Seconds after which nothing is tried again: some clients have tries of their own, which may take long."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
-_SECRET = re.compile(r"://[^/@]*:[^/@]*@|\?")
+_SECRET = re.compile(r"://[^/@]*:[^/]*@|https?://[^/]*@|\?", re.IGNORECASE)
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError, TypeError, UserError)
 _TRY_AGAIN = {408, 425, 429}
 """HTTP statuses from 400 to 499 that pass."""
@@ -30,6 +30,11 @@ Result = TypeVar("Result")
 def is_url(given: str) -> bool:
     """Whether something names a place by a URL of fsspec (``s3://bucket/folder``), and not by a path."""
     return _URL.match(given) is not None
+
+
+def holds_secret(url: str) -> bool:
+    """Whether a URL holds a password, a token in the place of a user's name, or parameters, which may be either."""
+    return _SECRET.search(url) is not None
 
 
 def open_filesystem(url: str, field: str) -> tuple[Any, str]:
@@ -47,7 +52,7 @@ def open_filesystem(url: str, field: str) -> tuple[Any, str]:
     import fsspec  # noqa: PLC0415 - a tenth of a second that others need not pay
 
     protocol = url.partition("://")[0].rpartition("::")[2].lower()
-    if _SECRET.search(url):
+    if holds_secret(url):
         raise UserError(
             f"{field} holds a password or parameters (?...), which would be written into run folders. Leave them out, "
             f"and give access as clients of {protocol} take it, by their configuration or their environment variables."

@@ -263,6 +263,31 @@ def test_they_are_read_as_one_sequence(source: Path, tmp_path: Path) -> None:
     assert (np.concatenate(batches) == whole).all()
     with pytest.raises(IndexError, match="no result 10; there are 10"):
         stored[10]
+    for index in (np.arange(10) > 8, [True, False], [0.5]):
+        with pytest.raises(
+            IndexError, match=r"by whole numbers, not by (bool|float64); of a mask take np\.flatnonzero"
+        ):
+            stored[index]
+
+
+def test_few_files_are_open_at_the_same_time(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("persistill.topology.stored._OPEN", 2)
+    assert call(source, "--out", tmp_path / "out", *SMALL, "--images-per-shard", 2).code == 0
+    stored = StoredArray(tmp_path / "out")
+    assert (stored[:] == stored[list(range(10))]).all()
+    assert list(stored._arrays) == [3, 4]
+    first = stored[0]
+    assert (first == np.load(tmp_path / "out" / "persistence_images" / "00000.npy")[0]).all()
+    assert list(stored._arrays) == [4, 0]
+
+
+def test_urls_are_no_folders(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = call(source, "--out", "s3://bucket/topology", *SMALL)
+    assert (answer.code, "--out s3:/bucket/topology: it names a place of this machine" in answer.err) == (2, True)
+    answer = call("s3://bucket/photos", "--out", "topology", *SMALL)
+    assert (answer.code, "SOURCE s3:/bucket/photos: it names a place of this machine" in answer.err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_read_is_named(source: Path, tmp_path: Path) -> None:

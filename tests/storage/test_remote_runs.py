@@ -148,6 +148,10 @@ def test_damage_there_and_here(url: str, tmp_path: Path, monkeypatch: pytest.Mon
     there = tmp_path / "there" / stage.folder_name / "deep" / "weights"
     there.write_bytes(b"damaged" * 1000)
     monkeypatch.setenv("PERSISTILL_CACHE", str(tmp_path / "read"))
+    (tmp_path / "taken").touch()
+    with pytest.raises(UserError, match="There is a file where a folder is needed"):
+        open_runs((tmp_path / "taken").as_uri()).require()
+    assert [path.name for path in tmp_path.rglob("*") if "secret" in path.name or "token" in path.name] == []
     with pytest.raises(UserError, match="no finished run folder"):
         local_copy(f"{url}/{stage.folder_name}")
     second = machine(url, tmp_path / "second")
@@ -260,6 +264,26 @@ def test_a_stage_at_which_another_machine_works_is_left_to_it(
     assert stage.epochs == [0, 1]
 
 
+@pytest.mark.parametrize("fault", [None, TypeError, NotImplementedError])
+def test_a_lease_is_respected_in_a_store_that_cannot_write_new_files_only(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[Exception] | None
+) -> None:
+    system = type(fsspec.filesystem("file"))
+    written = system.pipe_file
+
+    def overwrite(self: Any, path: str, content: bytes, **options: Any) -> None:
+        if fault is not None and options:
+            raise fault
+        written(self, path, content)
+
+    monkeypatch.setattr(system, "pipe_file", overwrite)
+    first, second, stage = machine(url, tmp_path / "first"), machine(url, tmp_path / "second"), Training()
+    with first.runs.leased(stage.folder_name, wait=False), pytest.raises(LockHeldError):
+        stage.run(second, wait=False)
+    stage.run(second, wait=False)
+    assert stage.epochs == [0, 1]
+
+
 def test_a_lease_that_is_written_again_is_not_stale(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = machine(url, tmp_path / "first"), machine(url, tmp_path / "second")
     monkeypatch.setattr(leases, "BEAT", 0.01)
@@ -282,6 +306,10 @@ def test_places_that_cannot_be(tmp_path: Path, memory: Any, monkeypatch: pytest.
         "nowhere://bucket": "protocol that is not known",
         "gs://bucket/runs": "pip install gcsfs",
         "s3://key:secret@bucket/runs": r"s3://\.\.\. holds a password",
+        "simplecache::ftp://me:secret@host/runs": r"simplecache::ftp://\.\.\. holds a password",
+        "https://token@host/runs": r"https://\.\.\. holds a password",
+        "s3://": "s3:// names no place",
+        "file:///": "file:/// names no place",
         Path("s3://bucket/runs"): "give it as text",
     }.items():
         with pytest.raises(UserError, match=said):

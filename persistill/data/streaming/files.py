@@ -12,6 +12,7 @@ from persistill.data.streaming.tar import TarStream
 from persistill.errors import UserError
 from persistill.utils.image_files import image_names
 from persistill.utils.image_reader import SUFFIXES
+from persistill.utils.output_folder import require_no_url
 
 
 def open_stream(source: Path, field: str | None = None) -> ImageStream:
@@ -24,8 +25,9 @@ def open_stream(source: Path, field: str | None = None) -> ImageStream:
         field: the Parquet column or the .npz array that holds images; None if only one can be it.
 
     Raises:
-        UserError: if there is no such source, it holds no images, or it is damaged.
+        UserError: if it is a URL, or there is no such source, it holds no images, or it is damaged.
     """
+    require_no_url(source, "SOURCE")
     source = source.expanduser()
     suffix = source.suffix.lower()
     if source.is_dir():

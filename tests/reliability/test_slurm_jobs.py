@@ -15,6 +15,8 @@ from persistill.errors import UserError
 from persistill.pipeline import Pipeline
 from persistill.pipeline.executors import local
 from persistill.pipeline.executors.slurm import SlurmJobs
+from persistill.pipeline.executors.walk import Task
+from persistill.run_folder import RunFolder
 from persistill.utils.progress import Silent
 
 
@@ -127,7 +129,7 @@ def test_what_a_job_asks_for_and_what_is_said_where_all_are_lost(
     teacher = pipeline.graph.teachers["image"]
     with (
         SlurmJobs(None, "cpu", memory=3 * 2**30 + 1) as jobs,
-        pytest.raises(UserError, match=rf"{teacher.folder_name}.*lost 3 times.*FAILED.*SBATCH_TIMELIMIT"),
+        pytest.raises(UserError, match=rf"{teacher.folder_name}.*3 jobs .* were lost.*FAILED.*SBATCH_TIMELIMIT"),
     ):
         jobs.run(walk_of(pipeline, teacher))
     script = (commands / "script").read_text()
@@ -151,3 +153,46 @@ def test_where_there_is_no_slurm_it_is_said(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UserError, match=r"pip install \"persistill\[slurm\]\""):
         SlurmJobs()
+
+
+def test_jobs_that_get_further_are_not_counted(commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import submitit
+
+    monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 0)
+    monkeypatch.setattr("persistill.pipeline.executors.slurm._LOOK", 0.0)
+    pipeline = Pipeline(RECIPE, tmp_path / "runs", device="cpu")
+    teacher = pipeline.graph.teachers["image"]
+    folder = RunFolder.create(pipeline.out, "teacher", teacher.name, teacher.inputs)
+    begin, begun = SlurmJobs._begin, list[Task]()
+
+    def begin_and_log(jobs: SlurmJobs, task: Task) -> object:
+        begun.append(task)
+        if len(begun) <= 3:
+            folder.log(type="epoch", epoch=len(begun))
+        return begin(jobs, task)
+
+    monkeypatch.setattr(SlurmJobs, "_begin", begin_and_log)
+    with SlurmJobs(None, "cpu") as jobs, pytest.raises(UserError, match="none got further"):
+        jobs.run(walk_of(pipeline, teacher))
+    assert len(begun) == 3 + 2
+
+
+def test_a_canceled_job_of_which_slurm_tells_nothing_is_not_waited_for(
+    commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (commands / "sacct").write_text("#!/bin/sh\necho accounting is disabled >&2\nexit 1\n")
+    (commands / "sbatch").write_text("#!/bin/sh\necho Submitted batch job 8\n")  # submitit remembers other jobs
+    monkeypatch.setattr("persistill.pipeline.executors.slurm._GRACE", 0.3)
+    pipeline = Pipeline(RECIPE, tmp_path / "runs", device="cpu")
+    walk = walk_of(pipeline, pipeline.graph.teachers["image"])
+    with SlurmJobs(None, "cpu") as jobs:
+        jobs.run(walk, lambda: walk.keep([]) if jobs.at_work else None)
+        assert not jobs.at_work
+    walk = walk_of(pipeline, pipeline.graph.teachers["image"])
+
+    def stop() -> None:
+        if jobs.at_work:
+            raise KeyboardInterrupt
+
+    with SlurmJobs(None, "cpu") as jobs, pytest.raises(KeyboardInterrupt):
+        jobs.run(walk, stop)

@@ -15,6 +15,7 @@ from persistill.pipeline.executors.job import Job, Outcome
 from persistill.pipeline.executors.remote_tasks import ATTEMPTS, RemoteTasks
 from persistill.pipeline.executors.walk import Task
 from persistill.pipeline.executors.worker import Workplace
+from persistill.run_folder import RunFolder
 from persistill.utils.progress import Silent
 from persistill.utils.stop_signals import stop_at_once
 
@@ -26,6 +27,8 @@ _MOST = 16
 """Jobs at the same time, where nobody stated a number."""
 _LOOK = 20.0
 """Seconds between two times that SLURM is asked about all jobs; answers are seen at once."""
+_GRACE = 120.0
+"""Seconds after which a job that was canceled counts as ended: where SLURM keeps no accounts, nobody tells."""
 _DAY = 60 * 24
 """Minutes that a job may take, unless SBATCH_TIMELIMIT says otherwise; then it goes on in another one."""
 
@@ -72,7 +75,8 @@ class SlurmJobs(RemoteTasks):
         self._cluster = os.environ.get(CLUSTER_VARIABLE, "slurm")
         self._jobs: dict[int, tuple[Context, bytes, Any]] = {}
         self._lost: Counter[str] = Counter()
-        self._canceled: set[Any] = set()
+        self._epochs: Counter[str] = Counter()
+        self._canceled: dict[Any, float] = {}
         self._looked = 0.0
 
     def __enter__(self) -> Self:
@@ -122,9 +126,14 @@ class SlurmJobs(RemoteTasks):
         asks = time.monotonic() - self._looked > _LOOK
         if asks:
             self._looked = time.monotonic()
-        return [job for job in handles if job.done(force_check=asks)]
+        return [job for job in handles if job.done(force_check=asks) or self._is_given_up(job)]
+
+    def _is_given_up(self, job: Any) -> bool:
+        return job in self._canceled and time.monotonic() - self._canceled[job] > _GRACE
 
     def _outcome(self, handle: Any, task: Task) -> Outcome:
+        if self._is_given_up(handle):  # its result would be waited for
+            return Outcome("stopped")
         try:
             outcome = handle.result()
         except Exception as error:  # noqa: BLE001 - of submitit, if there is no answer, and of what reads it
@@ -133,10 +142,11 @@ class SlurmJobs(RemoteTasks):
             said = ["it was told to stop"]
         assert isinstance(outcome, Outcome)
         if outcome.status == "stopped" and handle not in self._canceled:
-            self._lost[task.name] += 1
+            self._count_lost(task)
             if self._lost[task.name] >= ATTEMPTS:
                 raise UserError(
-                    f"{task.name}: the job that worked at it was lost {ATTEMPTS} times; of the last one SLURM says "
+                    f"{task.name}: {ATTEMPTS} jobs that worked at it were lost, and none got further than the one "
+                    "before; of the last one SLURM says "
                     f"{handle.state}, and its end was: {' '.join(said)} (more lies in {handle.paths.folder}). What was "
                     "finished is whole. Ask for more time or memory (SBATCH_TIMELIMIT, SBATCH_MEM_PER_NODE), then run "
                     "the same command again."
@@ -146,8 +156,18 @@ class SlurmJobs(RemoteTasks):
                 path.unlink(missing_ok=True)
         return outcome
 
+    def _count_lost(self, task: Task) -> None:
+        """Count a job that was lost, from one again where it got further: a long training takes many jobs."""
+        epochs = 0
+        with contextlib.suppress(UserError, OSError):
+            records = RunFolder.open(task.context.out / task.name).records()
+            epochs = sum(record.get("type") == "epoch" for record in records)
+        if epochs > self._epochs[task.name]:
+            self._lost[task.name], self._epochs[task.name] = 0, epochs
+        self._lost[task.name] += 1
+
     def _cancel(self, handle: Any, *, at_once: bool = False) -> None:
-        self._canceled.add(handle)
+        self._canceled.setdefault(handle, time.monotonic())
         if not at_once:  # a job has half a minute from SIGTERM on, and then it is ended anyway
             with contextlib.suppress(Exception):  # it may have ended by itself
                 handle.cancel(check=False)

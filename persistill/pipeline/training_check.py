@@ -13,7 +13,7 @@ from persistill.evaluation.own_evaluators import own_steps
 from persistill.perturbations import SEVERITIES, corrupt, find_corruptions
 from persistill.pipeline.context import Context
 from persistill.pipeline.network_stage import build
-from persistill.training import build_optimizer, learning_rate
+from persistill.training import Compilation, build_optimizer, learning_rate, make_fabric
 from persistill.utils.progress import Silent
 from persistill.utils.registry import is_own_code, named
 
@@ -27,10 +27,12 @@ def check_trainings(context: Context) -> None:
 
     Raises:
         UserError: if batches or crops are larger than the images allow, batches are to be taken in parts and a network
-            cannot be shown parts, or code of one's own does not do what it must.
+            cannot be shown parts, the device has no such precision, compiled networks would wait for other ranks, or
+            code of one's own does not do what it must.
     """
     _check_parts(context)
     for where, settings in _trainings(context):
+        _check_device(context, where, settings)
         _check_batches(context, where, settings)
         _check_crops(context, where, settings)
         _check_own_parts(context, where, settings)
@@ -65,6 +67,15 @@ def _check_parts(context: Context) -> None:
             raise UserError(
                 f"batches of {name} cannot be taken in parts ({how}): {why}. Choose a smaller train.batch_size."
             )
+
+
+def _check_device(context: Context, where: str, settings: Train) -> None:
+    """See that there is the precision, and that compiled networks do not have to wait for other ranks."""
+    try:
+        make_fabric(str(context.device), settings)
+        Compilation(settings, context.ranks, context.device)
+    except UserError as error:
+        raise UserError(str(error) if where == "train" else f"{where}: {error}") from None
 
 
 def _check_batches(context: Context, where: str, settings: Train) -> None:

@@ -1,6 +1,6 @@
 """Training: ``fit`` and what it needs. It receives built objects and knows no method by name."""
 
-from persistill.training.compilation import without_compilation
+from persistill.training.compilation import Compilation, without_compilation
 from persistill.training.criterion import Criterion, NonFiniteGuard, NonFiniteLossError
 from persistill.training.lr_schedule import SCHEDULES, learning_rate
 from persistill.training.optimizers import OPTIMIZERS, build_optimizer
@@ -11,6 +11,7 @@ from persistill.training.trainer import find_device, fit, make_fabric
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
+    "Compilation",
     "Criterion",
     "Frozen",
     "NonFiniteGuard",

@@ -60,6 +60,8 @@ def test_every_device_has_images_for_its_parts(tmp_path, digits):
         UserError, match=r"^arms\.kd\.train\.batch_size=2 is less .*Choose at least 3, or fewer devices\."
     ):
         probe(arms__kd__train=Train(batch_size=2))
+    with pytest.raises(UserError, match=r"^arms\.kd\.train: train\.compile=default on several devices"):
+        probe(arms__kd__train=Train(batch_size=12, compile="default"))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,10 @@ def test_every_device_has_images_for_its_parts(tmp_path, digits):
         (
             {"teachers__large__train": Train(batch_size=500)},
             r"teachers\.large\.train\.batch_size=500 is more than the 108",
+        ),
+        (
+            {"arms__kd__train": Train(batch_size=16, precision="fp16")},
+            r"arms\.kd\.train: train\.precision=fp16 needs a GPU",
         ),
         ({"arms__kd__train": Train(batch_size=500)}, r"arms\.kd\.train\.batch_size=500"),
         (

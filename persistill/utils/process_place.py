@@ -37,11 +37,12 @@ def find_place(environment: Mapping[str, str] = os.environ) -> Place | None:
         environment: variables; those of torchrun count before those of srun.
 
     Raises:
-        UserError: if one is missing or no number.
+        UserError: if one is missing or no number, or the rank is behind the last.
     """
     try:
         if int(environment.get("WORLD_SIZE", "1")) > 1:
-            rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+            size = int(environment["WORLD_SIZE"])
+            rank = range(size).index(int(environment["RANK"]))  # the others would wait for one that never comes
             local = int(environment["LOCAL_RANK"]), int(environment.get("LOCAL_WORLD_SIZE", size))
             return Place(rank, size, *local, environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
         # srun sets it; in a batch script alone, where one process runs, there is none.

@@ -46,6 +46,11 @@ def test_what_is_missing_is_named(environment):
         find_place({**environment, "RANK": "first", "SLURM_PROCID": "first"})
 
 
+def test_a_rank_behind_the_last_is_not_waited_with():
+    with pytest.raises(UserError, match=r"and not which \(ValueError: 16 is not in range\)"):
+        find_place({**TORCHRUN, "RANK": "16"})
+
+
 def test_every_process_has_a_gpu_of_its_own(monkeypatch):
     place = Place(9, 16, 1, 8, "there", 1)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)

@@ -19,6 +19,7 @@ _SECRET = re.compile(r"://[^/@]*:[^/]*@|https?://[^/]*@|\?", re.IGNORECASE)
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError, TypeError, UserError)
 _TRY_AGAIN = {408, 425, 429}
 """HTTP statuses from 400 to 499 that pass."""
+_NOT_THERE = {404, 410}
 _PACKAGES = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs",
     "http": "aiohttp", "https": "aiohttp", "sftp": "paramiko", "ssh": "paramiko", "oss": "ossfs", "webdav": "webdav4",
@@ -90,9 +91,10 @@ def asked_again(ask: Callable[[], Result], what: str, sleep: Callable[[float], N
             return ask()
         except UserError:
             raise
-        except FileNotFoundError:
-            raise UserError(f"there is no {what}.") from None
-        except Exception as error:  # clients of stores raise errors of their own libraries
+        except Exception as found:  # noqa: BLE001 - clients of stores raise errors of their own libraries
+            error = _fault(found)
+            if isinstance(error, FileNotFoundError):
+                raise UserError(f"there is no {what}.") from None
             if _lasts(error):
                 raise UserError(
                     f"{what} cannot be read ({first_line(error)}). See that you may read it: access is given as "
@@ -107,10 +109,29 @@ def asked_again(ask: Callable[[], Result], what: str, sleep: Callable[[float], N
     raise AssertionError
 
 
-def _lasts(error: BaseException) -> bool:
-    """Whether another try would not help."""
+def _fault(error: Exception) -> Exception:
+    """What has happened. fsspec says of each fault of HTTP that there is no file, where it asks about one."""
+    cause = error.__cause__
+    of_http = isinstance(cause, TimeoutError) or type(cause).__module__.startswith("aiohttp")
+    if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and of_http:
+        return error if _status(cause) in _NOT_THERE else cause
+    return error
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether a store says that something may not be read."""
+    return isinstance(error, PermissionError) or _status(error) == 403
+
+
+def _status(error: BaseException) -> int | None:
+    """Of HTTP, if an error tells one."""
     response: Any = getattr(error, "response", None)
     status = getattr(error, "status", None) or getattr(error, "code", None) or getattr(response, "status_code", None)
-    if isinstance(status, int) and 400 <= status < 600:
+    return status if isinstance(status, int) and 400 <= status < 600 else None
+
+
+def _lasts(error: BaseException) -> bool:
+    """Whether another try would not help."""
+    if (status := _status(error)) is not None:
         return status < 500 and status not in _TRY_AGAIN
     return isinstance(error, _LASTING) or type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError"}

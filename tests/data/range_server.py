@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             file = server.folder / path.lstrip("/")
         if not file.is_file():
-            return self.reply(404, b"")
+            return self.reply(server.missing, b"")
         data = file.read_bytes()
         headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()[:16]}"', "Accept-Ranges": "bytes"}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
@@ -87,6 +87,8 @@ class RangeServer(ThreadingHTTPServer):
         asked: (method, path, range) of all requests.
         sent: bytes that were sent by ranges.
         faults: statuses that the next requests of files are answered by.
+        refuses: of which methods faults are.
+        missing: the status of files that are not there.
         ranges: whether ranges are answered.
     """
 
@@ -96,10 +98,11 @@ class RangeServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder = folder
         self.asked, self.sent, self.faults, self.ranges = [], 0, [], True
+        self.refuses, self.missing = {"GET"}, 404
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def fault(self, method, path):
-        return self.faults.pop(0) if self.faults and method == "GET" else None
+        return self.faults.pop(0) if self.faults and method in self.refuses else None
 
     def hub_folder(self, name, revision):
         branch = {"main": "main", COMMIT: "main", "refs/convert/parquet": "converted", CONVERTED: "converted"}

@@ -255,6 +255,35 @@ def test_faults_that_pass_are_waited_for(tars, server):
     server.faults[:] = [500, 503, 429, 502]
     assert torch.equal(everything(splits.train), expected)
     assert not server.faults
+    server.refuses.add("HEAD")
+    server.faults[:] = [503, 503, 502, 502]  # of requests that ask for lengths and versions alone
+    assert load(Data(source=f"{server.url}/tars/train-000.tar", validation=2)).train
+    assert not server.faults
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (503, r"train-001\.tar cannot be reached: .*503.*6 tries"),
+        (403, r"train-001\.tar cannot be read \(.*403"),
+        (404, r"there is no http.*train-001\.tar\."),
+    ],
+)
+def test_faults_that_last_from_the_beginning_are_told(tars, server, status, message):
+    server.refuses.add("HEAD")
+    server.faults[:] = [status] * 500
+    with pytest.raises(UserError, match=message):
+        load(Data(source=f"{server.url}/tars/train-001.tar"))
+
+
+def test_a_store_that_refuses_what_is_not_there(tars, server):
+    server.missing = 403  # as S3 does for whoever may not list
+    assert load(Data(source=f"{server.url}/tars/train-001.tar", validation=2)).train
+
+
+def test_a_server_that_is_not_there_is_told():
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:1/x\.tar cannot be reached: .*6 tries"):
+        load(Data(source="http://127.0.0.1:1/x.tar"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +23,9 @@ from persistill.config import Train
 from persistill.errors import UserError
 from persistill.pipeline import Pipeline
 from persistill.pipeline.executors import local, worker
+from persistill.pipeline.executors.job import Job
 from persistill.pipeline.executors.processes import Processes
+from persistill.pipeline.executors.worker import Workplace
 from persistill.utils.progress import Silent
 from persistill.utils.remote_fault import RemoteFaultError, frames_of
 
@@ -143,6 +146,14 @@ def test_what_cannot_be_sent_is_said(processes: Processes, own: Path, tmp_path: 
     pipeline = Pipeline(recipe_files.read(f"{own}:locked"), tmp_path, device="cpu")
     with pytest.raises(UserError, match=r"cannot be sent.*without --workers"):
         processes.run(walk_of(pipeline, pipeline.graph.teachers["image"]))
+
+
+def test_a_machine_without_the_folder_of_the_command_works_too(tmp_path: Path) -> None:
+    pipeline = Pipeline(RECIPE, tmp_path, device="cpu")
+    teacher = pipeline.graph.teachers["image"]
+    job = replace(Job.of(pipeline.context), folder=str(tmp_path / "of" / "another" / "machine"))
+    outcome = Workplace("cpu", Silent()).work(job.packed(), teacher.folder_name)
+    assert outcome.status == "done", outcome.said
 
 
 def test_a_stage_that_is_taken_back_is_stopped_and_the_process_goes_on(processes: Processes, tmp_path: Path) -> None:

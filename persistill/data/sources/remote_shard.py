@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from persistill.data.sources.shard_file import CONNECTIONS
 from persistill.errors import UserError
-from persistill.utils.remote_filesystem import asked_again, open_filesystem
+from persistill.utils.remote_filesystem import asked_again, is_forbidden, open_filesystem
 from persistill.utils.threads import in_threads
 
 BLOCK = 2**20
@@ -244,8 +244,10 @@ def remote_files(urls: Sequence[str], field: str, *, fixed: bool = False) -> lis
 def read_small(url: str, field: str) -> bytes | None:
     """What a small file behind a URL holds; None if there is none.
 
+    One that may not be read counts as none: stores say so of what is not there, where a folder may not be listed.
+
     Raises:
-        UserError: if it cannot be read.
+        UserError: if it cannot be reached.
     """
     filesystem, path = open_filesystem(url, field)
 
@@ -254,6 +256,10 @@ def read_small(url: str, field: str) -> bytes | None:
             data: bytes = filesystem.cat_file(path)
         except FileNotFoundError:
             return None
+        except Exception as error:
+            if is_forbidden(error):
+                return None
+            raise
         return data
 
     return asked_again(read, url)

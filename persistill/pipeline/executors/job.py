@@ -23,7 +23,7 @@ class Job:
     Attributes:
         recipe: what to do.
         out: where the run folders lie: a folder, from the root of the file system, or a URL.
-        folder: in which relative paths of the recipe begin.
+        folder: in which relative paths of the recipe begin, where there is one of that name.
         threads: to compute with.
         all_threads: that there are without that choice, which is kept where times are measured.
         command: as in ``Context``.

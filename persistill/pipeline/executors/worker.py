@@ -87,7 +87,8 @@ class Workplace:
             if self._job is None or packed != self._packed:
                 self._job, self._packed = cloudpickle.loads(packed), None
             job = self._job
-            os.chdir(job.folder)
+            with contextlib.suppress(FileNotFoundError):  # another machine, which needs it for relative paths alone
+                os.chdir(job.folder)
             torch.set_num_threads(job.all_threads)
             with computing_with(job.threads):
                 if self._pipeline is None or self._packed is None:

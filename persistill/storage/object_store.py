@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from persistill.errors import UserError, first_line
-from persistill.utils.remote_filesystem import open_filesystem
+from persistill.utils.remote_filesystem import files_below, open_filesystem
 
 _Result = TypeVar("_Result")
 _PAUSES = (1.0, 5.0)
@@ -40,7 +40,7 @@ class ObjectStore:
 
         def look() -> dict[str, int]:
             try:
-                found = system.find(path, detail=True)
+                found = files_below(system, path)
             except FileNotFoundError:
                 return {}
             return {name.removeprefix(path).lstrip("/"): int(about["size"]) for name, about in found.items()}

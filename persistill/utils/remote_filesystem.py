@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from persistill.errors import UserError, first_line
@@ -72,6 +72,38 @@ def open_filesystem(url: str, field: str) -> tuple[Any, str]:
     except Exception as error:
         raise UserError(f"{field}={url} cannot be opened ({first_line(error)}).") from error
     return filesystem, path
+
+
+def files_below(filesystem: Any, folder: str, depth: int | None = None) -> dict[str, Mapping[str, Any]]:
+    """Name -> what is told of it, of all files below a folder.
+
+    Args:
+        filesystem: of fsspec.
+        folder: what it is called there.
+        depth: how far down, 1 for the folder alone; None for all the way.
+
+    Raises:
+        Exception: of fsspec and its libraries, if one of the folders is not there or cannot be listed.
+    """
+    from fsspec.asyn import AsyncFileSystem  # noqa: PLC0415 - see above
+    from fsspec.spec import AbstractFileSystem  # noqa: PLC0415
+
+    kind = type(filesystem)
+    found: dict[str, Mapping[str, Any]] = {}
+    if getattr(kind, "_find", kind.find) not in (AsyncFileSystem._find, AbstractFileSystem.find):  # noqa: SLF001
+        found.update(filesystem.find(folder, maxdepth=depth, detail=True))
+        return found
+
+    # What fsspec has for all other stores passes over folders that it cannot list, as if they were empty.
+    def collect(place: str, left: int | None) -> None:
+        for about in filesystem.ls(place, detail=True):
+            if about["type"] != "directory":
+                found[about["name"]] = about
+            elif about["name"].rstrip("/") != place.rstrip("/") and left != 1:
+                collect(about["name"].rstrip("/"), None if left is None else left - 1)
+
+    collect(folder, depth)
+    return found
 
 
 def asked_again(ask: Callable[[], Result], what: str, sleep: Callable[[float], None] = time.sleep) -> Result:

@@ -24,6 +24,7 @@ from persistill.autoconfig import guess_task
 from persistill.config import Arm, Data, Model, Recipe, Train
 from persistill.data import Loader, load, load_boxes, splits_reader
 from persistill.data.sources import remote_shard, row_groups, shard_file
+from persistill.data.sources.remote_source import find_remote
 from persistill.data.sources.row_groups import RowGroups
 from persistill.errors import UserError
 from persistill.pipeline import Pipeline
@@ -279,6 +280,23 @@ def test_faults_that_last_from_the_beginning_are_told(tars, server, status, mess
 def test_a_store_that_refuses_what_is_not_there(tars, server):
     server.missing = 403  # as S3 does for whoever may not list
     assert load(Data(source=f"{server.url}/tars/train-001.tar", validation=2)).train
+
+
+def test_a_folder_that_cannot_be_listed_does_not_make_a_smaller_data_set(tars, monkeypatch):
+    (tars / "train").mkdir()
+    (tars / "train-002.tar").rename(tars / "train" / "train-002.tar")
+    system = type(fsspec.filesystem("file"))
+    listed, lost = system.ls, []
+
+    def refuse(self, path, *arguments, **options):
+        if path.endswith("/train") and len(lost) < 2:
+            lost.append(path)
+            raise ConnectionError
+        return listed(self, path, *arguments, **options)
+
+    monkeypatch.setattr(system, "ls", refuse)
+    assert len(find_remote(tars.as_uri()).files) == 4
+    assert len(lost) == 2
 
 
 def test_a_server_that_is_not_there_is_told():

@@ -1,7 +1,8 @@
 """Run folders at a URL: what two machines, which are two caches here, leave to each other."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +62,13 @@ def machine(url: str, cache: Path) -> SimpleNamespace:
     runs.require()
     about = {"device": torch.device("cpu"), "progress": Told(), "recipe": SimpleNamespace(to_json=dict)}
     return SimpleNamespace(runs=runs, out=cache, ranks=Ranks(), **about)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 @pytest.fixture(autouse=True)
@@ -215,15 +223,10 @@ def test_a_checkpoint_is_handed_on_on_the_way(url: str, tmp_path: Path, monkeypa
     here = machine(url, tmp_path / "first")
     name = Training().folder_name
     folder = RunFolder.create(here.out, "student", "one", {"name": "one"})
-    seen: list[bool] = []
     with here.runs.handing_on(name):
         folder.log(type="epoch", epoch=0)
         folder.file(CHECKPOINT).write_text("1")
-        for _ in range(1000):
-            seen.append(checkpoints.UNFINISHED in here.runs._store.sizes(name))
-            if seen[-1]:
-                break
-    assert seen[-1]
+        wait_until(lambda: checkpoints.UNFINISHED in here.runs._store.sizes(name))
     # A machine that is further keeps what it has.
     other = machine(url, tmp_path / "second")
     own = RunFolder.create(other.out, "student", "one", {"name": "one"})
@@ -289,10 +292,7 @@ def test_a_lease_that_is_written_again_is_not_stale(url: str, tmp_path: Path, mo
     monkeypatch.setattr(leases, "BEAT", 0.01)
     file = tmp_path / "there" / leases.FOLDER / "student-one.json"
     with first.runs.leased("student-one", wait=False):
-        for _ in range(2000):
-            if json.loads(file.read_text() or "{}").get("beat", 0) > 1:
-                break
-        assert json.loads(file.read_text() or "{}").get("beat", 2) > 1
+        wait_until(lambda: json.loads(file.read_text() or "{}").get("beat", 0) > 1)
         with pytest.raises(LockHeldError), second.runs.leased("student-one", wait=False):
             pass
     assert not file.exists()
@@ -337,6 +337,23 @@ def test_what_fails_is_tried_again_and_said_in_the_end(memory: Any, monkeypatch:
     with pytest.raises(UserError, match="credentials are found and may read, write, list and remove"):
         store.write("forbidden", b"")
     assert len(tries) == 4
+
+
+def test_what_cannot_be_listed_does_not_count_as_missing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, system = stores.ObjectStore(url), type(fsspec.filesystem("file"))
+    assert store.sizes("a") == {}
+    store.write("a/b/c", b"123")
+    assert store.sizes("a") == {"b/c": 3}
+    listed = system.ls
+
+    def refuse(self: Any, path: str, *arguments: Any, **options: Any) -> Any:
+        if path.endswith("/b"):
+            raise ConnectionError("lost")
+        return listed(self, path, *arguments, **options)
+
+    monkeypatch.setattr(system, "ls", refuse)
+    with pytest.raises(UserError, match=r"could not list a \(ConnectionError: lost"):
+        store.sizes("a")
 
 
 def test_the_memory_of_one_process_is_no_place_for_several(memory: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from persistill.data.sources.shard_file import CONNECTIONS
 from persistill.errors import UserError
-from persistill.utils.remote_filesystem import asked_again, is_forbidden, open_filesystem
+from persistill.utils.remote_filesystem import asked_again, files_below, is_forbidden, open_filesystem
 from persistill.utils.threads import in_threads
 
 BLOCK = 2**20
@@ -199,7 +199,7 @@ def remote_folder(url: str, endings: Sequence[str], field: str, *, fixed: bool =
     """
     filesystem, path = open_filesystem(url, field)
     root = path.rstrip("/")
-    found = asked_again(lambda: filesystem.find(root, maxdepth=3, detail=True), url)
+    found = asked_again(lambda: files_below(filesystem, root, 3), url)
     named: dict[str, list[tuple[str, PurePosixPath, Mapping[str, Any]]]] = {ending: [] for ending in endings}
     for name, information in sorted(found.items()):
         inside = PurePosixPath(name.removeprefix(root).lstrip("/"))

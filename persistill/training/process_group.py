@@ -66,7 +66,8 @@ def join(device: str) -> Ranks:
 
 
 def _meet(place: Place) -> None:
-    url = f"tcp://{place.address}:{place.port}"
+    host = f"[{place.address}]" if ":" in place.address else place.address  # of IPv6
+    url = f"tcp://{host}:{place.port}"
     try:
         distributed.init_process_group(
             "gloo", init_method=url, rank=place.rank, world_size=place.size, timeout=_MEETING

@@ -1,7 +1,9 @@
+from urllib.parse import urlparse
+
 import pytest
 
 from persistill.errors import UserError
-from persistill.training.process_group import own_device
+from persistill.training.process_group import _meet, own_device
 from persistill.utils.process_place import Place, find_place
 
 TORCHRUN = {
@@ -49,6 +51,14 @@ def test_what_is_missing_is_named(environment):
 def test_a_rank_behind_the_last_is_not_waited_with():
     with pytest.raises(UserError, match=r"and not which \(ValueError: 16 is not in range\)"):
         find_place({**TORCHRUN, "RANK": "16"})
+
+
+def test_processes_meet_at_addresses_of_both_kinds(monkeypatch):
+    met = []
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda _, *, init_method, **__: met.append(init_method))
+    for address in ("node1", "::1"):
+        _meet(Place(0, 2, 0, 2, address, 29500))
+    assert [(urlparse(url).hostname, urlparse(url).port) for url in met] == [("node1", 29500), ("::1", 29500)]
 
 
 def test_every_process_has_a_gpu_of_its_own(monkeypatch):

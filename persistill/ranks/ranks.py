@@ -59,6 +59,18 @@ class Ranks:
                 self._small = distributed.new_group(backend="gloo", timeout=_PATIENCE)
                 self._large = distributed.new_group(backend="nccl") if self.device.type == "cuda" else self._small
 
+    def leave(self) -> None:
+        """Let go of the other ranks, before Python ends; from here on this one talks to nobody.
+
+        Threads of gloo hold tensors of Python's for a moment longer than a call takes. One that lets go of them while
+        Python ends aborts the process, after all was done; with its group, they end.
+        """
+        small, self._small = self._small, None
+        if self._large is small:
+            self._large = None
+        if small is not None and distributed.is_initialized():
+            distributed.destroy_process_group(small)
+
     @property
     def leads(self) -> bool:
         """Whether this is the rank that writes, logs, validates and talks."""

@@ -1,5 +1,6 @@
 """From the place of a process among others to ranks that can talk to each other."""
 
+import atexit
 import datetime as dt
 
 import torch
@@ -62,7 +63,9 @@ def join(device: str) -> Ranks:
     with ended_at_once():
         if not distributed.is_initialized():
             _meet(place)
-        return Ranks(place.rank, place.size, own)
+        ranks = Ranks(place.rank, place.size, own)
+    atexit.register(ranks.leave)
+    return ranks
 
 
 def _meet(place: Place) -> None:

@@ -62,11 +62,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def _streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit, buffer = splits_reader.MEMORY_LIMIT, row_groups.BUFFER
+    monkeypatch.setattr(splits_reader, "MEMORY_LIMIT", splits_reader.MEMORY_LIMIT)  # so that they are put back
+    monkeypatch.setattr(row_groups, "BUFFER", row_groups.BUFFER)
     streaming_runs.stream()
-    monkeypatch.setattr(splits_reader, "MEMORY_LIMIT", 0)
-    yield
-    splits_reader.MEMORY_LIMIT, row_groups.BUFFER = limit, buffer
 
 
 @pytest.mark.usefixtures("_streamed")

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from persistill.data.sources.shard_file import CONNECTIONS
 from persistill.errors import UserError
+from persistill.utils.ranged_file import RangedFile
 from persistill.utils.remote_filesystem import asked_again, files_below, is_forbidden, open_filesystem
 from persistill.utils.threads import in_threads
 
@@ -82,7 +83,7 @@ class RemoteShard:
 
     def open(self) -> BinaryIO:
         """Open it to be searched, in blocks of ``BLOCK`` bytes."""
-        return cast("BinaryIO", io.BufferedReader(_Ranges(self), BLOCK))
+        return cast("BinaryIO", io.BufferedReader(RangedFile(self._size, self.read), BLOCK))
 
     def read(self, offset: int, size: int) -> bytes:
         """Some of its bytes.
@@ -104,7 +105,8 @@ class RemoteShard:
 
     def parquet(self) -> pq.ParquetFile:
         """Open it as Parquet; its footer is read once."""
-        source = io.BufferedReader(_Ranges(self), 2**16) if self._metadata is None else _Ranges(self)
+        ranges = RangedFile(self._size, self.read)
+        source = io.BufferedReader(ranges, 2**16) if self._metadata is None else ranges
         opened = pq.ParquetFile(source, metadata=self._metadata, pre_buffer=False)
         with self._lock:
             self._metadata = opened.metadata
@@ -144,43 +146,6 @@ class RemoteShard:
                 "reads the new one from the beginning."
             )
         self._looked = time.monotonic()
-
-
-class _Ranges(io.RawIOBase):
-    """A file behind a URL that is read and searched; every read is a request."""
-
-    def __init__(self, shard: RemoteShard) -> None:
-        self._shard, self._place = shard, 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Where the next read shall begin."""
-        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._shard.size()}[whence]
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer."""
-        data = self._shard.read(self._place, len(buffer))
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
-
-    def read(self, size: int = -1) -> bytes:
-        """Some bytes, or all that are left."""
-        data = self._shard.read(self._place, size if size >= 0 else self._shard.size() - self._place)
-        self._place += len(data)
-        return data
 
 
 def remote_folder(url: str, endings: Sequence[str], field: str, *, fixed: bool = False) -> dict[str, list[RemoteShard]]:

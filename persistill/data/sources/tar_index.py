@@ -1,11 +1,11 @@
 """What lies where in a tar file, so that any of its files is read by itself, without the others."""
 
-import io
 import tarfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from persistill.errors import UserError
+from persistill.utils.ranged_file import RangedFile
 
 
 class TarMember(NamedTuple):
@@ -72,7 +72,7 @@ def whole(data: bytes, size: int) -> bytes:
     return data
 
 
-class MemberFile(io.RawIOBase):
+class MemberFile(RangedFile):
     """A file in a tar file, as a file of its own: what is not asked for is not read.
 
     Args:
@@ -81,33 +81,11 @@ class MemberFile(io.RawIOBase):
     """
 
     def __init__(self, opened: BinaryIO, member: TarMember) -> None:
-        self._opened, self._member, self._place = opened, member, 0
+        def fetch(offset: int, length: int) -> bytes:
+            opened.seek(member.offset + offset)
+            return opened.read(length)
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Where the next read shall begin."""
-        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._member.size}[whence]
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer, as far as the file goes."""
-        size = max(0, min(len(buffer), self._member.size - self._place))
-        self._opened.seek(self._member.offset + self._place)
-        data = self._opened.read(size)
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
+        super().__init__(member.size, fetch)
 
 
 def _hidden(name: str) -> bool:

@@ -9,7 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 from runs_equal import differences
-from small_walks import LONG, RECIPE, epochs_logged, walk_of
+from small_walks import (
+    RECIPE,
+    require_message_of_a_mistake,
+    require_stop_of_what_is_taken_back,
+    walk_of,
+)
 
 from persistill.errors import UserError
 from persistill.pipeline import Pipeline
@@ -63,23 +68,11 @@ def test_results_are_those_of_one_process_though_a_worker_is_killed(cluster: Ray
 
 
 def test_a_mistake_of_the_user_ends_the_run_with_its_message(cluster: RayCluster, tmp_path: Path) -> None:
-    pipeline = Pipeline(RECIPE.with_value("train.lr", 1e12), tmp_path, device="cpu")
-    with pytest.raises(UserError, match="persistill replay RECIPE"):
-        cluster.run(walk_of(pipeline, pipeline.graph.students["alone", 0]))
+    require_message_of_a_mistake(cluster, tmp_path)
 
 
 def test_a_stage_that_is_taken_back_is_stopped(cluster: RayCluster, tmp_path: Path) -> None:
-    pipeline = Pipeline(LONG, tmp_path, device="cpu")
-    student = pipeline.graph.students["alone", 0]
-    walk = walk_of(pipeline, student)
-
-    def watch() -> None:
-        if epochs_logged(tmp_path):
-            walk.keep([])
-
-    cluster.run(walk, watch)
-    assert not student.complete(pipeline.context)
-    assert (tmp_path / student.folder_name / "checkpoint.safetensors").is_file()
+    require_stop_of_what_is_taken_back(cluster, tmp_path)
 
 
 def test_no_stage_asks_for_more_than_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 from runs_equal import differences
-from small_walks import LONG, RECIPE, epochs_logged, walk_of
+from small_walks import (
+    RECIPE,
+    epochs_logged,
+    require_message_of_a_mistake,
+    require_stop_of_what_is_taken_back,
+    walk_of,
+)
 
 from persistill.errors import UserError
 from persistill.pipeline import Pipeline
@@ -81,23 +87,11 @@ def test_results_are_those_of_one_process_though_a_job_is_killed(jobs: SlurmJobs
 
 
 def test_a_job_that_is_taken_back_is_stopped(jobs: SlurmJobs, tmp_path: Path) -> None:
-    pipeline = Pipeline(LONG, tmp_path, device="cpu")
-    student = pipeline.graph.students["alone", 0]
-    walk = walk_of(pipeline, student)
-
-    def watch() -> None:
-        if epochs_logged(tmp_path):
-            walk.keep([])
-
-    jobs.run(walk, watch)
-    assert not student.complete(pipeline.context)
-    assert (tmp_path / student.folder_name / "checkpoint.safetensors").is_file()
+    require_stop_of_what_is_taken_back(jobs, tmp_path)
 
 
 def test_a_mistake_of_the_user_ends_the_run_with_its_message(jobs: SlurmJobs, tmp_path: Path) -> None:
-    pipeline = Pipeline(RECIPE.with_value("train.lr", 1e12), tmp_path, device="cpu")
-    with pytest.raises(UserError, match="persistill replay RECIPE"):
-        jobs.run(walk_of(pipeline, pipeline.graph.students["alone", 0]))
+    require_message_of_a_mistake(jobs, tmp_path)
 
 
 @pytest.fixture
